@@ -1,0 +1,6 @@
+"""``python -m llmatic_hpc`` is the command ``llmatic``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

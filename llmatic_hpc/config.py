@@ -1,0 +1,474 @@
+"""Every setting of a run: TOML in, frozen dataclasses out, and back.
+
+A configuration file may begin with ``extends = "other.toml"`` (relative to itself); what it
+says itself wins. ``--set search.generations=5`` wins over both. Every key, its type, its
+range and its default stand in the dataclasses below and nowhere else; an unknown key, a
+wrong type or a value out of range raises :class:`~llmatic_hpc.errors.ConfigError` with one
+line that names the file, the key, what is allowed and the nearest key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from .errors import ConfigError
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    later: bool = False,
+) -> Any:
+    """A dataclass field that knows its range, its choices and whether it may change later.
+
+    ``low`` and ``high`` are inclusive and hold for each element of a list. ``later=True``
+    marks a setting that may differ when a run is continued: it changes where, how fast or
+    how long the run goes, never what the search does.
+    """
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices), "later": later}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run lives and what makes it repeatable."""
+
+    directory: str = setting("", "run directory; empty: runs/<name of the config>", later=True)
+    seed: int = setting(0, "every random draw derives from it", low=0, high=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Algorithm 1 of the paper and its variants (section 4.2)."""
+
+    variant: str = setting(
+        "llmatic",
+        "which algorithm",
+        choices=(
+            "llmatic",
+            "network-archive",
+            "prompt-archive",
+            "mutation-only",
+            "crossover-only",
+            "random",
+        ),
+    )
+    generations: int = setting(20, "generations in all", low=1, high=1_000_000, later=True)
+    batch: int = setting(100, "candidates per generation", low=1, high=10_000)
+    start_elites: int = setting(
+        10, "the start phase lasts while the network archive holds fewer elites", low=0
+    )
+    train_start: bool = setting(True, "train the candidates of the start phase, too")
+    mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
+    curious_individuals: int = setting(
+        10, "how many of the most curious prompt individuals share half the batch", low=1
+    )
+    temperature_noise: float = setting(
+        0.1, "every other candidate adds a uniform draw from plus or minus this", low=0.0, high=1.0
+    )
+    temperature_step: float = setting(
+        0.05, "up when at least the previous generation's best, else down", low=0.0, high=1.0
+    )
+    temperature_lower: float = setting(0.05, "temperatures are clipped to it", low=0.0, high=10.0)
+    temperature_upper: float = setting(1.0, "temperatures are clipped to it", low=0.0, high=10.0)
+    crossover_elites: int = setting(10, "elites drawn for a crossover generation", low=1)
+    crossover_neighbours: tuple[int, ...] = setting(
+        (2, 3), "a mate is one of this many nearest elites; the number is drawn", low=1
+    )
+    crossover_temperature: float = setting(0.7, "temperature of crossover", low=0.0, high=10.0)
+    curiosity_added: float = setting(1.0, "its offspring entered the network archive")
+    curiosity_rejected: float = setting(-0.5, "its offspring was trained but did not enter")
+    curiosity_untrainable: float = setting(-1.0, "its offspring could not be trained")
+    population: int = setting(100, "size of the population that replaces an archive", low=2)
+
+
+@dataclass(frozen=True)
+class NetworkArchiveSettings:
+    """CVT-MAP-Elites over (width/depth ratio, FLOPs)."""
+
+    cells: int = setting(100, "number of cells", low=1, high=1_000_000)
+    kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
+    lower: tuple[float, ...] = setting((0.0, 2e8), "lower bounds of ratio and FLOPs")
+    upper: tuple[float, ...] = setting((200.0, 5e9), "upper bounds of ratio and FLOPs")
+    log_flops: bool = setting(False, "scale the FLOPs axis by its logarithm")
+
+
+@dataclass(frozen=True)
+class PromptArchiveSettings:
+    """CVT-MAP-Elites over (prompt index, temperature)."""
+
+    cells: int = setting(100, "number of cells", low=1, high=1_000_000)
+    kind: str = setting("cvt", "tessellation; grid: a row per prompt", choices=("cvt", "grid"))
+    lower: tuple[float, ...] = setting((0.0, 0.0), "lower bounds of prompt and temperature")
+    upper: tuple[float, ...] = setting((16.0, 1.0), "upper bounds of prompt and temperature")
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """The two archives and how their cells are made."""
+
+    samples: int = setting(25_000, "points that Lloyd's algorithm clusters, at least", low=1)
+    network: NetworkArchiveSettings = field(default_factory=NetworkArchiveSettings)
+    prompt: PromptArchiveSettings = field(default_factory=PromptArchiveSettings)
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What writes the networks."""
+
+    kind: str = setting(
+        "huggingface",
+        "a causal language model; the control without one; completions from a file",
+        choices=("huggingface", "procedural", "replay"),
+    )
+    model: str = setting("Salesforce/codegen-350M-mono", "hub name, local folder, or a .gguf file")
+    form: str = setting(
+        "auto", "auto: chat where the model has a chat template",
+        choices=("auto", "completion", "chat"),
+    )  # fmt: skip
+    temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
+    top_p: float = setting(1.0, "nucleus sampling", low=0.01, high=1.0)
+    max_new_tokens: int = setting(512, "longest completion", low=1, high=100_000)
+    batch: int = setting(16, "completions sampled at a time", low=1, high=10_000, later=True)
+    dtype: str = setting(
+        "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
+        choices=("auto", "float32", "float16", "bfloat16"), later=True,
+    )  # fmt: skip
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", later=True)
+    threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
+    replay: str = setting("", "JSON Lines file of completions, for kind = replay")
+    fallback: str = setting(
+        "", "what takes over where the model cannot be had; empty: stop",
+        choices=("", "procedural"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProblemSettings:
+    """What is searched for."""
+
+    kind: str = setting("image_classification", "problem", choices=("image_classification",))
+    data: str = setting(
+        "digits",
+        "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file",
+    )
+    train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
+    test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
+    initial: str = setting("", "file of the initial network; empty: the paper's")
+    prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's thirteen")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a candidate is trained and what its fitness is."""
+
+    epochs: int = setting(50, "passes over the training images", low=0, high=100_000)
+    batch: int = setting(32, "images per optimiser step", low=1)
+    learning_rate: float = setting(0.001, "of stochastic gradient descent", low=0.0)
+    momentum: float = setting(0.9, "of stochastic gradient descent", low=0.0, high=1.0)
+    fitness_split: str = setting(
+        "validation", "test is the paper's protocol, validation the sound one",
+        choices=("validation", "test"),
+    )  # fmt: skip
+    validation_fraction: float = setting(
+        0.1, "of the training images, stratified by class", low=0.001, high=0.9
+    )
+    device: str = setting("auto", "auto, cpu, cuda", later=True)
+    threads: int = setting(0, "CPU threads per worker; 0: cores / workers", low=0, later=True)
+    checkpoint_seconds: float = setting(
+        60.0, "save the training state at the end of an epoch this often", low=0.0, later=True
+    )
+    evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+
+
+@dataclass(frozen=True)
+class ContainmentSettings:
+    """Limits on what a model wrote; a candidate that meets one is ended, and says which."""
+
+    wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
+    screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
+    memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
+    file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)
+    source_bytes: int = setting(100_000, "longest source text", low=100)
+    max_params: int = setting(200_000_000, "most parameters", low=1)
+    max_flops: float = setting(2e10, "most multiply-adds for one image", low=1.0)
+    max_layers: int = setting(2_000, "most executed layers", low=1)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where candidates are evaluated."""
+
+    kind: str = setting(
+        "local", "local: worker processes on this machine; inline: in the coordinator, one by one",
+        choices=("local", "inline"), later=True,
+    )  # fmt: skip
+    array_parallelism: int = setting(
+        0, "tasks that run at once; 0: one per core on a CPU, one per GPU", low=0, later=True
+    )
+    candidates_per_task: int = setting(
+        0, "candidates that share a task; 0: spread evenly over the tasks", low=0, later=True
+    )
+    time_minutes: int = setting(1440, "time limit of a task", low=1, later=True)
+    max_attempts: int = setting(
+        3, "attempts at a candidate when the machine is at fault", low=1, later=True
+    )
+    poll_seconds: float = setting(0.5, "between looks at the results", low=0.01, later=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    problem: ProblemSettings = field(default_factory=ProblemSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    containment: ContainmentSettings = field(default_factory=ContainmentSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
+
+    Raises :class:`ConfigError` for a file that is missing or not TOML and for any setting
+    that is unknown, of the wrong type, or out of range. Relative paths in
+    ``problem.data``, ``problem.initial``, ``generator.replay`` and (where such a file or
+    folder exists) ``generator.model`` are relative to the file that names them.
+    """
+    tables = [(str(path), table) for path, table in _read(path, ())]
+    tables += [("--set", parse_override(text)) for text in overrides]
+    config = Config()
+    for origin, table in tables:
+        config = _merge(config, table, origin, "")
+    _check_together(config, str(path))
+    return config
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``search.generations=5`` as a nested table; what is not TOML is taken as a string."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key or not all(key.split(".")):
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, for example search.generations=5")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(key.split(".")):
+        parsed = {part: parsed}
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
+    """A configuration from nested mappings, as :func:`to_tables` makes them."""
+    config: Config = _merge(Config(), tables, origin, "")
+    _check_together(config, origin)
+    return config
+
+
+def to_tables(config: Any) -> dict[str, Any]:
+    """Nested plain dictionaries: what JSON and TOML can say."""
+    return {
+        f.name: to_tables(value) if is_dataclass(value := getattr(config, f.name))
+        else list(value) if isinstance(value, tuple) else value
+        for f in fields(config)
+    }  # fmt: skip
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML text that :func:`load` reads back to an equal one."""
+    lines: list[str] = []
+
+    def table(value: Any, name: str) -> None:
+        plain = [f for f in fields(value) if not is_dataclass(getattr(value, f.name))]
+        if name and plain:
+            lines.append(f"[{name}]")
+            lines.extend(f"{f.name} = {_toml_value(getattr(value, f.name))}" for f in plain)
+            lines.append("")
+        for f in fields(value):
+            if is_dataclass(inner := getattr(value, f.name)):
+                table(inner, f"{name}.{f.name}" if name else f.name)
+
+    table(config, "")
+    return "\n".join(lines)
+
+
+def changed_settings(before: Config, after: Config) -> list[str]:
+    """Names and values of settings that a continued run may not change but did."""
+    found: list[str] = []
+
+    def compare(a: Any, b: Any, name: str) -> None:
+        for f in fields(a):
+            x, y, key = getattr(a, f.name), getattr(b, f.name), f"{name}{f.name}"
+            if is_dataclass(x):
+                compare(x, y, key + ".")
+            elif x != y and not f.metadata["later"]:
+                found.append(f"{key} (was {_toml_value(x)}, now {_toml_value(y)})")
+
+    compare(before, after, "")
+    return found
+
+
+def every_key() -> list[str]:
+    """All settings by their full names, in order."""
+
+    def walk(kind: Any, prefix: str) -> list[str]:
+        hints = get_type_hints(kind)
+        return [
+            key
+            for f in fields(kind)
+            for key in (
+                walk(hints[f.name], f"{prefix}{f.name}.")
+                if is_dataclass(hints[f.name])
+                else [f"{prefix}{f.name}"]
+            )
+        ]
+
+    return walk(Config, "")
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """The tables of a file and of what it extends, the most general first."""
+    resolved = path.resolve()
+    if resolved in seen:
+        chain = " -> ".join(str(p) for p in (*seen, resolved))
+        raise ConfigError(f"{path}: extends itself: {chain}")
+    try:
+        table = tomllib.loads(resolved.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        by = f" (extended by {seen[-1]})" if seen else ""
+        near = _nearest(path.name, [p.name for p in resolved.parent.glob("*.toml")])
+        raise ConfigError(f"{path}: no such file{by}{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    parent = table.pop("extends", None)
+    _resolve_paths(table, resolved.parent)
+    if parent is None:
+        return [(path, table)]
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends: expected a file name, got {parent!r}")
+    return [*_read(resolved.parent / parent, (*seen, resolved)), (path, table)]
+
+
+def _resolve_paths(table: dict[str, Any], folder: Path) -> None:
+    for name in ("problem.data", "problem.initial", "generator.replay", "generator.model"):
+        section, _, key = name.partition(".")
+        inner = table.get(section)
+        value = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(value, str) and value and (folder / Path(value).expanduser()).exists():
+            table[section][key] = str(folder / Path(value).expanduser())
+
+
+def _merge(current: Any, table: Mapping[str, Any], origin: str, prefix: str) -> Any:
+    hints = get_type_hints(type(current))
+    known = {f.name: f for f in fields(current)}
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if key not in known:
+            near = _nearest(name, [prefix + k for k in known]) or _nearest(name, every_key())
+            raise ConfigError(f"{origin}: unknown setting {name}{near}")
+        if is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{origin}: {name} is a table of settings, got {value!r}")
+            changes[key] = _merge(getattr(current, key), value, origin, name + ".")
+        else:
+            changes[key] = _convert(value, hints[key], known[key], origin, name)
+    return dataclasses.replace(current, **changes)
+
+
+def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, name: str) -> Any:
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{origin}: {name} must be a list, got {value!r}")
+        return tuple(_convert(v, get_args(kind)[0], spec, origin, name) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ConfigError(f"{origin}: {name} must be {words[kind]}, got {value!r}")
+    low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
+    if choices and value not in choices:
+        allowed = ", ".join(repr(c) for c in choices)
+        near = _nearest(str(value), choices)
+        raise ConfigError(f"{origin}: {name} must be one of {allowed}, got {value!r}{near}")
+    if kind in (int, float) and not _within(value, low, high):
+        bounds = ((f"at least {low}", low), (f"at most {high}", high))
+        allowed = " and ".join(text for text, bound in bounds if bound is not None)
+        raise ConfigError(f"{origin}: {name} must be {allowed or 'a number'}, got {value!r}")
+    return value
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high) and value == value
+
+
+def _check_together(config: Config, origin: str) -> None:
+    """What no single setting can say."""
+    for name in ("network", "prompt"):
+        archive = getattr(config.archive, name)
+        for bound in ("lower", "upper"):
+            if len(getattr(archive, bound)) != 2:
+                raise ConfigError(f"{origin}: archive.{name}.{bound} must have two numbers")
+        if any(u <= l for l, u in zip(archive.lower, archive.upper, strict=True)):  # noqa: E741
+            raise ConfigError(f"{origin}: archive.{name}.upper must exceed archive.{name}.lower")
+    if config.archive.network.log_flops and config.archive.network.lower[1] <= 0:
+        raise ConfigError(
+            f"{origin}: archive.network.log_flops needs a lower FLOPs bound above 0 "
+            "(archive.network.lower)"
+        )
+    search = config.search
+    if search.temperature_upper < search.temperature_lower:
+        raise ConfigError(
+            f"{origin}: search.temperature_upper must be at least search.temperature_lower"
+        )
+    if not search.crossover_neighbours:
+        raise ConfigError(f"{origin}: search.crossover_neighbours must not be empty")
+    if len(config.problem.prompts) > config.archive.prompt.upper[0]:
+        raise ConfigError(
+            f"{origin}: problem.prompts has {len(config.problem.prompts)} prompts, more than "
+            f"archive.prompt.upper leaves room for ({config.archive.prompt.upper[0]:g})"
+        )
+    if config.generator.kind == "replay" and not config.generator.replay:
+        raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not found:  # the right key under the wrong table
+        last = name.rpartition(".")[2]
+        found = [k for k in known if k.rpartition(".")[2] == last][:1]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML basic string once DEL is escaped, too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return repr(value)

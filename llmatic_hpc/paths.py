@@ -1,0 +1,91 @@
+"""Where everything of a run lies. The only place that computes paths of a run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files and folders of one run directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings as resolved at the first start."""
+        return self.root / "config.toml"
+
+    @property
+    def record(self) -> Path:
+        """The record; always whole."""
+        return self.root / "run.h5"
+
+    @property
+    def previous_record(self) -> Path:
+        """The record one commit earlier."""
+        return self.root / "run.prev.h5"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one coordinator; says who that is."""
+        return self.root / "coordinator.lock"
+
+    @property
+    def logs(self) -> Path:
+        """coordinator.log, and the output of workers that failed."""
+        return self.root / "logs"
+
+    @property
+    def log(self) -> Path:
+        """What the coordinator did and when."""
+        return self.logs / "coordinator.log"
+
+    @property
+    def report(self) -> Path:
+        """What ``llmatic report`` wrote."""
+        return self.root / "report"
+
+    @property
+    def generation(self) -> Path:
+        """The generation in flight; folded into the record and removed."""
+        return self.root / "generation"
+
+    @property
+    def plan(self) -> Path:
+        """Which generation is in flight, and the token of its submissions."""
+        return self.generation / "plan.json"
+
+    @property
+    def completions(self) -> Path:
+        """Completions of the generation in flight, a line each, as they were written."""
+        return self.generation / "completions.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        """Submissions of the generation in flight, written ahead of the act."""
+        return self.generation / "submissions.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """One small file per finished evaluation."""
+        return self.generation / "results"
+
+    @property
+    def tasks(self) -> Path:
+        """One folder per submitted task."""
+        return self.generation / "tasks"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder per candidate in training."""
+        return self.root / "checkpoints"
+
+    def result(self, index: int, attempt: int) -> Path:
+        """The result of candidate ``index`` of the batch at its ``attempt``."""
+        return self.results / f"{index:05d}.{attempt}.json"
+
+    def checkpoint(self, generation: int, index: int) -> Path:
+        """The folder that candidate ``index`` of ``generation`` may write to."""
+        return self.checkpoints / f"g{generation:05d}-c{index:05d}"

@@ -1,0 +1,27 @@
+"""What all tests share: where real data and a real model lie, if they do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _from_environment(variable: str, what: str) -> Path:
+    value = os.environ.get(variable, "")
+    if not value or not Path(value).exists():
+        pytest.skip(f"{what} not here: set {variable}")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real images, tables and completions."""
+    return _from_environment("LLMATIC_TEST_DATA", "real test data")
+
+
+@pytest.fixture(scope="session")
+def test_model() -> Path:
+    """A real small instruct model, one GGUF file."""
+    return _from_environment("LLMATIC_TEST_MODEL", "a real small language model")
