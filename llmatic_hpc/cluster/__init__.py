@@ -1,0 +1,22 @@
+"""Where candidates are evaluated: submit, adopt, gather, retry.
+
+A *task* is one worker process with some candidates, in a folder of its own. A *backend*
+starts tasks and says which of them it believes alive; that is a hint. Only a valid result
+file proves that a candidate is done (invariant 6), and only the :class:`Dispatcher` decides
+what is lost and what is tried again.
+"""
+
+from .base import Backend, Gathered, Work
+from .dispatch import Dispatcher
+from .inline import InlineBackend
+from .local import LocalBackend, stop_orphans
+
+__all__ = [
+    "Backend",
+    "Dispatcher",
+    "Gathered",
+    "InlineBackend",
+    "LocalBackend",
+    "Work",
+    "stop_orphans",
+]

@@ -1,0 +1,34 @@
+"""Tasks run in the coordinator's own process, one by one: for debugging under pdb.
+
+The candidates themselves still run in contained children; what pdb sees is our own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .base import HANDED_BACK
+
+
+class InlineBackend:
+    """``submit`` returns when the task is done."""
+
+    kind = "inline"
+
+    def __init__(self, run_task: Callable[[Path], int]) -> None:
+        self._run_task = run_task
+
+    def room(self, alive: int) -> int:
+        return 1
+
+    def submit(self, folder: Path) -> str:
+        if self._run_task(folder):
+            (folder / HANDED_BACK).touch()
+        return "inline"
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        return set()
+
+    def stop(self, folders: Iterable[Path]) -> None:
+        return None

@@ -1,0 +1,90 @@
+"""What was submitted, written down before it is done.
+
+``submissions.jsonl`` has one event a line, each durable before the act that it announces, so
+that a coordinator that comes back knows every task that can exist. A torn last line, which a
+kill may leave, is an act that has not begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Item = tuple[int, int]
+"""(index of the candidate in its batch, number of the attempt)."""
+
+
+@dataclass
+class State:
+    """What the journal says happened so far."""
+
+    tasks: dict[str, list[Item]] = field(default_factory=dict)
+    """Items of every task that was started, or was about to be, by its folder's name."""
+    submitted: dict[str, float] = field(default_factory=dict)
+    """When, in seconds since 1970."""
+    attempts: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Highest attempt of each candidate."""
+    failed: set[Item] = field(default_factory=set)
+    """Attempts that the machine spoiled."""
+
+    def failures(self, index: int) -> int:
+        """How many attempts at a candidate the machine spoiled."""
+        return sum(1 for item in self.failed if item[0] == index)
+
+    def latest(self, item: Item) -> bool:
+        """Whether no later attempt at the candidate was started."""
+        return self.attempts[item[0]] == item[1]
+
+
+class Journal:
+    """Append-only, one writer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.state = State()
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):
+                self._apply(json.loads(line))
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+
+    def submitting(self, task: str, items: Sequence[Item]) -> None:
+        """A task is about to be started."""
+        self._write({"event": "submitting", "task": task, "items": items, "time": time.time()})
+
+    def submitted(self, task: str, job: str) -> None:
+        """It was; ``job`` is the id that the scheduler gave."""
+        self._write({"event": "submitted", "task": task, "job": job})
+
+    def failed(self, item: Item, reason: str) -> None:
+        """The machine, not the candidate, spoiled an attempt."""
+        self._write({"event": "failed", "item": item, "reason": reason})
+
+    def _write(self, event: dict[str, Any]) -> None:
+        line = json.dumps(event) + "\n"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._apply(json.loads(line))
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        state = self.state
+        if event["event"] == "submitting":
+            items = [(int(index), int(attempt)) for index, attempt in event["items"]]
+            state.tasks[event["task"]] = items
+            state.submitted[event["task"]] = float(event["time"])
+            for index, attempt in items:
+                state.attempts[index] = max(state.attempts[index], attempt)
+        elif event["event"] == "failed":
+            index, attempt = event["item"]
+            state.failed.add((int(index), int(attempt)))

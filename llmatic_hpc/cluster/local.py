@@ -1,0 +1,117 @@
+"""Tasks as processes on this machine, through submitit's local executor.
+
+submitit starts every submission at once and knows a job by its process id, which the system
+hands out again. So the dispatcher bounds how many tasks live, every task has a fresh folder,
+and a task is recognised by that folder standing in a process's command line: also after the
+coordinator was killed between starting a task and writing down that it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import submitit
+
+from ..errors import ClusterError
+from .base import HANDED_BACK
+
+
+class Task:
+    """What submitit pickles: a folder and the function to call with it, nothing that ages."""
+
+    def __init__(self, run_task: Callable[[Path], int], folder: Path) -> None:
+        self.run_task = run_task
+        self.folder = folder
+
+    def __call__(self) -> int:
+        code = self.run_task(self.folder)
+        if code:
+            (self.folder / HANDED_BACK).touch()
+        return code
+
+
+class LocalBackend:
+    """Worker processes that outlive their coordinator and are adopted by the next one."""
+
+    kind = "local"
+
+    def __init__(
+        self, run_task: Callable[[Path], int], *, parallelism: int, time_minutes: int
+    ) -> None:
+        self._run_task = run_task
+        self._parallelism = parallelism
+        self._time_minutes = time_minutes
+        self._jobs: dict[Path, submitit.Job[int]] = {}
+
+    def room(self, alive: int) -> int:
+        return self._parallelism - alive
+
+    def submit(self, folder: Path) -> str:
+        executor = submitit.LocalExecutor(folder)
+        executor.update_parameters(
+            timeout_min=self._time_minutes, signal_delay_s=60, stderr_to_stdout=True
+        )
+        if gpus := visible_gpus():  # submitit hides them all unless told
+            turn = gpus[len(self._jobs) % len(gpus)]
+            executor.update_parameters(gpus_per_node=1, visible_gpus=[turn])
+        try:
+            job = executor.submit(Task(self._run_task, folder))
+        except OSError as error:
+            raise ClusterError(
+                f"{folder}: no worker process could be started: {error}. "
+                "Free some memory, processes or disk space, then start the run again"
+            ) from error
+        self._jobs[folder] = job
+        return str(job.job_id)
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        for job in self._jobs.values():
+            job.done()  # collects the exit status, so that the process is no zombie
+        wanted = set(folders)
+        return {folder for folder, _ in _task_processes() if folder in wanted}
+
+    def stop(self, folders: Iterable[Path]) -> None:
+        wanted = set(folders)
+        _terminate(pid for folder, pid in _task_processes() if folder in wanted)
+
+
+def stop_orphans(tasks: Path) -> int:
+    """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
+    found = [(folder, pid) for folder, pid in _task_processes() if folder.parent == tasks]
+    _terminate(pid for _, pid in found)
+    return len({folder for folder, _ in found})
+
+
+def visible_gpus() -> list[int]:
+    """Indices of the GPUs of this machine, without importing torch or touching CUDA."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [int(part) for part in named.split(",") if part.strip().isdigit()]
+    with contextlib.suppress(OSError):
+        return list(range(len(os.listdir("/proc/driver/nvidia/gpus"))))
+    return []
+
+
+def _task_processes() -> Iterator[tuple[Path, int]]:
+    """(folder, process id) of submitit's controllers and tasks on this machine."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/cmdline", "rb") as file:
+                words = file.read().decode("utf-8", "surrogateescape").split("\0")
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+        if "submitit.core._submit" in words or "submitit.local._local" in words:
+            folder = next((w for w in reversed(words) if w), "")
+            yield Path(folder), int(entry.name)
+
+
+def _terminate(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)

@@ -1,0 +1,36 @@
+"""Which candidates share a task. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import TypeVar
+
+from .base import Work
+
+FIXED_COST_FLOPS = 2e6
+"""What a candidate costs beside its own arithmetic, in FLOPs: loading, forking, judging."""
+
+T = TypeVar("T")
+
+
+def task_count(items: int, *, parallelism: int, per_task: int) -> int:
+    """How many tasks ``items`` candidates make; ``per_task`` 0 spreads them evenly."""
+    if items == 0:
+        return 0
+    return -(-items // per_task) if per_task else min(parallelism, items)
+
+
+def pack(work: Sequence[Work], tasks: int) -> list[list[Work]]:
+    """Longest processing time first: balanced tasks, each with its longest candidate first.
+
+    R. L. Graham, Bounds on multiprocessing timing anomalies (1969): at most 4/3 of the
+    optimum's length. Ties keep the order of the batch.
+    """
+    loads = [(0.0, 0, number) for number in range(tasks)]
+    packed: list[list[Work]] = [[] for _ in range(tasks)]
+    for item in sorted(work, key=lambda w: (-w.flops, w.index)):
+        load, count, number = heapq.heappop(loads)
+        packed[number].append(item)
+        heapq.heappush(loads, (load + item.flops + FIXED_COST_FLOPS, count + 1, number))
+    return [items for items in packed if items]

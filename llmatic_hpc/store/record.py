@@ -1,0 +1,125 @@
+"""A run's record in memory: columns as arrays that grow a generation at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import schema
+
+PROPOSED = "proposed"
+"""The code of a generation is written, its results are not in."""
+
+EVALUATED = "evaluated"
+"""Every generation so far has its results."""
+
+
+@dataclass(frozen=True)
+class ArchiveState:
+    """An archive as it stands: cells (K, 2) in the unit square, and who lives in them."""
+
+    axes: tuple[str, str]
+    centroids: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    elite: NDArray[np.int64]
+    fitness: NDArray[np.float64]
+    curiosity: NDArray[np.float64]
+
+
+@dataclass
+class Record:
+    """Everything that run.h5 holds. The coordinator changes it, ``store.commit`` writes it."""
+
+    run_id: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    prompts: tuple[str, ...]
+    archives: dict[str, ArchiveState]
+    phase: str = EVALUATED
+    committed_generations: int = 0
+    """Generations with results. One more is in flight while the phase is ``proposed``."""
+    candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
+    history: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for column in schema.CANDIDATES:
+            self.candidates.setdefault(column.name, column.empty(0))
+        for column in schema.HISTORY:
+            self.history.setdefault(column.name, column.empty(0, len(self.prompts)))
+
+    @property
+    def rows(self) -> int:
+        """Candidates so far, those in flight included."""
+        return len(self.candidates["generation"])
+
+    @property
+    def prompt_fitness(self) -> NDArray[np.float64]:
+        """Collective fitness of every prompt."""
+        collective = self.history["collective"]
+        return collective[-1] if len(collective) else np.zeros(len(self.prompts))
+
+    def append_candidates(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """New candidates; what a row does not say keeps the column's fill value."""
+        self._append(self.candidates, schema.CANDIDATES, rows)
+
+    def append_history(self, row: Mapping[str, Any]) -> None:
+        """A generation's own row."""
+        self._append(self.history, schema.HISTORY, [row])
+
+    def update(self, candidate: int, values: Mapping[str, Any]) -> None:
+        """Columns of one candidate by name."""
+        for name, value in values.items():
+            column = self.candidates[name]
+            column[candidate] = _fit(value, column)
+
+    def texts(self, name: str, rows: Iterable[int]) -> list[str]:
+        """A fixed-length text column as strings."""
+        column = self.candidates[name]
+        return [v.decode("utf-8", "replace") if isinstance(v := column[r], bytes) else v
+                for r in rows]  # fmt: skip
+
+    def status(self, candidate: int) -> str:
+        """Status of one candidate."""
+        return bytes(self.candidates["status"][candidate]).decode()
+
+    def _append(
+        self,
+        table: dict[str, NDArray[Any]],
+        columns: Sequence[schema.Column],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        unknown = {key for row in rows for key in row} - {column.name for column in columns}
+        if unknown:
+            raise KeyError(f"no such columns: {sorted(unknown)}")
+        for column in columns:
+            fresh = column.empty(len(rows), len(self.prompts))
+            for position, row in enumerate(rows):
+                if column.name in row:
+                    fresh[position] = _fit(row[column.name], fresh)
+            table[column.name] = np.concatenate([table[column.name], fresh])
+
+
+def clean(text: str) -> str:
+    """Text that HDF5 can hold: no NUL, no lone surrogate. A model writes both at last."""
+    text = text.replace("\x00", "\N{SYMBOL FOR NULL}")
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _fit(value: Any, column: NDArray[Any]) -> Any:
+    """A value as the column holds it; short rows of a wide column keep its fill value."""
+    if isinstance(value, str):
+        text = clean(value)
+        if column.dtype.kind != "S":
+            return text
+        data = text.encode("ascii", "replace")
+        if len(data) > column.dtype.itemsize:  # numpy would cut it without a word
+            data = data[: column.dtype.itemsize - 3] + b"..."
+        return data
+    if isinstance(value, tuple) and column.ndim == 2:
+        return value + (-1,) * (column.shape[1] - len(value))
+    return value

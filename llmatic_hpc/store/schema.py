@@ -1,0 +1,126 @@
+"""Every data set of run.h5: name, type, unit, meaning. Schema version 1.
+
+A change that a reader of version 1 would misread raises ``VERSION``; a new column does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "llmatic-run"
+VERSION = 1
+
+TEXT = "text"
+"""Marks a column of variable-length UTF-8."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One data set with a row per candidate or per generation."""
+
+    name: str
+    dtype: str
+    fill: Any
+    long_name: str
+    units: str = ""
+    width: int = 0
+    """Second dimension; 0: none, -1: as wide as there are prompts."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether rows are Python strings of any length."""
+        return self.dtype == TEXT
+
+    def empty(self, rows: int, prompts: int = 0) -> NDArray[Any]:
+        """``rows`` rows of the fill value."""
+        width = prompts if self.width < 0 else self.width
+        shape = (rows, width) if width else (rows,)
+        return np.full(shape, self.fill, dtype=object if self.is_text else self.dtype)
+
+
+NAN = float("nan")
+
+CANDIDATES = (
+    Column("generation", "i4", -1, "generation that proposed the candidate"),
+    Column("index", "i4", -1, "position in the generation's batch"),
+    Column("operator", "S16", b"", "mutation, crossover or random"),
+    Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
+    Column("prompt", "i4", -1, "index into prompts/text; -1: crossover or random"),
+    Column("temperature", "f8", NAN, "sampling temperature", "1"),
+    Column("individual", "i8", -1, "candidate whose prompt individual was selected; -1: none"),
+    Column("seed", "i8", -1, "seed of its training"),
+    Column("sampling_seed", "i8", -1, "seed of its sampling"),
+    Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
+    Column("form", "S16", b"", "completion (continues a prompt) or chat (an answer)"),
+    Column("tokens", "i4", 0, "length of the completion", "tokens"),
+    Column("source", TEXT, "", "source text of the network"),
+    Column("source_sha256", "S64", b"", "digest of the source"),
+    Column("canonical_sha256", "S64", b"", "digest of the canonical syntax tree"),
+    Column("duplicate_of", "i8", -1, "earlier candidate with the same canonical syntax tree"),
+    Column("status", "S16", b"", "what became of it; pending: not evaluated yet"),
+    Column("failure", TEXT, "", "why it has no score"),
+    Column("width", "i8", -1, "largest number of output features or channels", "1"),
+    Column("depth", "i8", -1, "number of executed layers", "1"),
+    Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
+    Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
+    Column("params", "i8", -1, "number of parameters", "1"),
+    Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
+    Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
+    Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
+    Column("train_loss", "f8", NAN, "mean cross-entropy over the last epoch", "nat"),
+    Column("epochs", "i4", 0, "epochs trained", "1"),
+    Column("network_cell", "i4", -1, "cell of the network archive; -1: not offered"),
+    Column("network_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
+    Column("network_clipped", "u1", 0, "1: a descriptor lay outside the archive's bounds"),
+    Column("prompt_cell", "i4", -1, "cell of the prompt archive; -1: not offered"),
+    Column("prompt_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
+    Column("curiosity_delta", "f8", 0.0, "what the selected prompt individual earned", "1"),
+    Column("new_temperature", "f8", NAN, "temperature of the new prompt individual", "1"),
+    Column("generate_seconds", "f8", NAN, "share of the time that its sampling took", "s"),
+    Column("queue_seconds", "f8", NAN, "from submission to start", "s"),
+    Column("train_seconds", "f8", NAN, "training and prediction", "s"),
+    Column("attempts", "i4", 0, "evaluations that were started", "1"),
+    Column("slurm_job", "S32", b"", "job that evaluated it"),
+    Column("node", "S64", b"", "host that evaluated it"),
+)
+
+TIMINGS = frozenset(
+    ("generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node")
+)
+"""Columns that differ between two runs of the same configuration and seed."""
+
+HISTORY = (
+    Column("generation", "i4", -1, "generation"),
+    Column("phase", "S16", b"", "start or search"),
+    Column("operator", "S16", b"", "operator that was applied"),
+    Column("operator_drawn", "S16", b"", "operator that was drawn"),
+    Column("best_before", "f8", NAN, "fitness that offspring were compared with", "1"),
+    Column("best_fitness", "f8", NAN, "best fitness of the generation", "1"),
+    Column("mean_fitness", "f8", NAN, "mean fitness of its scored candidates", "1"),
+    Column("trainable", "i4", 0, "candidates with a score", "1"),
+    Column("added", "i4", 0, "candidates that entered the network archive", "1"),
+    Column("network_elites", "i4", 0, "elites of the network archive", "1"),
+    Column("network_coverage", "f8", 0.0, "elites / cells of the network archive", "1"),
+    Column("network_qd_score", "f8", 0.0, "sum of the fitness of the network elites", "1"),
+    Column("prompt_elites", "i4", 0, "elites of the prompt archive", "1"),
+    Column("prompt_coverage", "f8", 0.0, "elites / cells of the prompt archive", "1"),
+    Column("collective", "f8", 0.0, "collective fitness of every prompt", "1", -1),
+    Column("started", "f8", NAN, "when it was proposed", "s since 1970-01-01T00:00:00Z"),
+    Column("finished", "f8", NAN, "when it was committed", "s since 1970-01-01T00:00:00Z"),
+    Column("generate_seconds", "f8", NAN, "wall-clock time of generating", "s"),
+    Column("screen_seconds", "f8", NAN, "wall-clock time of screening", "s"),
+    Column("evaluate_seconds", "f8", NAN, "wall-clock time of evaluating", "s"),
+)
+
+ARCHIVE_COLUMNS = {
+    "centroids": "centroids of the cells in the unit square",
+    "lower": "lower bounds of the descriptors",
+    "upper": "upper bounds of the descriptors",
+    "elite": "candidate that is the elite of the cell; -1: empty",
+    "fitness": "fitness of the elite; NaN: empty",
+    "curiosity": "curiosity of the elite; 0 where it has none",
+}
