@@ -1,0 +1,253 @@
+"""The two archives: an elite per cell, known by the number of its candidate.
+
+Vocabulary and rules are those that users of pyribs know: statuses 0, 1 and 2, a strictly
+higher fitness replaces, the first of equals stays. Unlike a batch added to pyribs, candidates
+are added one by one, so a status says what happened and not what would have happened to the
+candidate alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from .tessellation import Floats, Location, Tessellation
+
+EMPTY = -1
+
+
+class AddStatus(IntEnum):
+    """What became of a candidate; numbers and names as in pyribs. True if it was added."""
+
+    NOT_ADDED = 0
+    IMPROVE_EXISTING = 1
+    NEW = 2
+
+
+class Added(NamedTuple):
+    """What :meth:`Archive.add` did."""
+
+    cell: int
+    """-1 where the candidate was refused: a fitness or descriptor was NaN or infinite."""
+    status: AddStatus
+    clipped: bool
+    """Whether a descriptor lay outside the bounds."""
+
+
+class Archive:
+    """An archive of elites over a tessellation, every cell empty at first.
+
+    Elites are numbers of candidates; what a candidate is stands in the record.
+    """
+
+    def __init__(self, tessellation: Tessellation) -> None:
+        self.tessellation = tessellation
+        cells = tessellation.cells
+        self._elites: NDArray[np.int64] = np.full(cells, EMPTY, dtype=np.int64)
+        self._fitness: Floats = np.full(cells, np.nan)
+        self._descriptors: Floats = np.full((cells, 2), np.nan)
+        self._units: Floats = np.full((cells, 2), np.nan)
+        self._cells: dict[int, int] = {}
+        self._tree: tuple[Any, NDArray[np.intp]] | None = None
+
+    # --- adding -----------------------------------------------------------------------------
+
+    def add(self, candidate: int, fitness: float, descriptor: Sequence[float]) -> Added:
+        """Offer a candidate with its raw descriptors (2,).
+
+        It becomes the elite of its cell if the cell is empty or its fitness is strictly
+        higher. A fitness or descriptor that is NaN or infinite is refused, never raised.
+        Raises ``ValueError`` for a negative number or one that already is an elite.
+        """
+        return self.place(candidate, fitness, self.tessellation.locate([descriptor])[0])
+
+    def place(self, candidate: int, fitness: float, location: Location) -> Added:
+        """:meth:`add` for descriptors that :meth:`Tessellation.locate` has located."""
+        if candidate < 0 or candidate in self._cells:
+            reason = "is negative" if candidate < 0 else "already is an elite"
+            raise ValueError(f"candidate {candidate} {reason}; each is added once")
+        cell = location.cell
+        if cell < 0 or not math.isfinite(fitness):
+            return Added(EMPTY, AddStatus.NOT_ADDED, location.clipped)
+        previous = int(self._elites[cell])
+        if previous == EMPTY:
+            status = AddStatus.NEW
+        elif fitness > self._fitness[cell]:
+            status = AddStatus.IMPROVE_EXISTING
+            del self._cells[previous]
+        else:
+            return Added(cell, AddStatus.NOT_ADDED, location.clipped)
+        self._elites[cell] = candidate
+        self._fitness[cell] = fitness
+        self._descriptors[cell] = location.descriptor
+        self._units[cell] = location.unit
+        self._cells[candidate] = cell
+        self._tree = None
+        return Added(cell, status, location.clipped)
+
+    # --- elites -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __contains__(self, candidate: object) -> bool:
+        return candidate in self._cells
+
+    def cell_of(self, candidate: int) -> int:
+        """The cell whose elite ``candidate`` is. Raises ``KeyError`` if it is none."""
+        return self._cells[candidate]
+
+    def candidates(self) -> NDArray[np.int64]:
+        """The elites (num_elites,), in the order of their cells."""
+        return np.asarray(self._elites[self._elites != EMPTY])
+
+    def nearest(self, candidate: int, count: int) -> tuple[int, ...]:
+        """The ``count`` elites nearest to an elite, the nearest first, without itself.
+
+        Distance is Euclidean between the elites' scaled and clipped descriptors (not their
+        centroids). Fewer come back where there are fewer. Raises ``KeyError`` where
+        ``candidate`` is no elite.
+        """
+        own = self.cell_of(candidate)
+        if self._tree is None:
+            occupied = np.flatnonzero(self._elites != EMPTY)
+            self._tree = cKDTree(self._units[occupied]), occupied
+        tree, occupied = self._tree
+        wanted = min(count + 1, len(occupied))
+        found = occupied[tree.query(self._units[own], k=[*range(1, wanted + 1)])[1]]
+        # Dropped by its cell: another elite may have the very same scaled descriptors.
+        others = found[found != own][:count]
+        return tuple(self._elites[others].tolist())
+
+    # --- what a record stores -----------------------------------------------------------------
+
+    @property
+    def elites(self) -> NDArray[np.int64]:
+        """The elite's candidate per cell (K,), -1 where empty. Read-only view."""
+        return _read_only(self._elites)
+
+    @property
+    def fitness(self) -> Floats:
+        """The elite's fitness per cell (K,), NaN where empty. Read-only view."""
+        return _read_only(self._fitness)
+
+    @property
+    def descriptors(self) -> Floats:
+        """The elite's raw descriptors per cell (K, 2), NaN where empty. Read-only view."""
+        return _read_only(self._descriptors)
+
+    # --- statistics, named as in pyribs -------------------------------------------------------
+
+    @property
+    def num_elites(self) -> int:
+        """Cells that hold an elite."""
+        return len(self._cells)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the cells that hold an elite."""
+        return len(self._cells) / self.tessellation.cells
+
+    @property
+    def qd_score(self) -> float:
+        """Sum of the elites' fitness; 0 for an empty archive."""
+        return float(self._fitness[self._elites != EMPTY].sum())
+
+    @property
+    def norm_qd_score(self) -> float:
+        """``qd_score`` per cell of the archive."""
+        return self.qd_score / self.tessellation.cells
+
+    @property
+    def obj_max(self) -> float:
+        """The highest fitness; NaN for an empty archive."""
+        return float(self._fitness[self._elites != EMPTY].max(initial=-np.inf)) if self else np.nan
+
+    @property
+    def obj_mean(self) -> float:
+        """The elites' mean fitness; NaN for an empty archive."""
+        return self.qd_score / len(self) if self else np.nan
+
+
+class Individual(NamedTuple):
+    """A prompt with a temperature."""
+
+    number: int
+    """The candidate it was made for; its slot in a :class:`~.population.PromptPopulation`."""
+    prompt: int
+    temperature: float
+
+
+class PromptArchive(Archive):
+    """Archive of prompt individuals over (prompt, temperature), with their curiosity.
+
+    An individual is known by the candidate that it was made for. Curiosity (Cully and
+    Demiris, 2017) belongs to the individual: it leaves the archive with it, and a newcomer
+    starts at what its own offspring earned.
+    """
+
+    def __init__(self, tessellation: Tessellation) -> None:
+        super().__init__(tessellation)
+        self._curiosity: Floats = np.full(tessellation.cells, np.nan)
+
+    def add(
+        self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
+    ) -> Added:
+        """:meth:`Archive.add` of (prompt, temperature) with the curiosity to start at."""
+        location = self.tessellation.locate([descriptor])[0]
+        return self.place(candidate, fitness, location, curiosity=curiosity)
+
+    def place(
+        self, candidate: int, fitness: float, location: Location, *, curiosity: float = 0.0
+    ) -> Added:
+        """:meth:`Archive.place` with the curiosity to start at."""
+        added = super().place(candidate, fitness, location)
+        if added.status:
+            self._curiosity[added.cell] = curiosity
+        return added
+
+    def earn(self, candidate: int, delta: float) -> bool:
+        """Change an individual's curiosity; False if it is no longer in the archive."""
+        if candidate not in self:
+            return False
+        self._curiosity[self.cell_of(candidate)] += delta
+        return True
+
+    def individual(self, candidate: int) -> Individual:
+        """Raises ``KeyError`` where ``candidate`` is no elite."""
+        prompt, temperature = self._descriptors[self.cell_of(candidate)].tolist()
+        return Individual(candidate, int(prompt), temperature)
+
+    def most_curious(self, count: int, rng: np.random.Generator) -> list[Individual]:
+        """The ``count`` most curious individuals or all there are, the most curious first."""
+        occupied = np.flatnonzero(self._elites != EMPTY)
+        chosen = occupied[highest(self._curiosity[occupied], count, rng)]
+        return [self.individual(candidate) for candidate in self._elites[chosen].tolist()]
+
+    def of_prompt(self, prompt: int) -> NDArray[np.int64]:
+        """Individuals of one prompt, in the order of their cells."""
+        return np.asarray(self._elites[self._descriptors[:, 0] == prompt])
+
+    @property
+    def curiosity(self) -> Floats:
+        """Curiosity per cell (K,), NaN where empty. Read-only view."""
+        return _read_only(self._curiosity)
+
+
+def highest(values: Floats | Sequence[float], count: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Positions of the ``count`` highest values, the highest first, ties in random order."""
+    shuffled = rng.permutation(len(values))
+    order = np.argsort(-np.asarray(values)[shuffled], kind="stable")
+    return np.asarray(shuffled[order[:count]])
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view

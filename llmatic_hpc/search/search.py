@@ -1,0 +1,467 @@
+"""LLMatic's search (Algorithm 1) and the paper's ablations, as ask and tell.
+
+The state of a :class:`Search` is a fold over the evaluations that it was told: a fresh one
+that is told the same evaluations in the same order is in the same state, and what it asks
+for next depends on that state and the seed alone. It holds no clock, no file and no
+generator.
+
+The paper leaves open points. They are settled as follows.
+
+Start phase
+    lasts while the network archive holds fewer than ``start_elites`` elites when a generation
+    begins. Every candidate descends from the initial network (no parents), its prompt is
+    uniformly random, its temperature the generator's, no prompt individual is selected.
+Mutation
+    draws a parent uniformly among the network elites for every candidate. The first half of
+    the batch (the larger one) takes prompt and temperature from the ``curious_individuals``
+    most curious prompt individuals, ties in random order, in turn. The second half draws a
+    prompt uniformly and takes one of that prompt's individuals, or none and the generator's
+    temperature where the archive holds none; so does the first half while the prompt archive
+    is empty. Within each half every other candidate takes the temperature as it is, the
+    others add noise; all are clipped.
+Crossover
+    draws ``crossover_elites`` elites without replacement and takes them in turn; the mate is
+    uniform among the k nearest elites, k drawn from ``crossover_neighbours``. It leaves the
+    prompt archive alone. With fewer than two elites mutation stands in for it.
+Update
+    goes through the candidates in order. ``scored`` ones are offered to the network archive.
+    A mutation's prompt earns curiosity for the selected individual while that is still in
+    the archive, and a new individual is made of the prompt and the temperature used, a step
+    up if the fitness is at least the best of the previous generation, else a step down. Its
+    fitness is the collective fitness of its prompt, which has grown by 1 if the offspring
+    beat that best; its curiosity starts at what the offspring earned.
+The best of the previous generation
+    is the best fitness among its scored candidates. Where there were none it is the last
+    best known, at the very start minus infinity, so that everything trainable beats it.
+Infrastructure
+    failures say nothing about a candidate and change nothing at all.
+
+Variants (``search.variant``):
+
+``mutation-only``, ``crossover-only``
+    one operator after the usual start phase.
+``network-archive``
+    a :class:`PromptPopulation` in place of the prompt archive, which stays empty. The
+    score plays the part of curiosity in selection, random individuals come from the
+    population. ``Proposal.individual`` is a slot of the population here. The start phase
+    draws prompts as usual and leaves the population alone.
+``prompt-archive``
+    a :class:`NetworkPopulation` in place of the network archive: parents come from it, a mate
+    is the most similar member, entering it earns curiosity, and the start phase lasts until
+    it holds ``start_elites``. The network archive is filled for the record only, and the
+    updates report what happened in it.
+``random``
+    asks for networks from scratch, every generation alike. They are archived for the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import ArchiveSettings, SearchSettings
+from ..errors import ConfigError
+from ..records import NO_PROMPT, Evaluation, Generation, Proposal, Update
+from .archive import Archive, Individual, PromptArchive
+from .population import NetworkPopulation, PromptPopulation
+from .seeds import Purpose, draw_seed, generator
+from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
+
+NO_INDIVIDUAL = -1
+
+
+class AskTellError(RuntimeError):
+    """ask() and tell() were called out of order or with foreign evaluations: a bug."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a generation's evaluations did."""
+
+    updates: tuple[Update, ...]
+    """One per candidate, in order."""
+    generation: Generation
+
+
+@dataclass(frozen=True)
+class _Asked:
+    phase: str
+    operator: str
+    operator_drawn: str
+    proposals: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What a proposal says beyond its number and seeds."""
+
+    parents: tuple[int, ...]
+    prompt: int
+    temperature: float
+    individual: int = NO_INDIVIDUAL
+
+
+class Search:
+    """A run's search, a generation at a time: ``ask()``, evaluate, ``tell()``.
+
+    ``prompts`` is the number of mutation prompts and ``temperature`` the generator's own.
+    Tessellations are made from ``seed`` unless those of a record are given. Raises
+    ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
+    """
+
+    def __init__(
+        self,
+        search: SearchSettings,
+        archive: ArchiveSettings,
+        *,
+        prompts: int,
+        temperature: float,
+        seed: int,
+        network_cells: Tessellation | None = None,
+        prompt_cells: Tessellation | None = None,
+    ) -> None:
+        if not 1 <= prompts <= archive.prompt.upper[0]:
+            raise ConfigError(
+                f"problem.prompts: {prompts} prompts, but archive.prompt.upper leaves room for "
+                f"1 to {archive.prompt.upper[0]:g}"
+            )
+        self.settings = search
+        self.prompts = prompts
+        self.temperature = temperature
+        self.seed = seed
+        self.network_archive = Archive(
+            network_cells
+            or network_tessellation(
+                archive.network,
+                samples=archive.samples,
+                rng=generator(seed, 0, Purpose.NETWORK_TESSELLATION),
+            )
+        )
+        self.prompt_archive = PromptArchive(
+            prompt_cells
+            or prompt_tessellation(
+                archive.prompt,
+                samples=archive.samples,
+                rng=generator(seed, 0, Purpose.PROMPT_TESSELLATION),
+            )
+        )
+        self.network_population: NetworkPopulation | None = None
+        self.prompt_population: PromptPopulation | None = None
+        if search.variant == "prompt-archive":
+            self.network_population = NetworkPopulation(search.population)
+        if search.variant == "network-archive":
+            self.prompt_population = PromptPopulation(
+                search.population,
+                prompts,
+                lower=search.temperature_lower,
+                upper=search.temperature_upper,
+                rng=generator(seed, 0, Purpose.POPULATION),
+            )
+        self._collective = [0.0] * prompts
+        self._best = -math.inf
+        self._generation = 0
+        self._asked: _Asked | None = None
+
+    @property
+    def generation(self) -> int:
+        """The generation that is asked for next, or is being evaluated."""
+        return self._generation
+
+    @property
+    def best(self) -> float:
+        """The previous generation's best fitness, what offspring are compared with."""
+        return self._best
+
+    @property
+    def collective(self) -> tuple[float, ...]:
+        """How often each prompt's offspring beat the previous generation's best."""
+        return tuple(self._collective)
+
+    # --- ask ----------------------------------------------------------------------------------
+
+    def ask(self) -> tuple[Proposal, ...]:
+        """A generation's proposals, in candidate order.
+
+        Raises :class:`AskTellError` where the last ones have not been evaluated.
+        """
+        if self._asked is not None:
+            raise AskTellError(
+                f"ask() was called twice: tell() the evaluations of generation "
+                f"{self._generation} first"
+            )
+        phase, operator, drawn = self._operator()
+        draft = {
+            "start": self._start,
+            "mutation": self._mutation,
+            "crossover": self._crossover,
+            "random": self._random,
+        }[phase if phase == "start" else operator]
+        first = self._generation * self.settings.batch
+        proposals = tuple(
+            Proposal(
+                candidate=first + index,
+                generation=self._generation,
+                index=index,
+                operator=operator,
+                parents=made.parents,
+                prompt=made.prompt,
+                temperature=made.temperature,
+                individual=made.individual,
+                sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index),
+                training_seed=self._draw_seed(Purpose.TRAINING, first + index),
+            )
+            for index, made in enumerate(draft())
+        )
+        self._asked = _Asked(phase, operator, drawn, proposals)
+        return proposals
+
+    def _operator(self) -> tuple[str, str, str]:
+        """Phase, operator applied and operator drawn."""
+        settings = self.settings
+        if settings.variant == "random":
+            return "search", "random", "random"
+        if len(self._networks) < settings.start_elites:
+            return "start", "mutation", "mutation"
+        if settings.variant in ("mutation-only", "crossover-only"):
+            drawn = settings.variant.removesuffix("-only")
+        else:
+            chance = self._rng(Purpose.OPERATOR).random()
+            drawn = "mutation" if chance < settings.mutation_probability else "crossover"
+        return "search", drawn if len(self._networks) >= 2 else "mutation", drawn
+
+    def _start(self) -> Iterable[_Draft]:
+        for rng in self._candidate_rngs():
+            yield _Draft((), int(rng.integers(self.prompts)), self.temperature)
+
+    def _random(self) -> Iterable[_Draft]:
+        return [_Draft((), NO_PROMPT, self.temperature)] * self.settings.batch
+
+    def _mutation(self) -> Iterable[_Draft]:
+        settings = self.settings
+        elites = self._networks.candidates()
+        half = (settings.batch + 1) // 2
+        curious = self._prompts.most_curious(
+            settings.curious_individuals, self._rng(Purpose.CURIOSITY)
+        )
+        for index, rng in enumerate(self._candidate_rngs()):
+            parents = (int(elites[rng.integers(len(elites))]),) if len(elites) else ()
+            position = index if index < half else index - half
+            if index < half and curious:
+                individual = _in_turn(curious, position)
+            else:
+                individual = self._random_individual(rng)
+            temperature = individual.temperature
+            if position % 2:
+                noise = settings.temperature_noise
+                temperature += float(rng.uniform(-noise, noise))
+            yield _Draft(parents, individual.prompt, self._clip(temperature), individual.number)
+
+    def _crossover(self) -> Iterable[_Draft]:
+        settings = self.settings
+        members = self._networks.candidates()
+        count = min(settings.crossover_elites, len(members))
+        elites = self._rng(Purpose.ELITES).choice(members, count, replace=False).tolist()
+        neighbours = (
+            {
+                elite: self.network_archive.nearest(elite, max(settings.crossover_neighbours))
+                for elite in elites
+            }
+            if self.network_population is None
+            else {}
+        )
+        for index, rng in enumerate(self._candidate_rngs()):
+            elite = elites[index % count]
+            if self.network_population is not None:
+                mate = self.network_population.most_similar(elite, rng)
+            else:
+                counts = settings.crossover_neighbours
+                nearest = neighbours[elite][: counts[rng.integers(len(counts))]]
+                mate = nearest[rng.integers(len(nearest))]
+            yield _Draft((elite, mate), NO_PROMPT, settings.crossover_temperature)
+
+    def _random_individual(self, rng: np.random.Generator) -> Individual:
+        if self.prompt_population is not None:
+            return self.prompt_population.individual(int(rng.integers(len(self.prompt_population))))
+        prompt = int(rng.integers(self.prompts))
+        individuals = self.prompt_archive.of_prompt(prompt)
+        if len(individuals) == 0:
+            return Individual(NO_INDIVIDUAL, prompt, self.temperature)
+        return self.prompt_archive.individual(int(individuals[rng.integers(len(individuals))]))
+
+    @property
+    def _networks(self) -> Archive | NetworkPopulation:
+        """Where parents come from."""
+        return self.network_archive if self.network_population is None else self.network_population
+
+    @property
+    def _prompts(self) -> PromptArchive | PromptPopulation:
+        """Where prompts come from."""
+        return self.prompt_archive if self.prompt_population is None else self.prompt_population
+
+    # --- tell ---------------------------------------------------------------------------------
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> Told:
+        """Fold a generation's evaluations, in candidate order, into the state.
+
+        Raises :class:`AskTellError`, with the state unchanged, where they are not exactly
+        those of the last :meth:`ask`.
+        """
+        asked = self._check(evaluations)
+        places = self._network_places(evaluations)
+        individuals = self._new_individuals(asked, evaluations)
+        updates = tuple(
+            self._update(proposal, evaluation, places.get(proposal.candidate), individual)
+            for proposal, evaluation, individual in zip(
+                asked.proposals, evaluations, individuals, strict=True
+            )
+        )
+        row = self._history(asked, evaluations, updates)
+        if not math.isnan(row.best_fitness):
+            self._best = row.best_fitness
+        self._generation += 1
+        self._asked = None
+        return Told(updates, row)
+
+    def _check(self, evaluations: Sequence[Evaluation]) -> _Asked:
+        if self._asked is None:
+            raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
+        expected = [proposal.candidate for proposal in self._asked.proposals]
+        got = [evaluation.candidate for evaluation in evaluations]
+        if got != expected:
+            differing = [(e, g) for e, g in zip(expected, got, strict=False) if e != g]
+            detail = f"; the first to differ is {differing[0][1]}" if differing else ""
+            raise AskTellError(
+                f"tell() needs the evaluations of candidates {expected[0]} to {expected[-1]} in "
+                f"that order, each once; got {len(got)} of {len(expected)}{detail}"
+            )
+        for evaluation in evaluations:
+            if evaluation.status not in ("scored", "untrainable", "infrastructure"):
+                raise AskTellError(
+                    f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
+                    f"scored, untrainable and infrastructure are known"
+                )
+        return self._asked
+
+    def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
+        scored = [e for e in evaluations if e.status == "scored"]
+        raw = [(e.ratio, e.flops) for e in scored]
+        found = self.network_archive.tessellation.locate(raw)
+        return {e.candidate: place for e, place in zip(scored, found, strict=True)}
+
+    def _new_individuals(self, asked: _Asked, evaluations: Sequence[Evaluation]) -> list[Location]:
+        """Prompt and adapted temperature of every candidate, where they lie."""
+        step = self.settings.temperature_step
+        raw = [
+            (
+                proposal.prompt,
+                self._clip(proposal.temperature + (step if self._at_least_best(e) else -step)),
+            )
+            for proposal, e in zip(asked.proposals, evaluations, strict=True)
+        ]
+        return self.prompt_archive.tessellation.locate(raw)
+
+    def _at_least_best(self, evaluation: Evaluation) -> bool:
+        return evaluation.status == "scored" and evaluation.fitness >= self._best
+
+    def _update(
+        self,
+        proposal: Proposal,
+        evaluation: Evaluation,
+        place: Location | None,
+        new_individual: Location,
+    ) -> Update:
+        """What one candidate does to the archives, and the record of it."""
+        candidate = proposal.candidate
+        if evaluation.status == "infrastructure":
+            return Update(candidate)
+        network_cell, network_added, clipped, entered = -1, -1, False, False
+        if place is not None:
+            added = self.network_archive.place(candidate, evaluation.fitness, place)
+            network_cell, network_added, clipped = added.cell, int(added.status), added.clipped
+            entered = bool(added.status)
+            if self.network_population is not None:
+                entered = self.network_population.offer(candidate, evaluation.fitness, place)
+        if proposal.prompt == NO_PROMPT:
+            return Update(candidate, network_cell, network_added, clipped)
+
+        settings = self.settings
+        if place is None:
+            delta = settings.curiosity_untrainable
+        else:
+            delta = settings.curiosity_added if entered else settings.curiosity_rejected
+            if evaluation.fitness > self._best:
+                self._collective[proposal.prompt] += 1.0
+        prompt_cell, prompt_added, temperature = -1, -1, math.nan
+        if self.prompt_population is None:
+            self.prompt_archive.earn(proposal.individual, delta)
+            made = self.prompt_archive.place(
+                candidate, self._collective[proposal.prompt], new_individual, curiosity=delta
+            )
+            prompt_cell, prompt_added = made.cell, int(made.status)
+            temperature = new_individual.descriptor[1]
+        elif proposal.individual != NO_INDIVIDUAL:
+            temperature = self.prompt_population.reward(proposal.individual, delta, added=entered)
+        return Update(
+            candidate,
+            network_cell,
+            network_added,
+            clipped,
+            prompt_cell,
+            prompt_added,
+            curiosity_delta=delta,
+            new_temperature=temperature,
+        )
+
+    def _history(
+        self, asked: _Asked, evaluations: Sequence[Evaluation], updates: Sequence[Update]
+    ) -> Generation:
+        scored = [e.fitness for e in evaluations if e.status == "scored"]
+        finite = [fitness for fitness in scored if math.isfinite(fitness)]
+        return Generation(
+            generation=self._generation,
+            phase=asked.phase,
+            operator=asked.operator,
+            operator_drawn=asked.operator_drawn,
+            best_before=self._best,
+            best_fitness=max(finite, default=math.nan),
+            mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
+            trainable=len(scored),
+            added=sum(update.network_added > 0 for update in updates),
+            network_elites=self.network_archive.num_elites,
+            network_coverage=self.network_archive.coverage,
+            network_qd_score=self.network_archive.qd_score,
+            prompt_elites=self.prompt_archive.num_elites,
+            prompt_coverage=self.prompt_archive.coverage,
+            collective=self.collective,
+        )
+
+    # --- draws --------------------------------------------------------------------------------
+
+    def _rng(self, purpose: Purpose, candidate: int = 0) -> np.random.Generator:
+        return generator(self.seed, self._generation, purpose, candidate)
+
+    def _candidate_rngs(self) -> Iterable[np.random.Generator]:
+        first = self._generation * self.settings.batch
+        for candidate in range(first, first + self.settings.batch):
+            yield self._rng(Purpose.VARIATION, candidate)
+
+    def _draw_seed(self, purpose: Purpose, candidate: int) -> int:
+        return draw_seed(self.seed, self._generation, purpose, candidate)
+
+    def _clip(self, temperature: float) -> float:
+        settings = self.settings
+        return min(max(temperature, settings.temperature_lower), settings.temperature_upper)
+
+
+def _in_turn(individuals: Sequence[Individual], position: int) -> Individual:
+    """The individual at ``position`` of a half of the batch, taken in turn.
+
+    An even number of individuals is shifted by one each round. Otherwise the same ones would
+    always meet the positions that add noise to the temperature.
+    """
+    count = len(individuals)
+    shift = position // count if count % 2 == 0 else 0
+    return individuals[(position + shift) % count]

@@ -1,0 +1,56 @@
+"""Where every random draw of a run comes from.
+
+A draw is named by what it is for: the generation, the purpose and the candidate. Its stream
+is ``SeedSequence(entropy=seed, spawn_key=(generation, purpose, candidate))``, so it depends
+neither on the order in which results arrive nor on what was drawn before, and a run can be
+continued at any generation without a stored generator state.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a draw is for. The numbers are part of every record: add, never renumber."""
+
+    NETWORK_TESSELLATION = 0
+    PROMPT_TESSELLATION = 1
+    POPULATION = 2
+    """The first prompt population of the variant ``network-archive``."""
+    OPERATOR = 3
+    """Mutation or crossover; once per generation."""
+    CURIOSITY = 4
+    """Ties among the most curious; once per generation."""
+    ELITES = 5
+    """Which elites cross over; once per generation."""
+    VARIATION = 6
+    """Parent, mate, prompt and temperature; once per candidate."""
+    SAMPLING = 7
+    """The seed that the language model samples with; once per candidate."""
+    TRAINING = 8
+    """The seed that training uses; once per candidate."""
+
+
+def generator(
+    seed: int, generation: int, purpose: Purpose, candidate: int = 0
+) -> np.random.Generator:
+    """A fresh generator for one purpose. Do not keep it beyond the generation.
+
+    ``candidate`` stays 0 for draws that are made once per generation or once per run.
+    """
+    return np.random.default_rng(_sequence(seed, generation, purpose, candidate))
+
+
+def draw_seed(seed: int, generation: int, purpose: Purpose, candidate: int) -> int:
+    """A seed to hand out, in [0, 2**63), so that it fits a signed 64-bit column."""
+    state = _sequence(seed, generation, purpose, candidate).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
+
+
+def _sequence(
+    seed: int, generation: int, purpose: Purpose, candidate: int
+) -> np.random.SeedSequence:
+    return np.random.SeedSequence(entropy=seed, spawn_key=(generation, int(purpose), candidate))
