@@ -252,12 +252,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     ``problem.data``, ``problem.initial``, ``generator.replay`` and (where such a file or
     folder exists) ``generator.model`` are relative to the file that names them.
     """
-    tables = [(str(path), table) for path, table in _read(path, ())]
-    tables += [("--set", parse_override(text)) for text in overrides]
     config = Config()
-    for origin, table in tables:
-        config = _merge(config, table, origin, "")
-    _check_together(config, str(path))
+    for file, table in _read(path, ()):
+        config = _merge(config, table, str(file), "")
+    return override(config, overrides, str(path))
+
+
+def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
+    """``config`` with ``KEY=VALUE`` settings changed."""
+    for text in overrides:
+        config = _merge(config, parse_override(text), "--set", "")
+    _check_together(config, origin)
     return config
 
 

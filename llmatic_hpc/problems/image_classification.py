@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from ..config import ProblemSettings
+from ..errors import ConfigError
 from .base import Problem
 
 PROMPTS = (
@@ -73,4 +76,22 @@ def image_classification(
         prompts=tuple(prompts) or PROMPTS,
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
+    )
+
+
+def problem_of(settings: ProblemSettings, shape: tuple[int, ...], classes: int) -> Problem:
+    """The problem that the settings describe, for images of ``shape`` in ``classes`` classes.
+
+    Raises :class:`ConfigError` when the file of the initial network cannot be read.
+    """
+    initial = ""
+    if settings.initial:
+        try:
+            initial = Path(settings.initial).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"problem.initial: {settings.initial} cannot be read: {error}"
+            ) from error
+    return image_classification(
+        input_shape=shape, classes=classes, prompts=settings.prompts, initial_source=initial
     )

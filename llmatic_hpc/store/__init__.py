@@ -1,4 +1,4 @@
-"""run.h5: its schema, commits that are always whole, loading, and verifying.
+"""run.h5: its schema, commits that are always whole, loading, replaying, and verifying.
 
 The only room that reads or writes HDF5. A record is the history of a run; the archives in
 it are a fold over its candidate table and stand there so that others need not fold.
@@ -6,5 +6,6 @@ it are a fold over its candidate table and stand there so that others need not f
 
 from .file import commit, load
 from .record import ArchiveState, Record
+from .verify import Difference, verify
 
-__all__ = ["ArchiveState", "Record", "commit", "load"]
+__all__ = ["ArchiveState", "Difference", "Record", "commit", "load", "verify"]

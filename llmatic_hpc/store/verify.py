@@ -1,0 +1,137 @@
+"""Does a record hold together? Integrity of its rows, and a replay of its whole history."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..config import Config, from_tables
+from ..records import PENDING, STATUSES, Proposal
+from . import replay
+from .record import PROPOSED, Record
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that the record says and a replay does not, or that cannot be."""
+
+    where: str
+    """``candidate 17``, ``generation 2``, ``archives/network cell 5``."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def verify(record: Record) -> Iterator[Difference]:
+    """Differences in the order in which they arise; none if the record is sound.
+
+    Every row is checked for itself; then the search is run again from the record's own
+    configuration and seed: each proposal, each change to an archive and both archives at
+    the end must come out as recorded.
+    """
+    config = from_tables(record.config, "run.h5")
+    yield from _rows(record, config)
+    search = replay.new_search(config, len(record.prompts), record)
+    batch = config.search.batch
+    for generation in range(record.committed_generations):
+        yield from _proposals(record, search.ask())
+        told = search.tell(replay.evaluations(record, generation))
+        for update in told.updates:
+            recorded = {c: record.candidates[c][update.candidate] for c in replay.UPDATE_COLUMNS}
+            for name, (there, again) in _unequal(recorded, asdict(update)):
+                yield Difference(
+                    f"candidate {update.candidate}", f"{name} is {there}, a replay gives {again}"
+                )
+        recorded = {c: record.history[c][generation] for c in replay.GENERATION_COLUMNS}
+        for name, (there, again) in _unequal(recorded, asdict(told.generation)):
+            yield Difference(
+                f"generation {generation}", f"{name} is {there}, a replay gives {again}"
+            )
+    for name, state in replay.archive_states(search).items():
+        stored = record.archives[name]
+        for column in ("elite", "fitness", "curiosity"):
+            there, again = getattr(stored, column), getattr(state, column)
+            for cell in np.flatnonzero(~_equal(there, again)).tolist():
+                yield Difference(
+                    f"archives/{name} cell {cell}",
+                    f"{column} is {there[cell]}, a replay gives {again[cell]}",
+                )
+    if record.phase == PROPOSED:
+        yield from _proposals(record, search.ask())
+    expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
+    if record.rows != expected:
+        yield Difference("candidates", f"{record.rows} rows where {expected} belong")
+
+
+def _rows(record: Record, config: Config) -> Iterator[Difference]:
+    table = record.candidates
+    batch = config.search.batch
+    in_flight = record.committed_generations if record.phase == PROPOSED else -1
+    for row in range(record.rows):
+        where = f"candidate {row}"
+        generation = int(table["generation"][row])
+        if (generation, int(table["index"][row])) != divmod(row, batch):
+            yield Difference(where, f"stands in row {row} but is of generation {generation}")
+        source = table["source"][row]
+        digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
+        if digest.encode() != table["source_sha256"][row]:
+            yield Difference(where, "source does not match source_sha256")
+        status = record.status(row)
+        allowed = (*STATUSES, PENDING) if generation == in_flight else STATUSES
+        if status not in allowed:
+            yield Difference(where, f"status {status!r} is none of {', '.join(allowed)}")
+        fitness = float(table["fitness"][row])
+        if status == "scored" and not 0.0 <= fitness <= 1.0:
+            yield Difference(where, f"scored, with a fitness of {fitness}")
+        if status not in ("scored", "duplicate") and not math.isnan(fitness):
+            yield Difference(where, f"{status}, with a fitness of {fitness}")
+        original = int(table["duplicate_of"][row])
+        if original >= 0:
+            same = original < row and (
+                table["canonical_sha256"][original] == table["canonical_sha256"][row]
+            )
+            if not same:
+                yield Difference(where, f"is no duplicate of candidate {original}")
+            elif status == "duplicate" and not _same(fitness, float(table["fitness"][original])):
+                yield Difference(where, f"does not have the score of candidate {original}")
+        if any(parent >= row for parent in table["parents"][row].tolist()):
+            yield Difference(where, "has a parent that came after it")
+
+
+def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:
+    for proposal in proposals:
+        expected = replay.proposal_columns(proposal)
+        padding = (-1,) * (3 - len(proposal.parents))
+        expected["parents"] = [*proposal.parents, *padding]
+        recorded = {c: record.candidates[c][proposal.candidate] for c in expected}
+        for name, (there, again) in _unequal(recorded, expected):
+            yield Difference(
+                f"candidate {proposal.candidate}", f"{name} is {there}, a replay gives {again}"
+            )
+
+
+def _unequal(
+    recorded: dict[str, Any], expected: dict[str, Any]
+) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for name, there in recorded.items():
+        plain = there.decode() if isinstance(there, bytes) else there
+        if not np.all(_equal(np.asarray(plain), np.asarray(expected[name]))):
+            yield name, (plain, expected[name])
+
+
+def _equal(a: Any, b: Any) -> Any:
+    if a.shape != b.shape:
+        return np.zeros(1, dtype=bool)
+    if a.dtype.kind == "f":
+        return (a == b) | (np.isnan(a) & np.isnan(b.astype(float)))
+    return a == b
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Install the project and search networks on real images, in one command:
+#   bash env/quickstart.sh
+# Makes .venv, installs, runs configs/quickstart.toml into runs/quickstart, and says what to
+# try next. A second start does not reinstall and continues the same run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. env/common.sh
+
+install_project quickstart,gguf
+
+config=configs/quickstart.toml
+run=${LLMATIC_RUN:-runs/quickstart}
+model=()
+if [ -n "${LLMATIC_MODEL:-}" ]; then
+    say "the model is $LLMATIC_MODEL (LLMATIC_MODEL)"
+    model=(--set "generator.model=$LLMATIC_MODEL")
+fi
+say "searching: llmatic run $config --run-dir $run (at most about eight minutes on two cores)"
+.venv/bin/llmatic run "$config" --run-dir "$run" "${model[@]}"
+.venv/bin/llmatic verify "$run"
+
+say "done. The record is $run/run.h5. Look at it, and take the best network with you:"
+cat <<EOF
+  . .venv/bin/activate
+  llmatic status $run
+  llmatic export $run --best --output best.py
+  llmatic run $config --run-dir $run ${model[*]:+${model[*]} }--generations 6    # search on
+EOF

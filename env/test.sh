@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Everything that a change must pass:
+#   bash env/test.sh [pytest options]
+# Makes or reuses .venv, installs the development extras, runs ruff, mypy and pytest.
+# Slow tests:  bash env/test.sh -m slow
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. env/common.sh
+
+install_project dev
+
+say "ruff"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+say "mypy"
+.venv/bin/mypy
+say "pytest"
+# One thread per process: the tests start many, and pools that fight are far slower.
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,73 @@
+"""Single candidates outside a run: what a config's generator, screen and training make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from . import generation
+from .config import Config
+from .errors import LLMaticError
+from .evaluation import data, worker
+from .evaluation.screen import Screener
+from .generation.extract import extract
+from .problems import Problem, problem_of
+from .records import NO_PROMPT, Completion, Outcome, Request, Screened
+
+
+def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
+    """The screen's verdict on each source text."""
+    with Screener(_problem(config), config.containment, slots=1) as screener:
+        return screener.screen(sources)
+
+
+def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
+    """Screen, train and judge a source text as a compute node would."""
+    return worker.evaluate_source(source, config)
+
+
+def generate_candidates(
+    config: Config,
+    *,
+    parents: Sequence[str],
+    prompt: int,
+    temperature: float,
+    count: int,
+    seed: int,
+    notify: Callable[[str], None],
+) -> Iterator[tuple[Completion, str, Screened]]:
+    """Completion, source and verdict, ``count`` times with seeds from ``seed`` on.
+
+    Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
+    """
+    problem = _problem(config)
+    if not 0 <= prompt < len(problem.prompts):
+        known = "\n".join(f"  {i:2d}  {text}" for i, text in enumerate(problem.prompts))
+        raise LLMaticError(f"--prompt {prompt}: there is no such prompt. There are:\n{known}")
+    crossover = len(parents) >= 2
+    request = Request(
+        candidate=0,
+        operator="crossover" if crossover else "mutation",
+        prompt=NO_PROMPT if crossover else prompt,
+        instruction=problem.crossover_prompt if crossover else problem.prompts[prompt],
+        parents=tuple(parents) or (problem.initial_source,),
+        temperature=temperature,
+        seed=seed,
+    )
+    requests = [replace(request, candidate=i, seed=seed + i) for i in range(count)]
+    generator = generation.create(config.generator, problem, notify=notify)
+    try:
+        with Screener(problem, config.containment, slots=1) as screener:
+            for completion in generator.generate(requests):
+                code = extract(completion.text, form=completion.form, prefix=completion.prefix)
+                verdict = screener.screen([code.source])[0]
+                if failure := completion.failure or code.failure:
+                    verdict = replace(verdict, status="invalid", failure=failure)
+                yield completion, code.source, verdict
+    finally:
+        generator.close()
+
+
+def _problem(config: Config) -> Problem:
+    shape, classes = data.describe(config.problem)
+    return problem_of(config.problem, shape, classes)

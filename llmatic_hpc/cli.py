@@ -1,0 +1,449 @@
+"""The commands. Each is thin: parse, call, print; errors become one message and a code.
+
+Exit codes: 0 done, 1 the run or a file is at fault, 2 usage, 75 checkpointed: run me again.
+With ``--json``, standard output has one JSON object a line and everything else goes to
+standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import __version__
+from . import config as configuration
+from .config import Config
+from .errors import ConfigError, Interrupted, LLMaticError
+from .paths import RunPaths
+
+if TYPE_CHECKING:
+    from .store import Record
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Override a setting, for example search.generations=5. Repeatable.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="llmatic")
+def cli() -> None:
+    """Search neural networks with a code-writing language model and two archives."""
+
+
+def main() -> None:
+    """Entry point of ``llmatic`` and ``python -m llmatic_hpc``."""
+    try:
+        cli.main(prog_name="llmatic", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (LLMaticError, Interrupted) as error:
+        click.echo(f"llmatic: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("llmatic: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `llmatic status RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+# --- run --------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/<config's name>.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Short for --set run.seed=N.")
+@click.option("--generations", type=click.IntRange(1), help="Short for search.generations.")
+@set_option
+def run(
+    config: Path,
+    run_dir: Path | None,
+    seed: int | None,
+    generations: int | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Start or continue a run; the same line again always continues it."""
+    from .coordinator import Coordinator
+    from .report.progress import observer
+
+    settings = load_config(config, overrides)
+    if seed is not None:
+        settings = replace(settings, run=replace(settings.run, seed=seed))
+    if generations is not None:
+        settings = replace(settings, search=replace(settings.search, generations=generations))
+    paths = RunPaths(run_dir or default_directory(config, settings))
+    with (
+        logging_to(paths),
+        stop_on_signals() as stop,
+        observer(settings.search.generations) as watch,
+    ):
+        record = Coordinator(settings, paths, watch, stop).run()
+    click.echo(summary(record, paths), err=True)
+
+
+def default_directory(config: Path, settings: Config) -> Path:
+    """``runs/quickstart``, or ``runs/quickstart-seed7`` for another seed than 0."""
+    if settings.run.directory:
+        return Path(settings.run.directory)
+    seed = f"-seed{settings.run.seed}" if settings.run.seed else ""
+    return Path("runs") / f"{config.stem}{seed}"
+
+
+def summary(record: Record, paths: RunPaths) -> str:
+    """What a finished run tells, and what to do next."""
+    from .report.status import best_candidate
+
+    lines = [f"{paths.root}: {record.committed_generations} generations done."]
+    generator = str(record.environment.get("generator"))
+    if "control" in generator:
+        lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
+    best = best_candidate(record)
+    if best is None:
+        lines.append("No candidate could be trained; see 'llmatic status' for the reasons.")
+        return "\n".join(lines)
+    fitness = float(record.candidates["fitness"][best])
+    lines += [
+        f"Best network: candidate {best}, fitness {fitness:.4f}.",
+        "Next:",
+        f"  llmatic status {paths.root}",
+        f"  llmatic verify {paths.root}",
+        f"  llmatic export {paths.root} --best --output best.py",
+    ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once."""
+    stop = threading.Event()
+
+    def request(number: int, frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.signal(number, request) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def logging_to(paths: RunPaths) -> Iterator[None]:
+    """Our own log records go to the run's log file."""
+    try:
+        paths.logs.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(paths.log, encoding="utf-8")
+    except OSError:  # the run itself will say what is wrong with the folder
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger(__package__)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+# --- looking at a run -------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@json_option
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
+def status(run_dir: Path, as_json: bool, watch: bool) -> None:
+    """Where a run stands: generation, candidates by status, best, archives, time left."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from . import store
+    from .report.status import render
+    from .report.status import status as status_of
+
+    paths = RunPaths(run_dir)
+
+    def look() -> dict[str, Any]:
+        return status_of(store.load(paths.record), paths)
+
+    def again(values: dict[str, Any]) -> bool:
+        return watch and values["state"] == "running"
+
+    values = look()
+    if as_json:
+        print_json(values)
+        while again(values):
+            time.sleep(2)
+            values = look()
+            print_json(values)
+        return
+    with Live(render(values), console=Console(), auto_refresh=False) as live:
+        while again(values):
+            time.sleep(2)
+            values = look()
+            live.update(render(values), refresh=True)
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@json_option
+def verify(run_dir: Path, as_json: bool) -> None:
+    """Check a record's integrity and replay its history; exit 1 with the first difference."""
+    from . import store
+
+    path = RunPaths(run_dir).record if run_dir.is_dir() else run_dir
+    record = store.load(path)
+    first = next(iter(store.verify(record)), None)
+    if as_json:
+        print_json(
+            {
+                "record": str(path),
+                "ok": first is None,
+                "generations": record.committed_generations,
+                "candidates": record.rows,
+                "difference": None if first is None else asdict(first),
+            }
+        )
+    if first is not None:
+        raise LLMaticError(
+            f"{path}: {first}. The record does not equal a replay of its own history: "
+            "it was damaged or edited, or this version of llmatic searches differently"
+        )
+    if not as_json:
+        click.echo(
+            f"{path}: sound. {record.committed_generations} generations, {record.rows} "
+            "candidates; proposals and archives equal a replay."
+        )
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
+@click.option("--best", is_flag=True, help="The fittest candidate.")
+@click.option("--max-flops", type=float, default=math.inf, help="With --best: at most so many.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+def export(
+    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
+) -> None:
+    """Write a network's source to a file, with its provenance as a comment."""
+    from . import store
+    from .report.export import exported_source
+    from .report.status import best_candidate
+
+    if best == (candidate is not None):
+        raise click.UsageError("say either --candidate ID or --best")
+    path = RunPaths(run_dir).record
+    record = store.load(path)
+    if best:
+        candidate = best_candidate(record, max_flops=max_flops)
+        if candidate is None:
+            raise LLMaticError(f"{path}: no scored candidate with at most {max_flops:g} FLOPs yet")
+    assert candidate is not None
+    if candidate >= record.rows:
+        raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
+    try:
+        output.write_text(exported_source(record, candidate), encoding="utf-8")
+    except OSError as error:
+        raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
+    click.echo(f"candidate {candidate} written to {output}", err=True)
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
+def cancel(run_dir: Path, wait: float) -> None:
+    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
+    from .cancel import cancel as cancel_run
+
+    if not run_dir.is_dir():
+        raise LLMaticError(f"{run_dir}: no such run directory")
+    click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
+
+
+# --- single candidates ------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="Problem and limits.")
+@set_option
+@json_option
+def screen(
+    files: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """What the screen says of source files: verdict, reason, width, depth, FLOPs, size."""
+    from .candidates import screen_sources
+
+    settings = load_config(config, overrides)
+    sources = [read_source(path) for path in files]
+    fits = True
+    for path, verdict in zip(files, screen_sources(settings, sources), strict=True):
+        fits &= verdict.status == "pending"
+        described = verdict.descriptors
+        values = {
+            "file": str(path),
+            "verdict": "fits" if verdict.status == "pending" else verdict.status,
+            "failure": verdict.failure,
+            "canonical_sha256": verdict.canonical_sha256,
+            **(asdict(described) if described else {}),
+        }
+        if as_json:
+            print_json(values)
+        else:
+            size = (
+                f": width {described.width}, depth {described.depth}, "
+                f"{described.flops:.4g} FLOPs, {described.params} parameters"
+                if described
+                else ""
+            )
+            reason = f" ({verdict.failure})" if verdict.failure else ""
+            click.echo(f"{path}: {values['verdict']}{reason}{size}")
+    if not fits:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="Problem, training and limits.")
+@set_option
+@json_option
+def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Train and judge one source file as a compute node would."""
+    from .candidates import evaluate_source
+
+    settings = load_config(config, overrides)
+    screened, outcome = evaluate_source(settings, read_source(file))
+    if as_json:
+        described = asdict(screened.descriptors) if screened.descriptors else {}
+        print_json({"file": str(file), **described, **asdict(outcome)})
+    else:
+        click.echo(f"{file}: {outcome.status}" + (f" ({outcome.failure})" if outcome.failure
+                                                  else ""))  # fmt: skip
+        if outcome.status == "scored":
+            click.echo(
+                f"fitness {outcome.fitness:.4f}, validation {outcome.valid_accuracy:.4f}, test "
+                f"{outcome.test_accuracy:.4f}, loss {outcome.train_loss:.4f}, {outcome.epochs} "
+                f"epochs in {outcome.train_seconds:.1f} s"
+            )
+    if outcome.status != "scored":
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--parent", "parents", multiple=True, type=click.Path(path_type=Path),
+              help="Source file; two for crossover. Default: the initial network.")  # fmt: skip
+@click.option("--prompt", default=0, show_default=True, help="Index of the mutation prompt.")
+@click.option("--temperature", type=click.FloatRange(0.0), help="Default: the config's.")
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@set_option
+@json_option
+def generate(
+    config: Path,
+    parents: tuple[Path, ...],
+    prompt: int,
+    temperature: float | None,
+    count: int,
+    seed: int,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """What the generator writes: completion, source, verdict."""
+    from .candidates import generate_candidates
+
+    settings = load_config(config, overrides)
+    found = generate_candidates(
+        settings,
+        parents=[read_source(path) for path in parents],
+        prompt=prompt,
+        temperature=settings.generator.temperature if temperature is None else temperature,
+        count=count,
+        seed=seed,
+        notify=lambda text: click.echo(text, err=True),
+    )
+    for completion, source, verdict in found:
+        if as_json:
+            print_json(
+                {
+                    "completion": completion.text,
+                    "form": completion.form,
+                    "tokens": completion.tokens,
+                    "finished": completion.finished,
+                    "source": source,
+                    "verdict": "fits" if verdict.status == "pending" else verdict.status,
+                    "failure": verdict.failure,
+                    **(asdict(verdict.descriptors) if verdict.descriptors else {}),
+                }
+            )
+        else:
+            reason = f" ({verdict.failure})" if verdict.failure else ""
+            fits = "fits" if verdict.status == "pending" else verdict.status
+            click.secho(f"--- completion {completion.candidate}", bold=True)
+            click.echo(completion.text)
+            click.secho(f"--- source: {fits}{reason}", bold=True)
+            click.echo(source)
+
+
+# --- shared parts -----------------------------------------------------------------------------
+
+
+def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
+    """The configuration; a faulty ``--set`` is a fault of usage."""
+    try:
+        if path is None:
+            return configuration.override(Config(), overrides)
+        return configuration.load(path, overrides)
+    except ConfigError as error:
+        if str(error).startswith("--set"):
+            raise click.UsageError(str(error)) from error
+        raise
+
+
+def read_source(path: Path) -> str:
+    """A source file's text, whatever its bytes are."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise LLMaticError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One object, one line; what is not finite is null."""
+    click.echo(json.dumps(finite(values), ensure_ascii=True))
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,39 @@
+"""A network's source with where it comes from."""
+
+from __future__ import annotations
+
+import math
+
+from ..records import NO_PROMPT
+from ..store import Record
+
+
+def exported_source(record: Record, candidate: int) -> str:
+    """The source of a candidate below a comment that says what is known of it."""
+    table = record.candidates
+
+    def text(name: str) -> str:
+        return str(table[name][candidate].decode())
+
+    def number(name: str) -> str:
+        value = float(table[name][candidate])
+        return f"{value:g}" if math.isfinite(value) else "unknown"
+
+    parents = [str(p) for p in table["parents"][candidate].tolist() if p >= 0]
+    prompt = int(table["prompt"][candidate])
+    lines = [
+        f"candidate {candidate} of run {record.run_id}",
+        f"status: {text('status')}; fitness {number('fitness')}, validation accuracy "
+        f"{number('valid_accuracy')}, test accuracy {number('test_accuracy')}",
+        f"size: {number('params')} parameters, {number('flops')} FLOPs (multiply-adds), width "
+        f"{number('width')}, depth {number('depth')}",
+        f"made by: {text('operator')} in generation {int(table['generation'][candidate])} from "
+        + (f"candidate {' and '.join(parents)}" if parents else "the initial network"),
+        *([f"prompt {prompt}: {record.prompts[prompt]}"] if prompt != NO_PROMPT else []),
+        f"written by: {record.environment.get('generator')}, temperature "
+        f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
+        f"trained for {int(table['epochs'][candidate])} epochs with seed "
+        f"{int(table['seed'][candidate])}; llmatic-hpc {record.environment.get('llmatic_hpc')}",
+        f"sha256 of the source: {text('source_sha256')}",
+    ]
+    return "".join(f"# {line}\n" for line in lines) + "\n" + str(table["source"][candidate])
