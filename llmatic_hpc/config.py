@@ -391,7 +391,7 @@ def _merge(current: Any, table: Mapping[str, Any], origin: str, prefix: str) -> 
     for key, value in table.items():
         name = f"{prefix}{key}"
         if key not in known:
-            near = _nearest(name, [prefix + k for k in known]) or _nearest(name, every_key())
+            near = _nearest(key, list(known), prefix) or _nearest(name, every_key())
             raise ConfigError(f"{origin}: unknown setting {name}{near}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
@@ -460,12 +460,11 @@ def _check_together(config: Config, origin: str) -> None:
         raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not found:  # the right key under the wrong table
-        last = name.rpartition(".")[2]
-        found = [k for k in known if k.rpartition(".")[2] == last][:1]
-    return f"; did you mean {found[0]}?" if found else ""
+def _nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    last = name.rpartition(".")[2]
+    found = [k for k in known if k.rpartition(".")[2] == last]  # under the wrong table
+    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
 def _toml_value(value: Any) -> str:

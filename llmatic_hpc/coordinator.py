@@ -119,11 +119,10 @@ class Coordinator:
         while record.committed_generations < self._config.search.generations:
             if self._stop.is_set():
                 raise Interrupted("the run was asked to stop; everything is saved")
+            proposals = search.ask()
             if record.phase == EVALUATED:
-                self._propose(record, search)
-            else:
-                search.ask()  # the same proposals again: they are in the record
-            self._evaluate(record, search)
+                self._propose(record, proposals)
+            self._evaluate(record, search, proposals)
             self._observer.generation_done(record)
         return record
 
@@ -178,10 +177,9 @@ class Coordinator:
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
-    def _propose(self, record: Record, search: Search) -> None:
+    def _propose(self, record: Record, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         started = time.time()
-        proposals = search.ask()
         self._paths.generation.mkdir(parents=True, exist_ok=True)
         plan = json.dumps(self._plan(record, generation))
         write_text_atomically(self._paths.plan, plan)
@@ -191,7 +189,7 @@ class Coordinator:
         extracted = [extract(c.text, form=c.form, prefix=c.prefix) for c in completions]
         screened = self._screen(generation, [e.source for e in extracted])
         rows = []
-        originals = self._originals(record, search)
+        originals = self._originals(record, proposals)
         for proposal, completion, code, verdict in zip(
             proposals, completions, extracted, screened, strict=True
         ):
@@ -308,22 +306,21 @@ class Coordinator:
         self._observer.advance("screened", len(sources))
         return screened
 
-    def _originals(self, record: Record, search: Search) -> dict[str, int]:
+    def _originals(self, record: Record, proposals: Sequence[Proposal]) -> dict[str, int]:
         """Who was first with each canonical syntax tree, among candidates like these.
 
         What the machine spoiled is no original: it has no score to reuse. Nor is a candidate
         that was not trained one of those that will be.
         """
         table = record.candidates
-        starts = record.history["phase"] == b"start"
+        start_phase = record.history["phase"] == b"start"
+        now = in_start_phase(proposals)
         found: dict[str, int] = {}
         for row, (key, status, generation, original) in enumerate(
             zip(table["canonical_sha256"], table["status"], table["generation"],
                 table["duplicate_of"], strict=True)
         ):  # fmt: skip
-            like = self._config.search.train_start or starts[generation] == (
-                search.phase == "start"
-            )
+            like = self._config.search.train_start or bool(start_phase[generation]) == now
             judged = status in (b"scored", b"diverged", b"too_large", b"too_slow", b"invalid")
             if key and original < 0 and like and judged:
                 found.setdefault(key.decode(), row)
@@ -331,7 +328,7 @@ class Coordinator:
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
-    def _evaluate(self, record: Record, search: Search) -> None:
+    def _evaluate(self, record: Record, search: Search, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         first = generation * self._config.search.batch
         rows = range(first, record.rows)
@@ -348,7 +345,7 @@ class Coordinator:
         ]
         began = time.time()
         self._observer.stage(generation, "trained", len(work))
-        gathered = self._dispatcher(record, search).run(work, on_result=self._on_result)
+        gathered = self._dispatcher(record, proposals).run(work, on_result=self._on_result)
         for item in work:
             record.update(item.candidate, result_columns(gathered[item.index]))
         for row in rows:
@@ -380,11 +377,11 @@ class Coordinator:
         if math.isfinite(result.outcome.fitness):
             self._observer.scored(result.candidate, result.outcome.fitness)
 
-    def _dispatcher(self, record: Record, search: Search) -> Dispatcher:
+    def _dispatcher(self, record: Record, proposals: Sequence[Proposal]) -> Dispatcher:
         cluster, training = self._config.cluster, self._config.training
         parallelism = task_parallelism(self._config)
         threads = training.threads or max(1, available_cores() // parallelism)
-        untrained = search.phase == "start" and not self._config.search.train_start
+        untrained = in_start_phase(proposals) and not self._config.search.train_start
         table = record.candidates
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
@@ -446,6 +443,11 @@ class Coordinator:
 def run_task(folder: Path) -> int:
     """What a worker process does with its task's folder."""
     return worker.run_task(folder / TASK_FILE)
+
+
+def in_start_phase(proposals: Sequence[Proposal]) -> bool:
+    """Whether a generation is made from the initial network by mutation."""
+    return any(p.operator == "mutation" and not p.parents for p in proposals)
 
 
 def available_cores() -> int:

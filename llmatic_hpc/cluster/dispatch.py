@@ -94,6 +94,7 @@ class Dispatcher:
             queue += self._plan([by_index[i] for i in sorted(again | untouched)], journal)
             inherited, untouched = set(), set()
             if len(done) == len(by_index):
+                self._stop(list(followed))  # on their way out, or doing what is done already
                 return done
             while queue and self._backend.room(len(followed)) > 0:
                 items = [item for item in queue.pop(0) if item[0] not in done]
@@ -217,6 +218,8 @@ class Dispatcher:
         deadline = time.monotonic() + self._grace_seconds
         while self._backend.alive(folders) and time.monotonic() < deadline:
             time.sleep(0.05)  # other processes: nothing to wait on
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _keep_log(self, folder: Path) -> None:
         """The end of a failed worker's output, before its folder goes."""

@@ -28,10 +28,10 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
     cells: dict[str, Tessellation] = {}
     if record is not None:
         cells = {
-            f"{name}_tessellation": Tessellation(
+            f"{name}_cells": Tessellation(
                 centroids=state.centroids,
-                lower=state.lower,
-                upper=state.upper,
+                lower=tuple(state.lower),
+                upper=tuple(state.upper),
                 log_axes=(False, name == "network" and config.archive.network.log_flops),
             )
             for name, state in record.archives.items()

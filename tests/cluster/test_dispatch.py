@@ -1,0 +1,220 @@
+"""The dispatcher on real worker processes: gathered, lost, retried, adopted, never twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
+from llmatic_hpc.cluster.base import Backend
+from llmatic_hpc.config import ClusterSettings
+from llmatic_hpc.errors import Interrupted
+from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.records import Outcome, Result
+
+from .tasks import run_task
+
+SETTINGS = ClusterSettings(poll_seconds=0.05, candidates_per_task=1)
+
+
+def dispatcher(
+    paths: RunPaths,
+    how: Mapping[int, str],
+    *,
+    backend: Backend | None = None,
+    settings: ClusterSettings = SETTINGS,
+    stop: threading.Event | None = None,
+) -> Dispatcher:
+    def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
+        spec = [(work.index, attempt, how.get(work.index, "")) for work, attempt in items]
+        text = json.dumps({"results": str(paths.results), "items": spec})
+        (folder / "task.json").write_text(text)
+
+    def read_result(path: Path, work: Work) -> Result | None:
+        try:
+            values = json.loads(path.read_text())
+        except ValueError:
+            return None
+        outcome = Outcome(values["status"], failure="disk on fire", fitness=0.5)
+        return Result("run", work.candidate, values["attempt"], "", outcome)
+
+    return Dispatcher(
+        paths,
+        backend or LocalBackend(run_task, parallelism=4, time_minutes=5),
+        settings,
+        label="g00000",
+        parallelism=4,
+        write_task=write_task,
+        read_result=read_result,
+        wait=(stop or threading.Event()).wait,
+    )
+
+
+def work(count: int) -> list[Work]:
+    return [Work(candidate=100 + i, index=i, source_sha256="", flops=1.0) for i in range(count)]
+
+
+def evaluated(paths: RunPaths) -> list[str]:
+    path = paths.generation / "evaluated.log"
+    return path.read_text().split() if path.exists() else []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_every_candidate_gets_its_result(tmp_path: Path) -> None:
+    """Many candidates over few processes, packed: each once, progress told for each."""
+    paths, seen = RunPaths(tmp_path), []
+    settings = ClusterSettings(poll_seconds=0.05, candidates_per_task=4)
+    done = dispatcher(paths, {}, settings=settings).run(
+        work(10), on_result=lambda result: seen.append(result.candidate)
+    )
+    assert sorted(done) == list(range(10))
+    assert {g.attempts for g in done.values()} == {1}
+    assert sorted(evaluated(paths)) == sorted(f"{i}.1" for i in range(10))
+    assert sorted(seen) == list(range(100, 110))
+    assert list(paths.tasks.iterdir()) == []  # few files: inodes are a quota
+
+
+def test_what_the_machine_spoils_is_tried_again_and_counted(tmp_path: Path) -> None:
+    """Dead workers and broken machines cost retries; a hand-back and the siblings do not."""
+    paths = RunPaths(tmp_path)
+    how = {0: "die", 1: "die once", 2: "hand back", 3: "broken once", 4: "broken machine"}
+    how[5] = "garbage once"
+    done = dispatcher(paths, how).run(work(8))
+    assert [done[i].result.outcome.status for i in range(8)] == [
+        "infrastructure", "scored", "scored", "scored", "infrastructure", "scored", "scored",
+        "scored",
+    ]  # fmt: skip
+    assert [done[i].attempts for i in range(8)] == [3, 2, 6, 2, 3, 2, 1, 1]
+    assert "3 attempts failed" in done[0].result.outcome.failure
+    assert "disk on fire" in done[4].result.outcome.failure
+
+
+def test_a_failure_does_not_touch_its_siblings(tmp_path: Path) -> None:
+    """One task, the second of three candidates kills it: only what was not done is repeated."""
+    paths = RunPaths(tmp_path)
+    settings = ClusterSettings(poll_seconds=0.05, candidates_per_task=3)
+    done = dispatcher(paths, {1: "die once"}, settings=settings).run(work(3))
+    assert {g.result.outcome.status for g in done.values()} == {"scored"}
+    assert sorted(evaluated(paths)) == ["0.1", "1.1", "1.2", "2.2"]
+
+
+def run_until_killed(root: str, how: dict[int, str], count: int) -> None:
+    dispatcher(RunPaths(Path(root)), how).run(work(count))
+
+
+def killed_coordinator(paths: RunPaths, how: dict[int, str], count: int) -> None:
+    """Start a dispatcher in a process, wait until its workers run, SIGKILL it alone."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=run_until_killed, args=(str(paths.root), how, count))
+    process.start()
+    waiting = [i for i in range(count) if how.get(i) == "wait"]
+    wait_for(lambda: all((paths.generation / f"{i}.waiting").exists() for i in waiting))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def test_invariant_1_running_tasks_are_adopted(tmp_path: Path) -> None:
+    """Workers that outlive a killed coordinator are followed, not started a second time."""
+    paths = RunPaths(tmp_path)
+    killed_coordinator(paths, {0: "wait", 1: "wait"}, 4)
+    (paths.generation / "go").touch()
+    done = dispatcher(paths, {0: "wait", 1: "wait"}).run(work(4))
+    assert {g.attempts for g in done.values()} == {1}
+    assert sorted(evaluated(paths)) == ["0.1", "1.1", "2.1", "3.1"]
+
+
+def test_invariant_1_what_died_with_the_coordinator_costs_no_retry(tmp_path: Path) -> None:
+    """However often everything is killed, no candidate is given up for it."""
+    paths = RunPaths(tmp_path)
+    for _ in range(4):
+        killed_coordinator(paths, {0: "wait"}, 2)
+        wait_for(lambda: not kill_tasks(paths))
+        (paths.generation / "0.waiting").unlink()
+    (paths.generation / "go").touch()
+    done = dispatcher(paths, {0: "wait"}).run(work(2))
+    assert done[0].result.outcome.status == "scored"
+    assert done[0].attempts == 5
+    assert evaluated(paths).count("1.1") == 1  # finished: never again
+
+
+def kill_tasks(paths: RunPaths) -> bool:
+    """SIGKILL the workers; True while there are any."""
+    from llmatic_hpc.cluster.local import _task_processes
+
+    found = [pid for folder, pid in _task_processes() if folder.parent == paths.tasks]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+def test_a_kill_between_starting_a_task_and_noting_its_id(tmp_path: Path) -> None:
+    """A task that the journal only announces is found by its folder all the same."""
+    paths = RunPaths(tmp_path)
+    killed_coordinator(paths, {0: "wait"}, 1)
+    lines = paths.journal.read_text().splitlines()
+    paths.journal.write_text(lines[0] + '\n{"event": "subm')  # torn in the second line
+    (paths.generation / "go").touch()
+    done = dispatcher(paths, {0: "wait"}).run(work(1))
+    assert (done[0].attempts, evaluated(paths)) == (1, ["0.1"])
+
+
+def test_invariant_6_only_a_valid_result_counts(tmp_path: Path) -> None:
+    """Garbage and foreign names in the results folder are not results."""
+    paths = RunPaths(tmp_path)
+    paths.results.mkdir(parents=True)
+    (paths.results / "00000.1.json").write_text("half a res")
+    (paths.results / "00001.x.json").write_text("{}")
+    (paths.results / "notes.txt").write_text("hello")
+    done = dispatcher(paths, {}).run(work(2))
+    assert sorted(evaluated(paths)) == ["0.1", "1.1"]
+    assert {g.result.outcome.status for g in done.values()} == {"scored"}
+
+
+def test_two_results_of_one_candidate(tmp_path: Path) -> None:
+    """The lowest attempt wins, whatever arrives later."""
+    paths = RunPaths(tmp_path)
+    paths.results.mkdir(parents=True)
+    for attempt in (2, 1, 3):
+        values = {"index": 0, "attempt": attempt, "status": "scored"}
+        (paths.results / f"00000.{attempt}.json").write_text(json.dumps(values))
+    done = dispatcher(paths, {}).run(work(1))
+    assert done[0].result.attempt == 1
+    assert evaluated(paths) == []
+
+
+def test_a_request_to_stop(tmp_path: Path) -> None:
+    """Stopping raises Interrupted and leaves no worker behind; going on loses nothing."""
+    paths, stop = RunPaths(tmp_path), threading.Event()
+    with pytest.raises(Interrupted):
+        dispatcher(paths, {1: "die"}, stop=stop).run(
+            work(6), on_result=lambda result: stop.set()
+        )
+    assert stop_orphans(paths.tasks) == 0
+    before = evaluated(paths)
+    done = dispatcher(paths, {}).run(work(6))
+    assert len(done) == 6
+    finished = {name.split(".")[0] for name in before} - {"1"}
+    assert all(evaluated(paths).count(f"{i}.1") == 1 for i in finished)
+
+
+def test_inline(tmp_path: Path) -> None:
+    """The same protocol without any process."""
+    paths = RunPaths(tmp_path)
+    backend = InlineBackend(run_task)
+    done = dispatcher(paths, {2: "hand back"}, backend=backend).run(work(4))
+    assert [done[i].attempts for i in range(4)] == [1, 1, 6, 1]

@@ -1,0 +1,68 @@
+"""A record with three generations of made-up but consistent history."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmatic_hpc import config
+from llmatic_hpc.config import Config
+from llmatic_hpc.problems import image_classification
+from llmatic_hpc.store import Record
+from llmatic_hpc.store.record import EVALUATED, PROPOSED
+from llmatic_hpc.store.replay import archive_states, evaluations, new_search, proposal_columns
+
+
+def small_config() -> Config:
+    base = Config()
+    return replace(base, search=replace(base.search, generations=3, batch=12, start_elites=4))
+
+
+def made_up(generations: int = 3, *, in_flight: bool = False) -> Record:
+    """A record as a coordinator would write it, with results from a generator of numbers."""
+    settings = small_config()
+    problem = image_classification(input_shape=(3, 32, 32), classes=10)
+    search = new_search(settings, len(problem.prompts))
+    record = Record(
+        run_id="0123", config=config.to_tables(settings), environment={},
+        prompts=problem.prompts, archives=archive_states(search),
+    )  # fmt: skip
+    rng = np.random.default_rng(7)
+    for generation in range(generations + in_flight):
+        rows = []
+        for proposal in search.ask():
+            source = f"x = {rng.integers(1 << 40)}\n"
+            digest = hashlib.sha256(source.encode()).hexdigest()
+            rows.append(
+                {
+                    **proposal_columns(proposal),
+                    "source": source, "source_sha256": digest, "canonical_sha256": digest,
+                    "status": "pending", "ratio": rng.uniform(0, 220),
+                    "flops": rng.uniform(0, 6e9),
+                }
+            )  # fmt: skip
+        record.append_candidates(rows)
+        record.phase = PROPOSED
+        if generation == generations:
+            break
+        for row in range(generation * 12, record.rows):
+            status = ("scored", "scored", "scored", "invalid", "infrastructure")[row % 5]
+            fitness = rng.uniform(0.1, 0.9) if status == "scored" else np.nan
+            record.update(row, {"status": status, "fitness": fitness})
+        told = search.tell(evaluations(record, generation))
+        for update in told.updates:
+            values = dict(update.__dict__)
+            record.update(values.pop("candidate"), values)
+        record.append_history(told.generation.__dict__)
+        record.archives = archive_states(search)
+        record.committed_generations += 1
+        record.phase = EVALUATED
+    return record
+
+
+@pytest.fixture()
+def record() -> Record:
+    return made_up()

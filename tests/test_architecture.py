@@ -1,0 +1,96 @@
+"""The shape of the package: which room may import which, and what no file may say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "llmatic_hpc"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports run downward: a module may import what stands on a lower level.
+LEVELS = {
+    "cli": 6, "__main__": 7,
+    "candidates": 5, "cancel": 5, "coordinator": 5,
+    "report": 4,
+    "generation": 3, "evaluation": 3, "cluster": 3, "store": 3,
+    "search": 2, "problems": 2,
+    "records": 1, "config": 1, "paths": 1, "lock": 1, "environment": 1, "syntax": 1,
+    "errors": 0, "__init__": 0,
+}  # fmt: skip
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of this package that a file imports, at its top or inside a function."""
+    relative = path.relative_to(PACKAGE)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level == 0:
+            if (node.module or "").split(".")[0] == "llmatic_hpc":
+                rest = (node.module or "").split(".")[1:]
+                found |= {rest[0]} if rest else {alias.name for alias in node.names}
+            continue
+        base = list(relative.parent.parts)[: len(relative.parent.parts) - (node.level - 1)]
+        full = [*base, *(node.module.split(".") if node.module else [])]
+        found |= {full[0]} if full else {alias.name for alias in node.names}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path: Path) -> None:
+    """cli, coordinator, the rooms, search and problems, records and config: never upward."""
+    here = room(path)
+    for other in imported_rooms(path) - {here}:
+        assert LEVELS[other] < LEVELS[here], f"{here} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_stay_small(path: Path) -> None:
+    """A module that grows beyond about 500 lines is two."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 550
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import llmatic_hpc.search", {"torch", "h5py", "submitit", "transformers"}),
+        ("import llmatic_hpc.cli", {"torch", "transformers", "submitit", "h5py"}),
+        ("import llmatic_hpc.coordinator", {"torch", "transformers"}),
+        ("import llmatic_hpc.evaluation.worker", {"torch", "h5py.h5", "submitit"}),
+    ],
+)
+def test_heavy_packages_are_not_imported(statement: str, absent: set[str]) -> None:
+    """The search is pure; the coordinator and the judge never load torch, so that text which
+    a model wrote has nothing there to run in, and a command answers at once."""
+    assert modules_after(statement) & absent == set()
+
+
+def test_only_the_store_writes_hdf5() -> None:
+    """One place writes HDF5; another only reads images from it."""
+    users = {room(p) for p in FILES if "import h5py" in p.read_text(encoding="utf-8")}
+    assert users <= {"store", "evaluation"}
+
+
+def test_only_the_cluster_knows_submitit() -> None:
+    """One place talks to the scheduler."""
+    users = {room(p) for p in FILES if "import submitit" in p.read_text(encoding="utf-8")}
+    assert users == {"cluster"}
