@@ -69,10 +69,11 @@ class LocalBackend:
         return str(job.job_id)
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
-        for job in self._jobs.values():
-            job.done()  # collects the exit status, so that the process is no zombie
         wanted = set(folders)
-        return {folder for folder, _ in _task_processes() if folder in wanted}
+        found = {folder for folder, _ in _task_processes() if folder in wanted}
+        for job in self._jobs.values():
+            job.done()  # collects the exit status: what the scan did not see may be a zombie
+        return found
 
     def stop(self, folders: Iterable[Path]) -> None:
         wanted = set(folders)
