@@ -17,7 +17,8 @@ from .records import NO_PROMPT, Completion, Outcome, Request, Screened
 
 def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
     """The screen's verdict on each source text."""
-    with Screener(_problem(config), config.containment, slots=1) as screener:
+    problem = _problem(config)
+    with _screener(config, problem) as screener:
         return screener.screen(sources)
 
 
@@ -57,15 +58,28 @@ def generate_candidates(
     requests = [replace(request, candidate=i, seed=seed + i) for i in range(count)]
     generator = generation.create(config.generator, problem, notify=notify)
     try:
-        with Screener(problem, config.containment, slots=1) as screener:
+        with _screener(config, problem) as screener:
             for completion in generator.generate(requests):
-                code = extract(completion.text, form=completion.form, prefix=completion.prefix)
+                code = extract(
+                    completion.text,
+                    form=completion.form,
+                    prefix=completion.prefix,
+                    context=request.parents,
+                )
                 verdict = screener.screen([code.source])[0]
                 if failure := completion.failure or code.failure:
                     verdict = replace(verdict, status="invalid", failure=failure)
                 yield completion, code.source, verdict
     finally:
         generator.close()
+
+
+def _screener(config: Config, problem: Problem) -> Screener:
+    return Screener(
+        input_shape=problem.input_shape,
+        classes=problem.classes,
+        containment=config.containment,
+    )
 
 
 def _problem(config: Config) -> Problem:

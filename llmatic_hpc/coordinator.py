@@ -8,12 +8,8 @@ and starting again continues from it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
 import os
-import shutil
 import threading
 import time
 import uuid
@@ -23,38 +19,28 @@ from pathlib import Path
 from typing import Protocol
 
 from . import config as configuration
-from . import environment, lock, store
-from .cluster import Backend, Dispatcher, Gathered, InlineBackend, LocalBackend, Work
+from . import environment, lock, rows, store
+from .cluster import Backend, Dispatcher, InlineBackend, LocalBackend, Work
 from .cluster.base import TASK_FILE
 from .cluster.local import stop_orphans, visible_gpus
 from .config import Config
-from .errors import ConfigError, Interrupted, LLMaticError, RecordError
+from .errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
 from .evaluation import data, worker
 from .evaluation.screen import Screener
+from .flight import Flight, write_atomically
 from .generation import create
 from .generation.base import Generator
 from .generation.extract import extract
 from .paths import RunPaths
 from .problems import problem_of
-from .records import (
-    INITIAL,
-    PENDING,
-    Completion,
-    Proposal,
-    Request,
-    Result,
-    Screened,
-)
+from .records import PENDING, Completion, Proposal, Request, Result, Screened
 from .search import Search
 from .store import Record
 from .store.file import explain_os_error
 from .store.record import EVALUATED, PROPOSED
-from .store.replay import archive_states, evaluations, new_search, proposal_columns, resume
+from .store.replay import archive_states, evaluations, new_search, resume
 
-log = logging.getLogger(__name__)
-
-LONGEST_COMPLETION = 200_000
-"""Characters of a completion that the record keeps; a longer one is no network."""
+SCREENING_ATTEMPTS = 3
 
 
 class Observer(Protocol):
@@ -91,6 +77,7 @@ class Coordinator:
         self._paths = paths
         self._observer = observer
         self._stop = stop
+        self._flight = Flight(paths)
         self._generator: Generator | None = None
         self._screener: Screener | None = None
 
@@ -115,7 +102,9 @@ class Coordinator:
     def _run(self) -> Record:
         record = self._open_record()
         search = resume(record, self._config)
-        self._discard_leftovers(record)
+        if not self._flight.is_of(record.run_id, record.committed_generations):
+            stop_orphans(self._paths.tasks)
+            self._flight.end()  # a generation that is in the record already
         while record.committed_generations < self._config.search.generations:
             if self._stop.is_set():
                 raise Interrupted("the run was asked to stop; everything is saved")
@@ -125,6 +114,10 @@ class Coordinator:
             self._evaluate(record, search, proposals)
             self._observer.generation_done(record)
         return record
+
+    @property
+    def _trains_all(self) -> bool:
+        return self._config.search.train_start
 
     # --- opening ----------------------------------------------------------------------------
 
@@ -155,126 +148,71 @@ class Coordinator:
             prompts=self._problem.prompts,
             archives=archive_states(search),
         )
-        write_text_atomically(self._paths.config, configuration.to_toml(self._config))
+        write_atomically(self._paths.config, configuration.to_toml(self._config))
         store.commit(self._paths, record)
         return record
-
-    def _discard_leftovers(self, record: Record) -> None:
-        """Remove the generation folder of a generation that is already in the record."""
-        in_flight = record.committed_generations
-        try:
-            plan = json.loads(self._paths.plan.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            plan = {}
-        if plan != self._plan(record, in_flight):
-            stop_orphans(self._paths.tasks)
-            shutil.rmtree(self._paths.generation, ignore_errors=True)
-            shutil.rmtree(self._paths.checkpoints, ignore_errors=True)
-
-    @staticmethod
-    def _plan(record: Record, generation: int) -> dict[str, object]:
-        return {"run_id": record.run_id, "generation": generation}
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
     def _propose(self, record: Record, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         started = time.time()
-        self._paths.generation.mkdir(parents=True, exist_ok=True)
-        plan = json.dumps(self._plan(record, generation))
-        write_text_atomically(self._paths.plan, plan)
-
-        completions = self._generate(record, generation, proposals)
+        self._flight.begin(record.run_id, generation)
+        requests = [self._request(record, proposal) for proposal in proposals]
+        completions = self._generate(record, generation, requests)
         generated = time.time()
-        extracted = [extract(c.text, form=c.form, prefix=c.prefix) for c in completions]
-        screened = self._screen(generation, [e.source for e in extracted])
-        rows = []
-        originals = self._originals(record, proposals)
-        for proposal, completion, code, verdict in zip(
-            proposals, completions, extracted, screened, strict=True
-        ):
-            failure = completion.failure or code.failure
-            if failure and not verdict.canonical_sha256:
-                verdict = Screened("invalid", failure)
-            key = verdict.canonical_sha256
-            original = originals.setdefault(key, proposal.candidate) if (
-                verdict.status == PENDING
-            ) else proposal.candidate  # fmt: skip
-            described = verdict.descriptors
-            rows.append(
-                {
-                    **proposal_columns(proposal),
-                    "completion": "" if completion.text == code.source
-                    else completion.text[:LONGEST_COMPLETION],
-                    "form": completion.form,
-                    "tokens": completion.tokens,
-                    "generate_seconds": completion.seconds,
-                    "source": code.source,
-                    "source_sha256": sha256(code.source),
-                    "canonical_sha256": key,
-                    "duplicate_of": original if original != proposal.candidate else -1,
-                    "status": verdict.status,
-                    "failure": verdict.failure,
-                    **({} if described is None else {
-                        "width": described.width,
-                        "depth": described.depth,
-                        "ratio": described.ratio,
-                        "flops": described.flops,
-                        "params": described.params,
-                    }),
-                }
-            )  # fmt: skip
-        record.append_candidates(rows)
+        extracted = [
+            extract(c.text, form=c.form, prefix=c.prefix, context=request.parents)
+            for c, request in zip(completions, requests, strict=True)
+        ]
+        screened = self._screen(generation, [code.source for code in extracted])
+        originals = rows.originals(record, None if self._trains_all else starts(proposals))
+        record.append_candidates(
+            [
+                rows.candidate(proposal, completion, code, verdict, originals)
+                for proposal, completion, code, verdict in zip(
+                    proposals, completions, extracted, screened, strict=True
+                )
+            ]
+        )
         record.phase = PROPOSED
-        assert self._generator is not None
-        record.environment["generator"] = self._generator.name
-        write_text_atomically(
-            self._paths.generation / "times.json",
-            json.dumps(
-                {
-                    "started": started,
-                    "generate_seconds": generated - started,
-                    "screen_seconds": time.time() - generated,
-                }
-            ),
+        self._flight.keep_times(
+            started=started,
+            generate_seconds=generated - started,
+            screen_seconds=time.time() - generated,
         )
         store.commit(self._paths, record)
 
     def _generate(
-        self, record: Record, generation: int, proposals: Sequence[Proposal]
+        self, record: Record, generation: int, requests: Sequence[Request]
     ) -> list[Completion]:
-        """A completion for every proposal; those that are in the journal are not sampled again."""
-        done = read_completions(self._paths.completions)
-        missing = [p for p in proposals if p.candidate not in done]
-        self._observer.stage(generation, "generated", len(proposals))
-        self._observer.advance("generated", len(proposals) - len(missing))
+        """A completion for every request; those that are on disk are not sampled again."""
+        done = self._flight.completions()
+        missing = [request for request in requests if request.candidate not in done]
+        self._observer.stage(generation, "generated", len(requests))
+        self._observer.advance("generated", len(requests) - len(missing))
         generator = self._open_generator(record)
-        requests = [self._request(record, proposal) for proposal in missing]
-        with open(self._paths.completions, "a", encoding="utf-8") as file:
-            for completion in generator.generate(requests) if requests else ():
-                done[completion.candidate] = completion
-                file.write("\n" + json.dumps(completion.__dict__))
-                file.flush()
-                os.fsync(file.fileno())
-                self._observer.advance("generated")
-                if self._stop.is_set() and len(done) < len(proposals):
-                    raise Interrupted("the run was asked to stop; every completion is saved")
-        return [done[p.candidate] for p in proposals]
+        for completion in generator.generate(missing) if missing else ():
+            done[completion.candidate] = completion
+            self._flight.keep_completion(completion)
+            self._observer.advance("generated")
+            if self._stop.is_set() and len(done) < len(requests):
+                raise Interrupted("the run was asked to stop; every completion is saved")
+        return [done[request.candidate] for request in requests]
 
     def _open_generator(self, record: Record) -> Generator:
+        """The generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
             settings = self._config.generator
             known = record.environment.get("generator")
-            if known is not None:  # a run is written by one hand
-                procedural = settings.fallback == "procedural" and "fallback" in known
-                settings = replace(
-                    settings, fallback="", kind="procedural" if procedural else settings.kind
-                )
-                if procedural:
-                    self._observer.notice(f"the record says: written by {known}")
+            fell_back = known is not None and "fallback" in known
+            if fell_back:
+                self._observer.notice(f"this run is written by: {known}")
+                settings = replace(settings, kind="procedural")
+            if known is not None:
+                settings = replace(settings, fallback="")
             self._generator = create(settings, self._problem, notify=self._observer.notice)
-            if known is None:
-                record.environment["generator"] = self._generator.name
+            record.environment["generator"] = known if fell_back else self._generator.name
         return self._generator
 
     def _request(self, record: Record, proposal: Proposal) -> Request:
@@ -284,8 +222,7 @@ class Coordinator:
             "crossover": lambda: problem.crossover_prompt,
             "random": lambda: problem.random_prompt,
         }[proposal.operator]()
-        sources = record.candidates["source"]
-        parents = tuple(sources[p] for p in proposal.parents if p != INITIAL)
+        parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
         return Request(
             candidate=proposal.candidate,
             operator=proposal.operator,
@@ -299,39 +236,32 @@ class Coordinator:
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Screened]:
         if self._screener is None:
             self._screener = Screener(
-                self._problem, self._config.containment, slots=available_cores()
+                input_shape=self._problem.input_shape,
+                classes=self._problem.classes,
+                containment=self._config.containment,
             )
         self._observer.stage(generation, "screened", len(sources))
         screened = self._screener.screen(sources)
+        for _ in range(SCREENING_ATTEMPTS - 1):
+            spoiled = [i for i, s in enumerate(screened) if s.status == "infrastructure"]
+            again = self._screener.screen([sources[i] for i in spoiled]) if spoiled else []
+            for i, verdict in zip(spoiled, again, strict=True):
+                screened[i] = verdict
+        for verdict in screened:
+            if verdict.status == "infrastructure":
+                raise ContainmentError(
+                    f"a network could not be screened: {verdict.failure}. Nothing is lost: "
+                    "mend that and start the run again"
+                )
         self._observer.advance("screened", len(sources))
         return screened
-
-    def _originals(self, record: Record, proposals: Sequence[Proposal]) -> dict[str, int]:
-        """Who was first with each canonical syntax tree, among candidates like these.
-
-        What the machine spoiled is no original: it has no score to reuse. Nor is a candidate
-        that was not trained one of those that will be.
-        """
-        table = record.candidates
-        start_phase = record.history["phase"] == b"start"
-        now = in_start_phase(proposals)
-        found: dict[str, int] = {}
-        for row, (key, status, generation, original) in enumerate(
-            zip(table["canonical_sha256"], table["status"], table["generation"],
-                table["duplicate_of"], strict=True)
-        ):  # fmt: skip
-            like = self._config.search.train_start or bool(start_phase[generation]) == now
-            judged = status in (b"scored", b"diverged", b"too_large", b"too_slow", b"invalid")
-            if key and original < 0 and like and judged:
-                found.setdefault(key.decode(), row)
-        return found
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
     def _evaluate(self, record: Record, search: Search, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         first = generation * self._config.search.batch
-        rows = range(first, record.rows)
+        batch = range(first, record.rows)
         table = record.candidates
         work = [
             Work(
@@ -340,18 +270,22 @@ class Coordinator:
                 source_sha256=table["source_sha256"][row].decode(),
                 flops=float(table["flops"][row]),
             )
-            for row in rows
+            for row in batch
             if record.status(row) == PENDING and table["duplicate_of"][row] < 0
         ]
         began = time.time()
         self._observer.stage(generation, "trained", len(work))
         gathered = self._dispatcher(record, proposals).run(work, on_result=self._on_result)
         for item in work:
-            record.update(item.candidate, result_columns(gathered[item.index]))
-        for row in rows:
-            original = int(table["duplicate_of"][row])
-            if original >= 0:
-                record.update(row, duplicate_columns(record, original))
+            found = gathered[item.index]
+            record.update(item.candidate, rows.result(found.result))
+            record.update(
+                item.candidate,
+                {"attempts": found.attempts, "queue_seconds": found.queue_seconds},
+            )
+        for row in batch:
+            if (original := int(table["duplicate_of"][row])) >= 0:
+                record.update(row, rows.duplicate(record, original))
 
         told = search.tell(evaluations(record, generation))
         for update in told.updates:
@@ -360,7 +294,7 @@ class Coordinator:
         record.append_history(
             {
                 **told.generation.__dict__,
-                **read_times(self._paths.generation / "times.json"),
+                **self._flight.times(),
                 "evaluate_seconds": time.time() - began,
                 "finished": time.time(),
             }
@@ -369,8 +303,7 @@ class Coordinator:
         record.phase = EVALUATED
         record.committed_generations += 1
         store.commit(self._paths, record)
-        shutil.rmtree(self._paths.generation, ignore_errors=True)
-        shutil.rmtree(self._paths.checkpoints, ignore_errors=True)
+        self._flight.end()
 
     def _on_result(self, result: Result) -> None:
         self._observer.advance("trained")
@@ -381,7 +314,7 @@ class Coordinator:
         cluster, training = self._config.cluster, self._config.training
         parallelism = task_parallelism(self._config)
         threads = training.threads or max(1, available_cores() // parallelism)
-        untrained = in_start_phase(proposals) and not self._config.search.train_start
+        untrained = starts(proposals) and not self._trains_all
         table = record.candidates
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
@@ -394,13 +327,15 @@ class Coordinator:
                     source_sha256=work.source_sha256,
                     training_seed=int(table["seed"][work.candidate]),
                     epochs=0 if untrained else training.epochs,
+                    flops=work.flops,
                 )
                 for work, attempt in items
             ]
             spec = worker.TaskSpec(
                 run_id=record.run_id,
-                run_dir=str(self._paths.root.resolve()),
                 generation=record.committed_generations,
+                results=str(self._paths.results.resolve()),
+                checkpoints=str(self._paths.checkpoints.resolve()),
                 seed=self._config.run.seed,
                 threads=threads,
                 problem=self._config.problem,
@@ -408,7 +343,7 @@ class Coordinator:
                 containment=self._config.containment,
                 candidates=tuple(candidates),
             )
-            write_text_atomically(folder / TASK_FILE, spec.to_json())
+            write_atomically(folder / TASK_FILE, spec.to_json())
 
         def read_result(path: Path, work: Work) -> Result | None:
             return worker.read_result(
@@ -445,7 +380,7 @@ def run_task(folder: Path) -> int:
     return worker.run_task(folder / TASK_FILE)
 
 
-def in_start_phase(proposals: Sequence[Proposal]) -> bool:
+def starts(proposals: Sequence[Proposal]) -> bool:
     """Whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
 
@@ -461,77 +396,3 @@ def task_parallelism(config: Config) -> int:
         return 1
     gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
     return config.cluster.array_parallelism or gpus or available_cores()
-
-
-def result_columns(gathered: Gathered) -> dict[str, object]:
-    """A result by the columns that hold it."""
-    result, outcome = gathered.result, gathered.result.outcome
-    return {
-        "status": outcome.status,
-        "failure": outcome.failure,
-        "fitness": outcome.fitness,
-        "valid_accuracy": outcome.valid_accuracy,
-        "test_accuracy": outcome.test_accuracy,
-        "train_loss": outcome.train_loss,
-        "epochs": outcome.epochs,
-        "train_seconds": outcome.train_seconds,
-        "queue_seconds": gathered.queue_seconds,
-        "attempts": gathered.attempts,
-        "slurm_job": result.slurm_job,
-        "node": result.node,
-    }
-
-
-def duplicate_columns(record: Record, original: int) -> dict[str, object]:
-    """What a duplicate takes over from the candidate that was first."""
-    table = record.candidates
-    status = record.status(original)
-    if status == "infrastructure":
-        return {
-            "status": "infrastructure",
-            "failure": f"a duplicate of candidate {original}, which the machine spoiled",
-        }
-    copied = ("fitness", "valid_accuracy", "test_accuracy", "train_loss", "epochs")
-    return {
-        "status": "duplicate",
-        "failure": "" if status == "scored"
-        else f"a duplicate of candidate {original} ({status}): {table['failure'][original]}",
-        **{name: table[name][original] for name in copied},
-    }  # fmt: skip
-
-
-def read_completions(path: Path) -> dict[int, Completion]:
-    """Completions of the generation in flight; a line that a kill tore is not there."""
-    found: dict[int, Completion] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                completion = Completion(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
-            found[completion.candidate] = completion
-    return found
-
-
-def read_times(path: Path) -> dict[str, float]:
-    """How long the first half of the generation took, by the coordinator that ran it."""
-    try:
-        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def sha256(text: str) -> str:
-    """Digest of a source as the record holds it."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees all of it or nothing."""
-    beside = path.with_name(path.name + ".tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

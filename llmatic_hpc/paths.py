@@ -63,6 +63,11 @@ class RunPaths:
         return self.generation / "completions.jsonl"
 
     @property
+    def times(self) -> Path:
+        """How long generating and screening the generation in flight took."""
+        return self.generation / "times.json"
+
+    @property
     def journal(self) -> Path:
         """Submissions of the generation in flight, written ahead of the act."""
         return self.generation / "submissions.jsonl"

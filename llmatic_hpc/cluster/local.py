@@ -70,10 +70,10 @@ class LocalBackend:
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         wanted = set(folders)
-        found = {folder for folder, _ in _task_processes() if folder in wanted}
-        for job in self._jobs.values():
-            job.done()  # collects the exit status: what the scan did not see may be a zombie
-        return found
+        # Our own are asked, too: a process that is about to end has no command line any more
+        # while its exit status cannot be collected yet.
+        own = {folder for folder, job in self._jobs.items() if not job.done()}
+        return wanted & (own | {folder for folder, _ in _task_processes()})
 
     def stop(self, folders: Iterable[Path]) -> None:
         wanted = set(folders)

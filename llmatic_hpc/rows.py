@@ -1,0 +1,111 @@
+"""From what flows through a generation to rows of the candidate table. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from .generation.extract import Extracted
+from .records import PENDING, Completion, Proposal, Result, Screened
+from .store import Record
+from .store.replay import proposal_columns
+
+LONGEST_COMPLETION = 200_000
+"""Characters of a completion that the record keeps; a longer one is no network."""
+
+JUDGED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow")
+"""Statuses that a duplicate can take over: facts about the network."""
+
+
+def candidate(
+    proposal: Proposal,
+    completion: Completion,
+    code: Extracted,
+    verdict: Screened,
+    originals: dict[str, int],
+) -> dict[str, Any]:
+    """A new row. ``originals`` (see below) learns of the candidate if it is the first."""
+    key, number = verdict.canonical_sha256, proposal.candidate
+    status, failure = verdict.status, verdict.failure
+    if not code.source:
+        status, failure = "invalid", completion.failure or code.failure
+    original = originals.setdefault(key, number) if status == PENDING else number
+    row = {
+        **proposal_columns(proposal),
+        "completion": ""
+        if completion.text == code.source
+        else completion.text[:LONGEST_COMPLETION],
+        "form": completion.form,
+        "tokens": completion.tokens,
+        "generate_seconds": completion.seconds,
+        "source": code.source,
+        "source_sha256": hashlib.sha256(code.source.encode("utf-8")).hexdigest(),
+        "canonical_sha256": key,
+        "duplicate_of": original if original != number else -1,
+        "status": status,
+        "failure": failure,
+    }
+    if (described := verdict.descriptors) is not None:
+        row |= {
+            "width": described.width,
+            "depth": described.depth,
+            "ratio": described.ratio,
+            "flops": described.flops,
+            "params": described.params,
+        }
+    return row
+
+
+def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
+    """Who was first with each canonical syntax tree and has a verdict that can be reused.
+
+    What the machine spoiled is no original. ``start_phase``: only candidates of generations
+    of that kind, where candidates of the start phase are not trained; None: all.
+    """
+    table = record.candidates
+    of_start = record.history["phase"] == b"start"
+    found: dict[str, int] = {}
+    for number in range(record.rows):
+        alike = start_phase is None or bool(of_start[table["generation"][number]]) == start_phase
+        key = table["canonical_sha256"][number]
+        if (
+            alike
+            and key
+            and table["duplicate_of"][number] < 0
+            and table["status"][number] in JUDGED
+        ):
+            found.setdefault(key.decode(), number)
+    return found
+
+
+def result(found: Result) -> dict[str, Any]:
+    """What a result says, by the columns that hold it."""
+    outcome = found.outcome
+    return {
+        "status": outcome.status,
+        "failure": outcome.failure,
+        "fitness": outcome.fitness,
+        "valid_accuracy": outcome.valid_accuracy,
+        "test_accuracy": outcome.test_accuracy,
+        "train_loss": outcome.train_loss,
+        "epochs": outcome.epochs,
+        "train_seconds": outcome.train_seconds,
+        "slurm_job": found.slurm_job,
+        "node": found.node,
+    }
+
+
+def duplicate(record: Record, original: int) -> dict[str, Any]:
+    """What a duplicate takes over from the candidate that was first."""
+    table = record.candidates
+    status = record.status(original)
+    if status == "infrastructure":
+        failure = f"a duplicate of candidate {original}, which the machine spoiled"
+        return {"status": status, "failure": failure}
+    copied = ("fitness", "valid_accuracy", "test_accuracy", "train_loss", "epochs")
+    why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
+    return {
+        "status": "duplicate",
+        "failure": "" if status == "scored" else why,
+        **{name: table[name][original] for name in copied},
+    }
