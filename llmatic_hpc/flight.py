@@ -37,9 +37,7 @@ class Flight:
 
     def end(self) -> None:
         """Everything of the generation is in the record: remove the rest."""
-        # The plan last: without it the folder would belong to no generation while it still
-        # holds results.
-        for folder in (self._paths.checkpoints, self._paths.tasks, self._paths.generation):
+        for folder in (self._paths.checkpoints, self._paths.generation):
             shutil.rmtree(folder, ignore_errors=True)
 
     def completions(self) -> dict[int, Completion]:
