@@ -313,7 +313,22 @@ def test_crossover_needs_two_elites(make_search: MakeSearch) -> None:
     assert {(p.operator, p.parents) for p in proposals} == {("mutation", (0,))}
     row = search.tell(spread(proposals)).generation
     assert (row.phase, row.operator, row.operator_drawn) == ("search", "mutation", "crossover")
-    assert search.ask()[0].operator == "crossover"
+
+
+def test_two_elites_are_enough_for_crossover(make_search: MakeSearch) -> None:
+    """Each is the other's mate."""
+    search = make_search(batch=2, start_elites=2, mutation_probability=0.0)
+    search.ask()
+    search.tell([Evaluation(0, "scored", 0.5, 10.0, 1e9), Evaluation(1, "scored", 0.5, 190.0, 4e9)])
+    assert {p.parents for p in search.ask()} == {(0, 1), (1, 0)}
+
+
+def test_crossover_elites_are_drawn_without_replacement(make_search: MakeSearch) -> None:
+    """As many as there are where more are asked for, each once."""
+    search = started(make_search, batch=100, mutation_probability=0.0, crossover_elites=1000)
+    elites = search.network_archive.candidates().tolist()
+    first = [p.parents[0] for p in search.ask()][: len(elites)]
+    assert sorted(first) == sorted(elites)
 
 
 def test_operators_come_up_as_often_as_set(make_search: MakeSearch) -> None:

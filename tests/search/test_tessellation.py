@@ -18,7 +18,7 @@ from llmatic_hpc.errors import ConfigError
 from llmatic_hpc.search import Archive, Tessellation, cvt
 from llmatic_hpc.search.tessellation import network_tessellation, prompt_tessellation
 
-INITIAL_NETWORK_FLOPS = 13_312
+INITIAL_NETWORK_FLOPS = 13_312.0
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -100,7 +100,7 @@ def test_clipping_is_recorded(network_cells: Tessellation) -> None:
     )
     assert [place.clipped for place in (small, inside, both)] == [True, False, True]
     assert small.unit == (3.0 / 200, 0.0)
-    assert small.descriptor == (3.0, INITIAL_NETWORK_FLOPS)
+    assert small.descriptor == (3.0, 13_312.0)
     assert both.unit == (1.0, 1.0)
 
 
