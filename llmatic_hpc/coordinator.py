@@ -358,7 +358,10 @@ class Coordinator:
             backend = InlineBackend(run_task)
         else:
             backend = LocalBackend(
-                run_task, parallelism=parallelism, time_minutes=cluster.time_minutes
+                run_task,
+                parallelism=parallelism,
+                time_minutes=cluster.time_minutes,
+                pause_seconds=cluster.poll_seconds,
             )
         return Dispatcher(
             self._paths,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,16 +42,17 @@ class Gathered:
 class Backend(Protocol):
     """Starts tasks. Knows nothing of candidates, results or retries."""
 
-    kind: str
+    pause_seconds: float
+    """Between two looks at what became of the tasks."""
 
     def room(self, alive: int) -> int:
         """How many more tasks may be started while ``alive`` are."""
         ...
 
-    def submit(self, folder: Path) -> str:
-        """Start the task in ``folder``; returns the id to record.
+    def submit(self, folders: Sequence[Path]) -> list[str]:
+        """Start the tasks in ``folders``; returns the ids to record.
 
-        Raises :class:`~llmatic_hpc.errors.ClusterError` when it cannot be started.
+        Raises :class:`~llmatic_hpc.errors.ClusterError` when they cannot be started.
         """
         ...
 

@@ -96,16 +96,13 @@ class Dispatcher:
             if len(done) == len(by_index):
                 self._stop(list(followed))  # on their way out, or doing what is done already
                 return done
-            while queue and self._backend.room(len(followed)) > 0:
-                items = [item for item in queue.pop(0) if item[0] not in done]
-                if not items:
-                    continue
-                name = self._start(items, by_index, journal)
-                followed[name] = items
-                if self._backend.kind == "inline":
-                    break  # it has ended already: look at its results first
+            if room := self._backend.room(len(followed)):
+                batch, queue = queue[:room], queue[room:]
+                followed |= self._start(
+                    [[i for i in items if i[0] not in done] for items in batch], by_index, journal
+                )
             on_alive(len(followed))
-            if self._wait(0 if self._backend.kind == "inline" else self._settings.poll_seconds):
+            if self._wait(self._backend.pause_seconds):
                 self._stop(list(followed))
                 raise Interrupted("the run was asked to stop; every finished result is saved")
 
@@ -200,16 +197,24 @@ class Dispatcher:
             for packed in pack(work, tasks)
         ]
 
-    def _start(self, items: list[Item], by_index: dict[int, Work], journal: Journal) -> str:
-        name = f"t{len(journal.state.tasks):05d}"
-        folder = self._folder(name)
-        # A folder without a line in the journal is what a kill in between left behind.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        self._write_task(folder, [(by_index[index], attempt) for index, attempt in items])
-        journal.submitting(name, items)
-        journal.submitted(name, self._backend.submit(folder))
-        return name
+    def _start(
+        self, batch: Sequence[list[Item]], by_index: dict[int, Work], journal: Journal
+    ) -> dict[str, list[Item]]:
+        """Submit a task for each list of items; returns the items by the task's name."""
+        started: dict[str, list[Item]] = {}
+        for items in filter(None, batch):
+            name = f"t{len(journal.state.tasks) + len(started):05d}"
+            folder = self._folder(name)
+            # A folder without a line in the journal is what a kill in between left behind.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            self._write_task(folder, [(by_index[index], attempt) for index, attempt in items])
+            started[name] = items
+        if started:
+            journal.submitting(started)
+            jobs = self._backend.submit([self._folder(name) for name in started])
+            journal.submitted(dict(zip(started, jobs, strict=True)))
+        return started
 
     def _stop(self, names: Sequence[str]) -> None:
         """Let the workers save their state, for a bounded time."""

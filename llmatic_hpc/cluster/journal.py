@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,13 @@ class Journal:
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
 
-    def submitting(self, task: str, items: Sequence[Item]) -> None:
-        """A task is about to be started."""
-        self._write({"event": "submitting", "task": task, "items": items, "time": time.time()})
+    def submitting(self, tasks: Mapping[str, Sequence[Item]]) -> None:
+        """Tasks, by the names of their folders, are about to be started."""
+        self._write({"event": "submitting", "tasks": tasks, "time": time.time()})
 
-    def submitted(self, task: str, job: str) -> None:
-        """It was; ``job`` is the id that the scheduler gave."""
-        self._write({"event": "submitted", "task": task, "job": job})
+    def submitted(self, jobs: Mapping[str, str]) -> None:
+        """They were; the ids are those that the scheduler gave."""
+        self._write({"event": "submitted", "jobs": jobs})
 
     def failed(self, item: Item, reason: str) -> None:
         """The machine, not the candidate, spoiled an attempt."""
@@ -80,11 +80,12 @@ class Journal:
     def _apply(self, event: dict[str, Any]) -> None:
         state = self.state
         if event["event"] == "submitting":
-            items = [(int(index), int(attempt)) for index, attempt in event["items"]]
-            state.tasks[event["task"]] = items
-            state.submitted[event["task"]] = float(event["time"])
-            for index, attempt in items:
-                state.attempts[index] = max(state.attempts[index], attempt)
+            for name, pairs in event["tasks"].items():
+                items = [(int(index), int(attempt)) for index, attempt in pairs]
+                state.tasks[name] = items
+                state.submitted[name] = float(event["time"])
+                for index, attempt in items:
+                    state.attempts[index] = max(state.attempts[index], attempt)
         elif event["event"] == "failed":
             index, attempt = event["item"]
             state.failed.add((int(index), int(attempt)))

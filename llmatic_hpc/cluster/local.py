@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import submitit
@@ -37,20 +37,27 @@ class Task:
 class LocalBackend:
     """Worker processes that outlive their coordinator and are adopted by the next one."""
 
-    kind = "local"
-
     def __init__(
-        self, run_task: Callable[[Path], int], *, parallelism: int, time_minutes: int
+        self,
+        run_task: Callable[[Path], int],
+        *,
+        parallelism: int,
+        time_minutes: int,
+        pause_seconds: float,
     ) -> None:
+        self.pause_seconds = pause_seconds
         self._run_task = run_task
         self._parallelism = parallelism
         self._time_minutes = time_minutes
         self._jobs: dict[Path, submitit.Job[int]] = {}
 
     def room(self, alive: int) -> int:
-        return self._parallelism - alive
+        return max(0, self._parallelism - alive)
 
-    def submit(self, folder: Path) -> str:
+    def submit(self, folders: Sequence[Path]) -> list[str]:
+        return [self._submit(folder) for folder in folders]
+
+    def _submit(self, folder: Path) -> str:
         executor = submitit.LocalExecutor(folder)
         executor.update_parameters(
             timeout_min=self._time_minutes, signal_delay_s=60, stderr_to_stdout=True

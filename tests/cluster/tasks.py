@@ -16,9 +16,7 @@ def run_task(folder: Path) -> int:
         with open(results.parent / "evaluated.log", "a") as file:
             file.write(f"{index}.{attempt}\n")
         target = results / f"{index:05d}.{attempt}.json"
-        if how == "die":
-            os._exit(9)
-        elif how == "die once" and attempt == 1:
+        if how == "die" or (how == "die once" and attempt == 1):
             os._exit(9)
         elif how == "garbage once" and attempt == 1:
             target.write_text("{")

@@ -148,7 +148,7 @@ def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict
             what = "all" if everything else "coordinator"
             print(f"kill {done} of {run.name} ({what}): {len(seen)} results seen", flush=True)
     finish(run)
-    return {"kills": done, **{"seen": len(seen)}, **{"failed": report(run, seen)}}
+    return {"kills": done, "failed": report(run, seen)}
 
 
 def report(run: Path, seen: dict[tuple[int, int], int]) -> int:
