@@ -1,0 +1,171 @@
+"""The one place where a process gives up what it must not have.
+
+:func:`enter` is called by a freshly forked child before it sees a line of what a model wrote.
+
+Covered: the child has its own session, no descriptors but its reply pipe, an empty standard
+input and output, an environment without secrets, a working folder of its own, limits on
+address space (on a CPU), file size, processes, descriptors and CPU time; it cannot gain
+privileges, dies with its parent, and is the first that the kernel sacrifices when memory runs
+out. Whatever it leaves behind is found and killed by the warm parent.
+
+Not covered here: what the user may read or write by name is still reachable, the network is
+open, and processes of the same user can be signalled. The static gate refuses source that
+asks for any of these; further layers (Landlock, seccomp) belong into :func:`enter`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+REPLY_DESCRIPTOR = 3
+"""Where a child finds its reply pipe."""
+
+_ENVIRONMENT = (
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH",
+    "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX",
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_CACHE_PATH",
+    "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+)  # fmt: skip
+_ENVIRONMENT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use. 0: no limit."""
+
+    file_bytes: int
+    cpu_seconds: int
+    processes: int
+    """Of the user, all together; the kernel ignores it for root."""
+    descriptors: int = 1024
+
+
+def environment(*, threads: int) -> dict[str, str]:
+    """The environment of a warm parent: an allow-list, thus no tokens and no scheduler.
+
+    Thread counts have to stand there before torch is imported. ``OMP_WAIT_POLICY`` makes idle
+    OpenMP threads sleep instead of spinning on cores that other workers need.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONWARNINGS": "ignore",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, so that they can be found."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def enter(*, reply: int, scratch: Path, parent: int, limits: Limits) -> None:
+    """Confine the calling process, a fork without threads. Raises ``OSError``.
+
+    ``reply`` moves to ``REPLY_DESCRIPTOR``; every other descriptor is closed. ``scratch``
+    becomes the working folder, ``parent`` is the process to die with.
+    """
+    os.setsid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we could say so
+        os._exit(1)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # keeps our orphans apart from those of other children
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.dup2(reply, REPLY_DESCRIPTOR, inheritable=False)
+    os.closerange(REPLY_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
+    os.chdir(scratch)
+    os.umask(0o077)
+    os.environ["HOME"] = os.environ["TMPDIR"] = str(scratch)
+    tempfile.tempdir = None
+    sys.setrecursionlimit(1000)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, limits.descriptors)
+    if limits.file_bytes:
+        _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+    if limits.cpu_seconds:
+        _limit(resource.RLIMIT_CPU, limits.cpu_seconds)
+    if limits.processes:
+        _limit(resource.RLIMIT_NPROC, limits.processes)
+
+
+def limit_memory(extra_bytes: int) -> None:
+    """Let the address space grow by ``extra_bytes`` from here.
+
+    Only on a CPU: a CUDA driver reserves address space by the terabyte.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + extra_bytes)
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children of a process without threads."""
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [p for p, parent in _parents() if parent == pid]
+
+
+def tasks_of_user() -> int:
+    """Processes and threads of this user on this machine: what ``RLIMIT_NPROC`` counts."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == os.getuid():
+                    count += len(os.listdir(f"/proc/{entry.name}/task"))
+    return count
+
+
+def _parents() -> list[tuple[int, int]]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{name}/stat").read_text()
+                # The command, in parentheses, may itself contain any character.
+                found.append((int(name), int(stat.rpartition(")")[2].split()[1])))
+    return found
+
+
+def _limit(what: int, value: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(what, (value, value))
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")

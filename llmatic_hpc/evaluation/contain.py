@@ -1,0 +1,456 @@
+"""Contained children for the judge: start, watch, bound, end, and say whose fault it was.
+
+:class:`Container` keeps one warm parent (:mod:`.warm`) and hands it jobs; a reply comes back
+on a pipe that only the judge reads, with a bound on its size and on its time. The judge is
+the only timekeeper. Outcomes by cause:
+
+=========================================  ==================================================
+the candidate raises, exits, crashes       ``invalid``, with one line
+its reply is not what ours looks like      ``invalid``, ``reply: ...``
+the wall clock or the CPU time runs out    ``too_slow``, with the limit
+memory runs out, or the kernel kills it    ``too_large``
+a loss or an output is not finite          ``diverged``
+the judge asked for a checkpoint           ``checkpointed``
+no child, or it ends before its candidate  ``infrastructure``, after a second try with a new
+begins, or the warm parent dies            warm parent and alone: never blamed on a candidate
+=========================================  ==================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import mmap
+import os
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import ContainmentSettings
+from ..errors import ContainmentError
+from . import confine, wire
+from .verdict import READY, Job, Reply, how, verdict
+
+__all__ = ["Container", "Job", "Reply"]
+
+START_SECONDS = 300.0
+"""How long importing torch may take: on a cold parallel file system it takes minutes."""
+KILL_SECONDS = 15.0
+"""How long the warm parent may take to confirm a kill."""
+GRACE_SECONDS = 20.0
+"""How long a child may take to write the checkpoint it is asked for."""
+
+
+@dataclass
+class _Running:
+    job: Job
+    pipe: int
+    scratch: Path
+    temporary: bool
+    started: float
+    deadline: float
+    retried: bool
+    data: bytearray = field(default_factory=bytearray)
+    ended: Reply | None = None
+    """Why we are killing it."""
+    asked: bool = False
+
+    @property
+    def bound(self) -> int:
+        return wire.max_reply(self.job.payload_bytes)
+
+
+class Container:
+    """Up to ``slots`` contained children at a time. A context manager.
+
+    ``arrays`` (see :func:`~.data.for_training`) is what children may read; it is copied to
+    sealed shared memory once. ``threads`` is the most that a child may use. The warm parent
+    starts to load when the container is made, and is waited for by the first job.
+    """
+
+    def __init__(
+        self,
+        settings: ContainmentSettings,
+        *,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        slots: int = 1,
+        threads: int = 1,
+    ) -> None:
+        self._settings, self._slots, self._threads = settings, slots, threads
+        self._shared: list[tuple[dict[str, Any], int]] = []
+        self._scratch = Path(tempfile.mkdtemp(prefix="llmatic-"))
+        self._woken, self._wake = os.pipe()
+        for end in (self._woken, self._wake):
+            os.set_blocking(end, False)
+        self._stopping = False
+        self._running: dict[int, _Running] = {}
+        self._next = 0
+        self._warm: _WarmParent | None = None
+        try:
+            if arrays:
+                self.share(arrays)
+            self._warm = _WarmParent(threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every child and the warm parent, and remove temporary folders."""
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
+        for number in list(self._running):
+            self._discard(number)
+        for _, descriptor in self._shared:
+            os.close(descriptor)
+        self._shared.clear()
+        for end in (self._woken, self._wake):
+            with contextlib.suppress(OSError):
+                os.close(end)
+        self._woken = self._wake = -1
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def share(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Let children read ``arrays``; before the first job."""
+        for name, array in arrays.items():
+            entry = {"name": name, "shape": array.shape, "dtype": array.dtype.str}
+            self._shared.append((entry, _shared_memory(name, array)))
+
+    def stop(self) -> None:
+        """Ask every child for a checkpoint and start none. Safe in a signal handler."""
+        self._stopping = True
+        if self._wake >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake, b"\0")
+
+    @property
+    def warm_pid(self) -> int:
+        """Process id of the warm parent, for tests and diagnosis; 0 while there is none."""
+        return self._warm.pid if self._warm is not None else 0
+
+    def run(self, job: Job) -> Reply:
+        """What becomes of one job. Raises as :meth:`run_many`."""
+        return next(self.run_many([job]))[1]
+
+    def run_many(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Reply]]:
+        """Replies in the order in which they come.
+
+        Raises :class:`~llmatic_hpc.errors.ContainmentError` where no warm parent can be had.
+        Leaving the iteration early ends the children that still run.
+        """
+        if self._running:
+            raise RuntimeError("this container is already running jobs")
+        waiting = deque((job, False) for job in jobs)
+        try:
+            while waiting or self._running:
+                while waiting and self._room(retry=waiting[0][1]):
+                    job, retried = waiting.popleft()
+                    if self._stopping:
+                        yield job, Reply("checkpointed")
+                    elif (failed := self._start(job, retried=retried)) is not None:
+                        yield job, failed
+                for number, reply in self._await():
+                    running = self._discard(number)
+                    if reply.status == "infrastructure" and not running.retried:
+                        waiting.append((running.job, True))
+                    else:
+                        yield running.job, reply
+        finally:
+            for number in list(self._running):
+                self._tell({"op": "kill", "job": number})
+                self._discard(number)
+
+    def _room(self, *, retry: bool) -> bool:
+        """Whether another child may start; a second try has the machine to itself."""
+        alone = any(running.retried for running in self._running.values())
+        if retry or alone:
+            return not self._running
+        return len(self._running) < self._slots
+
+    # --- one job ----------------------------------------------------------------------------
+
+    def _start(self, job: Job, *, retried: bool) -> Reply | None:
+        """Hand a job to the warm parent; a reply where there is no disk to run it on."""
+        warm = self._ready_parent()
+        number = self._next = self._next + 1
+        scratch = job.scratch or self._scratch / str(number)
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            reader, writer = os.pipe()
+        except OSError as error:
+            return Reply("infrastructure", wire.one_line(f"cannot make {scratch}: {error}"))
+        os.set_blocking(reader, False)
+        now = time.monotonic()
+        running = _Running(
+            job, reader, scratch, job.scratch is None, now, now + job.seconds, retried
+        )
+        self._running[number] = running
+        warm.selector.register(reader, selectors.EVENT_READ, number)
+        settings = self._settings
+        message = {
+            "op": "run",
+            "job": number,
+            "kind": job.kind,
+            "source": job.source,
+            "scratch": str(scratch.resolve()),
+            "threads": min(job.threads, self._threads),
+            "memory_bytes": settings.memory_bytes,
+            "file_bytes": settings.file_bytes,
+            # Behind the wall clock: for a judge that is no longer there to watch it.
+            "cpu_seconds": math.ceil(job.seconds * max(self._threads, 1)) + 60,
+            "parameters": dict(job.parameters),
+        }
+        try:
+            self._tell(message, writer)
+        finally:
+            os.close(writer)
+        return None
+
+    def _await(self) -> list[tuple[int, Reply]]:
+        """Wait for something to happen, and see to it. What has ended, with its reply."""
+        warm = self._warm
+        if warm is None or not self._running:
+            return self._lost("the process that starts candidates ended") if self._running else []
+        self._enforce()
+        timeout = min(r.deadline for r in self._running.values()) - time.monotonic()
+        events = warm.selector.select(max(timeout, 0.0))
+        ended: list[tuple[int, Reply]] = []
+        gone = False
+        for key, _ in events:
+            if key.data == "wake":
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._woken, 4096)
+            elif key.data == "warm":
+                try:
+                    message, _ = wire.receive(warm.sock)
+                except (EOFError, OSError):
+                    gone = True
+                else:
+                    ended += self._hear(message)
+            elif key.data in self._running:
+                self._read(key.data)
+        if gone:
+            done = {number for number, _ in ended}
+            ended += [e for e in self._lost(warm.epitaph()) if e[0] not in done]
+        return ended
+
+    def _enforce(self) -> None:
+        """Deadlines and requests to stop."""
+        now = time.monotonic()
+        for number, running in list(self._running.items()):
+            if self._stopping and not running.asked and running.ended is None:
+                running.asked = True
+                running.deadline = min(running.deadline, now + GRACE_SECONDS)
+                self._tell({"op": "stop", "job": number})
+            if now < running.deadline:
+                continue
+            if running.ended is not None:
+                if self._warm is not None:  # it did not confirm the kill: it hangs
+                    self._warm.kill()
+                continue
+            job = running.job
+            if running.asked:
+                self._end(number, Reply("checkpointed"))
+            elif not self._begun(running):
+                failure = f"its candidate had not begun when time was up ({job.limit})"
+                self._end(number, Reply("infrastructure", failure))
+            else:
+                failure = f"it ran out of time ({job.limit})"
+                self._end(number, Reply("too_slow", failure))
+
+    def _end(self, number: int, reply: Reply) -> None:
+        running = self._running[number]
+        running.ended = reply
+        running.deadline = time.monotonic() + KILL_SECONDS
+        self._tell({"op": "kill", "job": number})
+
+    def _read(self, number: int) -> None:
+        """Take what is in the pipe of a job, up to the bound."""
+        running = self._running[number]
+        while len(running.data) <= running.bound:
+            try:
+                part = os.read(running.pipe, 1 << 16)
+            except BlockingIOError:
+                return
+            if not part:
+                break
+            running.data += part
+        else:
+            if running.ended is None:
+                self._end(number, Reply("invalid", "reply: longer than it may be"))
+        self._unregister(running)
+
+    def _hear(self, message: dict[str, Any]) -> list[tuple[int, Reply]]:
+        number = message["job"]
+        if number not in self._running:  # killed when its iteration was left
+            return []
+        if message["op"] == "failed":
+            return [(number, Reply("infrastructure", message["failure"]))]
+        self._read(number)  # all of it is there: nobody is left who could write
+        running = self._running[number]
+        reply = running.ended or verdict(running.job, bytes(running.data), message["code"])
+        if running.asked and reply.status != running.job.success and message["code"] != 0:
+            reply = Reply("checkpointed")  # killed on the way out; its candidate is innocent
+        elif reply.status == "checkpointed" and not running.asked:
+            reply = Reply("invalid", "reply: a checkpoint nobody asked for")
+        seconds = time.monotonic() - running.started
+        return [(number, Reply(reply.status, reply.failure, reply.values, reply.payload, seconds))]
+
+    @staticmethod
+    def _begun(running: _Running) -> bool:
+        return running.data.startswith(READY)
+
+    def _lost(self, why: str) -> list[tuple[int, Reply]]:
+        """The warm parent is gone, and so is everything that ran."""
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
+        lost = Reply("infrastructure", wire.one_line(why))
+        return [
+            (n, r.ended or (Reply("checkpointed") if r.asked else lost))
+            for n, r in self._running.items()
+        ]
+
+    def _discard(self, number: int) -> _Running:
+        running = self._running.pop(number)
+        self._unregister(running)
+        os.close(running.pipe)
+        if running.temporary:
+            shutil.rmtree(running.scratch, ignore_errors=True)
+        return running
+
+    def _unregister(self, running: _Running) -> None:
+        if self._warm is not None:
+            with contextlib.suppress(KeyError):
+                self._warm.selector.unregister(running.pipe)
+
+    # --- the warm parent ----------------------------------------------------------------------
+
+    def _ready_parent(self) -> _WarmParent:
+        if self._warm is None:
+            self._warm = _WarmParent(self._threads)
+        if self._warm.await_ready():
+            self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
+            if self._shared:
+                entries = [entry for entry, _ in self._shared]
+                descriptors = [descriptor for _, descriptor in self._shared]
+                self._tell({"op": "data", "arrays": entries}, *descriptors)
+        return self._warm
+
+    def _tell(self, message: Mapping[str, Any], *descriptors: int) -> None:
+        """Tell the warm parent; where it is gone, the next wait is going to notice."""
+        if self._warm is not None:
+            with contextlib.suppress(OSError):
+                wire.send(self._warm.sock, message, descriptors)
+
+
+class _WarmParent:
+    """A warm parent process and our end of its socket."""
+
+    def __init__(self, threads: int) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.selector = selectors.DefaultSelector()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
+        self._ready = False
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "llmatic_hpc.evaluation.warm", str(theirs.fileno())],
+                env=confine.environment(threads=threads),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError as error:
+            self.sock.close()
+            raise ContainmentError(
+                f"{sys.executable} cannot be started to contain candidates: {error}"
+            ) from None
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+
+    def await_ready(self) -> bool:
+        """Wait until it serves; True the first time. Raises ``ContainmentError``."""
+        if self._ready:
+            return False
+        self.sock.settimeout(START_SECONDS)
+        try:
+            wire.receive(self.sock)
+        except TimeoutError:
+            self.kill()
+            raise ContainmentError(
+                f"importing torch took longer than {START_SECONDS:g} s; is the file system of "
+                f"{sys.prefix} very slow?"
+            ) from None
+        except (EOFError, OSError):
+            raise ContainmentError(self.epitaph()) from None
+        self.sock.settimeout(KILL_SECONDS)
+        self.selector.register(self.sock, selectors.EVENT_READ, "warm")
+        self._ready = True
+        return True
+
+    def epitaph(self) -> str:
+        """How it ended, and its last words."""
+        try:
+            code = self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._process.wait()
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - 2000, 0))
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        last = f": {lines[-1]}" if lines else ""
+        return f"the process that starts candidates {how(code)}{last}"
+
+    def kill(self) -> None:
+        """End it, and through it (they die with their parent) every child."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let it end its children and itself."""
+        self.selector.close()
+        self.sock.close()
+        try:
+            self._process.wait(KILL_SECONDS if self._ready else 0.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+
+def _shared_memory(name: str, array: NDArray[Any]) -> int:
+    """A descriptor of sealed memory with a copy of ``array``; nobody can ever write to it."""
+    descriptor = os.memfd_create(f"llmatic-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        if array.nbytes:
+            os.ftruncate(descriptor, array.nbytes)
+            with mmap.mmap(descriptor, array.nbytes) as memory:
+                target: NDArray[Any] = np.frombuffer(memory, array.dtype).reshape(array.shape)
+                target[...] = array
+                del target
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,391 @@
+"""Images and labels: reading, checking, splitting.
+
+Accepted for ``problem.data``:
+
+``digits``
+    scikit-learn's 1,797 real 8x8 digits, each pixel repeated to 3x32x32, values to 0..255;
+    a fixed stratified split into 1,437 for training and 360 for testing
+a folder
+    CIFAR-10 as torchvision keeps it (the folder that holds ``cifar-10-batches-py``)
+an .h5 or .npz file
+    with ``train/images``, ``train/labels``, ``test/images``, ``test/labels``; or ``x_train``,
+    ``y_train``, ``x_test``, ``y_test``; or ``images``, ``labels``, of which a fixed stratified
+    fifth becomes the test split
+
+Images are (N, height, width), (N, height, width, channels) or (N, channels, height, width)
+with 1 to 4 channels; integers from 0 to 255, or floating point from 0 to 1. Labels are the
+integers 0 to K-1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import ProblemSettings, TrainingSettings
+from ..errors import DataError
+
+_KEYS = (
+    ("train/images", "train/labels", "test/images", "test/labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+)
+_UNSPLIT = ("images", "labels")
+_TEST_PART = 5
+_CIFAR10 = "cifar-10-batches-py"
+_FIXED, _VALIDATION = 0, 1
+"""Purposes of the random choices here. The first never depends on the seed of a run, so that
+every run of a configuration is tested on the same images."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, (N, height, width, channels) uint8, and their labels, (N,) int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, chosen: NDArray[np.int64]) -> Split:
+        """Some of the images, in the order of ``chosen``."""
+        return Split(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a candidate is trained, validated and tested on. ``validation`` may be empty."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+
+def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
+    """The data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
+
+    With ``training.fitness_split = "validation"`` a stratified part of the training images,
+    drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
+    ``test_images`` choose stratified and always the same images.
+    """
+    train, test, classes = _read(problem.data)
+    train = _at_most(train, problem.train_images)
+    test = _at_most(test, problem.test_images)
+    validation = train.take(np.empty(0, np.int64))
+    if training.fitness_split == "validation":
+        count = round(training.validation_fraction * len(train))
+        if not 0 < count < len(train):
+            raise DataError(
+                f"{problem.data}: {len(train)} training images are too few for "
+                f"training.validation_fraction = {training.validation_fraction:g}"
+            )
+        chosen = stratified(train.labels, count, _generator(_VALIDATION, seed))
+        validation, train = train.take(chosen), train.take(_others(chosen, len(train)))
+    return Dataset(train, validation, test, classes)
+
+
+def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
+    """Shape of an image (channels, height, width) and number of classes, without the images.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing or unreadable.
+    """
+    if problem.data == "digits":
+        return (3, 32, 32), 10
+    path = Path(problem.data).expanduser()
+    if path.is_dir():
+        _cifar10_root(path)
+        return (3, 32, 32), 10
+    with _open(path) as stored:
+        images, labels = _names(stored, path)[:2]
+        shape = stored.shape(images)
+        classes = int(_labels(stored.read(labels), path, labels).max(initial=0)) + 1
+    channels_first, shape = _layout(shape, path, images)
+    _, height, width, channels = shape
+    if channels_first:
+        _, channels, height, width = shape
+    return (channels, height, width), classes
+
+
+def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """What a child may see, (N, C, H, W): no label of a validation or test image."""
+
+    def planes(split: Split) -> NDArray[np.uint8]:
+        return split.images.transpose(0, 3, 1, 2)
+
+    return {
+        "train_images": planes(dataset.train),
+        "train_labels": dataset.train.labels,
+        "validation_images": planes(dataset.validation),
+        "test_images": planes(dataset.test),
+    }
+
+
+def stratified(
+    labels: NDArray[np.int64], count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """``count`` sorted positions, classes in the proportions of ``labels``.
+
+    Shares are rounded by the method of largest remainders, ties in the order of the classes.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = sizes * (count / len(labels))
+    shares = np.floor(exact).astype(np.int64)
+    missing = count - int(shares.sum())
+    shares[np.argsort(shares - exact, kind="stable")[:missing]] += 1
+    parts = [
+        generator.permutation(np.flatnonzero(labels == label))[:share]
+        for label, share in zip(classes, shares, strict=True)
+    ]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+# --- sources ------------------------------------------------------------------------------------
+
+
+def _read(data: str) -> tuple[Split, Split, int]:
+    if data == "digits":
+        return _divided(_digits(), data)
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return (*_cifar10(path), 10)
+    with _open(path) as stored:
+        names = _names(stored, path)
+        arrays = [stored.read(name) for name in names]
+    splits = [
+        Split(_images(arrays[i], path, names[i]), _labels(arrays[i + 1], path, names[i + 1]))
+        for i in range(0, len(names), 2)
+    ]
+    for split, name in zip(splits, names[::2], strict=True):
+        if len(split.images) != len(split.labels):
+            raise DataError(
+                f"{path}: {name} has {len(split.images)} images but {len(split.labels)} labels"
+            )
+    if len(splits) == 1:
+        return _divided(splits[0], str(path))
+    train, test = splits
+    classes = _classes(train.labels, f"{path}: {names[1]}")
+    if len(test) and int(test.labels.max()) >= classes:
+        raise DataError(
+            f"{path}: {names[3]} has label {int(test.labels.max())}, but the training labels "
+            f"end at {classes - 1}"
+        )
+    if not len(test) or test.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(
+            f"{path}: training images of shape {train.images.shape[1:]} and {len(test)} test "
+            f"images of shape {test.images.shape[1:]}; there must be some, and of one shape"
+        )
+    return train, test, classes
+
+
+def _digits() -> Split:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError(
+            'the digits come with scikit-learn: pip install "llmatic-hpc[quickstart]"'
+        ) from None
+    found = load_digits()
+    images = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    images = images.repeat(4, axis=1).repeat(4, axis=2)[..., None].repeat(3, axis=3)
+    return Split(images, found.target.astype(np.int64))
+
+
+def _cifar10(path: Path) -> tuple[Split, Split]:
+    root = _cifar10_root(path)
+    try:
+        from torchvision.datasets import CIFAR10
+    except ImportError as error:
+        raise DataError(
+            f"{path}: reading CIFAR-10 needs torchvision: pip install torchvision ({error})"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, on the age of the published files
+            sets = [CIFAR10(root, train=train, download=False) for train in (True, False)]
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: CIFAR-10 is damaged or incomplete ({error}); fetch it again on a machine "
+            "with internet: llmatic prefetch CONFIG"
+        ) from None
+    train, test = (Split(s.data, np.asarray(s.targets, np.int64)) for s in sets)
+    return train, test
+
+
+def _cifar10_root(path: Path) -> Path:
+    for root in (path, path.parent if path.name == _CIFAR10 else path):
+        if (root / _CIFAR10).is_dir():
+            return root
+    raise DataError(
+        f"{path}: no folder {_CIFAR10} in it; fetch CIFAR-10 on a machine with internet: "
+        "llmatic prefetch CONFIG"
+    )
+
+
+class _Stored:
+    """Arrays by name in an .npz or .h5 file."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file, self._path = file, path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file
+
+    def names(self) -> list[str]:
+        return list(self._file)
+
+    def read(self, name: str) -> NDArray[Any]:
+        return np.asarray(self._file[name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of an array, without reading it."""
+        if isinstance(self._file, np.lib.npyio.NpzFile):
+            with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format
+                header = (
+                    read.read_array_header_1_0(member)
+                    if version == (1, 0)
+                    else read.read_array_header_2_0(member)
+                )
+                return header[0]
+        return tuple(self._file[name].shape)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[_Stored]:
+    kinds = {".npz": _open_npz, ".h5": _open_hdf5, ".hdf5": _open_hdf5}
+    if path.suffix not in kinds:
+        missing = "" if path.exists() else " (and there is no such file or folder)"
+        raise DataError(
+            f"problem.data = {str(path)!r}: expected digits, a folder with CIFAR-10, or a file "
+            f"that ends in .h5 or .npz{missing}"
+        )
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; problem.data names it")
+    try:
+        with kinds[path.suffix](path) as file:
+            yield _Stored(file, path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+
+
+def _open_npz(path: Path) -> Any:
+    return np.load(path, allow_pickle=False)
+
+
+def _open_hdf5(path: Path) -> Any:
+    import h5py
+
+    # Nobody writes to it, and parallel file systems often have no locks.
+    return h5py.File(path, "r", locking=False)
+
+
+def _names(stored: _Stored, path: Path) -> tuple[str, ...]:
+    for names in (*_KEYS, _UNSPLIT):
+        if all(name in stored for name in names):
+            return names
+    accepted = "; or ".join(", ".join(names) for names in (*_KEYS, _UNSPLIT))
+    raise DataError(f"{path}: holds {', '.join(stored.names()) or 'nothing'}, but needs {accepted}")
+
+
+# --- checks and splits ------------------------------------------------------------------------
+
+
+def _layout(
+    shape: tuple[int, ...], path: Path, name: str
+) -> tuple[bool, tuple[int, int, int, int]]:
+    """Whether channels come first, and the shape in four numbers."""
+    if len(shape) == 3:
+        return False, (shape[0], shape[1], shape[2], 1)
+    if len(shape) == 4 and 1 <= shape[3] <= 4:
+        return False, (shape[0], shape[1], shape[2], shape[3])
+    if len(shape) == 4 and 1 <= shape[1] <= 4:
+        return True, (shape[0], shape[1], shape[2], shape[3])
+    raise DataError(
+        f"{path}: {name} has shape {shape}; expected (N, height, width), (N, height, width, "
+        "channels) or (N, channels, height, width) with 1 to 4 channels"
+    )
+
+
+def _images(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:
+    channels_first, shape = _layout(images.shape, path, name)
+    if images.dtype != np.uint8:
+        low, high = (images.min(), images.max()) if images.size else (0, 0)
+        fraction = np.issubdtype(images.dtype, np.floating)
+        allowed = "0 to 1" if fraction else "0 to 255"
+        integral = np.issubdtype(images.dtype, np.integer)
+        if not (fraction or integral) or not (low >= 0 and high <= (1 if fraction else 255)):
+            raise DataError(
+                f"{path}: {name} holds {images.dtype} from {low} to {high}; expected uint8, "
+                f"other integers from 0 to 255, or floating point from 0 to 1 ({allowed} here)"
+            )
+        images = np.rint(images * 255.0) if fraction else images
+        images = images.astype(np.uint8)
+    images = images.reshape(shape)
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1) if channels_first else images)
+
+
+def _labels(labels: NDArray[Any], path: Path, name: str) -> NDArray[np.int64]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{path}: {name} holds {labels.dtype} of shape {labels.shape}; expected one integer "
+            "per image"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= 1 << 31):
+        raise DataError(
+            f"{path}: {name} ranges from {labels.min()} to {labels.max()}; expected 0 to K-1"
+        )
+    return labels.astype(np.int64)
+
+
+def _classes(labels: NDArray[np.int64], where: str) -> int:
+    """Number of classes. Each must have an image, or the numbering is not what it seems."""
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(f"{where}: there are {len(present)} classes; expected at least 2")
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if len(gaps):
+        raise DataError(
+            f"{where}: no image of class {int(gaps[0])}, but one of class {int(present[-1])}; "
+            "expected the labels 0 to K-1"
+        )
+    return len(present)
+
+
+def _divided(whole: Split, where: str) -> tuple[Split, Split, int]:
+    """A fixed stratified split of images that come in one piece."""
+    classes = _classes(whole.labels, where)
+    chosen = stratified(whole.labels, math.ceil(len(whole) / _TEST_PART), _generator(_FIXED))
+    return whole.take(_others(chosen, len(whole))), whole.take(chosen), classes
+
+
+def _at_most(split: Split, count: int) -> Split:
+    if not 0 < count < len(split):
+        return split
+    return split.take(stratified(split.labels, count, _generator(_FIXED)))
+
+
+def _others(chosen: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    return np.setdiff1d(np.arange(count, dtype=np.int64), chosen, assume_unique=True)
+
+
+def _generator(purpose: int, seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(purpose,)))

@@ -1,0 +1,124 @@
+"""The screen: what is worth training, and where it stands in the archive.
+
+Three steps from cheap to dear: the static gate and the canonical digest here in the judge,
+which only look at the text, then building and measuring in a contained child.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+
+from ..config import ContainmentSettings
+from ..records import PENDING, Descriptors, Screened
+from . import canonical, gate
+from .contain import Container, Job, Reply
+
+
+class Screener:
+    """Screens sources for one problem, ``slots`` at a time. A context manager.
+
+    ``slots = 0``: as many as this process has cores. The contained children's warm parent
+    starts to load at once and is waited for by the first source that passes the gate.
+    With a ``container`` of the caller's, children start in that one, which stays open.
+    Sources with equal canonical digests are the same network and are measured once.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, ...],
+        classes: int,
+        containment: ContainmentSettings,
+        slots: int = 0,
+        container: Container | None = None,
+    ) -> None:
+        self._settings = containment
+        self._parameters = {
+            "input_shape": list(input_shape),
+            "classes": classes,
+            "max_params": containment.max_params,
+            "max_flops": containment.max_flops,
+            "max_layers": containment.max_layers,
+            "seed": 0,
+        }
+        self._known: dict[str, Screened] = {}
+        self._owned = container is None
+        self._container = container or Container(
+            containment, slots=slots or len(os.sched_getaffinity(0))
+        )
+
+    def __enter__(self) -> Screener:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the contained processes."""
+        if self._owned:
+            self._container.close()
+
+    def screen(self, sources: Sequence[str]) -> list[Screened]:
+        """The verdicts, in order. ``pending``: fit to be trained, with descriptors.
+
+        A verdict of ``infrastructure`` is none: no child could be had for that source, and
+        it may be screened again. Raises
+        :class:`~llmatic_hpc.errors.ContainmentError` where children cannot be had at all.
+        """
+        looked = [self._look(source) for source in sources]
+        jobs = {
+            seen.canonical_sha256: self._job(source)
+            for source, seen in zip(sources, looked, strict=True)
+            if seen.status == PENDING and seen.canonical_sha256 not in self._known
+        }
+        digests = {id(job): digest for digest, job in jobs.items()}
+        fresh: dict[str, Screened] = {}
+        for job, reply in self._container.run_many(jobs.values()):
+            digest = digests[id(job)]
+            fresh[digest] = _screened(reply, digest)
+            if reply.status in (PENDING, "invalid", "forbidden", "too_large", "diverged"):
+                self._known[digest] = fresh[digest]
+        measured = fresh | self._known
+        return [
+            measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
+        ]
+
+    def _look(self, source: str) -> Screened:
+        verdict = gate.check(source, max_bytes=self._settings.source_bytes)
+        if verdict.status != PENDING:
+            return Screened(verdict.status, verdict.failure)
+        return Screened(PENDING, canonical_sha256=canonical.canonical_sha256(source))
+
+    def _job(self, source: str) -> Job:
+        return Job(
+            kind="measure",
+            source=source,
+            seconds=self._settings.screen_seconds,
+            limit=f"containment.screen_seconds = {self._settings.screen_seconds:g}",
+            parameters=self._parameters,
+            success=PENDING,
+        )
+
+
+def _screened(reply: Reply, digest: str) -> Screened:
+    if reply.status != PENDING:
+        return Screened(reply.status, reply.failure, digest)
+    values = reply.values
+    width, depth, params = (values.get(key) for key in ("width", "depth", "params"))
+    ratio, flops = values.get("ratio"), values.get("flops")
+    if (
+        type(width) is int and type(depth) is int and type(params) is int
+        and isinstance(ratio, int | float) and isinstance(flops, int | float)
+        and set(values) == {"width", "depth", "ratio", "flops", "params"}
+        and min(width, depth, params, ratio, flops) >= 0
+    ):  # fmt: skip
+        found = Descriptors(width, depth, float(ratio), float(flops), params)
+        return Screened(PENDING, "", digest, found)
+    return Screened("invalid", "reply: its measures are not what ours look like", digest)

@@ -1,0 +1,200 @@
+"""What goes into a worker and what comes out, as JSON files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..config import (
+    ContainmentSettings,
+    ProblemSettings,
+    TrainingSettings,
+    from_tables,
+    to_tables,
+)
+from ..errors import LLMaticError
+from ..records import STATUSES, Outcome, Result
+
+MAX_RESULT_BYTES = 64 << 10
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """One candidate to evaluate, and which attempt at it this is."""
+
+    candidate: int
+    index: int
+    attempt: int
+    source: str
+    source_sha256: str
+    training_seed: int
+    epochs: int
+    flops: float = 0.0
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What one worker evaluates, one candidate after the other."""
+
+    run_id: str
+    generation: int
+    results: str
+    """Folder of :attr:`.RunPaths.results`."""
+    checkpoints: str
+    """Folder of :attr:`.RunPaths.checkpoints`."""
+    problem: ProblemSettings
+    training: TrainingSettings
+    containment: ContainmentSettings
+    seed: int
+    """Of the run: it draws the validation split."""
+    threads: int
+    """CPU threads of a child; 0: as many as this process has cores."""
+    candidates: tuple[CandidateSpec, ...]
+
+    def to_json(self) -> str:
+        """JSON text that :meth:`from_json` reads back to an equal specification."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name in _SETTINGS:
+            plain[name] = to_tables(plain[name])
+        plain["candidates"] = [dataclasses.asdict(c) for c in self.candidates]
+        return json.dumps(plain, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str) -> TaskSpec:
+        """Raises :class:`~llmatic_hpc.errors.LLMaticError` naming ``origin``."""
+        try:
+            plain = json.loads(text)
+            config = from_tables({name: plain.pop(name) for name in _SETTINGS}, origin)
+            candidates = tuple(CandidateSpec(**c) for c in plain.pop("candidates"))
+            return cls(
+                **plain,
+                **{name: getattr(config, name) for name in _SETTINGS},
+                candidates=candidates,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise LLMaticError(
+                f"{origin}: not a task of this version of llmatic-hpc: {error}; remove the "
+                "task's folder and start the run again"
+            ) from None
+
+
+_SETTINGS = ("problem", "training", "containment")
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result file: whole or not at all, and durable. Raises ``OSError``."""
+    text = json.dumps(_without_nan(dataclasses.asdict(result)), allow_nan=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) -> Result | None:
+    """The result in ``path`` if it is whole, sane, and of this candidate; else None."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_RESULT_BYTES + 1)
+        if len(data) > MAX_RESULT_BYTES:
+            return None
+        plain = json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        if not isinstance(plain, dict) or not isinstance(plain.get("outcome"), dict):
+            return None
+        outcome = Outcome(**_checked(plain.pop("outcome"), _OUTCOME))
+        result = Result(outcome=outcome, **_checked(plain, _RESULT))
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = (result.run_id, result.candidate, result.source_sha256)
+    if known != (run_id, candidate, source_sha256):
+        return None
+    if outcome.status == "scored" and math.isnan(outcome.fitness):
+        return None
+    return result
+
+
+# --- checks -----------------------------------------------------------------------------------
+
+
+def _text(limit: int) -> Any:
+    return lambda v: v if isinstance(v, str) and len(v) <= limit else _refuse(v)
+
+
+def _status(value: object) -> str:
+    return value if isinstance(value, str) and value in STATUSES else _refuse(value)
+
+
+def _digest(value: object) -> str:
+    return value if isinstance(value, str) and _SHA256.fullmatch(value) else _refuse(value)
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 53 else _refuse(value)
+
+
+def _number(high: float = math.inf, *, null: bool = True) -> Any:
+    def check(value: object) -> float:
+        if value is None and null:
+            return math.nan
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            _refuse(value)
+        if not 0 <= value <= min(high, 1e300):
+            _refuse(value)
+        return float(value)
+
+    return check
+
+
+def _refuse(value: object) -> NoReturn:
+    raise ValueError(f"unexpected {value!r:.60}")
+
+
+_OUTCOME: dict[str, Any] = {
+    "status": _status,
+    "failure": _text(4000),
+    "fitness": _number(1.0),
+    "valid_accuracy": _number(1.0),
+    "test_accuracy": _number(1.0),
+    "train_loss": _number(),
+    "epochs": _count,
+    "train_seconds": _number(null=False),
+}
+_RESULT: dict[str, Any] = {
+    "run_id": _text(200),
+    "candidate": _count,
+    "attempt": _count,
+    "source_sha256": _digest,
+    "node": _text(300),
+    "slurm_job": _text(100),
+    "started": _number(null=False),
+    "finished": _number(null=False),
+}
+
+
+def _checked(plain: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
+    if set(plain) != set(checks):
+        raise ValueError("other keys than expected")
+    return {key: check(plain[key]) for key, check in checks.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

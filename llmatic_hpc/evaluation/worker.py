@@ -1,0 +1,343 @@
+"""The worker: evaluates the candidates of one task, one after the other, on a compute node.
+
+It is a judge (see :mod:`llmatic_hpc.evaluation`): candidates run in contained children. A
+result file is the only thing that it leaves behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..config import Config, ContainmentSettings, TrainingSettings
+from ..errors import DataError, LLMaticError
+from ..paths import RunPaths
+from ..records import PENDING, Outcome, Result, Screened
+from . import data, judge, wire
+from .contain import Container, Job, Reply
+from .screen import Screener
+from .tasks import CandidateSpec, TaskSpec, read_result, write_result
+
+__all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
+
+CHECKPOINTED = 75
+"""Exit code of "checkpointed, run me again" (``EX_TEMPFAIL``)."""
+TASK_FILE = "task.json"
+_SECONDS = "seconds"
+"""In a checkpoint folder: what earlier attempts used up of the wall clock."""
+_WEIGHTS = "weights.safetensors"
+_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+
+
+def run_task(task: Path) -> int:
+    """Evaluate what ``task`` (a task file, or the folder of a ``task.json``) asks for.
+
+    Returns 0 when every candidate has its result file, and 75 when SIGUSR2, SIGTERM or
+    SIGINT came before: the running candidate then has its checkpoint and no result, and the
+    same call continues. A candidate that already has a valid result of any attempt is
+    skipped, except where that result is an infrastructure failure of an earlier attempt.
+
+    Whatever is not a candidate's fault becomes a result of status ``infrastructure``.
+    Raises :class:`~llmatic_hpc.errors.LLMaticError` for a task file that cannot be read and
+    results that cannot be written. Only for the main thread; handlers are put back.
+    """
+    path = task / TASK_FILE if task.is_dir() else task
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LLMaticError(f"{path}: the task cannot be read: {error}") from None
+    spec = TaskSpec.from_json(text, origin=str(path))
+    with _Stop.on_signals() as stop:
+        return _Worker(spec, stop).run()
+
+
+def evaluate_source(
+    source: str, config: Config, *, threads: int = 0, weights: Path | None = None
+) -> tuple[Screened, Outcome]:
+    """Screen and train one source as a compute node would, with the seed of the run.
+
+    ``weights``: where to put the trained parameters, as safetensors.
+    Raises :class:`~llmatic_hpc.errors.DataError` and
+    :class:`~llmatic_hpc.errors.ContainmentError`.
+    """
+    threads = threads or config.training.threads or _cores()
+    with Container(config.containment, threads=threads) as container:
+        dataset = data.load(config.problem, config.training, seed=config.run.seed)
+        container.share(data.for_training(dataset))
+        screener = Screener(
+            input_shape=dataset.input_shape,
+            classes=dataset.classes,
+            containment=config.containment,
+            container=container,
+        )
+        (screened,) = screener.screen([source])
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as scratch:
+            evaluator = _Evaluator(container, dataset, config.training, config.containment, threads)
+            outcome = evaluator.evaluate(
+                source,
+                seed=config.run.seed,
+                epochs=config.training.epochs,
+                folder=Path(scratch),
+                weights=weights is not None,
+            )
+            if weights is not None and outcome.status == "scored":
+                _copy_plain_file(Path(scratch) / _WEIGHTS, weights)
+    return screened, outcome
+
+
+class _Evaluator:
+    """A container with its data: candidate in, outcome out."""
+
+    def __init__(
+        self,
+        container: Container,
+        dataset: data.Dataset,
+        training: TrainingSettings,
+        containment: ContainmentSettings,
+        threads: int,
+    ) -> None:
+        self._container, self._dataset = container, dataset
+        self._training, self._containment, self._threads = training, containment, threads
+        self._fingerprint = _fingerprint(dataset)
+
+    def evaluate(
+        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
+    ) -> Outcome:
+        """Train in ``folder``, or continue there. Status ``checkpointed``: not finished."""
+        limit = self._containment.wall_seconds
+        limit_text = f"containment.wall_seconds = {limit:g}"
+        used = _seconds_used(folder)
+        if used >= limit:
+            return Outcome("too_slow", f"it ran out of time ({limit_text})", train_seconds=used)
+        training = self._training
+        recipe = {
+            "epochs": epochs,
+            "batch": training.batch,
+            "learning_rate": training.learning_rate,
+            "momentum": training.momentum,
+            "seed": seed,
+            "checkpoint_seconds": training.checkpoint_seconds,
+            "evaluation_batch": training.evaluation_batch,
+        }
+        identity = {
+            "source": source,
+            "data": self._fingerprint,
+            "recipe": {**recipe, "checkpoint_seconds": None, "evaluation_batch": None},
+        }
+        job = Job(
+            kind="train",
+            source=source,
+            seconds=limit - used,
+            limit=limit_text,
+            parameters={
+                "recipe": recipe,
+                "classes": self._dataset.classes,
+                "device": training.device,
+                "identity": hashlib.sha256(
+                    json.dumps(identity, sort_keys=True).encode()
+                ).hexdigest(),
+                "weights": _WEIGHTS if weights else "",
+            },
+            success="trained",
+            payload_bytes=judge.payload_bytes(self._dataset),
+            scratch=folder,
+            threads=self._threads,
+        )
+        reply = self._container.run(job)
+        seconds = used + reply.seconds
+        if reply.status == "checkpointed":
+            with contextlib.suppress(OSError):
+                (folder / _SECONDS).write_text(f"{seconds:.3f}")
+        reply = Reply(reply.status, reply.failure, reply.values, reply.payload, seconds)
+        return judge.outcome(reply, self._dataset, fitness_split=training.fitness_split)
+
+
+class _Worker:
+    """One task under way."""
+
+    def __init__(self, spec: TaskSpec, stop: _Stop) -> None:
+        self._spec, self._stop = spec, stop
+        self._folder = Path(spec.results)
+
+    def run(self) -> int:
+        pending = [c for c in self._spec.candidates if not self._is_done(c)]
+        for candidate in self._spec.candidates:
+            if candidate not in pending:  # killed between its result and this
+                shutil.rmtree(self._checkpoint(candidate), ignore_errors=True)
+        if not pending:
+            return 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._evaluate(pending)
+        except OSError as error:
+            raise LLMaticError(f"{self._folder}: a result cannot be written: {error}") from error
+
+    def _evaluate(self, pending: Sequence[CandidateSpec]) -> int:
+        spec = self._spec
+        threads = spec.threads or _cores()
+        left = list(pending)
+        try:
+            # The container first: torch is imported there while the data are read here.
+            with Container(spec.containment, threads=threads) as container:
+                dataset = data.load(spec.problem, spec.training, seed=spec.seed)
+                container.share(data.for_training(dataset))
+                evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)
+                with self._stop.tells(container):
+                    while left and not self._stop.asked:
+                        if self._evaluate_one(evaluator, left[0]):
+                            left.pop(0)
+        except LLMaticError as error:  # no data, or no child to be had: true for all that is left
+            where = f"problem.data: {error}" if isinstance(error, DataError) else str(error)
+            now = time.time()
+            for candidate in left:
+                self._write(candidate, Outcome("infrastructure", wire.one_line(where)), now)
+            left = []
+        return CHECKPOINTED if left else 0
+
+    def _evaluate_one(self, evaluator: _Evaluator, candidate: CandidateSpec) -> bool:
+        """Evaluate and write the result; False where there is none yet."""
+        started = time.time()
+        try:
+            outcome = evaluator.evaluate(
+                candidate.source,
+                seed=candidate.training_seed,
+                epochs=candidate.epochs,
+                folder=self._checkpoint(candidate),
+            )
+        except LLMaticError:
+            raise
+        except Exception as error:  # ours, and no reason to lose the siblings
+            traceback.print_exc(file=sys.stderr)
+            text = wire.one_line(f"{type(error).__name__}: {error}")
+            outcome = Outcome("infrastructure", f"the worker failed: {text}")
+        if outcome.status == "checkpointed":
+            return False
+        self._write(candidate, outcome, started)
+        shutil.rmtree(self._checkpoint(candidate), ignore_errors=True)
+        return True
+
+    def _write(self, candidate: CandidateSpec, outcome: Outcome, started: float) -> None:
+        result = Result(
+            run_id=self._spec.run_id,
+            candidate=candidate.candidate,
+            attempt=candidate.attempt,
+            source_sha256=candidate.source_sha256,
+            outcome=outcome,
+            node=socket.gethostname(),
+            slurm_job=_slurm_job(),
+            started=started,
+            finished=time.time(),
+        )
+        write_result(self._folder / _result_name(candidate.index, candidate.attempt), result)
+
+    def _is_done(self, candidate: CandidateSpec) -> bool:
+        for path in self._folder.glob(f"{candidate.index:05d}.*.json"):
+            result = read_result(
+                path,
+                run_id=self._spec.run_id,
+                candidate=candidate.candidate,
+                source_sha256=candidate.source_sha256,
+            )
+            if result is not None and (
+                result.outcome.status != "infrastructure" or result.attempt >= candidate.attempt
+            ):
+                return True
+        return False
+
+    def _checkpoint(self, candidate: CandidateSpec) -> Path:
+        name = RunPaths(Path()).checkpoint(self._spec.generation, candidate.index).name
+        return Path(self._spec.checkpoints) / name
+
+
+class _Stop:
+    """Whether this process was asked to stop; passes it on to the container that runs."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._container: Container | None = None
+        self._received: list[signal.Signals] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def on_signals(cls) -> Iterator[_Stop]:
+        """Take over the signals; afterwards the former handlers hear of TERM and INT, too."""
+        stop = cls()
+        former = {number: signal.signal(number, stop._note) for number in _SIGNALS}
+        try:
+            yield stop
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            for number in stop._received:
+                if number != signal.SIGUSR2 and _belongs_to_a_program(former[number]):
+                    signal.raise_signal(number)
+
+    @contextlib.contextmanager
+    def tells(self, container: Container) -> Iterator[None]:
+        self._container = container
+        try:
+            if self.asked:
+                container.stop()
+            yield
+        finally:
+            self._container = None
+
+    def _note(self, number: int, _: object) -> None:
+        self.asked = True
+        self._received.append(signal.Signals(number))
+        if self._container is not None:
+            self._container.stop()
+
+
+def _belongs_to_a_program(handler: object) -> bool:
+    return callable(handler) and handler is not signal.default_int_handler
+
+
+def _result_name(index: int, attempt: int) -> str:
+    return RunPaths(Path()).result(index, attempt).name
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _slurm_job() -> str:
+    array, task = (os.environ.get(f"SLURM_ARRAY_{k}_ID", "") for k in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _seconds_used(folder: Path) -> float:
+    try:
+        seconds = float((folder / _SECONDS).read_text()[:40])
+    except (OSError, ValueError):
+        return 0.0
+    return seconds if seconds > 0 else 0.0
+
+
+def _fingerprint(dataset: data.Dataset) -> str:
+    crc = 0
+    for split in (dataset.train, dataset.validation, dataset.test):
+        crc = zlib.crc32(split.labels.data, crc)
+        crc = zlib.crc32(split.images.data, crc)
+    return f"{len(dataset.train)} {dataset.input_shape} {dataset.classes} {crc:08x}"
+
+
+def _copy_plain_file(source: Path, target: Path) -> None:
+    """Copy what a child wrote; never what it made a link to."""
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as reader, open(target, "wb") as writer:
+        shutil.copyfileobj(reader, writer)
