@@ -1,0 +1,67 @@
+"""Prompt in, source text out: what writes the networks, and how their text is read.
+
+``create`` makes the generator that the settings ask for. To add a kind: write a class with the
+methods of :class:`Generator`, and a line in ``create``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import GeneratorSettings
+from ..problems import Problem
+from .base import Generator, ModelUnavailable
+from .extract import Extracted, extract
+from .prompts import chat_messages, completion_prompt, shown
+from .replay import Replay
+
+__all__ = [
+    "Extracted",
+    "Generator",
+    "ModelUnavailable",
+    "Replay",
+    "chat_messages",
+    "completion_prompt",
+    "create",
+    "extract",
+    "shown",
+]
+
+
+def create(
+    settings: GeneratorSettings, problem: Problem, *, notify: Callable[[str], None]
+) -> Generator:
+    """The generator of ``settings``, loaded and ready.
+
+    Args:
+        settings: ``[generator]`` of the configuration.
+        problem: what the networks are for.
+        notify: told, in a sentence, where something else than asked for is made.
+
+    Raises:
+        ModelUnavailable: the model cannot be had and no fallback is set.
+        GeneratorError: the generator cannot be loaded.
+    """
+    # Imported where needed: transformers and torch take seconds that a replay need not wait.
+    if settings.kind == "replay":
+        return Replay(settings.replay)
+    if settings.kind == "procedural":
+        from .procedural import Procedural
+
+        return Procedural(problem)
+    from .huggingface import HuggingFace
+
+    try:
+        return HuggingFace(settings, problem)
+    except ModelUnavailable as error:
+        if settings.fallback != "procedural":
+            raise
+        from .procedural import Procedural
+
+        generator = Procedural(problem)
+        generator.name = f"procedural (control without a language model; fallback: {error.reason})"
+        notify(
+            f"NO LANGUAGE MODEL: {error.reason}. generator.fallback = 'procedural': the networks of "
+            "this run are written by fixed rules, as a control."
+        )
+        return generator

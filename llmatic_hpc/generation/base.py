@@ -1,0 +1,50 @@
+"""What every generator is to the coordinator, and how one may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ..errors import GeneratorError
+from ..records import Completion, Request
+
+
+class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
+    """The model is neither here nor to be had; another generator may take over.
+
+    A model that is here but damaged is a plain :class:`GeneratorError`: that wants a person.
+
+    Args:
+        reason: what is not to be had, and why.
+        advice: what to do about it.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+        self.reason = reason
+
+
+class Generator(Protocol):
+    """Whatever turns requests into texts."""
+
+    name: str
+    """What writes the networks, for the record and the report."""
+
+    form: str
+    """``completion`` or ``chat``; of the completions it yields (which say it each, too)."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """One completion per request, each as soon as it is finished, in any order.
+
+        What is written for a request depends on that request alone (up to floating point),
+        so that a run stopped half-way asks for the rest only.
+
+        Raises:
+            GeneratorError: nothing more can be written. What one request makes impossible is
+                no error but that completion's ``failure``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the generator holds (memory, mostly); it may be called twice."""
+        ...

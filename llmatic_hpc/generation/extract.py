@@ -1,0 +1,318 @@
+"""From what a model wrote to one network: the source text of a candidate, or why there is none.
+
+Nothing is executed. Any text whatsoever is answered, in time linear in its length.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from . import syntax
+from .syntax import Chunk
+
+STANDARD_IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+"""At the top of every candidate, as in the paper."""
+
+_STANDARD = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
+_FORGOTTEN = {
+    "math": "import math",
+    "OrderedDict": "from collections import OrderedDict",
+    "Tensor": "from torch import Tensor",
+    "np": "import numpy as np",
+}
+"""Imports that models take for granted."""
+
+NO_CLASS = "no class that derives from nn.Module"
+CUT_OFF = "the class is cut off"
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A candidate's source, or an empty one and what is missing."""
+
+    source: str
+    failure: str = ""
+
+
+def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = ()) -> Extracted:
+    """The network in ``text``, normalised.
+
+    The source starts with the imports of torch, goes on with the helpers that the network
+    uses (wherever they stood) and ends with the network, its last class. Everything else, such
+    as prints, optimisers and examples of use, is left out.
+
+    Args:
+        text: what the model wrote.
+        form: ``completion`` or ``chat``. In a completion the class that the prompt began is
+            the network if it is complete; otherwise, and in a chat, it is the last complete
+            class that derives from nn.Module and that no other class uses.
+        prefix: what of the prompt ``text`` continues, in the completion form.
+        context: sources that the model was shown: helpers and imports that the network uses
+            and ``text`` does not define are taken from there.
+    """
+    text = syntax.clean(text)
+    if not text.strip():
+        return Extracted("", "the completion is empty")
+    if form == "completion":
+        text = prefix + text
+    elif "</think>" in text:
+        text = text.rpartition("</think>")[2]
+    try:
+        shown = [c for source in context for c in syntax.chunks(syntax.clean(source))]
+        return _Reader(shown, syntax.chunks(text)).network(first=form == "completion")
+    except RecursionError:  # the walks over a tree that just passed the parser
+        return Extracted("", "expressions are nested too deeply")
+
+
+class _Reader:
+    """Definitions by name over the chunks of the context and of the text, in that order."""
+
+    def __init__(self, shown: list[Chunk], written: list[Chunk]) -> None:
+        self.chunks = shown + written
+        self.own = len(shown)
+        """Chunks from here on are the model's."""
+        self.definitions: dict[str, list[int]] = defaultdict(list)
+        self.imports: dict[str, str] = {}
+        self.origins: dict[str, str] = dict(_STANDARD)
+        self.stars: list[str] = []
+        self.classes: dict[int, ast.ClassDef] = {}
+        for number, chunk in enumerate(self.chunks):
+            self._index(number, chunk)
+
+    def _index(self, number: int, chunk: Chunk) -> None:
+        if not isinstance(chunk.parsed, ast.Module):
+            return
+        for node in chunk.parsed.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._index_import(node)
+            elif isinstance(node, ast.ClassDef):
+                self.classes[number] = node
+                self.definitions[node.name].append(number)
+            elif isinstance(node, ast.FunctionDef):
+                self.definitions[node.name].append(number)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    for name in ast.walk(target):
+                        if isinstance(name, ast.Name):
+                            self.definitions[name.id].append(number)
+
+    def _index_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module in (None, "__future__")):
+            return
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            if isinstance(node, ast.Import):
+                statement = ast.unparse(ast.Import([alias]))
+                origin = alias.name if alias.asname else name
+            else:
+                statement = ast.unparse(ast.ImportFrom(node.module, [alias], 0))
+                origin = f"{node.module}.{alias.name}"
+                if alias.name == "*":
+                    if origin.startswith("torch.") and statement not in self.stars:
+                        self.stars.append(statement)
+                    continue
+            self.imports[name] = statement
+            self.origins.setdefault(name, origin)
+
+    def network(self, *, first: bool) -> Extracted:
+        """The candidate; ``first``: the first class is it, if it can be."""
+        written = range(self.own, len(self.chunks))
+        tries = [n for n in written if self.chunks[n].class_name]
+        complete = [n for n in tries if not self._flaw(n)]
+        if first and complete and complete[0] == tries[0]:
+            return self._compose(complete[0])
+        used = self._used(tries)
+        free = [n for n in complete if self.chunks[n].class_name not in used]
+        if free:
+            return self._compose(free[-1])
+        if tries and (salvaged := self._salvage(tries[-1])):
+            return self._compose(tries[-1], salvaged)
+        if complete and not any(self.chunks[n].truncated for n in tries):
+            return self._compose(complete[-1])
+        flaws = [flaw for n in tries if (flaw := self._flaw(n)) not in ("", NO_CLASS)]
+        if flaws:
+            return Extracted("", flaws[0 if first else -1])
+        return Extracted("", CUT_OFF if complete else NO_CLASS)
+
+    def _used(self, classes: Iterable[int]) -> set[str]:
+        """Names of classes that another class needs, be it complete or cut off."""
+        used: set[str] = set()
+        for number in classes:
+            chunk = self.chunks[number]
+            if chunk.truncated:  # what is derived from does not become a helper of a torso
+                body = syntax.without_last_statement(chunk.text).partition("\n")[2]
+                names = set(_words(body))
+            else:
+                names = set().union(*chunk.free_names)
+            used |= names - {chunk.class_name}
+        return used
+
+    def _flaw(self, number: int) -> str:
+        """Why the class in a chunk is not a complete network; empty if it is one."""
+        chunk = self.chunks[number]
+        if isinstance(chunk.parsed, str):
+            if not self._header_derives(chunk):
+                return NO_CLASS
+            if chunk.truncated:
+                return CUT_OFF
+            return f"class {chunk.class_name} does not parse: {chunk.parsed}"
+        node = self.classes[number]
+        if not self._derives(number, node):
+            return NO_CLASS
+        forward = next(
+            (s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "forward"), None
+        )
+        if forward is None and not self._inherits_forward(number, node):
+            return CUT_OFF if chunk.last else f"class {node.name} has no forward method"
+        if forward is not None and not syntax.returns_value(forward):
+            return CUT_OFF if chunk.last else f"forward of class {node.name} returns nothing"
+        return ""
+
+    def _header_derives(self, chunk: Chunk) -> bool:
+        header = next(s for s in chunk.text.split("\n") if s.startswith("class"))
+        parsed = syntax.parse(header + " pass" if header.endswith(":") else "")
+        if not isinstance(parsed, ast.Module) or not parsed.body:
+            return "Module" in header
+        node = parsed.body[0]
+        return isinstance(node, ast.ClassDef) and self._derives(len(self.chunks), node)
+
+    def _derives(self, number: int, node: ast.ClassDef) -> bool:
+        return any(self._is_module(origin) for origin in self._ancestry(number, node))
+
+    def _inherits_forward(self, number: int, node: ast.ClassDef) -> bool:
+        return any(
+            self._is_module(origin) and origin not in ("torch.nn.Module", "torch.nn.modules.Module")
+            for origin in self._ancestry(number, node)
+        )
+
+    @staticmethod
+    def _is_module(origin: str) -> bool:
+        if origin == "forward":
+            return True
+        name = origin.rpartition(".")[2]
+        return origin.startswith("torch.nn.") and name[0].isupper() and name != "Parameter"
+
+    def _ancestry(self, number: int, node: ast.ClassDef) -> set[str]:
+        """Full names of all foreign bases; ``forward`` among them if an own one defines it."""
+        found: set[str] = set()
+        seen, todo = {number}, [(number, node)]
+        while todo:
+            at, current = todo.pop()
+            if current is not node and any(
+                isinstance(s, ast.FunctionDef) and s.name == "forward" for s in current.body
+            ):
+                found.add("forward")
+            for base in current.bases:
+                dotted = ast.unparse(base) if isinstance(base, ast.Attribute | ast.Name) else ""
+                head, dot, rest = dotted.partition(".")
+                known = None if dot else self._find(head, at, before=head == current.name)
+                if known in self.classes and known not in seen:
+                    seen.add(known)
+                    todo.append((known, self.classes[known]))
+                elif head in self.origins:
+                    found.add(self.origins[head] + dot + rest)
+                elif dotted == "Module" or (self.stars and not dot):
+                    found.add(f"torch.nn.{dotted}")
+        if "forward" in found and not any(o.startswith("torch.nn.") for o in found):
+            found.remove("forward")  # a class with such a method, but no network
+        return found
+
+    def _find(self, name: str, number: int, *, before: bool) -> int | None:
+        """The chunk that defines ``name`` for chunk ``number``: the last one before it, else
+        (unless ``before``) the first after it, else one that the model was shown."""
+        places = self.definitions.get(name, [])
+        middle = bisect_left(places, number)
+        if middle and (places[middle - 1] >= self.own or number < self.own):
+            return places[middle - 1]
+        later = [p for p in places[middle : middle + 2] if p != number]
+        if later and not before:
+            return later[0]
+        return places[middle - 1] if middle else None
+
+    def _salvage(self, number: int) -> str:
+        """A class that is cut off, without its unfinished statement, if that completes it."""
+        chunk = self.chunks[number]
+        if not chunk.truncated or not self._header_derives(chunk):
+            return ""
+        text = syntax.without_last_statement(chunk.text)
+        if _is_whole(text):
+            return text
+        node = _only_class(text)
+        if node is None or not isinstance(method := node.body[-1], ast.FunctionDef):
+            return ""
+        # The method that was being written goes, too: what stands before it may do.
+        first = min([method.lineno, *(d.lineno for d in method.decorator_list)])
+        text = "\n".join(text.split("\n")[: first - 1]).rstrip()
+        return text if _is_whole(text) else ""
+
+    def _compose(self, target: int, text: str = "") -> Extracted:
+        """Imports, the helpers that ``target`` needs, ``target`` (as ``text``, if given)."""
+        if text:
+            self.chunks[target] = Chunk(text, last=False)
+        needed, imports, unknown = {target}, set[str](), False
+        todo = [target]
+        while todo:
+            number = todo.pop()
+            chunk = self.chunks[number]
+            early, late = chunk.free_names
+            for name in sorted(early | late):
+                before = name == chunk.class_name
+                if name in _STANDARD:
+                    continue
+                if (found := self._find(name, number, before=before)) is not None:
+                    if found not in needed:
+                        needed.add(found)
+                        todo.append(found)
+                elif before:
+                    continue
+                elif statement := self.imports.get(name) or _FORGOTTEN.get(name):
+                    imports.add(statement)
+                elif not hasattr(builtins, name):
+                    unknown = True
+        if unknown:
+            imports.update(self.stars)
+        order = sorted(needed - {target})
+        parts = [_statement(self.chunks[n]) for n in [*order, target]]
+        plain = sorted(s for s in imports if s.startswith("import "))
+        others = sorted(imports - set(plain))
+        head = "".join(f"{s}\n" for s in plain) + STANDARD_IMPORTS
+        head += "".join(f"{s}\n" for s in others)
+        source = "\n\n".join([head, *(f"{p}\n" for p in parts)])
+        flaw = syntax.parse(source)
+        return (
+            Extracted("", f"does not parse: {flaw}") if isinstance(flaw, str) else Extracted(source)
+        )
+
+
+def _only_class(text: str) -> ast.ClassDef | None:
+    parsed = syntax.parse(text)
+    node = parsed.body[-1] if isinstance(parsed, ast.Module) and parsed.body else None
+    return node if isinstance(node, ast.ClassDef) else None
+
+
+def _is_whole(text: str) -> bool:
+    """Whether what is left of a class has its constructor and a forward that returns."""
+    node = _only_class(text)
+    methods = {s.name: s for s in node.body if isinstance(s, ast.FunctionDef)} if node else {}
+    return (
+        "__init__" in methods
+        and "forward" in methods
+        and syntax.always_returns(methods["forward"].body)
+    )
+
+
+def _statement(chunk: Chunk) -> str:
+    """A chunk's text without the comments that trail its statement."""
+    assert isinstance(chunk.parsed, ast.Module)
+    end = chunk.parsed.body[-1].end_lineno
+    return "\n".join(chunk.text.split("\n")[:end])
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()

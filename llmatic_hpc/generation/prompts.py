@@ -1,0 +1,135 @@
+"""What a model is asked: the paper's prompt for models that continue text, and a chat."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+
+from ..problems import Problem
+from ..records import Request
+from . import syntax
+
+PREFIX = "class Net(nn.Module):"
+"""The last line of a completion prompt, which the model continues."""
+
+SYSTEM = (
+    "You are an expert in neural architecture design with PyTorch. You answer with exactly one "
+    "Python code block and no explanations."
+)
+
+
+def shown(request: Request) -> str:
+    """The source text that stands above the instruction.
+
+    One parent stands there as it is. Several are joined as in appendix A of the paper: the
+    imports once, then the networks, renamed to ``Net1``, ``Net2`` and so on; a helper that
+    two parents define differently gets the number of its network, too.
+    """
+    if request.operator != "crossover" or len(request.parents) < 2:
+        return request.parents[0].strip()
+    imports: list[str] = []
+    bodies: list[str] = []
+    for number, parent in enumerate(request.parents, start=1):
+        body = []
+        for chunk in syntax.chunks(syntax.clean(parent)):
+            if chunk.text.startswith(("import ", "from ")):
+                statement = _without_trailing_comments(chunk.text)
+                imports += [statement] if statement not in imports else []
+            else:
+                body.append(_without_trailing_comments(chunk.text))
+        text = "\n\n".join(body)
+        clashes = {name: f"{name}{number}" for name in _defined(text, bodies)}
+        bodies.append(rename(text, {**clashes, _last_class(text): f"Net{number}"}))
+    return "\n\n".join(["\n".join(imports), *bodies])
+
+
+def completion_prompt(request: Request) -> str:
+    """The paper's prompt (appendix A), with the start of the class that is to be written."""
+    return f'{shown(request)}\n\n"""{request.instruction}"""\n\n{PREFIX}'
+
+
+def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
+    """The same request for a model with a chat template, with the shapes said explicitly.
+
+    Small models get most shapes wrong unless told; saying them more than doubles the share of
+    networks that fit the problem.
+    """
+    count = len(request.parents) if request.operator == "crossover" else 1
+    networks = "two PyTorch networks" if count == 2 else f"{count} PyTorch networks"
+    lead = "a PyTorch network" if count == 1 else networks
+    user = (
+        f"Here {'is' if count == 1 else 'are'} {lead}:\n\n"
+        f"```python\n{shown(request)}\n```\n\n"
+        f"{request.instruction.rstrip('.')}.\n\n"
+        "Write the complete new class `Net`, which inherits from nn.Module, with its imports, in "
+        f"one Python code block. {shapes(problem)}"
+    )
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+
+
+def shapes(problem: Problem) -> str:
+    """What goes in, what must come out, and how not to lose count in between."""
+    size = ", ".join(map(str, problem.input_shape))
+    said = (
+        f"`Net()` takes no arguments. Its input has shape (N, {size}), "
+        f"its output has shape (N, {problem.classes})."
+    )
+    if len(problem.input_shape) != 3:
+        return said
+    _, height, width = problem.input_shape
+    return (
+        f"{said} Use kernel_size=3 with padding=1, or kernel_size=1, so that convolutions keep "
+        f"the size of {height} x {width}; each pooling layer halves it. Flatten right before the "
+        "first Linear layer, whose in_features are channels * height * width "
+        f"(channels * {height} * {width} without pooling)."
+    )
+
+
+def rename(source: str, names: Mapping[str, str]) -> str:
+    """``source`` with top-level definitions renamed wherever they are used, by position in the
+    syntax tree (so that neither texts nor attributes are touched); as it is if it does not
+    parse."""
+    tree = syntax.parse(source)
+    if isinstance(tree, str):
+        return source
+    lines = [line.encode() for line in source.split("\n")]  # columns count bytes
+    spots: set[tuple[int, int, str]] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in names:
+            spots.add((node.lineno - 1, node.col_offset, node.id))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in names:
+            header = lines[node.lineno - 1]
+            at = re.compile(rb"(?:class|def)\s+").match(header)
+            if at:
+                spots.add((node.lineno - 1, at.end(), node.name))
+    for line, column, name in sorted(spots, reverse=True):
+        text, end = lines[line], column + len(name.encode())
+        if text[column:end] == name.encode():  # before Python 3.12 f-strings misplace names
+            lines[line] = text[:column] + names[name].encode() + text[end:]
+    return b"\n".join(lines).decode()
+
+
+def _without_trailing_comments(text: str) -> str:
+    lines = text.split("\n")
+    while lines and (not lines[-1] or lines[-1].startswith("#")):
+        lines.pop()
+    return "\n".join(lines)
+
+
+def _top_level(text: str) -> list[ast.ClassDef | ast.FunctionDef]:
+    tree = syntax.parse(text)
+    body = tree.body if isinstance(tree, ast.Module) else []
+    return [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+
+
+def _last_class(text: str) -> str:
+    classes = [node.name for node in _top_level(text) if isinstance(node, ast.ClassDef)]
+    return classes[-1] if classes else ""
+
+
+def _defined(text: str, earlier: Sequence[str]) -> set[str]:
+    """What ``text`` defines and an earlier text defines, too."""
+    taken = {node.name for other in earlier for node in _top_level(other)}
+    return {node.name for node in _top_level(text)} & taken

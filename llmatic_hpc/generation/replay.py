@@ -1,0 +1,85 @@
+"""Completions from a file instead of a model: the same ones every time, at no cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import GeneratorError
+from ..records import Completion, Request
+from .prompts import PREFIX
+
+
+class Replay:
+    """Answers candidate number ``n`` with line ``n`` (from 0) of a JSON Lines file.
+
+    A line is ``{"completion": "...", "form": "chat"}``; ``prompt_tail`` (what the completion
+    continues), ``tokens`` and ``finished`` are optional.
+
+    Raises:
+        GeneratorError: the file is missing, a line is not such an object, or there are too
+            few lines for a candidate that is asked for.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            raise GeneratorError(
+                f"{path}: no such file of completions; set generator.replay to a JSON Lines file"
+            ) from None
+        except OSError as error:
+            raise GeneratorError(f"{path}: cannot be read: {error.strerror}") from None
+        lines = raw.rstrip().split(b"\n") if raw.strip() else []
+        self._records = [self._record(n, line) for n, line in enumerate(lines, start=1)]
+        self.name = f"replay:{hashlib.sha256(raw).hexdigest()[:12]}"
+        self.form: str = self._records[0]["form"] if self._records else "completion"
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """The lines of the candidates asked for, in the order asked."""
+        if requests and (most := max(r.candidate for r in requests)) >= len(self._records):
+            raise GeneratorError(
+                f"{self.path}: has {len(self._records):,} completions, but candidate {most:,} "
+                f"needs line {most + 1:,}; lengthen the file, or lower search.generations or "
+                "search.batch"
+            )
+        for request in requests:
+            record = self._records[request.candidate]
+            chat = record["form"] == "chat"
+            yield Completion(
+                candidate=request.candidate,
+                text=record["completion"],
+                form=record["form"],
+                prefix="" if chat else record.get("prompt_tail", PREFIX).lstrip("\n"),
+                tokens=record.get("tokens", 0),
+                finished=record.get("finished", True),
+            )
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _record(self, number: int, line: bytes) -> dict[str, Any]:
+        where = f"{self.path}: line {number:,}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise GeneratorError(f"{where} is not JSON: {error}") from None
+        kinds = {
+            "completion": str, "form": str, "prompt_tail": str, "tokens": int, "finished": bool,
+        }  # fmt: skip
+        if not isinstance(record, dict) or "completion" not in record:
+            raise GeneratorError(f'{where} must be an object like {{"completion": "..."}}')
+        record.setdefault("form", "completion")
+        for key, kind in kinds.items():
+            if key in record and type(record[key]) is not kind:
+                words = {str: "a text", int: "a whole number", bool: "true or false"}
+                raise GeneratorError(f"{where}: {key} must be {words[kind]}, got {record[key]!r}")
+        if record["form"] not in ("completion", "chat"):
+            raise GeneratorError(
+                f"{where}: form must be completion or chat, got {record['form']!r}"
+            )
+        return record

@@ -1,0 +1,247 @@
+"""Reading source text that a language model wrote, without running or trusting any of it.
+
+A completion is rarely a program: it starts or stops in the middle, and prose, fences and
+usage examples stand around what matters. So the text is first cut into *chunks*, each from
+one line without indentation to the next, and only then is every chunk parsed by itself: one
+that is broken spoils no other. Every step is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import symtable
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+MAX_CHARACTERS = 200_000
+"""Of a completion that are looked at; a network takes about a thousand."""
+
+MAX_LINE = 5_000
+"""A longer line is not code that anybody meant; the text is taken to end before it."""
+
+MAX_BRACKETS = 64
+"""Deepest nesting of brackets that is handed to the parser (CPython itself refuses 200)."""
+
+_TRANSLATION = dict.fromkeys(map(ord, "\x00\x0b\x0c\ufeff\u200b"))
+_TRANSLATION[0xA0] = ord(" ")
+
+# An unterminated string counts to the end of its line, so that no character is read twice.
+_TOKEN = re.compile(
+    r'(?P<triple>"""|\'\'\')'
+    r'|"(?:\\.|[^"\\\n])*"?'
+    r"|'(?:\\.|[^'\\\n])*'?"
+    r"|\#[^\n]*"
+    r"|(?P<open>[(\[{])"
+    r"|(?P<close>[)\]}])"
+    r"|(?P<newline>\n)"
+)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
+_CONTINUES = re.compile(r"[\s#)\]}]|(?:else|elif|except|finally)\b")
+# These never stand at the start of a line inside brackets: what was open there is broken.
+_BREAKS = re.compile(r"(?:class|def|import)\s|@\w|from\s+[\w.]+\s+import\b")
+_HEADER = re.compile(r"class\s+(\w+)")
+
+
+def clean(text: str) -> str:
+    """``text`` as the parser can take it: no NUL, no lone surrogate, spaces for tabs,
+    ``\\n`` line ends, no trailing spaces, of bounded size."""
+    text = text[:MAX_CHARACTERS].encode("utf-8", "ignore").decode("utf-8")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_TRANSLATION)
+    lines = []
+    for line in text.split("\n"):
+        if len(line) > MAX_LINE:
+            break
+        body = line.lstrip(" \t")
+        indent = line[: len(line) - len(body)].expandtabs(4)
+        lines.append((indent + body).rstrip())
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What a text's brackets and strings look like, line by line."""
+
+    fresh: list[bool]
+    """Whether a statement may start at that line: not inside a bracket or a string."""
+    deepest: int
+    unclosed: bool
+    """Whether the text ends inside a bracket or a triple-quoted string."""
+
+
+def _scan(text: str) -> _Scan:
+    fresh, depth, deepest, position, unclosed = [True], 0, 0, 0, False
+    hopeless: set[str] = set()  # triple quotes that nothing closes any more
+    while match := _TOKEN.search(text, position):
+        position = match.end()
+        if quote := match["triple"]:
+            if quote in hopeless:
+                continue
+            end = text.find(quote, position)
+            if end < 0:
+                hopeless.add(quote)
+                unclosed = True
+                continue
+            fresh.extend([False] * text.count("\n", position, end))
+            position = end + len(quote)
+        elif match["open"]:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match["close"]:
+            depth = max(depth - 1, 0)
+        elif match["newline"]:
+            if depth and _BREAKS.match(text, position):
+                depth = 0
+            fresh.append(depth == 0)
+    return _Scan(fresh, deepest, unclosed or depth > 0)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One statement without indentation, with all that is indented below it."""
+
+    text: str
+    last: bool
+    """Whether nothing follows it, not even a fence: it may have been cut off."""
+
+    @property
+    def class_name(self) -> str:
+        """Of the class that it is, or tries to be; empty otherwise."""
+        for line in self.text.split("\n"):
+            if not line.startswith("@"):
+                match = _HEADER.match(line)
+                return match[1] if match else ""
+        return ""
+
+    @cached_property
+    def parsed(self) -> ast.Module | str:
+        """The syntax tree, or why there is none."""
+        return parse(self.text)
+
+    @cached_property
+    def truncated(self) -> bool:
+        """Whether it does not parse because its end is missing."""
+        return self.last and isinstance(self.parsed, str) and self._ends_early()
+
+    def _ends_early(self) -> bool:
+        lines = self.text.rstrip().split("\n")
+        at = re.match(r"line (\d+)", str(self.parsed))
+        return _scan(self.text).unclosed or (at is not None and int(at[1]) >= len(lines) - 1)
+
+    @cached_property
+    def free_names(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Names it needs from outside: when it is defined, and when it is called."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = symtable.symtable(self.text, "<text>", "exec")
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return frozenset(), frozenset()
+        own = {s.get_name() for s in table.get_symbols() if s.is_assigned()}
+        early = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
+        late: set[str] = set()
+        tables = table.get_children()
+        while tables:
+            inner = tables.pop()
+            tables += inner.get_children()
+            late |= {s.get_name() for s in inner.get_symbols() if s.is_global()}
+        return frozenset(early), frozenset(late - own)
+
+
+def chunks(text: str) -> list[Chunk]:
+    """The chunks of clean ``text`` in order; fences divide, comments between them are lost."""
+    found: list[Chunk] = []
+    fences = list(_FENCE.finditer(text))
+    starts = [0, *(f.end() for f in fences)]
+    ends = [*(f.start() for f in fences), len(text)]
+    for start, end in zip(starts, ends, strict=True):
+        parts = list(_split(_dedent(text[start:end])))
+        final = end == len(text)
+        found += [Chunk(p, last=final and n == len(parts)) for n, p in enumerate(parts, start=1)]
+    return found
+
+
+def _dedent(text: str) -> str:
+    """Without the indentation that all its lines share (a block inside a list, say)."""
+    lines = text.split("\n")
+    margin = min((len(s) - len(s.lstrip(" ")) for s in lines if s), default=0)
+    return "\n".join(s[margin:] for s in lines) if margin else text
+
+
+def _split(text: str) -> Iterator[str]:
+    lines, fresh = text.split("\n"), _scan(text).fresh
+    chunk: list[str] = []
+    decorating = False
+    for line, may_start in zip(lines, fresh, strict=True):
+        if may_start and line and not _CONTINUES.match(line):
+            if chunk and not decorating:
+                yield "\n".join(chunk)
+                chunk = []
+            decorating = line.startswith("@")
+        if chunk or (line and line[0] not in " #"):
+            chunk.append(line)
+    if chunk:
+        yield "\n".join(chunk)
+
+
+def parse(text: str) -> ast.Module | str:
+    """The syntax tree of ``text``, or in a few words why it has none. Runs nothing."""
+    if _scan(text).deepest > MAX_BRACKETS:
+        return f"brackets are nested deeper than {MAX_BRACKETS}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except SyntaxError as error:
+        return f"line {error.lineno or 1}: {error.msg}"
+    except (RecursionError, MemoryError):
+        return "expressions are nested too deeply"
+    except ValueError as error:
+        return str(error)
+
+
+def without_last_statement(text: str) -> str:
+    """``text`` without its last logical line and without block headers that this bares."""
+    lines = text.rstrip().split("\n")
+    starts = [
+        i
+        for i, fresh in enumerate(_scan("\n".join(lines)).fresh)
+        if fresh and lines[i] and not _CONTINUES.match(lines[i].lstrip(" "))
+    ]
+    if not starts:
+        return ""
+    end = starts.pop()
+    while starts:
+        statement = lines[starts[-1] : end]
+        code = [s.split("#")[0].rstrip() for s in statement if s.split("#")[0].strip()]
+        if not code[-1].endswith(":") and not code[0].lstrip().startswith("@"):
+            break
+        end = starts.pop()
+    return "\n".join(lines[:end]).rstrip()
+
+
+def always_returns(statements: list[ast.stmt]) -> bool:
+    """Whether a value is returned on every way through ``statements`` (loops set aside)."""
+    for statement in statements:
+        if isinstance(statement, ast.Return):
+            return statement.value is not None
+        if isinstance(statement, ast.If):
+            if always_returns(statement.body) and always_returns(statement.orelse):
+                return True
+        elif isinstance(statement, ast.With) and always_returns(statement.body):
+            return True
+    return False
+
+
+def returns_value(function: ast.FunctionDef) -> bool:
+    """Whether ``function`` itself, not one inside it, returns a value anywhere."""
+    todo: list[ast.AST] = list(function.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return) and node.value is not None:
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo.extend(ast.iter_child_nodes(node))
+    return False

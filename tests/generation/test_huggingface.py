@@ -1,0 +1,308 @@
+"""The language model: exact sampling, independent of the batch, within the context."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llmatic_hpc.config import GeneratorSettings
+from llmatic_hpc.errors import GeneratorError
+from llmatic_hpc.generation import extract, shown
+from llmatic_hpc.generation.huggingface import HuggingFace
+from llmatic_hpc.problems import Problem
+from llmatic_hpc.records import Completion, Request
+
+from .conftest import CONTEXT
+
+Settings = Callable[..., GeneratorSettings]
+Ask = Callable[..., Request]
+
+
+def by_candidate(completions: list[Completion]) -> dict[int, str]:
+    return {c.candidate: c.text for c in completions}
+
+
+@pytest.fixture(scope="module")
+def generator(settings: Settings, problem: Problem) -> HuggingFace:
+    return HuggingFace(settings(), problem)
+
+
+def test_every_request_is_answered_once(generator: HuggingFace, ask: Ask) -> None:
+    """One completion per candidate, with what the record wants to know of it."""
+    requests = [ask(n) for n in range(20)]
+    answers = list(generator.generate(requests))
+    assert sorted(c.candidate for c in answers) == list(range(20))
+    assert all(c.form == "completion" for c in answers)
+    assert all(c.prefix == "class Net(nn.Module):" for c in answers)
+    assert all(1 <= c.tokens <= 24 and c.seconds > 0 and not c.failure for c in answers)
+
+
+def test_no_requests_no_work(generator: HuggingFace) -> None:
+    """An empty batch is fine."""
+    assert list(generator.generate([])) == []
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_text_does_not_depend_on_the_batch(
+    settings: Settings, problem: Problem, ask: Ask, top_p: float
+) -> None:
+    """The same seed writes the same text alone, among 3 and among 8, in any order, although
+    the prompts have different lengths and some of them are the same."""
+    padded = problem.initial_source + "# padding\n" * 7
+    requests = [
+        ask(n, parents=(padded if n % 3 else problem.initial_source,), prompt=0,
+            instruction=problem.prompts[n % 4], temperature=0.2 + 0.1 * n)
+        for n in range(8)
+    ]  # fmt: skip
+    texts = []
+    for batch in (1, 3, 8):
+        generator = HuggingFace(settings(batch=batch, max_new_tokens=80, top_p=top_p), problem)
+        texts.append(by_candidate(list(generator.generate(requests))))
+        texts.append(by_candidate(list(generator.generate(requests[::-1]))))
+    assert all(t == texts[0] for t in texts[1:])
+    assert len(set(texts[0].values())) == 8
+
+
+def test_seeds_make_the_difference(generator: HuggingFace, ask: Ask) -> None:
+    """Another seed, another text; the same seed, the same text."""
+    same = [ask(n, instruction="Improve", seed=7) for n in range(3)]
+    other = [ask(n, instruction="Improve", seed=n) for n in range(3, 6)]
+    texts = by_candidate(list(generator.generate([*same, *other])))
+    assert texts[0] == texts[1] == texts[2]
+    assert len({texts[0], texts[3], texts[4], texts[5]}) == 4
+
+
+def test_every_row_has_its_own_temperature(generator: HuggingFace, ask: Ask) -> None:
+    """At 0 all rows agree whatever the seed; next to them hot rows differ."""
+    requests = [ask(n, instruction="Improve", temperature=0.0 if n < 4 else 5.0) for n in range(8)]
+    texts = by_candidate(list(generator.generate(requests)))
+    assert len({texts[n] for n in range(4)}) == 1
+    assert len({texts[n] for n in range(4, 8)}) == 4
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.6, 1.0), (1.0, 1.0), (0.9, 0.8)])
+def test_first_tokens_are_distributed_as_the_softmax_says(
+    settings: Settings, problem: Problem, ask: Ask, temperature: float, top_p: float
+) -> None:
+    """Chi-square of 3,000 draws against probabilities from a plain forward pass."""
+    generator = HuggingFace(settings(max_new_tokens=1, batch=1000, top_p=top_p), problem)
+    requests = [ask(n, instruction="Improve", temperature=temperature) for n in range(3000)]
+    counts = Counter(c.text for c in generator.generate(requests))
+
+    folder = settings().model
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        ids = tokenizer(generator.prompt(requests[0]), return_tensors="pt").input_ids
+        logits = model(ids).logits[0, -1].double().numpy()
+    p = np.exp(logits / temperature - (logits / temperature).max())
+    p /= p.sum()
+    order = np.argsort(-p)
+    keep = order[: np.searchsorted(np.cumsum(p[order]), top_p) + 1] if top_p < 1 else order
+    expected: Counter[str] = Counter()
+    for token in keep:
+        text = tokenizer.decode([token], skip_special_tokens=True)
+        expected[text] += 3000 * p[token] / p[keep].sum()
+    assert set(counts) <= set(expected)
+    large = [text for text, n in expected.items() if n >= 5]
+    observed_bins = [counts[t] for t in large]
+    expected_bins = [expected[t] for t in large]
+    rest = 3000 - sum(expected_bins)
+    if rest > 1:
+        observed_bins.append(3000 - sum(observed_bins))
+        expected_bins.append(rest)
+    scale = sum(observed_bins) / sum(expected_bins)
+    assert len(large) > 10
+    assert stats.chisquare(observed_bins, [e * scale for e in expected_bins]).pvalue > 0.001
+
+
+def test_habits_of_the_model_do_not_bend_the_distribution(generator: HuggingFace) -> None:
+    """top_k and penalties that came with the model are gone; its end tokens stay."""
+    config = generator._model.generation_config
+    assert config.top_k is None
+    assert config.eos_token_id == generator._tokenizer.eos_token_id
+
+
+def test_parents_that_do_not_fit_the_context(generator: HuggingFace, ask: Ask) -> None:
+    """That candidate fails with both numbers; the others go on."""
+    long = "x = 1\n" * CONTEXT
+    answers = {c.candidate: c for c in generator.generate([ask(0), ask(1, parents=(long,))])}
+    assert not answers[0].failure
+    assert answers[1].text == ""
+    assert not answers[1].finished
+    assert answers[1].failure.startswith("the parents do not fit the context: ")
+    assert answers[1].failure.endswith(f"tokens of {CONTEXT}")
+
+
+def test_the_answer_shrinks_to_what_the_context_leaves(
+    settings: Settings, problem: Problem, ask: Ask
+) -> None:
+    """Prompt and answer together never exceed the context, and another row in the same batch
+    still gets all it asked for."""
+    generator = HuggingFace(settings(max_new_tokens=300, batch=2), problem)
+    filler = "# 0\n"
+    parent = problem.initial_source
+    while CONTEXT - len(generator._tokens(ask(parents=(parent,)))) > 100:
+        parent += filler
+    prompt = len(generator._tokens(ask(parents=(parent,))))
+    assert 64 <= CONTEXT - prompt <= 100
+    answers = {c.candidate: c for c in generator.generate([ask(0, parents=(parent,)), ask(1)])}
+    assert answers[0].tokens == CONTEXT - prompt or answers[0].finished
+    assert answers[1].tokens > CONTEXT - prompt or answers[1].finished
+    tight = parent + filler * 15
+    [refused] = generator.generate([ask(2, parents=(tight,))])
+    assert "to write" in refused.failure
+
+
+class OutOfMemory:
+    """A model that has memory for so many rows and no more."""
+
+    def __init__(self, model: object, rows: int) -> None:
+        self.model, self.rows, self.sizes = model, rows, []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def generate(self, *, input_ids: torch.Tensor, **options: object) -> object:
+        self.sizes.append(len(input_ids))
+        if len(input_ids) > self.rows:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return self.model.generate(input_ids=input_ids, **options)  # type: ignore[attr-defined]
+
+
+def test_out_of_memory_halves_the_batch(settings: Settings, problem: Problem, ask: Ask) -> None:
+    """The batch shrinks until it fits, stays small, and the texts are what they would be."""
+    generator = HuggingFace(settings(batch=8), problem)
+    requests = [ask(n) for n in range(10)]
+    plain = by_candidate(list(generator.generate(requests)))
+    model = OutOfMemory(generator._model, rows=2)
+    generator._model = model
+    assert by_candidate(list(generator.generate(requests))) == plain
+    assert [n for n in model.sizes if n > 2] == [8, 4]
+
+
+def test_out_of_memory_for_one_completion_is_an_error(
+    settings: Settings, problem: Problem, ask: Ask
+) -> None:
+    """It says what to change."""
+    generator = HuggingFace(settings(batch=2), problem)
+    generator._model = OutOfMemory(generator._model, rows=0)
+    with pytest.raises(GeneratorError, match=r"not enough memory .* generator\.dtype"):
+        list(generator.generate([ask(0)]))
+
+
+def test_other_errors_of_the_model_are_not_swallowed(
+    settings: Settings, problem: Problem, ask: Ask
+) -> None:
+    """Only memory makes the batch smaller."""
+    generator = HuggingFace(settings(), problem)
+    generator._model = None
+    with pytest.raises(AttributeError):
+        list(generator.generate([ask(0)]))
+
+
+def test_shared_prompts_are_read_once(settings: Settings, problem: Problem, ask: Ask) -> None:
+    """Eight rows with two prompts between them: two are read, by a call of their own."""
+    generator = HuggingFace(settings(batch=8), problem)
+    model = OutOfMemory(generator._model, rows=100)
+    generator._model = model
+    list(generator.generate([ask(n, instruction="AB"[n % 2]) for n in range(8)]))
+    assert model.sizes[:2] == [2, 8]
+
+
+def test_done_rows_leave_the_batch(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are over after a segment are not computed any further, nor the others changed."""
+    generator = HuggingFace(settings(max_new_tokens=120, batch=4), problem)
+    requests = [ask(n) for n in range(4)]
+    whole = by_candidate(list(generator.generate(requests)))
+    finish = generator._writer.write
+
+    def end_early(row: object, token: int) -> None:
+        finish(row, token)  # type: ignore[arg-type]
+        if row.temperature == 0.59 and len(row.tokens) == 40:  # type: ignore[attr-defined]
+            row.done = True  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(generator._writer, "write", end_early)
+    model = OutOfMemory(generator._model, rows=100)
+    generator._model = model
+    requests[1] = replace(requests[1], temperature=0.59)
+    texts = by_candidate(list(generator.generate(requests)))
+    assert model.sizes == [4, 4, 4, 3, 3]
+    assert [texts[n] == whole[n] for n in (0, 2, 3)] == [True] * 3
+
+
+def test_chat_where_there_is_a_template(
+    settings: Settings, problem: Problem, ask: Ask, tiny_chat_model: Path, tiny_model: Path
+) -> None:
+    """auto means chat for a model with a chat template; chat without one is an error."""
+    chat = HuggingFace(settings(model=str(tiny_chat_model)), problem)
+    assert chat.form == "chat"
+    assert chat.prompt(ask(0)).startswith("<|system|>")
+    assert chat.prompt(ask(0)).endswith("\n<|assistant|>")
+    [answer] = chat.generate([ask(0)])
+    assert (answer.form, answer.prefix) == ("chat", "")
+    plain = HuggingFace(settings(model=str(tiny_chat_model), form="completion"), problem)
+    assert plain.form == "completion"
+    with pytest.raises(GeneratorError, match="no chat template"):
+        HuggingFace(settings(form="chat"), problem)
+
+
+def test_a_template_without_a_system_role(
+    settings: Settings, problem: Problem, ask: Ask, tiny_chat_model: Path
+) -> None:
+    """What the system would have said goes into the user's message."""
+    generator = HuggingFace(settings(model=str(tiny_chat_model)), problem)
+    generator._tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
+    assert "Python code block" in generator.prompt(ask(0))
+    assert "class Net" in generator.prompt(ask(0))
+
+
+def test_name_and_threads(generator: HuggingFace, settings: Settings) -> None:
+    """The name says which model wrote the networks; threads are as set."""
+    assert generator.name == f"huggingface:{settings().model}"
+    assert torch.get_num_threads() == 1
+
+
+def test_closing_twice(settings: Settings, problem: Problem) -> None:
+    """close() may be called again."""
+    generator = HuggingFace(settings(), problem)
+    generator.close()
+    generator.close()
+
+
+@pytest.mark.slow
+def test_a_real_model_writes_networks(
+    test_model: Path, problem: Problem, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Two chat answers of a real model hold a class each; a second start reads the converted
+    copy and writes the same; nothing is printed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = GeneratorSettings(model=str(test_model), threads=1, max_new_tokens=300)
+    requests = [ask(n, prompt=6, instruction=problem.prompts[6]) for n in range(2)]
+    texts = []
+    for _ in range(2):
+        generator = HuggingFace(settings, problem)
+        answers = list(generator.generate(requests))
+        texts.append(by_candidate(answers))
+        generator.close()
+    assert texts[0] == texts[1]
+    for request, answer in zip(requests, sorted(answers, key=lambda a: a.candidate), strict=True):
+        found = extract(answer.text, form=answer.form, context=(shown(request),))
+        assert found.failure == ""
+        assert "class Net(nn.Module):" in found.source
+    assert len(list((tmp_path / "llmatic-hpc" / "converted").iterdir())) == 1
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,165 @@
+"""The prompts: the paper's to the letter, and the chat."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+import pytest
+
+from llmatic_hpc.generation.extract import extract
+from llmatic_hpc.generation.prompts import (
+    chat_messages,
+    completion_prompt,
+    rename,
+    shapes,
+    shown,
+)
+from llmatic_hpc.problems import Problem, image_classification
+from llmatic_hpc.records import Request
+
+Ask = Callable[..., Request]
+
+IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+FIRST = """
+class {name}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 1, 1)
+        self.fc1 = nn.Linear(1024, 10)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = torch.flatten(x, 1)
+        x = F.relu(self.fc1(x))
+        return x
+"""
+SECOND = """
+class {name}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 1, 1)
+        self.conv2 = nn.Conv2d(1, 2, 1)
+        self.fc1 = nn.Linear(2048, 10)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        x = torch.flatten(x, 1)
+        x = F.relu(self.fc1(x))
+        return x
+"""
+MUTATION = IMPORTS + FIRST.format(name="Net") + '\n"""Add a layer to improve the above network"""\n'
+# Appendix A breaks the instruction over three lines for the width of the page.
+CROSSOVER = (
+    IMPORTS
+    + FIRST.format(name="Net1")
+    + SECOND.format(name="Net2")
+    + '\n"""Combine the above two neural networks and create a third neural '
+    "network class that also inherits from nn.Module and performs "
+    'better than the above two neural networks"""\n'
+)
+
+
+def test_mutation_is_appendix_a(problem: Problem, ask: Ask) -> None:
+    """The printed example, character by character, then the start of the class."""
+    parent = IMPORTS + FIRST.format(name="Net")
+    request = ask(parents=(parent,), instruction=problem.prompts[0])
+    assert completion_prompt(request) == MUTATION + "\nclass Net(nn.Module):"
+
+
+@pytest.mark.parametrize("spacing", ["", "\n"])
+def test_crossover_is_appendix_a(problem: Problem, ask: Ask, spacing: str) -> None:
+    """The printed example from two parents that are both called Net, with the imports once,
+    however many blank lines stand in the parents."""
+    parents = tuple(IMPORTS + spacing + text.format(name="Net") for text in (FIRST, SECOND))
+    request = ask(operator="crossover", parents=parents, instruction=problem.crossover_prompt)
+    assert completion_prompt(request) == CROSSOVER + "\nclass Net(nn.Module):"
+
+
+def test_three_parents(ask: Ask) -> None:
+    """Each has its number."""
+    parents = tuple(IMPORTS + FIRST.format(name="Net") for _ in range(3))
+    text = shown(ask(operator="crossover", parents=parents))
+    assert [n.name for n in ast.parse(text).body if isinstance(n, ast.ClassDef)] == [
+        "Net1",
+        "Net2",
+        "Net3",
+    ]
+
+
+def test_helpers_of_both_parents_stay_apart(ask: Ask) -> None:
+    """Two parents with a Block each: the second one's is renamed along with its uses, and a
+    child that derives from a parent gets what that parent needs."""
+    parents = tuple(
+        f"import math\n{IMPORTS}\n\nclass Block(nn.Module):\n    def forward(self, x):\n"
+        f"        return x * {n}\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        f"        super(Net, self).__init__()\n        self.block = Block()\n        self.Net = {n}\n"
+        '        self.title = "Net"\n\n    def forward(self, x):\n        return self.block(x)\n'
+        for n in (1, 2)
+    )
+    text = shown(ask(operator="crossover", parents=parents))
+    assert text.count("import torch\n") == text.count("import math\n") == 1
+    assert [n.name for n in ast.parse(text).body if isinstance(n, ast.ClassDef)] == [
+        "Block", "Net1", "Block2", "Net2",
+    ]  # fmt: skip
+    assert "super(Net2, self)" in text
+    assert "self.block = Block2()" in text
+    assert text.count("self.Net = ") == text.count('"Net"') == 2
+    child = extract(
+        "class Net(Net2):\n    def forward(self, x):\n        return -self.block(x)\n",
+        form="chat",
+        context=(text,),
+    )
+    assert child.failure == ""
+    assert [n.name for n in ast.parse(child.source).body if isinstance(n, ast.ClassDef)] == [
+        "Block2", "Net2", "Net",
+    ]  # fmt: skip
+
+
+def test_renaming_by_position() -> None:
+    """Columns count bytes; strings, comments, attributes and keywords stay."""
+    source = (
+        "class Net:\n    def f(self, x):\n"
+        "        return {'ä': Net, 'Net': self.Net(Net=1)}, f'{Net} Net'  # Net\n"
+    )
+    renamed = rename(source, {"Net": "Network9"})
+    assert renamed == source.replace("class Net", "class Network9").replace(
+        "'ä': Net", "'ä': Network9"
+    ).replace("{Net} Net", "{Network9} Net")
+
+
+def test_what_does_not_parse_is_not_renamed() -> None:
+    """A parent is shown as it is rather than not at all."""
+    assert rename("class Net(:", {"Net": "Net1"}) == "class Net(:"
+
+
+def test_chat_says_the_shapes(problem: Problem, ask: Ask) -> None:
+    """Parent, instruction, class name, both shapes and how to count in between."""
+    system, user = chat_messages(ask(0), problem)
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert problem.initial_source.strip() in user["content"]
+    assert problem.prompts[0] in user["content"]
+    for said in ("`Net`", "(N, 3, 32, 32)", "(N, 10)", "padding=1", "channels * 32 * 32"):
+        assert said in user["content"]
+
+
+def test_chat_for_crossover(problem: Problem, ask: Ask) -> None:
+    """Both parents in one block."""
+    request = ask(
+        operator="crossover",
+        parents=(problem.initial_source,) * 2,
+        instruction=problem.crossover_prompt,
+    )
+    content = chat_messages(request, problem)[1]["content"]
+    assert content.startswith("Here are two PyTorch networks:")
+    assert "class Net1(nn.Module)" in content
+    assert content.count("```") == 2
+
+
+def test_shapes_of_another_problem() -> None:
+    """Numbers come from the problem."""
+    text = shapes(image_classification(input_shape=(1, 8, 8), classes=7))
+    assert "(N, 1, 8, 8)" in text
+    assert "(N, 7)" in text
+    assert "channels * 8 * 8" in text
