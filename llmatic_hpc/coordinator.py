@@ -311,7 +311,7 @@ class Coordinator:
             self._observer.scored(result.candidate, result.outcome.fitness)
 
     def _dispatcher(self, record: Record, proposals: Sequence[Proposal]) -> Dispatcher:
-        cluster, training = self._config.cluster, self._config.training
+        training = self._config.training
         parallelism = task_parallelism(self._config)
         threads = training.threads or max(1, available_cores() // parallelism)
         untrained = starts(proposals) and not self._trains_all
@@ -353,25 +353,26 @@ class Coordinator:
                 source_sha256=work.source_sha256,
             )
 
-        backend: Backend
-        if cluster.kind == "inline":
-            backend = InlineBackend(run_task)
-        else:
-            backend = LocalBackend(
-                run_task,
-                parallelism=parallelism,
-                time_minutes=cluster.time_minutes,
-                pause_seconds=cluster.poll_seconds,
-            )
         return Dispatcher(
             self._paths,
-            backend,
-            cluster,
+            self._backend(parallelism),
+            self._config.cluster,
             label=f"g{record.committed_generations:05d}",
             parallelism=parallelism,
             write_task=write_task,
             read_result=read_result,
             wait=self._stop.wait,
+        )
+
+    def _backend(self, parallelism: int) -> Backend:
+        cluster = self._config.cluster
+        if cluster.kind == "inline":
+            return InlineBackend(run_task)
+        return LocalBackend(
+            run_task,
+            parallelism=parallelism,
+            time_minutes=cluster.time_minutes,
+            pause_seconds=cluster.poll_seconds,
         )
 
 

@@ -1,0 +1,137 @@
+"""What the coordinator itself costs per generation of 100, early and late in a run.
+
+    python -m tests.benchmarks.coordinator --generations 201
+
+Everything is real but two things that are not the coordinator's: the procedural control
+writes the networks (its time is taken out), and workers are replaced by a function that
+writes each result file with a made-up fitness (its time is taken out, too). What is left is
+proposing, extracting, screening in contained children, gathering, updating both archives
+and two durable commits. Prints a line per sampled generation: median seconds and parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from llmatic_hpc import config
+from llmatic_hpc.cluster import Backend, InlineBackend
+from llmatic_hpc.coordinator import Coordinator
+from llmatic_hpc.evaluation.tasks import TaskSpec, write_result
+from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.records import Completion, Outcome, Request, Result, Screened
+from llmatic_hpc.store import Record
+
+ROOT = Path(__file__).parents[2]
+
+
+class Timed(Coordinator):
+    """A coordinator that knows how long the parts took that are not its own."""
+
+    generator_seconds = 0.0
+    worker_seconds = 0.0
+    screen_seconds = 0.0
+
+    def _generate(
+        self, record: Record, generation: int, requests: Sequence[Request]
+    ) -> list[Completion]:
+        began = time.perf_counter()
+        found = super()._generate(record, generation, requests)
+        self.generator_seconds += time.perf_counter() - began
+        return found
+
+    def _screen(self, generation: int, sources: Sequence[str]) -> list[Screened]:
+        began = time.perf_counter()
+        found = super()._screen(generation, sources)
+        self.screen_seconds += time.perf_counter() - began
+        return found
+
+    def _backend(self, parallelism: int) -> Backend:
+        return InlineBackend(self._made_up_task)
+
+    def _made_up_task(self, folder: Path) -> int:
+        began = time.perf_counter()
+        path = folder / "task.json"
+        spec = TaskSpec.from_json(path.read_text(), origin=str(path))
+        for item in spec.candidates:
+            rng = np.random.default_rng(item.training_seed)
+            fitness = 0.3 + 0.5 * rng.random()
+            outcome = Outcome("scored", fitness=fitness, test_accuracy=fitness, epochs=1)
+            result = Result(spec.run_id, item.candidate, item.attempt, item.source_sha256, outcome)
+            write_result(Path(spec.results) / f"{item.index:05d}.{item.attempt}.json", result)
+        self.worker_seconds += time.perf_counter() - began
+        return 0
+
+
+class Watch:
+    """Takes the time of each generation."""
+
+    def __init__(self) -> None:
+        self.coordinator: Timed | None = None
+        self.rows: list[tuple[float, float]] = []
+        self._mark = time.perf_counter()
+
+    def notice(self, text: str) -> None:
+        """Nothing."""
+
+    def stage(self, generation: int, name: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, name: str, count: int = 1) -> None:
+        """Nothing."""
+
+    def scored(self, candidate: int, fitness: float) -> None:
+        """Nothing."""
+
+    def generation_done(self, record: Record) -> None:
+        """A generation's own seconds: all of it less what was not the coordinator's."""
+        assert self.coordinator is not None
+        now = time.perf_counter()
+        other = self.coordinator.generator_seconds + self.coordinator.worker_seconds
+        self.rows.append((now - self._mark - other, self.coordinator.screen_seconds))
+        self.coordinator.generator_seconds = self.coordinator.worker_seconds = 0.0
+        self.coordinator.screen_seconds = 0.0
+        self._mark = now
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--generations", type=int, default=201)
+    parser.add_argument("--batch", type=int, default=100)
+    options = parser.parse_args()
+    settings = config.load(ROOT / "configs" / "smoke.toml")
+    settings = replace(
+        settings,
+        search=replace(settings.search, generations=options.generations, batch=options.batch),
+        archive=config.Config().archive,
+        containment=config.Config().containment,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Watch()
+        watch.coordinator = Timed(settings, RunPaths(Path(folder)), watch, threading.Event())
+        watch.coordinator.run()
+    print(f"{options.batch} candidates a generation, seconds of the coordinator's own work")
+    for generation in (2, 20, options.generations - 1):
+        near = watch.rows[max(1, generation - 2) : generation + 3]
+        if near:
+            total, screen = (statistics.median(column) for column in zip(*near, strict=True))
+            print(
+                f"generation {generation:4d}: {total:.2f} s (screen {screen:.2f}, "
+                f"the rest {total - screen:.2f})"
+            )
+    first = statistics.median(row[0] for row in watch.rows[1:5])
+    last = statistics.median(row[0] for row in watch.rows[-5:])
+    print(f"last / generation 2: {last / first:.2f}")
+
+
+if __name__ == "__main__":
+    main()
