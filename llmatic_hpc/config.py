@@ -16,9 +16,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
+
+T = TypeVar("T")
 
 
 def setting(
@@ -252,10 +254,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     ``problem.data``, ``problem.initial``, ``generator.replay`` and (where such a file or
     folder exists) ``generator.model`` are relative to the file that names them.
     """
-    config = Config()
+    return override(read_into(Config(), path), overrides, str(path))
+
+
+def read_into(settings: T, path: Path) -> T:
+    """``settings``, a dataclass made of :func:`setting` fields, with what a TOML file changes.
+
+    The file may extend others. Raises :class:`ConfigError` like :func:`load`.
+    """
     for file, table in _read(path, ()):
-        config = _merge(config, table, str(file), "")
-    return override(config, overrides, str(path))
+        settings = _merge(settings, table, str(file), "")
+    return settings
 
 
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
@@ -332,7 +341,7 @@ def changed_settings(before: Config, after: Config) -> list[str]:
     return found
 
 
-def every_key() -> list[str]:
+def every_key(root: type = Config) -> list[str]:
     """All settings by their full names, in order."""
 
     def walk(kind: Any, prefix: str) -> list[str]:
@@ -347,7 +356,7 @@ def every_key() -> list[str]:
             )
         ]
 
-    return walk(Config, "")
+    return walk(root, "")
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
@@ -384,19 +393,23 @@ def _resolve_paths(table: dict[str, Any], folder: Path) -> None:
             table[section][key] = str(folder / Path(value).expanduser())
 
 
-def _merge(current: Any, table: Mapping[str, Any], origin: str, prefix: str) -> Any:
+def _merge(
+    current: Any, table: Mapping[str, Any], origin: str, prefix: str, root: type | None = None
+) -> Any:
+    """``current``, the part ``prefix`` of a ``root``, with the settings in ``table``."""
+    root = root or type(current)
     hints = get_type_hints(type(current))
     known = {f.name: f for f in fields(current)}
     changes: dict[str, Any] = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
         if key not in known:
-            near = _nearest(key, list(known), prefix) or _nearest(name, every_key())
+            near = _nearest(key, list(known), prefix) or _nearest(name, every_key(root))
             raise ConfigError(f"{origin}: unknown setting {name}{near}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{origin}: {name} is a table of settings, got {value!r}")
-            changes[key] = _merge(getattr(current, key), value, origin, name + ".")
+            changes[key] = _merge(getattr(current, key), value, origin, name + ".", root)
         else:
             changes[key] = _convert(value, hints[key], known[key], origin, name)
     return dataclasses.replace(current, **changes)
