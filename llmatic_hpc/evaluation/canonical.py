@@ -10,7 +10,8 @@ argument, the order of calls, and the order in which ``__init__`` assigns its la
 order is the order in which they draw their random weights.
 
 The form is sound rather than complete: where a name could matter (attributes of torch, names
-that occur in strings or as keywords, subclasses of layers) it is kept as it is.
+that occur in strings or as keywords, subclasses of layers) it is kept as it is. Only a network
+that computed with the text of itself, ``str(self)``, could tell two spellings apart.
 """
 
 from __future__ import annotations
@@ -315,9 +316,14 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
     everywhere: Counter[str] = Counter()
     behind_self: Counter[str] = Counter()
     said: set[str] = set()
+    shadowed = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    shadowed |= {
+        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
+    }
+    modules = {name: path for name, path in paths.items() if name not in shadowed}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            everywhere[node.attr] += 1
+            everywhere[node.attr] += syntax.dotted(node, modules) is None
             if isinstance(node.ctx, ast.Store):
                 own.add(node.attr)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

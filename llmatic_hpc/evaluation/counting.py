@@ -13,20 +13,12 @@ What is executed n times counts n times; what is never executed does not count; 
 its own, of any layer at all where none has weights: the last dimension behind linear,
 recurrent, attention and embedding layers and layer norm, else dimension 1.
 
-**FLOPs** are multiply-adds in the conventions of fvcore's ``FlopCountAnalysis``: a
-multiply-add is one operation, biases, activations and pooling are free, a batch norm costs two
-operations an element, other norms five (one and four without weights), ``adaptive_avg_pool2d``
-one an element. Where fvcore counts nothing (LSTM, GRU, RNN and their cells, bilinear layers,
-fused attention) or the wrong thing (matrix products that broadcast, of vectors), the products
-in the definition of the operation are counted: a recurrent layer costs its weight matrices
-once a step. The count is taken from the calls themselves, not from a trace, because tracing
-takes longer than everything else together; the tests hold it against fvcore.
+**FLOPs** are multiply-adds, by the conventions in :mod:`.flops`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,10 +26,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 
+from .flops import FROM_INPUTS, FROM_OUTPUT, Arguments, Options, about, argument
 from .vocabulary import words
-
-_Arguments = tuple[Any, ...]
-_Options = dict[str, Any]
 
 LAYERS = words(
     """
@@ -123,7 +113,7 @@ class Building(TorchFunctionMode):
         self._left = limit
 
     def __torch_function__(
-        self, func: Any, types: Any, args: _Arguments = (), kwargs: _Options | None = None
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
@@ -140,7 +130,7 @@ class Building(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _size_of(func: Any, args: _Arguments, kwargs: _Options) -> int:
+def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
     """How many numbers a call that makes a tensor would allocate."""
     sizes = args[0] if args and isinstance(args[0], (tuple, list)) else args
     plain = func in (torch.empty, torch.zeros, torch.ones) and sizes
@@ -151,22 +141,26 @@ def _size_of(func: Any, args: _Arguments, kwargs: _Options) -> int:
 
 
 class Running(TorchFunctionMode):
-    """While a network runs on the meta device: recurrent layers cost nothing.
+    """While a network runs on the meta device: recurrent layers and batch norms cost nothing.
 
-    torch decomposes them there into a Python loop over the steps, a second for a long
-    sequence. Their outputs have the right shapes and hang in the autograd graph.
+    torch decomposes them there into Python: the one into a loop over the steps, a second for a
+    long sequence, the other into half of the time that a residual network takes. Their outputs
+    have the right shapes and hang in the autograd graph.
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: _Arguments = (), kwargs: _Options | None = None
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in _RECURRENT and args[0].is_meta and isinstance(args[2], (list, tuple)):
             return _recurrent(name, args)
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if name == "batch_norm" and args and args[0].is_meta:
+            return _normalised(func, args, kwargs)
+        return func(*args, **kwargs)
 
 
-def _recurrent(name: str, args: _Arguments) -> tuple[Tensor, ...]:
+def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
     """What ``torch.lstm`` and its like would return, as far as shapes and gradients go."""
     x, states, weights = args[0], args[1], args[2]
     states = states if name == "lstm" else (states,)
@@ -176,6 +170,20 @@ def _recurrent(name: str, args: _Arguments) -> tuple[Tensor, ...]:
     link = sum((w.sum() for w in weights), start=x.sum())
     output = x.new_zeros((*x.shape[:-1], directions * states[0].shape[-1])) + link
     return (output, *(state + link for state in states))
+
+
+def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
+    """What ``F.batch_norm`` would return; where something does not fit, itself says so."""
+    x = args[0]
+    tensors = [
+        argument(args, kwargs, index, name)
+        for index, name in enumerate(("running_mean", "running_var", "weight", "bias"), start=1)
+    ]
+    fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
+    if not fits or any(t is not None and t.shape != x.shape[1:2] for t in tensors):
+        return func(*args, **kwargs)
+    weights = [t.sum() for t in tensors[2:] if t is not None]
+    return torch.add(x, sum(weights[1:], start=weights[0])) if weights else x.clone()
 
 
 class Counting(Running):
@@ -215,17 +223,17 @@ class Counting(Running):
             handle.remove()
 
     def __torch_function__(
-        self, func: Any, types: Any, args: _Arguments = (), kwargs: _Options | None = None
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
     ) -> Any:
         name = getattr(func, "__name__", "").rstrip("_")
         kwargs = kwargs or {}
-        early = _FROM_INPUTS.get(name)
+        early = FROM_INPUTS.get(name)
         if early is not None:
             self._spend(early(args, kwargs))
-        elif name in _CONVOLUTIONS and _about(args, kwargs) > 4 * (self._max_flops - self.flops):
+        elif name in _CONVOLUTIONS and about(args, kwargs) > 4 * (self._max_flops - self.flops):
             raise TooMany("flops")
         result = super().__torch_function__(func, types, args, kwargs)
-        late = _FROM_OUTPUT.get(name)
+        late = FROM_OUTPUT.get(name)
         if late is not None:
             self._spend(late(args, kwargs, result))
         if not self._inside and (name in LAYERS or name in _PRODUCTS):
@@ -292,7 +300,7 @@ def _torch_layer(cls: type) -> str:
 _KINDS: dict[type, str] = {}
 
 
-def _has_parameter(values: _Arguments) -> bool:
+def _has_parameter(values: Arguments) -> bool:
     """Whether a parameter, or a view of one, is among the arguments of a call."""
     for value in values:
         if isinstance(value, Tensor):
@@ -301,197 +309,3 @@ def _has_parameter(values: _Arguments) -> bool:
         elif isinstance(value, (list, tuple)) and _has_parameter(tuple(value)):
             return True
     return False
-
-
-# --- multiply-adds ----------------------------------------------------------------------------
-
-
-def _argument(
-    args: _Arguments, kwargs: _Options, index: int, name: str, default: Any = None
-) -> Any:
-    return args[index] if index < len(args) else kwargs.get(name, default)
-
-
-def _linear(args: _Arguments, kwargs: _Options) -> int:
-    x = _argument(args, kwargs, 0, "input")
-    weight = _argument(args, kwargs, 1, "weight")
-    return int(x.numel() * weight.numel() // max(1, weight.shape[-1]))
-
-
-def _bilinear(args: _Arguments, kwargs: _Options) -> int:
-    x = _argument(args, kwargs, 0, "input1")
-    weight = _argument(args, kwargs, 2, "weight")
-    return int(x.numel() // max(1, x.shape[-1]) * weight.numel())
-
-
-def _recurrent_flops(args: _Arguments, kwargs: _Options) -> int:
-    # Packed sequences put the sizes of the batches second and everything else one further.
-    weights = args[2] if isinstance(args[2], (list, tuple)) else args[3]
-    steps = args[0].numel() // max(1, args[0].shape[-1])
-    return int(steps * sum(w.numel() for w in weights if w.dim() == 2))
-
-
-def _cell(args: _Arguments, kwargs: _Options) -> int:
-    steps = args[0].numel() // max(1, args[0].shape[-1])
-    return int(steps * (args[2].numel() + args[3].numel()))
-
-
-def _multi_head(args: _Arguments, kwargs: _Options) -> int:
-    """Projections in and out, scores and weighted sum; inputs are (L, N, E) or (L, E)."""
-    query, key, value = (
-        _argument(args, kwargs, i, n) for i, n in enumerate(("query", "key", "value"))
-    )
-    embedding = query.shape[-1]
-    length, source = query.shape[0], key.shape[0]
-    batch = query.shape[1] if query.dim() == 3 else 1
-    projections = embedding * (2 * query.numel() + key.numel() + value.numel())
-    source += _argument(args, kwargs, 7, "bias_k") is not None
-    source += bool(_argument(args, kwargs, 9, "add_zero_attn", False))
-    return int(projections + 2 * batch * length * source * embedding)
-
-
-def _convolution(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    weight = _argument(args, kwargs, 1, "weight")
-    batch = out.shape[0] if out.dim() == weight.dim() else 1
-    return int(batch * weight.numel() * math.prod(out.shape[2 - weight.dim() :]))
-
-
-def _about(args: _Arguments, kwargs: _Options) -> float:
-    """Roughly what a convolution is going to cost, to stop one that is far out of bounds."""
-    x = _argument(args, kwargs, 0, "input")
-    weight = _argument(args, kwargs, 1, "weight")
-    stride = _argument(args, kwargs, 3, "stride", 1)
-    steps = stride if isinstance(stride, (tuple, list)) else [stride] * (weight.dim() - 2)
-    pixels = math.prod(x.shape[2 - weight.dim() :])
-    return float(weight.numel() * pixels / max(1, math.prod(steps)))
-
-
-def _convolution_transpose(args: _Arguments, kwargs: _Options) -> int:
-    x = _argument(args, kwargs, 0, "input")
-    weight = _argument(args, kwargs, 1, "weight")
-    batch = x.shape[0] if x.dim() == weight.dim() else 1
-    return int(batch * weight.numel() * math.prod(x.shape[2 - weight.dim() :]))
-
-
-def _product(first: int) -> Callable[[_Arguments, _Options, Any], int]:
-    """A (batched) matrix product whose left factor is argument ``first``."""
-
-    def flops(args: _Arguments, kwargs: _Options, out: Any) -> int:
-        left = _argument(args, kwargs, first, ("input", "mat1", "batch1")[first])
-        return int(out.numel() * left.shape[-1])
-
-    return flops
-
-
-def _batch_product(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    left = _argument(args, kwargs, 1, "batch1")
-    return int(out.numel() * left.shape[-1])
-
-
-def _tensordot(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    # Free dimensions a and b, contracted k: the operands hold a*k and k*b, the output a*b.
-    return math.isqrt(args[0].numel() * args[1].numel() * out.numel())
-
-
-def _einsum(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    """Pairwise from left to right; a pair costs the product of the sizes of its labels."""
-    if not isinstance(args[0], str):
-        return 0
-    operands = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
-    inputs, _, output = args[0].replace(" ", "").replace("...", ".").partition("->")
-    sizes: dict[str, int] = {}
-    labels: list[str] = []
-    for term, operand in zip(inputs.split(","), operands, strict=False):
-        labels.append(term)
-        shape = list(operand.shape)
-        head, dots, tail = term.partition(".")
-        named = [(head, shape[: len(head)]), (tail, shape[len(shape) - len(tail) :])]
-        for name, size in (
-            (n, s) for part, dims in named for n, s in zip(part, dims, strict=False)
-        ):
-            sizes[name] = max(sizes.get(name, 1), size)
-        if dots:
-            rest = math.prod(shape[len(head) : len(shape) - len(tail)])
-            sizes["."] = max(sizes.get(".", 1), rest)
-    total, current = 0, labels[0]
-    for i, term in enumerate(labels[1:], start=1):
-        union = set(current) | set(term)
-        total += math.prod(sizes[name] for name in union)
-        later = set("".join(labels[i + 1 :])) | set(output)
-        current = "".join(union & later) if "->" in args[0] else "".join(union)
-    return total
-
-
-def _norm(weight: int, plain: int, affine: int) -> Callable[[_Arguments, _Options], int]:
-    def flops(args: _Arguments, kwargs: _Options) -> int:
-        x = _argument(args, kwargs, 0, "input")
-        has_weight = _argument(args, kwargs, weight, "weight") is not None
-        return int(x.numel() * (affine if has_weight else plain))
-
-    return flops
-
-
-def _batch_norm(args: _Arguments, kwargs: _Options) -> int:
-    training = bool(_argument(args, kwargs, 5, "training", False))
-    return _norm(3, 4, 5)(args, kwargs) if training else _norm(3, 1, 2)(args, kwargs)
-
-
-def _interpolate(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    mode = _argument(args, kwargs, 3, "mode", "nearest")
-    per_output = {"nearest": 1, "bilinear": 4}.get(mode, 0)
-    return int(out.numel() * per_output) if out.dim() == 4 else 0
-
-
-def _attention(args: _Arguments, kwargs: _Options, out: Any) -> int:
-    query = _argument(args, kwargs, 0, "query")
-    key = _argument(args, kwargs, 1, "key")
-    pairs = out.numel() // max(1, out.shape[-1]) * key.shape[-2]
-    return int(pairs * (query.shape[-1] + out.shape[-1]))
-
-
-_FROM_INPUTS: dict[str, Callable[[_Arguments, _Options], int]] = {
-    "linear": _linear,
-    "bilinear": _bilinear,
-    "lstm": _recurrent_flops,
-    "gru": _recurrent_flops,
-    "rnn_tanh": _recurrent_flops,
-    "rnn_relu": _recurrent_flops,
-    "lstm_cell": _cell,
-    "gru_cell": _cell,
-    "rnn_tanh_cell": _cell,
-    "rnn_relu_cell": _cell,
-    "multi_head_attention_forward": _multi_head,
-    "conv_transpose1d": _convolution_transpose,
-    "conv_transpose2d": _convolution_transpose,
-    "conv_transpose3d": _convolution_transpose,
-    "batch_norm": _batch_norm,
-    "instance_norm": _norm(3, 4, 5),
-    "layer_norm": _norm(2, 4, 5),
-    "rms_norm": _norm(2, 4, 5),
-    "group_norm": _norm(2, 4, 5),
-    "adaptive_avg_pool2d": lambda args, kwargs: int(_argument(args, kwargs, 0, "input").numel()),
-}
-"""Known before the call, so that a bound can stop it."""
-
-_FROM_OUTPUT: dict[str, Callable[[_Arguments, _Options, Any], int]] = {
-    "conv1d": _convolution,
-    "conv2d": _convolution,
-    "conv3d": _convolution,
-    "matmul": _product(0),
-    "mm": _product(0),
-    "bmm": _product(0),
-    "mv": _product(0),
-    "dot": _product(0),
-    "inner": _product(0),
-    "addmm": _product(1),
-    "addmv": _product(1),
-    "baddbmm": _batch_product,
-    "tensordot": _tensordot,
-    "einsum": _einsum,
-    "interpolate": _interpolate,
-    "upsample": _interpolate,
-    "upsample_nearest": lambda args, kwargs, out: int(out.numel()),
-    "upsample_bilinear": lambda args, kwargs, out: int(4 * out.numel()),
-    "grid_sample": lambda args, kwargs, out: int(4 * out.numel()) if out.dim() == 4 else 0,
-    "scaled_dot_product_attention": _attention,
-}

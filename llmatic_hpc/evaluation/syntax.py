@@ -20,6 +20,7 @@ MAX_BRACKETS = 100
 """Deepest nesting of brackets; CPython's own limit is 200."""
 
 _BRACKET = re.compile(r"[()\[\]{}]")
+_CODING = re.compile(r"(?:[^\n\r]*[\n\r]+)?[ \t\f]*#[^\n\r]*coding[:=][ \t]*([-\w.]+)")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -40,6 +41,10 @@ def parse(source: str) -> ast.Module:
         source.encode()
     except UnicodeEncodeError as error:
         raise SourceError(f"line {_line(source, error.start)}: not valid Unicode") from None
+    coding = _CODING.match(source)
+    if coding and coding.group(1).lower() not in ("utf-8", "utf8", "ascii", "us-ascii"):
+        # A file of it would be read as something else than what is looked at here.
+        raise SourceError(f"coding {coding.group(1)[:40]} is not UTF-8")
     depth = 0
     for match in _BRACKET.finditer(source):
         depth += 1 if match.group() in "([{" else -1
