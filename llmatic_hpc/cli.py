@@ -172,6 +172,38 @@ def logging_to(paths: RunPaths) -> Iterator[None]:
         handler.close()
 
 
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--site", metavar="NAME", envvar="LLMATIC_SITE",
+              help="configs/sites/NAME.toml, or a path. Default: what sbatch does.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
+@set_option
+def submit(
+    config: Path, run_dir: Path, site: str | None, dry_run: bool, overrides: tuple[str, ...]
+) -> None:
+    """Start or continue a run as a Slurm job that requeues itself at its time limit."""
+    from .cluster.launch import plan, preview
+    from .cluster.launch import submit as submit_job
+    from .cluster.site import Site, find_site, load_site
+
+    settings = load_config(config, overrides)
+    site_file = find_site(site) if site else None
+    place = load_site(site_file) if site_file else Site()
+    options = [word for text in overrides for word in ("--set", text)]
+    submission = plan(config, run_dir, place, site_file=site_file, options=options)
+    if dry_run:
+        click.echo(preview(submission, settings, place))
+        return
+    job = submit_job(submission, run_dir)
+    click.echo(job)
+    click.echo(
+        f"Submitted job {job}. Follow it with 'squeue --jobs={job}' and 'llmatic status "
+        f"{run_dir}'; its log is {RunPaths(run_dir).logs}/slurm-{job}.log",
+        err=True,
+    )
+
+
 # --- looking at a run -------------------------------------------------------------------------
 
 

@@ -62,11 +62,6 @@ usage="usage: sbatch [options of sbatch] slurm/launch.sh CONFIG RUN [options of 
 (( $# >= 2 )) || die 2 "$usage"
 config=$1 run=$2
 shift 2
-max_restarts=${LLMATIC_MAX_RESTARTS:-50}
-[[ $max_restarts =~ ^[0-9]+$ ]] ||
-    die 2 "LLMATIC_MAX_RESTARTS must be a whole number, got '$max_restarts'"
-restarts=${SLURM_RESTART_COUNT:-0}
-job=${SLURM_JOB_ID:-}
 
 if [[ -n ${LLMATIC_SETUP:-} ]]; then
     trap 'die 1 "LLMATIC_SETUP failed on $(hostname -s) at: $BASH_COMMAND"' ERR
@@ -74,6 +69,12 @@ if [[ -n ${LLMATIC_SETUP:-} ]]; then
     trap - ERR
 fi
 set -u
+
+job=${SLURM_JOB_ID:-}
+restarts=${SLURM_RESTART_COUNT:-0}
+max_restarts=${LLMATIC_MAX_RESTARTS:-50}
+[[ $max_restarts =~ ^[0-9]+$ ]] ||
+    die 2 "LLMATIC_MAX_RESTARTS must be a whole number, got '$max_restarts'"
 
 # Slurm runs a copy of this script: its own place says nothing about the checkout.
 submitted_from=${SLURM_SUBMIT_DIR:-$PWD}
@@ -128,8 +129,14 @@ again="the same sbatch line continues the run"
 # must not, and a preempted or requeued one Slurm starts again by itself. Except where Slurm ended
 # the job for good and it could have gone on: at the time limit, or by a preemption that cancels.
 if [[ $received == TERM ]]; then
-    state=$(sacct --noheader --allocations --parsable2 --jobs="$job" --format=State 2>/dev/null |
-        tail -n 1)
+    for _ in 1 2 3; do # accounting can lag behind
+        state=$(sacct --noheader --allocations --parsable2 --jobs="$job" --format=State 2>/dev/null |
+            tail -n 1)
+        case $state in
+            PENDING | RUNNING) sleep 1 ;;
+            *) break ;;
+        esac
+    done
     case $state in
         TIMEOUT | PREEMPTED) ;;
         *)
@@ -140,13 +147,13 @@ if [[ $received == TERM ]]; then
 fi
 
 # A time limit within reach of its own warning: every start would be warned at once, do nothing and
-# requeue. The warning itself may come up to a minute early.
+# requeue. Slurm looks at limits every half minute. A warning so early in a longer job is somebody's
+# own signal, or a preemption's.
 if [[ -n $warned_after ]] && (( warned_after < 60 )); then
-    end=$(date -d "$(squeue --noheader --jobs="$job" --format=%e 2>/dev/null)" +%s 2>/dev/null)
-    if [[ -n $end ]] && (( end - $(date +%s) < 900 )); then
-        die 75 "warned of the time limit right after the start: not requeued. Give the job far more \
-than ten minutes (sbatch --time=4:00:00), or a later warning (--signal=B:USR1@60); $again"
-    fi
+    limit=$(squeue --noheader --jobs="$job" --format=%l 2>/dev/null)
+    [[ ! $limit =~ ^1?[0-9]:[0-9][0-9]$ ]] || # below 20 minutes; longer ones are H:MM:SS, D-H..., 20:00
+        die 75 "warned right after the start, for a time limit of $limit: not requeued. Give the job \
+far more than ten minutes (sbatch --time=4:00:00), or a later warning (--signal=B:USR1@60); $again"
 fi
 
 (( restarts < max_restarts )) ||

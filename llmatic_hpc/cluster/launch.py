@@ -1,0 +1,249 @@
+"""The coordinator's job: what ``llmatic submit`` submits, and what it says when Slurm refuses.
+
+There is one script, ``slurm/launch.sh``, whether it is submitted by hand or from here. A site's
+resources go onto sbatch's command line and its environment into variables that the script
+reads, so nothing is rendered from a template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from ..config import Config
+from ..errors import ClusterError
+from ..paths import RunPaths
+from .site import Site
+
+SBATCH_SECONDS = 300.0
+"""sbatch itself waits and retries while the controller is busy; longer than this is no answer."""
+
+# Where the client finds its cluster. Everything else named SLURM_... describes the job that we
+# may be in ourselves, and a job submitted from it would take it for its own.
+_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER"}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of sbatch."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    """What is added to its environment; the job inherits it, requeued or not."""
+    dropped: tuple[str, ...]
+    """Variables that are taken out of its environment."""
+    job_name: str
+    site_file: Path | None
+
+    def __str__(self) -> str:
+        """The command as a shell takes it."""
+        drop = ["env", *(word for name in self.dropped for word in ("-u", name))]
+        return " ".join(
+            [
+                *(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()),
+                *(drop if self.dropped else []),
+                shlex.join(self.command),
+            ]
+        )
+
+
+def launch_script() -> Path:
+    """``slurm/launch.sh``; in the package it is a link, which an installation turns into a file."""
+    return Path(str(resources.files(__package__) / "launch.sh")).resolve()
+
+
+def job_name(run: Path) -> str:
+    """The name of the coordinator job of the run in a resolved path, and of no other run.
+
+    The script asks for ``--dependency=singleton``, so of one name one job runs at a time.
+    """
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)
+    return f"llmatic-{readable}-{hashlib.sha256(os.fsencode(run)).hexdigest()[:8]}"
+
+
+def inherited_variables(environ: Iterable[str]) -> tuple[str, ...]:
+    """Names in ``environ`` that a job submitted from inside a job must not inherit."""
+    prefixes = ("SLURM_", "SLURMD_", "SRUN_")
+    return tuple(sorted(n for n in environ if n.startswith(prefixes) and n not in _KEPT))
+
+
+def plan(
+    config: Path,
+    run: Path,
+    site: Site,
+    *,
+    site_file: Path | None = None,
+    options: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Submission:
+    """The submission of the coordinator of ``run``; ``options`` are those of ``llmatic run``."""
+    run = run.resolve()  # one directory, one name, however it is spelt
+    name = job_name(run)
+    # '%' begins a pattern in the names of Slurm's logs.
+    log = str(RunPaths(run).logs / "slurm-").replace("%", "%%") + "%j.log"
+    variables = {"LLMATIC_PYTHON": site.environment.python or sys.executable}
+    if lines := site.environment.lines():
+        variables["LLMATIC_SETUP"] = "\n".join(lines)
+    if site_file is not None:
+        variables["LLMATIC_SITE"] = str(site_file.absolute())
+    command = (
+        "sbatch",
+        "--parsable",
+        f"--job-name={name}",
+        f"--output={log}",
+        "--export=ALL",  # the variables above must arrive, whatever SBATCH_EXPORT says
+        *site.coordinator.options(),
+        str(launch_script()),
+        str(config.absolute()),
+        str(run),
+        *options,
+    )
+    return Submission(command, variables, inherited_variables(environ), name, site_file)
+
+
+def preview(submission: Submission, config: Config, site: Site) -> str:
+    """All that would be submitted, as text: command line, script, arrays."""
+    script = launch_script()
+    return "\n".join(
+        [
+            "# --- command " + "-" * 60,
+            str(submission),
+            "",
+            f"# --- {script} " + "-" * 60,
+            script.read_text(encoding="utf-8"),
+            "# --- array of a generation " + "-" * 46,
+            array_preview(config, site),
+        ]
+    )
+
+
+def array_preview(config: Config, site: Site) -> str:
+    """What the coordinator would submit for a generation: the settings of its array."""
+    cluster = config.cluster
+    per_task = cluster.candidates_per_task or "chosen by the coordinator"
+    at_once = cluster.array_parallelism or "chosen by the coordinator"
+    rows = [
+        f"candidates in a generation: {config.search.batch}",
+        f"candidates in an element: {per_task}",
+        f"elements at once: {at_once}",
+        f"elements in one array, at most: {site.array.max_array_size or 'MaxArraySize'}",
+        f"elements queued, at most: {site.array.max_submit or 'MaxSubmitJobs'}",
+        f"sbatch options: {shlex.join(site.array.options()) or 'those of the cluster'}",
+        *(f"before Python: {line}" for line in site.environment.lines()),
+    ]
+    return "\n".join(f"# {row}" for row in rows)
+
+
+def submit(
+    submission: Submission,
+    run: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    seconds: float = SBATCH_SECONDS,
+) -> str:
+    """Call sbatch; returns the job id.
+
+    Raises :class:`ClusterError`, which says what to change, when there is no sbatch, when it
+    refuses, or when it does not answer within ``seconds``.
+    """
+    logs = RunPaths(run).logs
+    try:
+        logs.mkdir(parents=True, exist_ok=True)  # Slurm does not make the folder of a log
+    except OSError as error:
+        raise ClusterError(f"{logs}: cannot be made: {error.strerror}") from error
+    kept = {n: v for n, v in environ.items() if n not in submission.dropped}
+    try:
+        done = subprocess.run(
+            submission.command,
+            env=kept | dict(submission.variables),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except FileNotFoundError:
+        raise ClusterError(
+            "sbatch: there is no such command here. Submit from a login node of the cluster (or "
+            "load its Slurm module first). Without a cluster: 'llmatic run' searches on this "
+            "machine, and slurm/testbed/up.sh makes a small Slurm of it"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(_unsure(submission, f"no answer for {seconds:.0f} s")) from None
+    if done.returncode:
+        raise ClusterError(explain(done.stderr, submission))
+    job = done.stdout.strip().split(";")[0]  # ID, or ID;CLUSTER
+    if not job.isdecimal():
+        raise ClusterError(_unsure(submission, f"expected a job id, got {done.stdout.strip()!r}"))
+    return job
+
+
+# What Slurm says (slurm_errno.c, and the reasons of its limits), the setting that it is about,
+# and what to do. The first match counts.
+_REFUSALS = (
+    (r"invalid partition", "partition", "sinfo -s lists what there is"),
+    (
+        r"invalid account|account/partition",
+        "account",
+        "'sacctmgr show associations user=$USER format=account,partition,qos' lists yours",
+    ),
+    (r"invalid qos", "qos", "'sacctmgr show associations user=$USER format=account,qos' lists "
+     "yours"),
+    (r"MaxSubmit|MaxJobs|job submit limit", "qos", "you have as many jobs queued as you may: "
+     "wait for some to end ('squeue --me'), or use another qos or account"),
+    (r"time limit|TimeLimit|MaxWall", "time", "the partition or qos allows less: "
+     "'sinfo -o \"%P %l\"' shows how long"),
+    (r"generic resource|gres", "gres", "'sinfo -o \"%P %G\"' shows what the nodes have"),
+    (r"invalid feature|constraint", "constraint", "'sinfo -o \"%P %f\"' shows what there is"),
+    (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows the nodes' megabytes"),
+    (r"node configuration is not available|more processors|CPU count", "cpus",
+     "no node of the partition has so much of cpus, mem and gres together: 'sinfo -o \"%P %c %m "
+     "%G\"' shows what they have"),
+    (r"invalid node name", "exclude", "'sinfo -N' lists the nodes"),
+    (r"accounting/QOS policy", "qos", "a limit of your account or qos: 'sacctmgr show qos' and "
+     "'sacctmgr show associations user=$USER' show them"),
+    (r"(unrecognized|unknown|invalid) option", "extra", "'sbatch --help' lists the options"),
+    (r"not permitted|permission denied|access", "partition", "this account or user may not use "
+     "it"),
+)  # fmt: skip
+
+
+def explain(stderr: str, submission: Submission) -> str:
+    """What to change, after sbatch failed with ``stderr``."""
+    said = " ".join(
+        line.removeprefix("sbatch: ").removeprefix("error: ").strip()
+        for line in stderr.splitlines()
+        if line.strip()
+    )
+    if re.search(r"timed out|unable to contact|connection refused|try again", said, re.I):
+        return _unsure(submission, said)
+    for pattern, key, advice in _REFUSALS:
+        if re.search(pattern, said, re.I):
+            return f"sbatch refused: {said}. {_place(submission, key)}; {advice}"
+    return f"sbatch refused: {said}. It was called as: {submission}"
+
+
+def _place(submission: Submission, key: str) -> str:
+    """Where the value of a setting is to be changed."""
+    name = {"cpus": "cpus-per-task"}.get(key, key)
+    given = next((word for word in submission.command if word.startswith(f"--{name}=")), None)
+    if submission.site_file is None:
+        return f"Set coordinator.{key} in a site file and name it with --site"
+    now = f" (now {given.partition('=')[2]})" if given else ""
+    return f"Change coordinator.{key}{now} in {submission.site_file}"
+
+
+def _unsure(submission: Submission, said: str) -> str:
+    """sbatch can fail after the controller has taken the job."""
+    return (
+        f"sbatch: {said}. The job may have been accepted all the same: look with 'squeue --me "
+        f"--name={submission.job_name}', and submit again if it is not there. Twice does no harm: "
+        "of jobs with one name, one runs at a time"
+    )
