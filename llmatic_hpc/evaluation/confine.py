@@ -53,7 +53,7 @@ class Limits:
     descriptors: int = 1024
 
 
-def environment(*, threads: int) -> dict[str, str]:
+def environment(*, threads: int, gpu: bool) -> dict[str, str]:
     """The environment of a warm parent: an allow-list, thus no tokens and no scheduler.
 
     Thread counts have to stand there before torch is imported. ``OMP_WAIT_POLICY`` makes idle
@@ -66,6 +66,8 @@ def environment(*, threads: int) -> dict[str, str]:
     }
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if not gpu:
+        kept["CUDA_VISIBLE_DEVICES"] = ""
     return kept | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONSAFEPATH": "1",

@@ -77,8 +77,9 @@ class Container:
     """Up to ``slots`` contained children at a time. A context manager.
 
     ``arrays`` (see :func:`~.data.for_training`) is what children may read; it is copied to
-    sealed shared memory once. ``threads`` is the most that a child may use. The warm parent
-    starts to load when the container is made, and is waited for by the first job.
+    sealed shared memory once. ``threads`` is the most that a child may use. ``kind``: what
+    most jobs are; children of a container for ``measure`` start faster and see no GPU. The
+    warm parent starts to load when the container is made; the first job waits for it.
     """
 
     def __init__(
@@ -88,8 +89,10 @@ class Container:
         arrays: Mapping[str, NDArray[Any]] | None = None,
         slots: int = 1,
         threads: int = 1,
+        kind: str = "train",
     ) -> None:
         self._settings, self._slots, self._threads = settings, slots, threads
+        self._kind = kind
         self._shared: list[tuple[dict[str, Any], int]] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="llmatic-"))
         self._woken, self._wake = os.pipe()
@@ -102,7 +105,7 @@ class Container:
         try:
             if arrays:
                 self.share(arrays)
-            self._warm = _WarmParent(threads)
+            self._warm = _WarmParent(kind, threads)
         except BaseException:
             self.close()
             raise
@@ -347,7 +350,7 @@ class Container:
 
     def _ready_parent(self) -> _WarmParent:
         if self._warm is None:
-            self._warm = _WarmParent(self._threads)
+            self._warm = _WarmParent(self._kind, self._threads)
         if self._warm.await_ready():
             self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
             if self._shared:
@@ -366,15 +369,21 @@ class Container:
 class _WarmParent:
     """A warm parent process and our end of its socket."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, kind: str, threads: int) -> None:
         self.sock, theirs = socket.socketpair()
         self.selector = selectors.DefaultSelector()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         self._ready = False
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "llmatic_hpc.evaluation.warm", str(theirs.fileno())],
-                env=confine.environment(threads=threads),
+                [
+                    sys.executable,
+                    "-m",
+                    "llmatic_hpc.evaluation.warm",
+                    str(theirs.fileno()),
+                    kind,
+                ],
+                env=confine.environment(threads=threads, gpu=kind == "train"),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

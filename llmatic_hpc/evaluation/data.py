@@ -285,8 +285,13 @@ def _open(path: Path) -> Iterator[_Stored]:
         raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from None
 
 
-def _open_npz(path: Path) -> Any:
-    return np.load(path, allow_pickle=False)
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Iterator[Any]:
+    with open(path, "rb") as file:  # numpy leaves it open where it is no archive
+        arrays = np.load(file, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, not an archive of several")
+        yield arrays
 
 
 def _open_hdf5(path: Path) -> Any:

@@ -46,7 +46,7 @@ class Screener:
         self._known: dict[str, Screened] = {}
         self._owned = container is None
         self._container = container or Container(
-            containment, slots=slots or len(os.sched_getaffinity(0))
+            containment, slots=slots or len(os.sched_getaffinity(0)), kind="measure"
         )
 
     def __enter__(self) -> Screener:
@@ -92,9 +92,8 @@ class Screener:
 
     def _look(self, source: str) -> Screened:
         verdict = gate.check(source, max_bytes=self._settings.source_bytes)
-        if verdict.status != PENDING:
-            return Screened(verdict.status, verdict.failure)
-        return Screened(PENDING, canonical_sha256=canonical.canonical_sha256(source))
+        digest = canonical.canonical_sha256(source) if verdict.status != "too_large" else ""
+        return Screened(verdict.status, verdict.failure, digest)
 
     def _job(self, source: str) -> Job:
         return Job(

@@ -1,8 +1,9 @@
 """The warm parent: torch imported once, a forked and confined child per job.
 
-``python -m llmatic_hpc.evaluation.warm DESCRIPTOR`` serves one judge over a socket. It never
-executes what a model wrote, never touches CUDA, and never runs an operation on more than one
-thread: neither a CUDA context nor a pool of OpenMP threads survives a fork.
+``python -m llmatic_hpc.evaluation.warm DESCRIPTOR KIND`` serves one judge over a
+socket. ``KIND`` is what its children mostly do, ``measure`` or ``train``. It never executes
+what a model wrote, never touches CUDA, and never runs an operation on more than one thread:
+neither a CUDA context nor a pool of OpenMP threads survives a fork.
 
 Messages in: ``data`` (shared arrays and their descriptors), ``run`` (a job and its reply
 pipe), ``stop`` (ask a job for a checkpoint), ``kill``. Messages out: ``ready``, ``failed`` (no
@@ -185,14 +186,19 @@ def attach(described: list[dict[str, Any]], descriptors: Sequence[int]) -> Array
     return arrays
 
 
-def _warm_up() -> None:
-    """Import, and run once, what every child is going to need."""
+def _warm_up(kind: str) -> None:
+    """Import, and for measuring run once, what every child is going to need.
+
+    Before training nothing may be run: where there is a GPU, a backward step would make a
+    CUDA context here.
+    """
     import torch
 
     from . import measure, training  # noqa: F401
 
     torch.set_num_threads(1)
-    measure.warm_up()
+    if kind == "measure":
+        measure.warm_up()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -205,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     confine.become_subreaper()
     with socket.socket(fileno=int(arguments[0])) as judge:
         judge.set_inheritable(False)
-        _warm_up()
+        _warm_up(arguments[1])
         gc.collect()
         gc.freeze()
         try:

@@ -34,7 +34,6 @@ __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_t
 
 CHECKPOINTED = 75
 """Exit code of "checkpointed, run me again" (``EX_TEMPFAIL``)."""
-TASK_FILE = "task.json"
 _SECONDS = "seconds"
 """In a checkpoint folder: what earlier attempts used up of the wall clock."""
 _WEIGHTS = "weights.safetensors"
@@ -42,7 +41,7 @@ _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 def run_task(task: Path) -> int:
-    """Evaluate what ``task`` (a task file, or the folder of a ``task.json``) asks for.
+    """Evaluate what the file ``task`` (a :class:`TaskSpec` as JSON) asks for.
 
     Returns 0 when every candidate has its result file, and 75 when SIGUSR2, SIGTERM or
     SIGINT came before: the running candidate then has its checkpoint and no result, and the
@@ -53,12 +52,11 @@ def run_task(task: Path) -> int:
     Raises :class:`~llmatic_hpc.errors.LLMaticError` for a task file that cannot be read and
     results that cannot be written. Only for the main thread; handlers are put back.
     """
-    path = task / TASK_FILE if task.is_dir() else task
     try:
-        text = path.read_text(encoding="utf-8")
+        text = task.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LLMaticError(f"{path}: the task cannot be read: {error}") from None
-    spec = TaskSpec.from_json(text, origin=str(path))
+        raise LLMaticError(f"{task}: the task cannot be read: {error}") from None
+    spec = TaskSpec.from_json(text, origin=str(task))
     with _Stop.on_signals() as stop:
         return _Worker(spec, stop).run()
 

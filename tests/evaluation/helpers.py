@@ -22,7 +22,8 @@ PARAMETERS: dict[str, Any] = {
 def network(body: str = "", *, init: str = "", before: str = "") -> str:
     """A network that does ``init`` when it is made and ``body`` at every forward pass.
 
-    ``os``, ``bytes`` and ``python`` (all builtins) are the real ones: below the gate, the container has to hold alone.
+    ``os``, ``bytes`` and ``python`` (all builtins) are the real ones: below the gate, the
+    container has to hold alone.
     """
 
     def indented(text: str) -> str:

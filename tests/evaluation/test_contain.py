@@ -24,7 +24,7 @@ SETTINGS = ContainmentSettings(memory_bytes=400 << 20, file_bytes=1 << 20)
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
-    with Container(SETTINGS, slots=2, threads=2) as made:
+    with Container(SETTINGS, slots=2, threads=2, kind="measure") as made:
         yield made
 
 
@@ -109,7 +109,7 @@ def test_what_a_candidate_does_becomes_its_status(  # type: ignore[no-untyped-de
     "body",
     [
         "while True:\n    pass",
-        "while True:\n    try:\n        os.read(os.pipe()[0], 1)\n    except BaseException:\n        pass",
+        "p = os.pipe()\nwhile 1:\n    try:\n        os.read(p[0], 1)\n    except: pass",
         "os.kill(os.getpid(), 19)",
         "signal = torch.os.sys.modules['signal']\nsignal.alarm(0)\nsignal.pause()",
     ],
@@ -145,7 +145,7 @@ def test_grandchildren_in_sessions_of_their_own_do_not_survive(  # type: ignore[
 
 def test_a_small_fork_bomb_is_cleared(run) -> None:  # type: ignore[no-untyped-def]
     """Two hundred escaped processes are killed, those of an endless candidate, too."""
-    reply = run(network(FORKS.format(count=100) + "while True:\n    pass"), seconds=4.0)
+    reply = run(network(FORKS.format(count=100) + "while True:\n    pass"), seconds=2.5)
     assert reply.status == "too_slow", reply
 
 
@@ -212,7 +212,7 @@ def test_a_file_may_not_exceed_its_limit(run) -> None:  # type: ignore[no-untype
 
 def test_children_run_side_by_side(container: Container) -> None:
     """With two slots a slow candidate does not hold up the others, and all get replies."""
-    slow = measuring(network("torch.os.sys.modules['time'].sleep(1.5)"))
+    slow = measuring(network("torch.os.sys.modules['time'].sleep(0.4)"))
     jobs = [slow, *[measuring(INITIAL) for _ in range(6)]]
     done = list(container.run_many(jobs))
     assert {reply.status for _, reply in done} == {"pending"}
@@ -234,17 +234,6 @@ def test_the_warm_parent_runs_no_thread_but_one(container: Container) -> None:
     """A pool of threads would not survive the fork, and children would hang."""
     container.run(measuring(INITIAL))
     assert len(os.listdir(f"/proc/{container.warm_pid}/task")) == 1
-
-
-def test_a_dead_warm_parent_is_replaced_and_the_job_tried_again() -> None:
-    """Its death is nobody's fault: the second try has the machine to itself and counts."""
-    with Container(SETTINGS, slots=2) as container:
-        assert container.run(measuring(INITIAL)).status == "pending"
-        before = container.warm_pid
-        os.kill(before, signal.SIGKILL)
-        replies = [reply.status for _, reply in container.run_many([measuring(INITIAL)] * 3)]
-        assert replies == ["pending"] * 3
-        assert container.warm_pid != before
 
 
 def test_a_candidate_that_kills_the_warm_parent_is_not_blamed_and_blames_no_sibling() -> None:

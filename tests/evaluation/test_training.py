@@ -161,7 +161,7 @@ def test_a_checkpoint_is_written_at_the_end_of_an_epoch(images: Images, tmp_path
     undisturbed = run(Small, images, RECIPE)
     recipe = replace(RECIPE, checkpoint_seconds=0.0)
 
-    class Killed(Exception):
+    class Killed(Exception):  # noqa: N818
         pass
 
     calls = 0
