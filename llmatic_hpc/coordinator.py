@@ -357,7 +357,7 @@ class Coordinator:
             self._paths,
             self._backend(parallelism),
             self._config.cluster,
-            label=f"g{record.committed_generations:05d}",
+            name=f"llmatic-{record.run_id[:12]}-g{record.committed_generations:05d}",
             parallelism=parallelism,
             write_task=write_task,
             read_result=read_result,

@@ -1,19 +1,23 @@
-"""The protocol of a backend, and what goes in and out of a dispatcher."""
+"""The protocol of a back end, and what goes in and out of a dispatcher."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import ClusterError
 from ..records import Result
 
 TASK_FILE = "task.json"
 """In a task's folder: what to evaluate. Written before the task is submitted."""
 
-HANDED_BACK = "handed_back"
-"""In a task's folder: the worker was asked to stop, saved everything and left."""
+ENDED = "ended"
+"""In a task's folder, written by the task itself as its last act: 0, or 75 where it was asked
+to stop, saved everything and left."""
+
+HANDED_BACK = "75"
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,103 @@ class Gathered:
     """From the submission of its task to its start."""
 
 
+@dataclass(frozen=True)
+class Started:
+    """A task that was submitted, or was about to be, as the journal has it."""
+
+    folder: Path
+    token: str
+    """Of the submission that it belongs to; the job's name where jobs have names."""
+    position: int
+    """Within the submission, from 0."""
+    job: str
+    """The id that the scheduler gave; empty if that was not written down."""
+
+
+class ClusterBusyError(ClusterError):
+    """The scheduler takes no more for now: try again later. Nothing was submitted."""
+
+
+OUT_OF_MEMORY = "out of memory"
+TIME_OUT = "time limit"
+PREEMPTED = "preempted"
+"""Causes that decide what is tried again; any other text is just told."""
+
+
 class Backend(Protocol):
     """Starts tasks. Knows nothing of candidates, results or retries."""
 
     pause_seconds: float
     """Between two looks at what became of the tasks."""
 
-    def room(self, alive: int) -> int:
-        """How many more tasks may be started while ``alive`` are."""
+    outlives: bool
+    """Whether tasks go on when the coordinator is asked to stop."""
+
+    def adopt(self, started: Sequence[Started]) -> None:
+        """Follow what an earlier coordinator submitted."""
         ...
 
-    def submit(self, folders: Sequence[Path]) -> list[str]:
+    def room(self, alive: int) -> int:
+        """How many more tasks may be submitted while ``alive`` are."""
+        ...
+
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
         """Start the tasks in ``folders``; returns the ids to record.
 
-        Raises :class:`~llmatic_hpc.errors.ClusterError` when they cannot be started.
+        Raises :class:`ClusterBusyError` when they may be taken later, and
+        :class:`~llmatic_hpc.errors.ClusterError` when a person has to change something.
         """
         ...
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
-        """Those of ``folders`` whose task runs or waits, whoever submitted it."""
+        """Those of ``folders`` whose task runs or waits, or of which nothing is known yet."""
+        ...
+
+    def cause(self, folder: Path) -> str:
+        """Why a task that is not alive has ended, as far as the scheduler knows; else empty."""
         ...
 
     def stop(self, folders: Iterable[Path]) -> None:
         """Ask tasks to save their state and leave. Returns at once."""
         ...
+
+
+class Task:
+    """What submitit pickles: a folder and the function to call with it, nothing that ages.
+
+    The worker function owns the signals while it runs (submitit installs its handlers before
+    it calls us), so submitit's own checkpoint is only for a signal that comes before or after;
+    then the same call is simply due again.
+    """
+
+    def __init__(self, run_task: Callable[[Path], int], folder: Path) -> None:
+        self.run_task = run_task
+        self.folder = folder
+
+    def __call__(self) -> int:
+        marker = self.folder / ENDED
+        marker.unlink(missing_ok=True)  # a requeued job runs a second time
+        code = self.run_task(self.folder)
+        marker.write_text(str(code))
+        return code
+
+    def checkpoint(self) -> object:
+        """submitit's hook: what to run after a requeue."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    __submitit_checkpoint__ = checkpoint
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether a task says that it is done with its folder."""
+    return (folder / ENDED).exists()
+
+
+def was_handed_back(folder: Path) -> bool:
+    """Whether a task was asked to stop and saved everything."""
+    try:
+        return (folder / ENDED).read_text() == HANDED_BACK
+    except OSError:
+        return False

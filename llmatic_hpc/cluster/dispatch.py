@@ -1,8 +1,22 @@
 """Submit, adopt, gather, retry: one generation's candidates until each has its result.
 
-What counts is on disk: the journal says what was started, result files say what is done.
+What counts is on disk: the journal says what was submitted, result files say what is done.
 So the same call continues after any crash: it reads the results that are there, follows the
-tasks that still run, and starts only what neither covers.
+tasks that still run, and submits only what neither covers.
+
+What is tried again, and at whose cost:
+
+=============================================  ================================================
+a task ended and some candidate has no result   what follows
+=============================================  ================================================
+it was asked to stop, was preempted, or died    again, free of charge
+with an earlier coordinator
+the machine failed (node, lost, worker)         again, at most ``cluster.max_attempts`` failures;
+                                                then ``infrastructure``
+out of memory, among others                     again, alone
+out of memory, alone                            ``too_large``
+its time limit                                  again, alone with twice the time; then ``too_slow``
+=============================================  ================================================
 """
 
 from __future__ import annotations
@@ -10,26 +24,50 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import ClusterSettings
 from ..errors import Interrupted
 from ..paths import RunPaths
 from ..records import Outcome, Result
-from .base import HANDED_BACK, Backend, Gathered, Work
+from .base import (
+    OUT_OF_MEMORY,
+    PREEMPTED,
+    TIME_OUT,
+    Backend,
+    ClusterBusyError,
+    Gathered,
+    Started,
+    Work,
+    was_handed_back,
+)
 from .journal import Item, Journal
 from .packing import pack, task_count
 
 log = logging.getLogger(__name__)
 
 LOG_TAIL_BYTES = 20_000
+LEAST_BUSY_SECONDS, MOST_BUSY_SECONDS = 5.0, 300.0
+LEAVING_SECONDS = 10.0
+"""A task whose results are all in is given so long to end by itself."""
+
+OWN_FAULT = {OUT_OF_MEMORY: "too_large", TIME_OUT: "too_slow"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A task that is due."""
+
+    items: list[Item]
+    time_factor: int = 1
 
 
 class Dispatcher:
-    """Evaluates one generation's candidates on a backend.
+    """Evaluates one generation's candidates on a back end.
 
-    ``label`` begins the names of logs that are kept (of workers that failed).
+    ``name`` is unique to run and generation and begins the names of submissions.
     ``write_task(folder, items)`` writes what a worker needs into a new task folder.
     ``read_result(path, work)`` returns the valid result in ``path``, or None.
     ``wait(seconds)`` pauses and returns True when the run was asked to stop.
@@ -41,7 +79,7 @@ class Dispatcher:
         backend: Backend,
         settings: ClusterSettings,
         *,
-        label: str,
+        name: str,
         parallelism: int,
         write_task: Callable[[Path, Sequence[tuple[Work, int]]], None],
         read_result: Callable[[Path, Work], Result | None],
@@ -51,67 +89,71 @@ class Dispatcher:
         self._paths = paths
         self._backend = backend
         self._settings = settings
-        self._label = label
+        self._name = name
         self._parallelism = parallelism
         self._write_task = write_task
         self._read_result = read_result
         self._wait = wait
         self._grace_seconds = grace_seconds
+        self._busy_until = 0.0
+        self._busy_seconds = LEAST_BUSY_SECONDS
 
     def run(
         self,
         work: Sequence[Work],
         *,
         on_result: Callable[[Result], None] = lambda result: None,
-        on_alive: Callable[[int], None] = lambda count: None,
     ) -> dict[int, Gathered]:
         """The result of every candidate, by its index in the batch.
 
-        Raises :class:`Interrupted` when asked to stop, after the workers have saved their
-        state, and :class:`~llmatic_hpc.errors.ClusterError` when nothing can be started.
+        Raises :class:`Interrupted` when asked to stop, after workers that do not outlive the
+        coordinator have saved their state, and :class:`~llmatic_hpc.errors.ClusterError`
+        when nothing can be submitted.
         """
         for folder in (self._paths.results, self._paths.tasks, self._paths.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         by_index = {item.index: item for item in work}
-        journal = Journal(self._paths.journal)
+        self._journal = journal = Journal(self._paths.journal)
+        self._backend.adopt(
+            [
+                Started(self._folder(name), entry.token, entry.position, entry.job)
+                for name, entry in journal.state.tasks.items()
+            ]
+        )
         done: dict[int, Gathered] = {}
-        followed = dict(journal.state.tasks)
-        # What a coordinator before this one started and what died with it is no fault of the
+        followed = {name: entry.items for name, entry in journal.state.tasks.items()}
+        # What an earlier coordinator started and what died with it is no fault of the
         # machine's, so it costs no retry.
         inherited = set(followed)
-        queue: list[list[Item]] = []
         untouched = by_index.keys() - journal.state.attempts.keys()
+        queue: list[Planned] = []
         while True:
             # In this order: a result written before its task ended is seen in the same turn.
             alive = self._backend.alive(self._folder(name) for name in followed)
-            fresh = self._scan(by_index, done, journal)
+            fresh = self._scan(by_index, done)
             done.update(fresh)
             ended = [name for name in followed if self._folder(name) not in alive]
-            again, lost = self._settle(ended, followed, inherited, by_index, done, journal)
+            again, lost = self._settle(ended, followed, inherited, by_index, done)
             done.update(lost)
             for gathered in (*fresh.values(), *lost.values()):
                 on_result(gathered.result)
-            queue += self._plan([by_index[i] for i in sorted(again | untouched)], journal)
+            queue += self._plan(by_index[i] for i in sorted(again | untouched))
             inherited, untouched = set(), set()
             if len(done) == len(by_index):
-                self._stop(list(followed))  # on their way out, or doing what is done already
+                self._stop(list(followed), leaving_seconds=LEAVING_SECONDS)
                 return done
-            if room := self._backend.room(len(followed)):
-                batch, queue = queue[:room], queue[room:]
-                followed |= self._start(
-                    [[i for i in items if i[0] not in done] for items in batch], by_index, journal
-                )
-            on_alive(len(followed))
+            followed |= self._submit(queue, len(followed), by_index, done)
             if self._wait(self._backend.pause_seconds):
-                self._stop(list(followed))
+                if not self._backend.outlives:
+                    self._stop(list(followed))
                 raise Interrupted("the run was asked to stop; every finished result is saved")
 
     def _folder(self, name: str) -> Path:
         return self._paths.tasks / name
 
-    def _scan(
-        self, by_index: dict[int, Work], done: dict[int, Gathered], journal: Journal
-    ) -> dict[int, Gathered]:
+    # --- results ------------------------------------------------------------------------------
+
+    def _scan(self, by_index: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
         """New results: for each candidate the valid one of the lowest attempt."""
         attempts: dict[int, list[int]] = {}
         for path in self._paths.results.glob("*.*.json"):
@@ -127,17 +169,16 @@ class Dispatcher:
                     log.warning("%s is no valid result of this candidate: ignored", path.name)
                     path.replace(path.with_suffix(".ignored"))
                 elif result.outcome.status != "infrastructure":
-                    found[index] = self._gathered(result, (index, attempt), journal)
+                    found[index] = self._gathered(result, (index, attempt))
                     break
         return found
 
-    def _gathered(self, result: Result, item: Item, journal: Journal) -> Gathered:
-        state = journal.state
-        since = next(
-            (state.submitted[name] for name, items in state.tasks.items() if item in items),
-            result.started,
-        )
+    def _gathered(self, result: Result, item: Item) -> Gathered:
+        state = self._journal.state
+        since = next((e.time for e in state.tasks.values() if item in e.items), result.started)
         return Gathered(result, state.attempts[item[0]], max(0.0, result.started - since))
+
+    # --- what ended without ---------------------------------------------------------------------
 
     def _settle(
         self,
@@ -146,7 +187,6 @@ class Dispatcher:
         inherited: set[str],
         by_index: dict[int, Work],
         done: dict[int, Gathered],
-        journal: Journal,
     ) -> tuple[set[int], dict[int, Gathered]]:
         """Forget tasks that ended: which candidates to try again, which to give up."""
         again: set[int] = set()
@@ -156,24 +196,53 @@ class Dispatcher:
             missing = [
                 item
                 for item in items
-                if item[0] in by_index and item[0] not in done and journal.state.latest(item)
+                if item[0] in by_index
+                and item[0] not in done
+                and self._journal.state.is_latest(item)
             ]
-            blameless = name in inherited or (folder / HANDED_BACK).exists()
-            if missing and not blameless:
+            handed_back = was_handed_back(folder)
+            cause = self._backend.cause(folder) if missing and not handed_back else ""
+            free = handed_back or name in inherited or cause in (PREEMPTED, *OWN_FAULT)
+            # A task works through its candidates in order: the limit was met by the first.
+            suspect = missing[0] if missing and cause in OWN_FAULT else None
+            if missing and not handed_back:
                 self._keep_log(folder)
             for item in missing:
-                work = by_index[item[0]]
-                reason = self._failure_reason(item, work)
-                if reason or not blameless:
-                    reason = reason or "its worker ended without a result"
-                    journal.failed(item, reason)
-                    log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
-                if journal.state.failures(item[0]) < self._settings.max_attempts:
+                alone = item == suspect and len(items) == 1
+                outcome = self._verdict(
+                    item, by_index[item[0]], cause, item == suspect, alone, free
+                )
+                if outcome is None:
                     again.add(item[0])
                 else:
-                    given_up[item[0]] = self._give_up(item, work, reason, journal)
+                    given_up[item[0]] = self._given_up(item, by_index[item[0]], outcome)
             shutil.rmtree(folder, ignore_errors=True)
         return again, given_up
+
+    def _verdict(
+        self, item: Item, work: Work, cause: str, suspect: bool, alone: bool, free: bool
+    ) -> Outcome | None:
+        """What becomes of a candidate whose attempt gave no result; None: try again."""
+        state = self._journal.state
+        if suspect:
+            known = cause in state.suspected[item[0]]
+            self._journal.suspected(item, cause)
+            log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], cause)
+            if known or (alone and cause == OUT_OF_MEMORY):
+                more = ", with twice the time, too" if cause == TIME_OUT else ", alone in its task"
+                return Outcome(OWN_FAULT[cause], f"its task met the limit: {cause}{more}")
+            return None
+        reason = self._failure_reason(item, work)
+        if free and not reason:
+            return None
+        reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
+        self._journal.failed(item, reason)
+        log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
+        failures = state.failures(item[0])
+        if failures < self._settings.max_attempts:
+            return None
+        log.error("candidate %d: given up after %d failures", work.candidate, failures)
+        return Outcome("infrastructure", f"{failures} attempts failed, the last one: {reason}")
 
     def _failure_reason(self, item: Item, work: Work) -> str:
         """Why the worker itself could not evaluate the candidate; empty if it does not say."""
@@ -181,55 +250,112 @@ class Dispatcher:
         result = self._read_result(path, work) if path.exists() else None
         return result.outcome.failure if result is not None else ""
 
-    def _give_up(self, item: Item, work: Work, reason: str, journal: Journal) -> Gathered:
-        failure = f"{journal.state.failures(item[0])} attempts failed, the last one: {reason}"
-        log.error("candidate %d: %s; see %s", work.candidate, failure, self._paths.logs)
-        outcome = Outcome("infrastructure", failure)
+    def _given_up(self, item: Item, work: Work, outcome: Outcome) -> Gathered:
         result = Result("", work.candidate, item[1], work.source_sha256, outcome)
-        return Gathered(result, journal.state.attempts[item[0]], 0.0)
+        return Gathered(result, self._journal.state.attempts[item[0]], 0.0)
 
-    def _plan(self, work: Sequence[Work], journal: Journal) -> list[list[Item]]:
+    # --- submitting ---------------------------------------------------------------------------
+
+    def _plan(self, work: Iterable[Work]) -> list[Planned]:
+        """Tasks for candidates that have none: packed, but each suspect alone."""
+        state = self._journal.state
+        packed, planned = [], []
+        for item in work:
+            if causes := state.suspected.get(item.index):
+                factor = 2 if TIME_OUT in causes else 1
+                planned.append(Planned([(item.index, state.attempts[item.index] + 1)], factor))
+            else:
+                packed.append(item)
         tasks = task_count(
-            len(work), parallelism=self._parallelism, per_task=self._settings.candidates_per_task
+            len(packed), parallelism=self._parallelism, per_task=self._settings.candidates_per_task
         )
         return [
-            [(item.index, journal.state.attempts[item.index] + 1) for item in packed]
-            for packed in pack(work, tasks)
+            *(
+                Planned([(item.index, state.attempts[item.index] + 1) for item in items])
+                for items in pack(packed, tasks)
+            ),
+            *planned,
         ]
 
-    def _start(
-        self, batch: Sequence[list[Item]], by_index: dict[int, Work], journal: Journal
+    def _submit(
+        self,
+        queue: list[Planned],
+        alive: int,
+        by_index: dict[int, Work],
+        done: dict[int, Gathered],
     ) -> dict[str, list[Item]]:
-        """Submit a task for each list of items; returns the items by the task's name."""
+        """Submit from the queue what there is room for; returns the items by task."""
         started: dict[str, list[Item]] = {}
-        for items in filter(None, batch):
-            name = f"t{len(journal.state.tasks) + len(started):05d}"
+        while queue and time.monotonic() >= self._busy_until:
+            room = self._backend.room(alive + len(started))
+            factor = queue[0].time_factor
+            count = next(
+                (n for n, planned in enumerate(queue) if planned.time_factor != factor), len(queue)
+            )
+            batch = queue[: min(room, count)]
+            tasks = [[i for i in planned.items if i[0] not in done] for planned in batch]
+            if not batch:
+                break
+            try:
+                started |= self._start([t for t in tasks if t], by_index, factor)
+            except ClusterBusyError as error:
+                log.warning("%s; again in %.0f s", error, self._busy_seconds)
+                self._busy_until = time.monotonic() + self._busy_seconds
+                self._busy_seconds = min(2 * self._busy_seconds, MOST_BUSY_SECONDS)
+                break
+            self._busy_seconds = LEAST_BUSY_SECONDS
+            del queue[: len(batch)]
+            if self._backend.pause_seconds == 0:
+                break  # they have ended already: look at their results first
+        return started
+
+    def _start(
+        self, tasks: Sequence[list[Item]], by_index: dict[int, Work], time_factor: int
+    ) -> dict[str, list[Item]]:
+        if not tasks:
+            return {}
+        number = self._journal.state.submissions
+        token = f"{self._name}-{number}"
+        started = {f"s{number:04d}-t{n:05d}": items for n, items in enumerate(tasks)}
+        for name, items in started.items():
             folder = self._folder(name)
             # A folder without a line in the journal is what a kill in between left behind.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             self._write_task(folder, [(by_index[index], attempt) for index, attempt in items])
-            started[name] = items
-        if started:
-            journal.submitting(started)
-            jobs = self._backend.submit([self._folder(name) for name in started])
-            journal.submitted(dict(zip(started, jobs, strict=True)))
+        self._journal.submitting(token, started)
+        try:
+            folders = [self._folder(name) for name in started]
+            jobs = self._backend.submit(folders, token, time_factor=time_factor)
+        except ClusterBusyError:
+            self._journal.refused(token)
+            raise
+        self._journal.submitted(dict(zip(started, jobs, strict=True)))
         return started
 
-    def _stop(self, names: Sequence[str]) -> None:
-        """Let the workers save their state, for a bounded time."""
+    # --- leaving ------------------------------------------------------------------------------
+
+    def _stop(self, names: Sequence[str], *, leaving_seconds: float = 0.0) -> None:
+        """Let tasks end, by themselves at first and then on request, for a bounded time."""
         folders = [self._folder(name) for name in names]
-        self._backend.stop(folders)
-        deadline = time.monotonic() + self._grace_seconds
-        while self._backend.alive(folders) and time.monotonic() < deadline:
-            time.sleep(0.05)  # other processes: nothing to wait on
+        if not self._gone(folders, leaving_seconds):
+            self._backend.stop(folders)
+            self._gone(folders, self._grace_seconds)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _gone(self, folders: Sequence[Path], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._backend.alive(folders):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)  # other processes: nothing to wait on
+        return True
 
     def _keep_log(self, folder: Path) -> None:
         """The end of a failed worker's output, before its folder goes."""
         for path in folder.glob("*_log.out"):
             if text := path.read_bytes()[-LOG_TAIL_BYTES:].strip():
                 self._paths.logs.mkdir(exist_ok=True)
-                kept = self._paths.logs / f"{self._label}-{folder.name}.log"
+                kept = self._paths.logs / f"{self._name}-{folder.name}.log"
                 kept.write_bytes(text + b"\n")

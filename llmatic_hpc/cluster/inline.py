@@ -8,28 +8,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .base import HANDED_BACK
+from .base import Started, Task
 
 
 class InlineBackend:
-    """``submit`` returns when the task is done."""
+    """``submit`` returns when the tasks are done."""
 
     pause_seconds = 0.0
+    outlives = False
 
     def __init__(self, run_task: Callable[[Path], int]) -> None:
         self._run_task = run_task
 
+    def adopt(self, started: Sequence[Started]) -> None:
+        return None
+
     def room(self, alive: int) -> int:
         return 1
 
-    def submit(self, folders: Sequence[Path]) -> list[str]:
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
         for folder in folders:
-            if self._run_task(folder):
-                (folder / HANDED_BACK).touch()
+            Task(self._run_task, folder)()
         return ["inline" for _ in folders]
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         return set()
+
+    def cause(self, folder: Path) -> str:
+        return ""
 
     def stop(self, folders: Iterable[Path]) -> None:
         return None

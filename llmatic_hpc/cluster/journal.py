@@ -22,23 +22,36 @@ Item = tuple[int, int]
 
 
 @dataclass
+class Entry:
+    """A task as the journal has it."""
+
+    items: list[Item]
+    token: str
+    position: int
+    time: float
+    """When it was about to be submitted, in seconds since 1970."""
+    job: str = ""
+
+
+@dataclass
 class State:
     """What the journal says happened so far."""
 
-    tasks: dict[str, list[Item]] = field(default_factory=dict)
-    """Items of every task that was started, or was about to be, by its folder's name."""
-    submitted: dict[str, float] = field(default_factory=dict)
-    """When, in seconds since 1970."""
+    tasks: dict[str, Entry] = field(default_factory=dict)
+    """Every task that was started, or was about to be, by its folder's name."""
+    submissions: int = 0
     attempts: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Highest attempt of each candidate."""
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
+    suspected: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Candidates that may themselves have used up memory or time, by cause."""
 
     def failures(self, index: int) -> int:
         """How many attempts at a candidate the machine spoiled."""
         return sum(1 for item in self.failed if item[0] == index)
 
-    def latest(self, item: Item) -> bool:
+    def is_latest(self, item: Item) -> bool:
         """Whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
 
@@ -57,17 +70,26 @@ class Journal:
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
 
-    def submitting(self, tasks: Mapping[str, Sequence[Item]]) -> None:
-        """Tasks, by the names of their folders, are about to be started."""
-        self._write({"event": "submitting", "tasks": tasks, "time": time.time()})
+    def submitting(self, token: str, tasks: Mapping[str, Sequence[Item]]) -> None:
+        """Tasks, by the names of their folders, are about to be submitted in this order."""
+        event = {"event": "submitting", "token": token, "tasks": tasks, "time": time.time()}
+        self._write(event)
 
     def submitted(self, jobs: Mapping[str, str]) -> None:
         """They were; the ids are those that the scheduler gave."""
         self._write({"event": "submitted", "jobs": jobs})
 
+    def refused(self, token: str) -> None:
+        """They were not, and nothing of that submission exists."""
+        self._write({"event": "refused", "token": token})
+
     def failed(self, item: Item, reason: str) -> None:
         """The machine, not the candidate, spoiled an attempt."""
         self._write({"event": "failed", "item": item, "reason": reason})
+
+    def suspected(self, item: Item, cause: str) -> None:
+        """An attempt ended by a limit that the candidate may itself have met."""
+        self._write({"event": "suspected", "item": item, "cause": cause})
 
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event) + "\n"
@@ -78,14 +100,25 @@ class Journal:
         self._apply(json.loads(line))
 
     def _apply(self, event: dict[str, Any]) -> None:
-        state = self.state
-        if event["event"] == "submitting":
-            for name, pairs in event["tasks"].items():
+        state, kind = self.state, event["event"]
+        if kind == "submitting":
+            state.submissions += 1
+            for position, (name, pairs) in enumerate(event["tasks"].items()):
                 items = [(int(index), int(attempt)) for index, attempt in pairs]
-                state.tasks[name] = items
-                state.submitted[name] = float(event["time"])
+                state.tasks[name] = Entry(items, event["token"], position, event["time"])
                 for index, attempt in items:
                     state.attempts[index] = max(state.attempts[index], attempt)
-        elif event["event"] == "failed":
+        elif kind == "submitted":
+            for name, job in event["jobs"].items():
+                state.tasks[name].job = job
+        elif kind == "refused":
+            refused = {n: e for n, e in state.tasks.items() if e.token == event["token"]}
+            for name, entry in refused.items():
+                del state.tasks[name]
+                for index, attempt in entry.items:
+                    state.attempts[index] = attempt - 1
+        elif kind == "failed":
             index, attempt = event["item"]
             state.failed.add((int(index), int(attempt)))
+        elif kind == "suspected":
+            state.suspected[int(event["item"][0])].add(event["cause"])

@@ -17,25 +17,13 @@ from pathlib import Path
 import submitit
 
 from ..errors import ClusterError
-from .base import HANDED_BACK
-
-
-class Task:
-    """What submitit pickles: a folder and the function to call with it, nothing that ages."""
-
-    def __init__(self, run_task: Callable[[Path], int], folder: Path) -> None:
-        self.run_task = run_task
-        self.folder = folder
-
-    def __call__(self) -> int:
-        code = self.run_task(self.folder)
-        if code:
-            (self.folder / HANDED_BACK).touch()
-        return code
+from .base import Started, Task
 
 
 class LocalBackend:
-    """Worker processes that outlive their coordinator and are adopted by the next one."""
+    """Worker processes that outlive a killed coordinator and are adopted by the next one."""
+
+    outlives = False
 
     def __init__(
         self,
@@ -51,16 +39,19 @@ class LocalBackend:
         self._time_minutes = time_minutes
         self._jobs: dict[Path, submitit.Job[int]] = {}
 
+    def adopt(self, started: Sequence[Started]) -> None:
+        return None  # they are known by their folders
+
     def room(self, alive: int) -> int:
         return max(0, self._parallelism - alive)
 
-    def submit(self, folders: Sequence[Path]) -> list[str]:
-        return [self._submit(folder) for folder in folders]
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+        return [self._submit(folder, time_factor) for folder in folders]
 
-    def _submit(self, folder: Path) -> str:
+    def _submit(self, folder: Path, time_factor: int) -> str:
         executor = submitit.LocalExecutor(folder)
         executor.update_parameters(
-            timeout_min=self._time_minutes, signal_delay_s=60, stderr_to_stdout=True
+            timeout_min=self._time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
         )
         if gpus := visible_gpus():  # submitit hides them all unless told
             turn = gpus[len(self._jobs) % len(gpus)]
@@ -81,6 +72,9 @@ class LocalBackend:
         # while its exit status cannot be collected yet.
         own = {folder for folder, job in self._jobs.items() if not job.done()}
         return wanted & (own | {folder for folder, _ in _task_processes()})
+
+    def cause(self, folder: Path) -> str:
+        return ""
 
     def stop(self, folders: Iterable[Path]) -> None:
         wanted = set(folders)

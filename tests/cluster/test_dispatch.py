@@ -50,7 +50,7 @@ def dispatcher(
         paths,
         backend or LocalBackend(run_task, parallelism=4, time_minutes=5, pause_seconds=0.05),
         settings,
-        label="g00000",
+        name="g00000",
         parallelism=4,
         write_task=write_task,
         read_result=read_result,
