@@ -11,11 +11,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ..problems import Problem
 from ..records import Completion, Request
 from . import procedural_edits as edits
-from .procedural_edits import Draft, Edit, count
+from .procedural_drafts import Draft, Edit, count
 from .procedural_fitting import fitted
 from .procedural_fresh import fresh
 from .procedural_layers import (
@@ -92,13 +93,16 @@ PROMPTED: tuple[tuple[Edit, Goal], ...] = (
 )
 """By the number of the prompt, in the order of the paper's thirteen."""
 
+ANY: tuple[Edit, Goal] = (edits.any_edit, _always)
+
 
 class Procedural:
     """A generator that edits the parent as the prompt's number asks.
 
     How many edits and how large follows the temperature; at its lowest, 0.05, it is one small
     edit. Everything is drawn from the seed of the request: the same request gives the same
-    text. Prompts beyond the paper's thirteen mean any edit.
+    text. Prompts beyond the paper's thirteen mean any edit. A parent that cannot be read is
+    replaced by a fresh network.
     """
 
     name = "procedural (control without a language model)"
@@ -111,73 +115,83 @@ class Procedural:
         """A completion for each request, in order. Each is the whole source of a ``Net``."""
         for request in requests:
             started = time.perf_counter()
-            text = self._text(request)
+            text = written(self._network(request), self._problem.input_shape)
             seconds = time.perf_counter() - started
             yield Completion(request.candidate, text, self.form, seconds=seconds)
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _text(self, request: Request) -> str:
-        rng = random.Random(request.seed)
+    def _network(self, request: Request) -> Network:
         strength = min(1.0, max(0.0, (request.temperature - 0.05) / 0.95))
-        parents = [self._read(source, rng) for source in request.parents]
-        if request.operator == "random" or not parents:
-            network = self._fresh(rng)
-        elif request.operator == "crossover":
-            network = self._crossed(parents, rng, strength)
-        else:
-            network = self._mutated(parents[0], request.prompt, rng, strength)
-        return written(network, self._problem.input_shape)
+        draw = _Variation(self._problem, random.Random(request.seed), strength)
+        if request.operator == "random" or not request.parents:
+            return draw.fresh()
+        parents = [draw.parent(source) for source in request.parents]
+        if request.operator == "crossover":
+            return draw.crossed(parents)
+        known = 0 <= request.prompt < len(PROMPTED)
+        return draw.mutated(parents[0], *(PROMPTED[request.prompt] if known else ANY))
 
-    def _read(self, source: str, rng: random.Random) -> Network:
-        """A parent as a network; one that cannot be made out is replaced by a fresh one."""
+
+@dataclass(frozen=True)
+class _Variation:
+    """The variation operators for one request."""
+
+    problem: Problem
+    rng: random.Random
+    strength: float
+
+    def parent(self, source: str) -> Network:
+        """A parent as a network that fits the problem."""
         layers = read(source)
-        return self._fit(layers) if layers else self._fresh(rng)
+        return self._fit(layers) if layers else self.fresh()
 
-    def _fresh(self, rng: random.Random) -> Network:
-        return self._fit(fresh(self._problem.input_shape, rng))
+    def fresh(self) -> Network:
+        """A network from scratch."""
+        return self._fit(fresh(self.problem.input_shape, self.rng))
 
-    def _fit(self, layers: Sequence[Layer]) -> Network:
-        return fitted(layers, self._problem.input_shape, self._problem.classes)
-
-    def _sites(self, network: Network) -> Sites:
-        return tuple(walk(network, self._problem.input_shape))
-
-    def _mutated(
-        self, parent: Network, prompt: int, rng: random.Random, strength: float
-    ) -> Network:
-        known = 0 <= prompt < len(PROMPTED)
-        edit, goal = PROMPTED[prompt] if known else (edits.any_edit, _always)
-        child = self._edited(parent, edit, goal, rng, strength)
+    def mutated(self, parent: Network, edit: Edit, goal: Goal) -> Network:
+        """The parent after the edit, or any other where that is impossible, and some more."""
+        child = self._edited(parent, edit, goal)
         if child is None:  # nothing to delete, or no room to grow
-            goal = _always
-            child = self._edited(parent, edits.any_edit, goal, rng, strength) or self._fresh(rng)
-        return self._edited_on(parent, child, edit, goal, rng, strength)
-
-    def _edited_on(
-        self,
-        parent: Network,
-        child: Network,
-        edit: Edit,
-        goal: Goal,
-        rng: random.Random,
-        strength: float,
-    ) -> Network:
-        """Up to four more edits, as asked or any, that do not undo the first."""
+            edit, goal = ANY
+            child = self._edited(parent, edit, goal) or self.fresh()
         before = self._sites(parent)
-        for _ in range(sum(rng.random() < 0.5 * strength for _ in range(4))):
-            again = edit if rng.random() < 0.3 else edits.any_edit
-            more = self._edited(child, again, _always, rng, strength)
+        for _ in range(sum(self._chance(0.5 * self.strength) for _ in range(4))):
+            more = self._edited(child, edit if self._chance(0.3) else edits.any_edit)
             if more is not None and more != parent and goal(before, self._sites(more)):
                 child = more
         return child
 
-    def _edited(
-        self, network: Network, edit: Edit, goal: Goal, rng: random.Random, strength: float
-    ) -> Network | None:
+    def crossed(self, parents: Sequence[Network]) -> Network:
+        """The front of the first parent with the backs of the others."""
+        child = parents[0]
+        for mate in parents[1:]:
+            child = self._joined(child, mate) or child
+        if child in parents or self._chance(0.5 * self.strength):
+            child = self._edited(child, edits.any_edit) or child
+        return child
+
+    def _joined(self, front: Network, back: Network) -> Network | None:
+        """Two networks cut where their maps are about as large, and joined there."""
+        fronts = [s for s in self._cuts(front) if _weighted(front[: s.path[0]])]
+        backs = [s for s in self._cuts(back) if _weighted(back[s.path[0] : -1])]
+        cuts = [
+            (abs(_scale(a) - _scale(b)) + self.rng.random(), a.path[0], b.path[0])
+            for a in fronts
+            for b in backs
+            if len(a.before) == len(b.before)
+        ]
+        for _, i, j in sorted(cuts)[:ATTEMPTS]:
+            child = self._fit((*front[:i], *back[j:]))
+            if child not in (front, back):
+                return child
+        return None
+
+    def _edited(self, network: Network, edit: Edit, goal: Goal = _always) -> Network | None:
         """The network after one edit that fits and reaches its goal; None if none was found."""
-        draft = Draft.of(network, self._problem.input_shape, rng, strength)
+        draft = Draft.of(network, self.problem.input_shape, self.rng, self.strength)
         for _ in range(ATTEMPTS):
             try:
                 made = edit(draft)
@@ -190,35 +204,18 @@ class Procedural:
                 return child
         return None
 
-    def _crossed(self, parents: Sequence[Network], rng: random.Random, strength: float) -> Network:
-        child = parents[0]
-        for mate in parents[1:]:
-            child = self._joined(child, mate, rng) or child
-        if child in parents:
-            child = self._edited(child, edits.any_edit, _always, rng, strength) or child
-        if rng.random() < 0.5 * strength:
-            return self._edited(child, edits.any_edit, _always, rng, 0.0) or child
-        return child
+    def _cuts(self, network: Network) -> list[Site]:
+        draft = Draft.of(network, self.problem.input_shape, self.rng, self.strength)
+        return [*draft.gaps(3, nested=False), *draft.gaps(1, nested=False)]
 
-    def _joined(self, front: Network, back: Network, rng: random.Random) -> Network | None:
-        """The front of one and the back of the other, cut where their maps are about as large."""
-        cuts = [
-            (abs(_scale(a) - _scale(b)) + rng.random(), a.path[0], b.path[0])
-            for a in _cuts(Draft.of(front, self._problem.input_shape, rng, 0.0))
-            for b in _cuts(Draft.of(back, self._problem.input_shape, rng, 0.0))
-            if len(a.before) == len(b.before)
-            and _weighted(front[: a.path[0]])
-            and _weighted(back[b.path[0] : -1])
-        ]
-        for _, i, j in sorted(cuts)[:ATTEMPTS]:
-            child = self._fit((*front[:i], *back[j:]))
-            if child not in (front, back):
-                return child
-        return None
+    def _fit(self, layers: Sequence[Layer]) -> Network:
+        return fitted(layers, self.problem.input_shape, self.problem.classes)
 
+    def _sites(self, network: Network) -> Sites:
+        return tuple(walk(network, self.problem.input_shape))
 
-def _cuts(draft: Draft) -> list[Site]:
-    return [*draft.gaps(3, nested=False), *draft.gaps(1, nested=False)]
+    def _chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
 
 
 def _scale(site: Site) -> float:

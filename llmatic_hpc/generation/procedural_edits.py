@@ -6,11 +6,23 @@ None where it does not apply. ``strength`` in [0, 1] is how far it may go.
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from .procedural_drafts import (
+    ACTS,
+    Draft,
+    Edit,
+    activation,
+    around,
+    bridge_of,
+    dressing,
+    next_to,
+    normalization,
+    rebridged,
+    same_conv,
+    unit,
+)
 from .procedural_fitting import LADDER, MAX_STEPS, climb, rescaled
 from .procedural_layers import (
     WEIGHTED,
@@ -27,102 +39,9 @@ from .procedural_layers import (
     Pool,
     Recurrent,
     Residual,
-    Shape,
     Site,
-    shape_after,
     splice,
-    walk,
 )
-
-ACTS = ("relu", "gelu", "silu", "leaky_relu", "elu")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A network about to be edited."""
-
-    network: Network
-    shape: Shape
-    rng: random.Random
-    strength: float
-    sites: tuple[Site, ...]
-
-    @classmethod
-    def of(cls, network: Network, shape: Shape, rng: random.Random, strength: float) -> Draft:
-        """With its sites looked up."""
-        return cls(network, shape, rng, strength, tuple(walk(network, shape)))
-
-    def gaps(self, rank: int, *, nested: bool = True) -> list[Site]:
-        """Where a layer can go in: before the site, not between a layer and its activation."""
-        return [
-            site
-            for site in self.sites
-            if len(site.before) == rank
-            and not isinstance(site.layer, Norm | Act)
-            and (nested or len(site.path) == 1)
-            and site.path != (len(self.network),)
-        ]
-
-    def hidden(self, *kinds: type[Layer]) -> list[Site]:
-        """The layers of some kinds, without the last one of the network."""
-        head = (len(self.network) - 1,)
-        return [s for s in self.sites if isinstance(s.layer, kinds) and s.path != head]
-
-    def chance(self, probability: float) -> bool:
-        """True so often."""
-        return self.rng.random() < probability
-
-    def up_to(self, most: int) -> int:
-        """A whole number from 0; the largest possible grows with the strength."""
-        return self.rng.randint(0, round(most * self.strength))
-
-
-Edit = Callable[[Draft], Network | None]
-
-
-def count(sites: Sequence[Site], *kinds: type[Layer]) -> int:
-    """How many layers of some kinds there are."""
-    return sum(isinstance(site.layer, kinds) for site in sites)
-
-
-# --- what people put around a layer -------------------------------------------------------------
-
-
-def activation(draft: Draft) -> Act:
-    """The one that the network uses most, or now and then another."""
-    used = Counter(s.layer for s in draft.sites if isinstance(s.layer, Act))
-    if not used or draft.chance(0.25 * draft.strength):
-        return Act(draft.rng.choice(ACTS) if draft.chance(draft.strength) else "relu")
-    return used.most_common(1)[0][0]
-
-
-def normalization(draft: Draft, shape: Shape) -> Norm:
-    """One that suits the shape."""
-    if len(shape) != 3:
-        return Norm("batch" if draft.chance(0.6) or shape[0] < 2 else "layer")
-    used = [s.layer for s in draft.sites if isinstance(s.layer, Norm) and len(s.before) == 3]
-    kind = draft.rng.choice(used).kind if used else "batch" if draft.chance(0.8) else "group"
-    groups = next(g for g in (8, 4, 2, 1) if (shape[0] % g == 0 and shape[0] >= 2 * g) or g == 1)
-    if kind == "batch" or shape[0] * shape[1] * shape[2] // groups < 2:
-        return Norm("batch")
-    return Norm("group", groups)
-
-
-def unit(draft: Draft, layer: Layer, shape: Shape, *, activated: bool = True) -> Network:
-    """A layer with weights, mostly normalized where the network normalizes, and activated."""
-    norm: Network = ()
-    if draft.chance(0.9 if count(draft.sites, Norm) else 0.4):
-        norm = (normalization(draft, shape_after(layer, shape)),)
-    return (layer, *norm, *((activation(draft),) if activated else ()))
-
-
-def _same_conv(draft: Draft, width: int, shape: Shape) -> Conv:
-    """A convolution that keeps the size of the map."""
-    if max(shape[1:]) == 1:
-        return Conv(width, 1, padding=0)
-    kernel = draft.rng.choice((3, 3, 3, 3, 1, 5, 5, 7)) if draft.chance(draft.strength) else 3
-    return Conv(width, kernel, padding=kernel // 2)
-
 
 # --- adding -------------------------------------------------------------------------------------
 
@@ -137,7 +56,7 @@ def add_conv(draft: Draft) -> Network | None:
     width = gap.before[0]
     if len(gap.path) == 1:
         width = climb(max(width, 12), draft.rng.randint(0, 1) + draft.up_to(3))
-    conv = _same_conv(draft, width, gap.before)
+    conv = same_conv(draft, width, gap.before)
     if len(gap.path) == 1 and min(gap.before[1:]) >= 8 and draft.chance(0.15):
         conv = replace(conv, stride=2)
     return splice(draft.network, gap.path, 0, unit(draft, conv, gap.before))
@@ -188,7 +107,7 @@ def add_norm(draft: Draft) -> Network | None:
     bare: list[Site] = []
     previous: Site | None = None
     for site in draft.sites:
-        if previous and not isinstance(site.layer, Norm) and site.path == _next(previous.path):
+        if previous and not isinstance(site.layer, Norm) and site.path == next_to(previous.path):
             bare.append(site)
         previous = site if isinstance(site.layer, WEIGHTED) else None
     spots = [s for s in bare if s.path != (len(draft.network),)]
@@ -218,12 +137,12 @@ def add_recurrent(draft: Draft) -> Network | None:
         output=draft.rng.choice(("mean", "last")),
         bidirectional=draft.chance(0.3 * draft.strength),
     )
-    bridge = _bridge(draft)
+    bridge = bridge_of(draft)
     if isinstance(bridge.layer, Recurrent) or draft.chance(0.25):
         few = [g for g in gaps if 1 < g.before[1] * g.before[2] <= MAX_STEPS] or [bridge]
         layer = replace(layer, steps="pixels", output="map")
         return splice(draft.network, draft.rng.choice(few).path, 0, (layer,))
-    return _rebridged(draft, bridge, (layer,))
+    return rebridged(draft, bridge, (layer,))
 
 
 def add_residual(draft: Draft) -> Network | None:
@@ -279,8 +198,8 @@ def _new_block(draft: Draft) -> Network | None:
         return splice(draft.network, gap.path, 0, block)
     width = climb(max(gap.before[0], 12), draft.up_to(1) if gap.before[0] >= 12 else 1)
     shape = (width, *gap.before[1:])
-    first = unit(draft, _same_conv(draft, width, gap.before), gap.before)
-    second = unit(draft, _same_conv(draft, width, shape), shape, activated=False)
+    first = unit(draft, same_conv(draft, width, gap.before), gap.before)
+    second = unit(draft, same_conv(draft, width, shape), shape, activated=False)
     block = (Residual((*first, *second)), activation(draft))
     return splice(draft.network, gap.path, 0, block)
 
@@ -298,7 +217,7 @@ def delete_layer(draft: Draft) -> Network | None:
         return splice(draft.network, site.path, 1, site.layer.body)
     remove = 1
     if isinstance(site.layer, (*WEIGHTED, Residual)):
-        remove += _dressing(draft.network, site.path)
+        remove += dressing(draft.network, site.path)
     return splice(draft.network, site.path, remove, ())
 
 
@@ -309,7 +228,7 @@ def reduce_size(draft: Draft) -> Network | None:
         lambda d: rescaled(d.network, -1),
         delete_layer,
         add_pool,
-        lambda d: _rebridged(d, _bridge(d), (AdaptivePool(), Flatten())),
+        lambda d: rebridged(d, bridge_of(d), (AdaptivePool(), Flatten())),
     ]
     return _repeated(draft, edits, lambda before, now: now <= before * (0.5 - 0.3 * draft.strength))
 
@@ -355,8 +274,8 @@ def deepen(draft: Draft) -> Network | None:
         return None
     site = draft.rng.choice(sites)
     layer = replace(site.layer, stride=1) if isinstance(site.layer, Conv) else site.layer
-    length = 1 + _dressing(draft.network, site.path)
-    dressed = _around(draft.network, site.path)[site.path[-1] + 1 :][: length - 1]
+    length = 1 + dressing(draft.network, site.path)
+    dressed = around(draft.network, site.path)[site.path[-1] + 1 :][: length - 1]
     assert layer is not None
     path = (*site.path[:-1], site.path[-1] + length)
     return splice(draft.network, path, 0, (layer, *dressed))
@@ -453,12 +372,12 @@ def change_constant(draft: Draft) -> Network | None:
 
 def change_bridge(draft: Draft) -> Network | None:
     """Another way from the map to the vector."""
-    bridge = _bridge(draft)
+    bridge = bridge_of(draft)
     if len(bridge.before) != 3:
         return None
     sizes = [s for s in (1, 1, 1, 2, 3, 4) if s < min(bridge.before[1:])]
     pools: list[Network] = [(AdaptivePool("avg", size), Flatten()) for size in sizes]
-    return _rebridged(draft, bridge, draft.rng.choice([*pools, (Flatten(),)]))
+    return rebridged(draft, bridge, draft.rng.choice([*pools, (Flatten(),)]))
 
 
 def move(draft: Draft) -> Network | None:
@@ -507,45 +426,3 @@ def add_layer(draft: Draft) -> Network | None:
     """One more layer, of the kinds that a person would think of."""
     edits: tuple[Edit, ...] = (add_conv, add_linear, add_pool, add_norm, add_dropout, deepen)
     return draft.rng.choices(edits, (4, 2, 1.5, 1.5, 1, 1.5))[0](draft)
-
-
-# --- places -------------------------------------------------------------------------------------
-
-
-def _next(path: tuple[int, ...]) -> tuple[int, ...]:
-    return (*path[:-1], path[-1] + 1)
-
-
-def _around(network: Network, path: tuple[int, ...]) -> Network:
-    """The list of layers in which a path ends."""
-    for index in path[:-1]:
-        layer = network[index]
-        assert isinstance(layer, Residual)
-        network = layer.body
-    return network
-
-
-def _dressing(network: Network, path: tuple[int, ...]) -> int:
-    """How many normalizations and activations follow a layer."""
-    following = _around(network, path)[path[-1] + 1 :]
-    return next(
-        (i for i, layer in enumerate(following) if not isinstance(layer, Norm | Act)),
-        len(following),
-    )
-
-
-def _bridge(draft: Draft) -> Site:
-    """Where the map becomes a vector; the last layer where there never was a map."""
-    return next(
-        (s for s in draft.sites if len(s.before) == 3 and len(s.after) == 1), draft.sites[-2]
-    )
-
-
-def _rebridged(draft: Draft, bridge: Site, layers: Network) -> Network | None:
-    """The network with other layers in place of the bridge and of a pooling to its size."""
-    if len(bridge.before) != 3:
-        return None
-    index = bridge.path[0]
-    pooled = index > 0 and isinstance(draft.network[index - 1], AdaptivePool)
-    start = index - 1 if pooled else index
-    return splice(draft.network, (start,), index + 1 - start, layers)

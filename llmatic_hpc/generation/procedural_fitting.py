@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from math import gcd, prod
 
 from .procedural_layers import (
@@ -44,6 +45,10 @@ MAX_MACS = 2_000_000_000
 """Multiply-adds for one example."""
 MAX_STEPS = 256
 """Steps of a recurrent layer: they run one after the other."""
+
+
+SMALL = (Act, Norm, Dropout)
+"""Of each of these one is enough between layers that compute something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def _aligned(layers: Sequence[Layer], shape: Shape) -> tuple[list[Layer], Shape]
     done: list[Layer] = []
     for layer in layers:
         for suited in _suited(layer, shape):
-            if done and _idle(suited, done[-1]):
+            if _idle(suited, done, shape):
                 continue
             try:
                 after = shape_after(suited, shape)
@@ -131,9 +136,16 @@ def _joins(residual: Residual, shape: Shape) -> bool:
     return True
 
 
-def _idle(layer: Layer, previous: Layer) -> bool:
-    """Whether a layer repeats what the one before it did."""
-    return type(layer) is type(previous) and isinstance(layer, Act | Norm | Dropout)
+def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
+    """Whether a layer does again what was done since the last one that computes something."""
+    if isinstance(layer, AdaptivePool):
+        return shape[1:] == (layer.size, layer.size)
+    if isinstance(layer, Pool) and layer.stride == 1:
+        return layer.size == 1 or set(shape[1:]) == {1} or layer in done[-1:]
+    if not isinstance(layer, SMALL):
+        return False
+    since = takewhile(lambda previous: isinstance(previous, SMALL), reversed(done))
+    return any(type(previous) is type(layer) for previous in since)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .procedural_edits import ACTS
+from .procedural_drafts import ACTS
 from .procedural_fitting import LADDER, climb
 from .procedural_layers import (
     Act,

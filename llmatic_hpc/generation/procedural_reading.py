@@ -13,9 +13,7 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from .procedural_layers import WEIGHTED, Layer, Residual
@@ -23,7 +21,6 @@ from .procedural_tracing import (
     UNKNOWN,
     Arguments,
     Leaf,
-    Rearranged,
     Tensor,
     cat,
     function,
@@ -32,11 +29,30 @@ from .procedural_tracing import (
     layers_of,
     module,
 )
+from .procedural_values import (
+    BUILTINS,
+    MAX_ITEMS,
+    Chain,
+    Instance,
+    Library,
+    Native,
+    Super,
+    UserClass,
+    UserFunction,
+    attempt,
+    combined,
+    compared,
+    item_of,
+    items_of,
+    method_of,
+    plain_key,
+    tensor_in,
+    truth,
+)
 
 MAX_SOURCE = 100_000
 MAX_STEPS = 10_000
 MAX_DEPTH = 24
-MAX_ITEMS = 256
 MAX_LAYERS = 256
 
 
@@ -67,77 +83,29 @@ class _ReturnError(Exception):
         self.value = value
 
 
-@dataclass(frozen=True)
-class _Library:
-    """A name out of torch or another package."""
-
-    name: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Class:
-    name: str
-    methods: dict[str, ast.FunctionDef]
-    base: _Class | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Instance:
-    kind: _Class
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Function:
-    node: ast.FunctionDef | ast.Lambda
-    scope: dict[str, Any]
-    bound: _Instance | None = None
-    owner: _Class | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Super:
-    bound: _Instance
-    base: _Class | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Native:
-    """A function of the reader's own."""
-
-    call: Callable[..., Any]
-
-
-@dataclass(frozen=True, eq=False)
-class _Chain:
-    """A Sequential."""
-
-    items: list[Any]
-
-
 class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self._left = MAX_STEPS
         self._depth = 0
-        self._classes: list[_Class] = []
+        self._classes: list[UserClass] = []
         self._globals: dict[str, Any] = {
-            "torch": _Library("torch"),
-            "nn": _Library("nn"),
-            "F": _Library("functional"),
-            **{name: _Native(call) for name, call in _BUILTINS.items()},
+            "torch": Library("torch"),
+            "nn": Library("nn"),
+            "F": Library("functional"),
+            **{name: Native(call) for name, call in BUILTINS.items()},
         }
         kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.ImportFrom)
         self._block([node for node in tree.body if isinstance(node, kept)], self._globals)
 
     def layers(self) -> list[Layer] | None:
         """The layers of ``Net``, or of the last class that has a forward method."""
-        usable = [c for c in self._classes if _method(c, "forward")]
+        usable = [c for c in self._classes if method_of(c, "forward")]
         if not usable:
             return None
-        net = _Instance(([c for c in usable if c.name == "Net"] or usable)[-1])
+        net = Instance(([c for c in usable if c.name == "Net"] or usable)[-1])
         try:
             self._method_call(net, "__init__", [], {})
-            made = _tensor(self._method_call(net, "forward", [Tensor()], {}))
+            made = tensor_in(self._method_call(net, "forward", [Tensor()], {}))
         except _TooMuchError:
             made = None
         found = layers_of(made) if made else []
@@ -155,23 +123,23 @@ class _Reader:
 
     def _call(self, called: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         self._spend()
-        tensor = next((t for a in arguments if (t := _tensor(a))), None)
+        tensor = next((t for a in arguments if (t := tensor_in(a))), None)
         match called:
             case Leaf() if tensor:
                 return called.apply(tensor)
-            case _Chain(items) if tensor:
+            case Chain(items) if tensor:
                 return self._through(items, tensor)
-            case _Native(call):
-                return _attempt(call, *arguments, **keywords)
-            case _Class():
-                made = _Instance(called)
+            case Native(call):
+                return attempt(call, *arguments, **keywords)
+            case UserClass():
+                made = Instance(called)
                 self._method_call(made, "__init__", arguments, keywords)
                 return made
-            case _Instance() if _method(called.kind, "forward"):
+            case Instance() if method_of(called.kind, "forward"):
                 return self._method_call(called, "forward", arguments, keywords)
-            case _Function():
+            case UserFunction():
                 return self._user_call(called, arguments, keywords)
-            case _Library(name):
+            case Library(name):
                 return self._library_call(name, tensor, arguments, keywords)
         return tensor or UNKNOWN
 
@@ -181,28 +149,30 @@ class _Reader:
             self._spend()
             if isinstance(item, list):
                 tensor = self._through(item, tensor)
-            elif isinstance(item, Leaf | _Chain | _Instance):
-                tensor = _tensor(self._call(item, [tensor], {})) or tensor
+            elif isinstance(item, Leaf | Chain | Instance):
+                tensor = tensor_in(self._call(item, [tensor], {})) or tensor
         return tensor
 
     def _method_call(
-        self, instance: _Instance, name: str, arguments: list[Any], keywords: dict[str, Any]
+        self, instance: Instance, name: str, arguments: list[Any], keywords: dict[str, Any]
     ) -> Any:
-        if found := _method(instance.kind, name):
+        if found := method_of(instance.kind, name):
             owner, node = found
-            made = _Function(node, self._globals, instance, owner)
+            made = UserFunction(node, self._globals, instance, owner)
             return self._user_call(made, arguments, keywords)
         return UNKNOWN
 
-    def _user_call(self, called: _Function, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    def _user_call(
+        self, called: UserFunction, arguments: list[Any], keywords: dict[str, Any]
+    ) -> Any:
         if self._depth >= MAX_DEPTH:
             raise _TooMuchError
         spec, scope = called.node.args, dict(called.scope)
         names = [a.arg for a in (*spec.posonlyargs, *spec.args)]
         if called.bound is not None:
             arguments = [called.bound, *arguments]
-            base = _Super(called.bound, called.owner.base if called.owner else None)
-            scope["super"] = _Native(lambda *_: base)
+            base = Super(called.bound, called.owner.base if called.owner else None)
+            scope["super"] = Native(lambda *_: base)
         defaults = [self._value(d, called.scope) for d in spec.defaults]
         scope.update(dict.fromkeys(names, UNKNOWN))
         scope.update(zip(names[len(names) - len(defaults) :], defaults, strict=True))
@@ -228,11 +198,11 @@ class _Reader:
     ) -> Any:
         first = arguments[0] if arguments else None
         if name == "Sequential":
-            return _Chain(list(first.values()) if isinstance(first, dict) else arguments)
+            return Chain(list(first.values()) if isinstance(first, dict) else arguments)
         if name in ("ModuleList", "ModuleDict", "OrderedDict"):
             if isinstance(first, list) and name == "OrderedDict":
                 return dict(p for p in first if isinstance(p, tuple) and len(p) == 2)
-            return _items(first) if name == "ModuleList" else first if first else {}
+            return items_of(first) if name == "ModuleList" else first if first else {}
         if tensor is None:
             return module(name, Arguments(arguments, keywords))
         if isinstance(first, list | tuple):
@@ -243,7 +213,7 @@ class _Reader:
     def _tensor_call(
         self, tensor: Tensor, name: str, arguments: list[Any], keywords: dict[str, Any]
     ) -> Any:
-        if name in ("add", "add_") and arguments and (other := _tensor(arguments[0])):
+        if name in ("add", "add_") and arguments and (other := tensor_in(arguments[0])):
             return join(tensor, other)
         return function(name, tensor, Arguments(arguments, keywords))
 
@@ -264,36 +234,36 @@ class _Reader:
                 self._assign(target, self._value(value, scope), scope)
             case ast.AugAssign(target, op, value):
                 before = self._value(target, scope)
-                self._assign(target, _combined(op, before, self._value(value, scope)), scope)
+                self._assign(target, combined(op, before, self._value(value, scope)), scope)
             case ast.Expr(value):
                 self._value(value, scope)
             case ast.Return(value):
                 raise _ReturnError(self._value(value, scope) if value else None)
             case ast.If(test, body, orelse):
                 # Where the condition is unknown, the first branch stands for both.
-                taken = _truth(self._value(test, scope)) is not False
+                taken = truth(self._value(test, scope)) is not False
                 self._block(body if taken else orelse, scope)
             case ast.For(target, iterated, body):
-                for item in _items(self._value(iterated, scope)):
+                for item in items_of(self._value(iterated, scope)):
                     self._assign(target, item, scope)
                     self._block(body, scope)
             case ast.With(_, body) | ast.Try(body):
                 self._block(body, scope)
             case ast.FunctionDef(name):
-                scope[name] = _Function(node, scope)
+                scope[name] = UserFunction(node, scope)
             case ast.ClassDef(name):
                 self._define(node, scope)
             case ast.ImportFrom(_, aliases):
                 for alias in aliases:
-                    scope[alias.asname or alias.name] = _Library(alias.name)
+                    scope[alias.asname or alias.name] = Library(alias.name)
             case _:
                 pass
 
     def _define(self, node: ast.ClassDef, scope: dict[str, Any]) -> None:
         bases = [self._value(base, scope) for base in node.bases]
-        base = next((b for b in bases if isinstance(b, _Class)), None)
+        base = next((b for b in bases if isinstance(b, UserClass)), None)
         methods = {f.name: f for f in node.body if isinstance(f, ast.FunctionDef)}
-        scope[node.name] = _Class(node.name, methods, base)
+        scope[node.name] = UserClass(node.name, methods, base)
         self._classes.append(scope[node.name])
 
     def _assign(self, target: ast.expr, value: Any, scope: dict[str, Any]) -> None:
@@ -302,7 +272,7 @@ class _Reader:
                 scope[name] = value
             case ast.Attribute(owner, name):
                 instance = self._value(owner, scope)
-                if isinstance(instance, _Instance):
+                if isinstance(instance, Instance):
                     instance.attributes[name] = value
             case ast.Tuple(targets) | ast.List(targets):
                 given = list(value) if isinstance(value, list | tuple) else []
@@ -312,7 +282,7 @@ class _Reader:
             case ast.Subscript(owner, index):
                 whole, key = self._value(owner, scope), self._value(index, scope)
                 if isinstance(whole, list | dict):
-                    _attempt(operator.setitem, whole, key, value)
+                    attempt(operator.setitem, whole, key, value)
             case _:
                 pass
 
@@ -331,29 +301,29 @@ class _Reader:
                 given: list[Any] = []
                 for argument in arguments:
                     if isinstance(argument, ast.Starred):
-                        given += _items(self._value(argument.value, scope))
+                        given += items_of(self._value(argument.value, scope))
                     else:
                         given.append(self._value(argument, scope))
                 named = {k.arg: self._value(k.value, scope) for k in keywords if k.arg}
                 return self._call(self._value(called, scope), given, named)
             case ast.BinOp(left, op, right):
-                return _combined(op, self._value(left, scope), self._value(right, scope))
+                return combined(op, self._value(left, scope), self._value(right, scope))
             case ast.UnaryOp(op, operand):
                 value = self._value(operand, scope)
                 if isinstance(op, ast.Not):
-                    truth = _truth(value)
-                    return UNKNOWN if truth is None else not truth
+                    known = truth(value)
+                    return UNKNOWN if known is None else not known
                 return -value if isinstance(op, ast.USub) and is_number(value) else value
             case ast.BoolOp(op, values):
-                truths = [_truth(self._value(v, scope)) for v in values]
+                truths = [truth(self._value(v, scope)) for v in values]
                 decisive = isinstance(op, ast.Or)
                 if decisive in truths:
                     return decisive
                 return UNKNOWN if None in truths else not decisive
             case ast.Compare(left, [op], [right]):
-                return _compared(op, self._value(left, scope), self._value(right, scope))
+                return compared(op, self._value(left, scope), self._value(right, scope))
             case ast.IfExp(test, body, orelse):
-                taken = _truth(self._value(test, scope)) is not False
+                taken = truth(self._value(test, scope)) is not False
                 return self._value(body if taken else orelse, scope)
             case ast.Tuple(items):
                 return tuple(self._value(item, scope) for item in items)
@@ -361,10 +331,10 @@ class _Reader:
                 return [self._value(item, scope) for item in items]
             case ast.Dict(keys, values):
                 pairs = zip(keys, values, strict=True)
-                return {k.value: self._value(v, scope) for k, v in pairs if _plain_key(k)}  # type: ignore[union-attr]
+                return {k.value: self._value(v, scope) for k, v in pairs if plain_key(k)}  # type: ignore[union-attr]
             case ast.Subscript(owner, index):
                 whole = self._value(owner, scope)
-                return _item(whole, self._value(index, scope))
+                return item_of(whole, self._value(index, scope))
             case ast.Slice(lower, upper, step):
                 ends = [self._value(e, scope) if e else None for e in (lower, upper, step)]
                 return slice(*ends)
@@ -376,7 +346,7 @@ class _Reader:
             case ast.FormattedValue(value):
                 return self._value(value, scope)
             case ast.Lambda():
-                return _Function(node, scope)
+                return UserFunction(node, scope)
             case _:
                 return UNKNOWN
 
@@ -386,166 +356,36 @@ class _Reader:
         if not generators:
             return [self._value(element, scope)]
         found: list[Any] = []
-        for item in _items(self._value(generators[0].iter, scope)):
+        for item in items_of(self._value(generators[0].iter, scope)):
             self._assign(generators[0].target, item, scope)
-            if all(_truth(self._value(test, scope)) is not False for test in generators[0].ifs):
+            if all(truth(self._value(test, scope)) is not False for test in generators[0].ifs):
                 found += self._comprehension(element, generators[1:], scope)
         return found[:MAX_ITEMS]
 
     def _attribute(self, owner: Any, name: str) -> Any:
         match owner:
-            case _Library():
-                return _Library(name)
+            case Library():
+                return Library(name)
             case Tensor():
                 if name in ("shape", "device", "dtype", "ndim"):
                     return UNKNOWN
-                return _Native(lambda *a, **k: self._tensor_call(owner, name, list(a), k))
-            case _Instance(_, attributes):
+                return Native(lambda *a, **k: self._tensor_call(owner, name, list(a), k))
+            case Instance(_, attributes):
                 if name in attributes:
                     return attributes[name]
                 if name in ("add_module", "register_module"):
-                    return _Native(attributes.__setitem__)
-                if found := _method(owner.kind, name):
-                    return _Function(found[1], self._globals, owner, found[0])
+                    return Native(attributes.__setitem__)
+                if found := method_of(owner.kind, name):
+                    return UserFunction(found[1], self._globals, owner, found[0])
                 return name == "training" or UNKNOWN
-            case _Super(bound, base):
-                if base and (found := _method(base, name)):
-                    return _Function(found[1], self._globals, bound, found[0])
-            case _Chain(items) if name in ("append", "add_module"):
-                return _Native(lambda *a: items.append(a[-1]) if len(items) < MAX_ITEMS else None)
+            case Super(bound, base):
+                if base and (found := method_of(base, name)):
+                    return UserFunction(found[1], self._globals, bound, found[0])
+            case Chain(items) if name in ("append", "add_module"):
+                return Native(lambda *a: items.append(a[-1]) if len(items) < MAX_ITEMS else None)
             case list() if name in ("append", "extend"):
                 if len(owner) < MAX_ITEMS:
-                    return _Native(lambda a: owner.extend(_items(a) if name == "extend" else [a]))
+                    return Native(lambda a: owner.extend(items_of(a) if name == "extend" else [a]))
             case dict() if name in ("items", "values", "keys"):
-                return _Native(lambda: list(getattr(owner, name)()))
+                return Native(lambda: list(getattr(owner, name)()))
         return UNKNOWN
-
-
-# --- values -----------------------------------------------------------------------------------
-
-
-def _method(kind: _Class | None, name: str) -> tuple[_Class, ast.FunctionDef] | None:
-    for _ in range(MAX_DEPTH):
-        if kind is None:
-            break
-        if name in kind.methods:
-            return kind, kind.methods[name]
-        kind = kind.base
-    return None
-
-
-def _tensor(value: Any) -> Tensor | None:
-    """A tensor, or the first one of a tuple."""
-    if isinstance(value, tuple):
-        return next((v for v in value if isinstance(v, Tensor)), None)
-    return value if isinstance(value, Tensor) else None
-
-
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, _Chain):
-        return value.items
-    return list(islice(value, MAX_ITEMS)) if isinstance(value, list | tuple | dict | range) else []
-
-
-def _item(whole: Any, index: Any) -> Any:
-    if isinstance(whole, Tensor):
-        keeps_last = index == -1 or (isinstance(index, tuple) and -1 in index)
-        return whole.then(Rearranged("last")) if keeps_last else whole
-    if isinstance(whole, _Chain):
-        found = _attempt(operator.getitem, whole.items, index)
-        return _Chain(found) if isinstance(found, list) else found
-    if isinstance(whole, list | tuple | dict | str):
-        return _attempt(operator.getitem, whole, index)
-    return UNKNOWN
-
-
-def _plain_key(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str | int)
-
-
-def _truth(value: Any) -> bool | None:
-    """None where it is not known."""
-    if value is UNKNOWN or isinstance(value, Tensor):
-        return None
-    return bool(value)
-
-
-def _attempt(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    try:
-        return call(*arguments, **keywords)
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
-        return UNKNOWN
-
-
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: lambda a, b: a**b if 0 <= b <= 16 and abs(a) < 1000 else UNKNOWN,
-    ast.LShift: lambda a, b: a << b if b < 32 else UNKNOWN,
-    ast.RShift: operator.rshift,
-}
-
-
-def _combined(op: ast.operator, left: Any, right: Any) -> Any:
-    first, second = _tensor(left), _tensor(right)
-    if first and second:
-        return join(first, second) if isinstance(op, ast.Add) else first
-    if first or second:
-        return first or second
-    if is_number(left) and is_number(right):
-        made = _attempt(_ARITHMETIC.get(type(op), lambda *_: UNKNOWN), left, right)
-        return made if is_number(made) else UNKNOWN
-    if isinstance(op, ast.Add) and type(left) is type(right) and isinstance(left, list | str):
-        return left + right if len(left) + len(right) <= MAX_ITEMS else UNKNOWN
-    if isinstance(op, ast.Mult) and isinstance(left, list) and isinstance(right, int):
-        return left * right if len(left) * right <= MAX_ITEMS else UNKNOWN
-    return UNKNOWN
-
-
-def _compared(op: ast.cmpop, left: Any, right: Any) -> Any:
-    if left is UNKNOWN or right is UNKNOWN:
-        return UNKNOWN
-    compare: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-        ast.Eq: operator.eq,
-        ast.NotEq: operator.ne,
-        ast.Lt: operator.lt,
-        ast.LtE: operator.le,
-        ast.Gt: operator.gt,
-        ast.GtE: operator.ge,
-        ast.Is: operator.is_,
-        ast.IsNot: operator.is_not,
-        ast.In: lambda a, b: a in b,
-        ast.NotIn: lambda a, b: a not in b,
-    }
-    return _attempt(compare[type(op)], left, right)
-
-
-def _set_attribute(owner: Any, name: Any, value: Any) -> None:
-    if isinstance(owner, _Instance) and isinstance(name, str):
-        owner.attributes[name] = value
-
-
-def _get_attribute(owner: Any, name: Any, default: Any = UNKNOWN) -> Any:
-    if isinstance(owner, _Instance) and isinstance(name, str):
-        return owner.attributes.get(name, default)
-    return UNKNOWN
-
-
-_BUILTINS: dict[str, Callable[..., Any]] = {
-    "range": lambda *a: list(range(*a)[:MAX_ITEMS]),
-    "len": lambda a: len(_items(a)) if isinstance(a, list | tuple | dict | _Chain) else UNKNOWN,
-    "enumerate": lambda a, start=0: list(enumerate(_items(a), start)),
-    "zip": lambda *a: list(zip(*map(_items, a), strict=False)),
-    "reversed": lambda a: _items(a)[::-1],
-    "list": lambda a=(): _items(a),
-    "tuple": lambda a=(): tuple(_items(a)),
-    "int": lambda a: int(a) if is_number(a) else UNKNOWN,
-    "max": lambda *a: max(*a) if len(a) > 1 else max(a[0]),
-    "min": lambda *a: min(*a) if len(a) > 1 else min(a[0]),
-    "getattr": _get_attribute,
-    "setattr": _set_attribute,
-}
