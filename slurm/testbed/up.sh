@@ -179,6 +179,8 @@ AccountingStoragePort=$accounting_port
 # Clients of slurmdbd find munge's socket here, not in AuthInfo.
 AccountingStoragePass=$tb/munge/socket
 AccountingStorageTRES=gres/gpu
+# As on most clusters: who has no account here may not submit, and limits are kept.
+AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 
@@ -329,6 +331,9 @@ start_slurm() {
     if ! sacctmgr -nP list cluster format=cluster 2>/dev/null | grep -qx tb; then
         sacctmgr -i add cluster tb >/dev/null
     fi
+    # Root has an account by itself; so has now whoever called sudo.
+    sacctmgr -i add account users >/dev/null || true # it says no when there is nothing to add
+    sacctmgr -i add user "${SUDO_USER:-root}" account=users >/dev/null || true
     if [ $changed = yes ] && is_up slurmctld; then
         say "the configuration has changed: scontrol reconfigure"
         scontrol reconfigure

@@ -197,7 +197,7 @@ def test_preemption(slurm: Slurm, launched: Launch) -> None:
     other = slurm.sbatch("--partition=high", *node, "--output=/dev/null", "--wrap=true")
     assert slurm.wait_end(other) == ("COMPLETED", 0)
     assert slurm.wait_end(job.id, seconds=40) == ("COMPLETED", 0)
-    assert "stand-in: saw ['SIGUSR1']" in job.text()
+    assert "stand-in: saw" in job.text()  # USR1, or TERM where preemption sends no user signal
     assert len(slurm.accounting(job.id)) == 2
 
 
@@ -273,6 +273,8 @@ def test_dry_run_prints_what_would_run(
     ("setting", "words"),
     [
         ('partition = "nowhere"', ["coordinator.partition (now nowhere)", "sinfo -s"]),
+        ('account = "nobody"', ["coordinator.account (now nobody)", "sacctmgr show assoc"]),
+        ('qos = "urgent"', ["coordinator.qos (now urgent)", "sacctmgr show assoc"]),
         ('gres = "gpu:9"', ["coordinator.cpus", "cpus, mem and gres together"]),
         ('gres = "tpu:1"', ["coordinator.gres (now tpu:1)"]),
         ('constraint = "h100"', ["coordinator.constraint (now h100)"]),
@@ -294,6 +296,21 @@ def test_refusals_say_what_to_change(
     assert "\n" not in message
     for word in [*words, str(path)]:
         assert word in message
+
+
+def test_a_limit_on_submissions(slurm: Slurm, tmp_path: Path) -> None:
+    """With as many jobs as one may have, the message says to wait; later the same call works."""
+    change = ("sacctmgr", "--immediate", "modify", "user", "root", "set")
+    run = tmp_path / "run"
+    submission = launch.plan(Path("c.toml"), run, Site())
+    slurm.sbatch("--hold", "--wrap=true")
+    slurm.command(*change, "MaxSubmitJobs=1")
+    try:
+        with pytest.raises(ClusterError, match=r"wait for some to end \('squeue --me'\)"):
+            launch.submit(submission, run)
+    finally:
+        slurm.command(*change, "MaxSubmitJobs=-1")
+    slurm.submitted.append(launch.submit(submission, run))
 
 
 def test_no_controller(slurm: Slurm, tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""The scripts in slurm/, as far as no cluster is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLURM = Path(__file__).parents[2] / "slurm"
+SCRIPTS = sorted(SLURM.rglob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)
+def test_syntax(script: Path) -> None:
+    """bash reads every script, and shellcheck, where it is installed, has nothing to say."""
+    subprocess.run(["bash", "-n", script], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", "-x", script], check=True, cwd=SLURM.parent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "words"),
+    [
+        (["only-one"], {}, 2, "usage: sbatch"),
+        (["c", "r"], {"LLMATIC_MAX_RESTARTS": "many"}, 2, "a whole number, got 'many'"),
+        (["c", "r"], {"LLMATIC_PYTHON": "/nowhere/python"}, 1, "LLMATIC_PYTHON=/path/to/python"),
+        (["c", "r"], {"LLMATIC_SETUP": "true\n[ 1 = 2 ]\n:"}, 1, "at: [ 1 = 2 ]"),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], code: int, words: str
+) -> None:
+    """What cannot work is said before anything runs."""
+    done = subprocess.run(
+        ["bash", SLURM / "launch.sh", *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout.count("coordinator has ended")) == (code, 0)
+    assert words in done.stderr
+
+
+def test_the_virtual_environment_where_sbatch_was_called(tmp_path: Path) -> None:
+    """Without LLMATIC_PYTHON the script takes .venv of the folder of the submission."""
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1.2.3 || exit 4\n')
+    python.chmod(0o755)
+    environ = {k: v for k, v in os.environ.items() if k != "LLMATIC_PYTHON"}
+    done = subprocess.run(
+        ["bash", SLURM / "launch.sh", "c", "r"],
+        env={**environ, "SLURM_SUBMIT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert f"llmatic 1.2.3, {python}" in done.stdout
+
+
+def test_the_childs_code_survives_a_storm_of_signals(tmp_path: Path) -> None:
+    """However many signals interrupt its wait, the script ends with the code of its child."""
+    package = tmp_path / "llmatic_hpc"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0"\n')
+    (package / "__main__.py").write_text(
+        "import signal, sys\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()\n"
+    )
+    script = subprocess.Popen(
+        ["bash", SLURM / "launch.sh", "c", "r"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "LLMATIC_PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert script.stdout is not None
+    for line in script.stdout:
+        if line == "ready\n":
+            break
+    for number in (signal.SIGUSR1, signal.SIGTERM) * 50:
+        script.send_signal(number)
+    output, _ = script.communicate(timeout=30)
+    assert script.returncode == 7, output
