@@ -93,8 +93,7 @@ or name another Python, visible from the compute nodes: LLMATIC_PYTHON=/path/to/
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 export TRANSFORMERS_OFFLINE=${TRANSFORMERS_OFFLINE:-$HF_HUB_OFFLINE}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}}
-export TOKENIZERS_PARALLELISM=${TOKENIZERS_PARALLELISM:-false} # its threads do not survive a fork
-export PYTHONUNBUFFERED=1                                      # the log ends where the job ended
+export PYTHONUNBUFFERED=1 # the log ends where the job ended
 
 say "$(date '+%F %T') on $(hostname -s), job ${job:-none}, restart $restarts of at most $max_restarts"
 say "llmatic $version, $(command -v "$python"), $OMP_NUM_THREADS threads, HF_HUB_OFFLINE=$HF_HUB_OFFLINE"
