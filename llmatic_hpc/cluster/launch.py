@@ -202,7 +202,7 @@ _REFUSALS = (
      "'sinfo -o \"%P %l\"' shows how long"),
     (r"generic resource|gres", "gres", "'sinfo -o \"%P %G\"' shows what the nodes have"),
     (r"invalid feature|constraint", "constraint", "'sinfo -o \"%P %f\"' shows what there is"),
-    (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows the nodes' megabytes"),
+    (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows megabytes"),
     (r"node configuration is not available|more processors|CPU count", "cpus",
      "no node of the partition has so much of cpus, mem and gres together: 'sinfo -o \"%P %c %m "
      "%G\"' shows what they have"),
