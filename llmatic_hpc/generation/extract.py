@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,9 @@ _FORGOTTEN = {
     "np": "import numpy as np",
 }
 """Imports that models take for granted."""
+
+_PEDIGREE = 32
+"""Ancestors of a class that are looked at; bounds the time that a hostile text can take."""
 
 NO_CLASS = "no class that derives from nn.Module"
 CUT_OFF = "the class is cut off"
@@ -55,9 +59,9 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
         context: sources that the model was shown: helpers and imports that the network uses
             and ``text`` does not define are taken from there.
     """
-    text = syntax.clean(text)
     if not text.strip():
         return Extracted("", "the completion is empty")
+    text = syntax.clean(text)
     if form == "completion":
         text = prefix + text
     elif "</think>" in text:
@@ -141,13 +145,15 @@ class _Reader:
         return Extracted("", CUT_OFF if complete else NO_CLASS)
 
     def _used(self, classes: Iterable[int]) -> set[str]:
-        """Names of classes that another class needs, be it complete or cut off."""
+        """Names of classes that another network class needs, be it complete or cut off."""
         used: set[str] = set()
         for number in classes:
             chunk = self.chunks[number]
-            if chunk.truncated:  # what is derived from does not become a helper of a torso
-                body = syntax.without_last_statement(chunk.text).partition("\n")[2]
-                names = set(_words(body))
+            if self._flaw(number) == NO_CLASS:
+                continue
+            if chunk.truncated:  # by its body: what a torso derives from may be a network
+                body = " ".join(s for s in chunk.text.split("\n") if s.startswith(" "))
+                names = set(re.findall(r"\w+", body))
             else:
                 names = set().union(*chunk.free_names)
             used |= names - {chunk.class_name}
@@ -202,7 +208,7 @@ class _Reader:
         """Full names of all foreign bases; ``forward`` among them if an own one defines it."""
         found: set[str] = set()
         seen, todo = {number}, [(number, node)]
-        while todo:
+        while todo and len(seen) <= _PEDIGREE:
             at, current = todo.pop()
             if current is not node and any(
                 isinstance(s, ast.FunctionDef) and s.name == "forward" for s in current.body
@@ -312,7 +318,3 @@ def _statement(chunk: Chunk) -> str:
     assert isinstance(chunk.parsed, ast.Module)
     end = chunk.parsed.body[-1].end_lineno
     return "\n".join(chunk.text.split("\n")[:end])
-
-
-def _words(text: str) -> list[str]:
-    return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()

@@ -94,7 +94,8 @@ def test_helpers_of_both_parents_stay_apart(ask: Ask) -> None:
     parents = tuple(
         f"import math\n{IMPORTS}\n\nclass Block(nn.Module):\n    def forward(self, x):\n"
         f"        return x * {n}\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
-        f"        super(Net, self).__init__()\n        self.block = Block()\n        self.Net = {n}\n"
+        f"        super(Net, self).__init__()\n        self.block = Block()\n"
+        f"        self.Net = {n}\n"
         '        self.title = "Net"\n\n    def forward(self, x):\n        return self.block(x)\n'
         for n in (1, 2)
     )

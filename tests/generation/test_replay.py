@@ -40,7 +40,7 @@ def test_candidates_take_their_lines(file: Path, ask: Ask) -> None:
         Completion(0, "\n    pass", "completion", "class Net(nn.Module):"),
         Completion(2, "x", "completion", "class Net(nn.Module):"),
     ]
-    assert list(replay.generate([ask(2)]))[0].text == "x"
+    assert next(iter(replay.generate([ask(2)]))).text == "x"
     assert replay.form == "completion"
     replay.close()
 
