@@ -34,7 +34,7 @@ from .procedural_layers import (
     Recurrent,
     Residual,
     Site,
-    walk,
+    sites_of,
 )
 from .procedural_reading import read
 from .procedural_writing import written
@@ -212,7 +212,7 @@ class _Variation:
         return fitted(layers, self.problem.input_shape, self.problem.classes)
 
     def _sites(self, network: Network) -> Sites:
-        return tuple(walk(network, self.problem.input_shape))
+        return sites_of(network, self.problem.input_shape)
 
     def _chance(self, probability: float) -> bool:
         return self.rng.random() < probability

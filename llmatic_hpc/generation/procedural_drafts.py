@@ -19,8 +19,8 @@ from .procedural_layers import (
     Shape,
     Site,
     shape_after,
+    sites_of,
     splice,
-    walk,
 )
 
 ACTS = ("relu", "gelu", "silu", "leaky_relu", "elu")
@@ -39,7 +39,7 @@ class Draft:
     @classmethod
     def of(cls, network: Network, shape: Shape, rng: random.Random, strength: float) -> Draft:
         """With its sites looked up."""
-        return cls(network, shape, rng, strength, tuple(walk(network, shape)))
+        return cls(network, shape, rng, strength, sites_of(network, shape))
 
     def gaps(self, rank: int, *, nested: bool = True) -> list[Site]:
         """Where a layer can go in: before the site, not between a layer and its activation."""

@@ -21,15 +21,14 @@ from .procedural_layers import (
     MisfitError,
     Network,
     Norm,
-    Path,
     Pool,
     Recurrent,
     Residual,
     Shape,
     Site,
     shape_after,
+    sites_of,
     splice,
-    walk,
 )
 
 LADDER = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -226,7 +225,7 @@ def _norm(layer: Norm, shape: Shape) -> tuple[Layer, ...]:
 
 def _bounded(network: Network, shape: Shape, classes: int) -> Network:
     for _ in range(200):
-        sites = list(walk(network, shape))
+        sites = sites_of(network, shape)
         size = size_of(sites)
         heavy = next((site for site in sites if site.largest > MAX_MATRIX), None)
         if heavy is not None:
@@ -235,7 +234,7 @@ def _bounded(network: Network, shape: Shape, classes: int) -> Network:
             narrower = rescaled(network, -1)
             network = _shortened(network, sites) if narrower == network else narrower
         elif size.layers > MAX_LAYERS:
-            network = _shortened(network, sites)
+            network = _shortened(network, sites, size.layers - MAX_LAYERS)
         else:
             return network
         # What was taken away may leave a layer without its use or its fit.
@@ -260,10 +259,10 @@ def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
     return _shortened(network, sites) if narrower == network else narrower
 
 
-def _shortened(network: Network, sites: Sequence[Site]) -> Network:
-    """Without the last hidden layer that has weights."""
-    path: Path | None = None
-    for site in sites:
-        if isinstance(site.layer, WEIGHTED) and site.path != (len(network) - 1,):
-            path = site.path
-    return splice(network, path, 1, ()) if path else network
+def _shortened(network: Network, sites: Sequence[Site], by: int = 1) -> Network:
+    """Without the last hidden layers that have weights."""
+    head = (len(network) - 1,)
+    paths = [s.path for s in sites if isinstance(s.layer, WEIGHTED) and s.path != head]
+    for path in reversed(paths[-by:]):  # from the end, so that the other paths stay true
+        network = splice(network, path, 1, ())
+    return network

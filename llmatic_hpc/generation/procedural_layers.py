@@ -142,6 +142,12 @@ class Site:
     """Weights of its largest matrix."""
 
 
+@lru_cache(maxsize=64)
+def sites_of(network: Network, shape: Shape) -> tuple[Site, ...]:
+    """All of a :func:`walk`."""
+    return tuple(walk(network, shape))
+
+
 def walk(network: Network, shape: Shape, base: Path = ()) -> Iterator[Site]:
     """Every layer in the order of execution, a residual connection after its body.
 
@@ -162,6 +168,7 @@ def walk(network: Network, shape: Shape, base: Path = ()) -> Iterator[Site]:
     yield Site((*base, len(network)), None, shape, shape)
 
 
+@lru_cache(maxsize=1 << 12)
 def shape_after(layer: Layer, shape: Shape) -> Shape:
     """The shape after a layer, a residual connection included; MisfitError as for a walk."""
     if not isinstance(layer, Residual):

@@ -109,16 +109,17 @@ def test_every_prompt_gives_networks_that_fit(problem: Problem, prompt: int) -> 
         check(ask(problem, prompt, seed=seed, temperature=temperature), problem)
 
 
-def test_a_long_walk_stays_valid() -> None:
-    """Two hundred edits in a row, each of the one before, all have finite gradients."""
-    for source in chain(DIGITS, 200, seed=1, prompts=range(13)):
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_long_walk_stays_valid(every: int) -> None:
+    """Two hundred edits in a row, each of the one before: (every sixth of) all can be trained."""
+    for source in chain(DIGITS, 200, seed=1, prompts=range(13))[::every]:
         check(source, DIGITS, device="cpu")
 
 
 @PROBLEMS
 def test_a_walk_on_larger_images_stays_valid(problem: Problem) -> None:
     """The same, looked at now and then, where maps and costs are larger."""
-    for source in chain(problem, 120, seed=2, prompts=range(13))[::10]:
+    for source in chain(problem, 60, seed=2, prompts=range(13))[::8]:
         check(source, problem)
 
 
@@ -144,7 +145,7 @@ def test_odd_shapes() -> None:
         image_classification(input_shape=(2, 5, 9), classes=3),
         vector,
     ):
-        for source in chain(problem, 40, seed=3, prompts=range(13))[::4]:
+        for source in chain(problem, 40, seed=3, prompts=range(13))[::8]:
             check(source, problem)
         for seed in range(5):
             check(ask(problem, -1, operator="random", seed=seed), problem)
