@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import __version__
+from . import __version__, environment
 from . import config as configuration
 from .config import Config
 from .errors import ConfigError, Interrupted, LLMaticError
@@ -49,6 +49,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of ``llmatic`` and ``python -m llmatic_hpc``."""
+    environment.keep_threads_quiet()
     try:
         cli.main(prog_name="llmatic", standalone_mode=False)
     except click.exceptions.Exit as error:

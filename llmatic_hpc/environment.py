@@ -16,6 +16,17 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def keep_threads_quiet() -> None:
+    """Idle threads sleep instead of spinning. Call it before torch is imported.
+
+    Spinning threads make a model slower, not faster, as soon as anything else wants a core,
+    and here the workers do. What the user has set stays.
+    """
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
+                        ("TOKENIZERS_PARALLELISM", "false")):  # fmt: skip
+        os.environ.setdefault(name, value)
+
+
 def describe() -> dict[str, Any]:
     """Versions, host and cores. No secrets: of the environment, only Slurm's own names."""
     versions = {}
