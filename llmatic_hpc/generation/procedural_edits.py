@@ -381,7 +381,7 @@ def change_bridge(draft: Draft) -> Network | None:
 
 
 def move(draft: Draft) -> Network | None:
-    """A pooling, dropout or normalization to another place."""
+    """A pooling or dropout to another place."""
     sites = [s for s in draft.hidden(Pool, Dropout) if len(s.path) == 1]
     if not sites:
         return None
