@@ -34,8 +34,9 @@ SWEEP_SECONDS = 1.0
 """How long the end of a job waits for what escaped from it to be dead."""
 _SPARE_PROCESSES = 256
 _COUNT_SECONDS = 10.0
-_COLLAPSE_AT = 8
-"""From this fork on it pays to gather pages, which takes as long as some fifty forks."""
+_COLLAPSE_AFTER = 8
+"""Gathering pages takes as long as a hundred forks save: only after so many, when idle."""
+_IDLE_SECONDS = 0.5
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,7 +50,7 @@ class Warm:
         self._jobs: dict[int, int] = {}  # process: job
         self._ended: list[tuple[int, int, float]] = []  # job, wait status, when
         self._counted = (float("-inf"), 0)
-        self._forks = 0
+        self._forks, self._collapsed = 0, False
 
     def serve(self) -> None:
         """Until the judge closes its end. Everything forked is dead afterwards."""
@@ -61,8 +62,12 @@ class Warm:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
             while True:
-                timeout = 0.01 if self._ended else None
+                busy = self._forks >= _COLLAPSE_AFTER and not self._collapsed
+                timeout = 0.01 if self._ended else _IDLE_SECONDS if busy else None
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
+                if busy and not (readable or self._jobs or self._ended):
+                    pages.collapse()
+                    self._collapsed = True
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
@@ -93,8 +98,6 @@ class Warm:
         parent = os.getpid()
         processes = self._processes() + _SPARE_PROCESSES
         self._forks += 1
-        if self._forks == _COLLAPSE_AT:
-            pages.collapse()
         try:
             pid = os.fork()
         except OSError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,9 @@ import pytest
 
 from llmatic_hpc.config import ContainmentSettings
 from llmatic_hpc.errors import ContainmentError
-from llmatic_hpc.evaluation import confine, contain
+from llmatic_hpc.evaluation import confine, contain, wire
 from llmatic_hpc.evaluation.contain import Container, Job, Reply
+from llmatic_hpc.evaluation.warm import Warm
 
 from .helpers import INITIAL, measuring, network
 
@@ -287,13 +288,23 @@ def test_a_scratch_folder_that_cannot_be_made_is_infrastructure(
     assert "cannot make" in reply.failure
 
 
-def test_a_fork_that_fails_is_infrastructure(container: Container) -> None:
-    """What the warm parent cannot fork is tried again and then reported as it is."""
-    replies = []
-    for failed in ({"op": "failed", "job": 1, "failure": "fork: no"}, None):
-        with contextlib.suppress(KeyError):
-            replies += container._hear(failed or {"op": "failed", "job": 2, "failure": ""})
-    assert replies == []  # jobs that nobody waits for
+def test_a_fork_that_fails_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warm parent says so, goes on, and the job is the machine's to answer for."""
+
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    with ours, theirs:
+        Warm(theirs)._obey({"op": "run", "job": 4}, [writer])
+        message, _ = wire.receive(ours)
+    assert message == {
+        "op": "failed", "job": 4, "failure": "fork: Resource temporarily unavailable",
+    }  # fmt: skip
+    assert os.read(reader, 1) == b"", "the reply pipe is still open"
+    os.close(reader)
 
 
 def test_a_python_without_torch_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
