@@ -105,7 +105,7 @@ class Container:
         try:
             if arrays:
                 self.share(arrays)
-            self._warm = _WarmParent(kind, threads)
+            self._warm = _WarmParent(kind, threads, self._scratch)
         except BaseException:
             self.close()
             raise
@@ -350,7 +350,7 @@ class Container:
 
     def _ready_parent(self) -> _WarmParent:
         if self._warm is None:
-            self._warm = _WarmParent(self._kind, self._threads)
+            self._warm = _WarmParent(self._kind, self._threads, self._scratch)
         if self._warm.await_ready():
             self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
             if self._shared:
@@ -369,7 +369,7 @@ class Container:
 class _WarmParent:
     """A warm parent process and our end of its socket."""
 
-    def __init__(self, kind: str, threads: int) -> None:
+    def __init__(self, kind: str, threads: int, scratch: Path) -> None:
         self.sock, theirs = socket.socketpair()
         self.selector = selectors.DefaultSelector()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
@@ -382,6 +382,7 @@ class _WarmParent:
                     "llmatic_hpc.evaluation.warm",
                     str(theirs.fileno()),
                     kind,
+                    str(scratch),
                 ],
                 env=confine.environment(threads=threads, gpu=kind == "train"),
                 cwd="/",

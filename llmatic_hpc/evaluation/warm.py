@@ -1,9 +1,10 @@
 """The warm parent: torch imported once, a forked and confined child per job.
 
-``python -m llmatic_hpc.evaluation.warm DESCRIPTOR KIND`` serves one judge over a
-socket. ``KIND`` is what its children mostly do, ``measure`` or ``train``. It never executes
-what a model wrote, never touches CUDA, and never runs an operation on more than one thread:
-neither a CUDA context nor a pool of OpenMP threads survives a fork.
+``python -m llmatic_hpc.evaluation.warm DESCRIPTOR KIND SCRATCH`` serves one judge over a
+socket. ``KIND`` is what its children mostly do, ``measure`` or ``train``; the folder
+``SCRATCH`` goes with it, even where the judge was killed. It never executes what a model
+wrote, never touches CUDA, and never runs an operation on more than one thread: neither a
+CUDA context nor a pool of OpenMP threads survives a fork.
 
 Messages in: ``data`` (shared arrays and their descriptors), ``run`` (a job and its reply
 pipe), ``stop`` (ask a job for a checkpoint), ``kill``. Messages out: ``ready``, ``failed`` (no
@@ -18,6 +19,7 @@ import gc
 import mmap
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -222,6 +224,8 @@ def main(arguments: Sequence[str]) -> int:
             Warm(judge).serve()
         except (BrokenPipeError, ConnectionError):
             pass  # the judge is gone, and with it the reason to be
+        finally:
+            shutil.rmtree(arguments[2], ignore_errors=True)
     return 0
 
 

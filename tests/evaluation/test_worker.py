@@ -189,10 +189,16 @@ def test_interrupted_in_every_way_it_ends_in_the_same_result(
     saved = folder / "training.safetensors"
 
     run = "from llmatic_hpc.evaluation.worker import run_task\nfrom pathlib import Path\n"
-    process = subprocess.Popen([sys.executable, "-c", f"{run}run_task(Path({str(file)!r}))"])
+    (tmp_path / "temporary").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{run}run_task(Path({str(file)!r}))"],
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
     _await(saved.exists)
     process.kill()
     process.wait()
+    _await(lambda: not any((tmp_path / "temporary").iterdir()))
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert result_of(tmp_path, spec) is None
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
