@@ -61,7 +61,7 @@ def create(
         generator = Procedural(problem)
         generator.name = f"procedural (control without a language model; fallback: {error.reason})"
         notify(
-            f"NO LANGUAGE MODEL: {error.reason}. generator.fallback = 'procedural': the networks of "
-            "this run are written by fixed rules, as a control."
+            f"NO LANGUAGE MODEL: {error.reason}. Since generator.fallback = 'procedural', the "
+            "networks of this run are written by fixed rules, as a control."
         )
         return generator

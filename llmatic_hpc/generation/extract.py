@@ -28,6 +28,9 @@ _FORGOTTEN = {
 }
 """Imports that models take for granted."""
 
+_THOUGHTS = re.compile(r"^</think>", re.MULTILINE)
+"""What a reasoning model wrote before this is not its answer."""
+
 _PEDIGREE = 32
 """Ancestors of a class that are looked at; bounds the time that a hostile text can take."""
 
@@ -64,8 +67,8 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
     text = syntax.clean(text)
     if form == "completion":
         text = prefix + text
-    elif "</think>" in text:
-        text = text.rpartition("</think>")[2]
+    else:
+        text = _THOUGHTS.split(text)[-1]
     try:
         shown = [c for source in context for c in syntax.chunks(syntax.clean(source))]
         return _Reader(shown, syntax.chunks(text)).network(first=form == "completion")
@@ -290,14 +293,14 @@ class _Reader:
         head = "".join(f"{s}\n" for s in plain) + STANDARD_IMPORTS
         head += "".join(f"{s}\n" for s in others)
         source = "\n\n".join([head, *(f"{p}\n" for p in parts)])
-        flaw = syntax.parse(source)
+        flaw = Chunk(source, last=False).parsed
         return (
             Extracted("", f"does not parse: {flaw}") if isinstance(flaw, str) else Extracted(source)
         )
 
 
 def _only_class(text: str) -> ast.ClassDef | None:
-    parsed = syntax.parse(text)
+    parsed = Chunk(text, last=False).parsed
     node = parsed.body[-1] if isinstance(parsed, ast.Module) and parsed.body else None
     return node if isinstance(node, ast.ClassDef) else None
 

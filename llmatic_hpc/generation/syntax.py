@@ -12,9 +12,10 @@ import ast
 import re
 import symtable
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 MAX_CHARACTERS = 200_000
 """Of a completion that are looked at; a network takes about a thousand."""
@@ -24,6 +25,8 @@ MAX_LINE = 5_000
 
 MAX_BRACKETS = 64
 """Deepest nesting of brackets that is handed to the parser (CPython itself refuses 200)."""
+
+T = TypeVar("T")
 
 _TRANSLATION = dict.fromkeys(map(ord, "\x00\x0b\x0c\ufeff\u200b"))
 _TRANSLATION[0xA0] = ord(" ")
@@ -118,7 +121,15 @@ class Chunk:
     @cached_property
     def parsed(self) -> ast.Module | str:
         """The syntax tree, or why there is none."""
-        return parse(self.text)
+        tree = parse(self.text)
+        if isinstance(tree, ast.Module) and isinstance(self._table, str):
+            return self._table  # a tree that Python would not compile
+        return tree
+
+    @cached_property
+    def _table(self) -> symtable.SymbolTable | str:
+        """Which names belong to which scope, or why Python would refuse to say."""
+        return _guarded(lambda: symtable.symtable(self.text, "<text>", "exec"))
 
     @cached_property
     def truncated(self) -> bool:
@@ -133,11 +144,8 @@ class Chunk:
     @cached_property
     def free_names(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names it needs from outside: when it is defined, and when it is called."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                table = symtable.symtable(self.text, "<text>", "exec")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        table = self._table
+        if isinstance(table, str):
             return frozenset(), frozenset()
         own = {s.get_name() for s in table.get_symbols() if s.is_assigned()}
         early = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
@@ -190,10 +198,15 @@ def parse(text: str) -> ast.Module | str:
     """The syntax tree of ``text``, or in a few words why it has none. Runs nothing."""
     if _scan(text).deepest > MAX_BRACKETS:
         return f"brackets are nested deeper than {MAX_BRACKETS}"
+    return _guarded(lambda: ast.parse(text))
+
+
+def _guarded(read: Callable[[], T]) -> T | str:
+    """What ``read`` makes of a text, without warnings, or in a few words why it cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(text)
+            return read()
     except SyntaxError as error:
         return f"line {error.lineno or 1}: {error.msg}"
     except (RecursionError, MemoryError):

@@ -63,6 +63,6 @@ def made_up(generations: int = 3, *, in_flight: bool = False) -> Record:
     return record
 
 
-@pytest.fixture()
+@pytest.fixture
 def record() -> Record:
     return made_up()

@@ -46,13 +46,42 @@ def test_contract_of_names(tmp_path: Path, record: Record) -> None:
     """Names, units and attributes that others' scripts rely on, read with plain h5py."""
     paths = RunPaths(tmp_path)
     store.commit(paths, record)
-    columns = (
-        "generation index operator parents prompt temperature source source_sha256 "
-        "canonical_sha256 duplicate_of status failure width depth ratio flops params fitness "
-        "valid_accuracy test_accuracy train_loss epochs network_cell network_added prompt_cell "
-        "prompt_added curiosity_delta seed generate_seconds queue_seconds train_seconds "
-        "attempts slurm_job node"
-    ).split()
+    columns = [
+        "generation",
+        "index",
+        "operator",
+        "parents",
+        "prompt",
+        "temperature",
+        "source",
+        "source_sha256",
+        "canonical_sha256",
+        "duplicate_of",
+        "status",
+        "failure",
+        "width",
+        "depth",
+        "ratio",
+        "flops",
+        "params",
+        "fitness",
+        "valid_accuracy",
+        "test_accuracy",
+        "train_loss",
+        "epochs",
+        "network_cell",
+        "network_added",
+        "prompt_cell",
+        "prompt_added",
+        "curiosity_delta",
+        "seed",
+        "generate_seconds",
+        "queue_seconds",
+        "train_seconds",
+        "attempts",
+        "slurm_job",
+        "node",
+    ]
     with h5py.File(paths.record) as file:
         assert file.attrs["schema_version"] == 1
         for name in ("run_id", "phase", "committed_generations", "committed_candidates"):
@@ -181,7 +210,7 @@ def test_invariant_8_killed_while_committing(tmp_path: Path) -> None:
                 assert next(iter(store.verify(store.load(path))), None) is None
 
 
-@pytest.fixture()
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
     disk = tmp_path / "disk"
