@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records import PENDING, Screened
 from . import confine, wire
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def _prepare_measure(
     confine.limit_memory(message["memory_bytes"])
     parameters = message["parameters"]
 
-    def perform() -> Reply:
-        found = measure.measure(
-            message["source"],
+    def one(source: str) -> Screened:
+        return measure.measure(
+            source,
             input_shape=tuple(parameters["input_shape"]),
             classes=parameters["classes"],
             max_params=parameters["max_params"],
@@ -108,6 +109,9 @@ def _prepare_measure(
             max_layers=parameters["max_layers"],
             seed=parameters["seed"],
         )
+
+    def perform() -> Reply:
+        found = one(message["source"])
         values: dict[str, Any] = {}
         if (d := found.descriptors) is not None:
             values = {
@@ -116,6 +120,15 @@ def _prepare_measure(
             }  # fmt: skip
         return {"status": found.status, "failure": found.failure, "values": values}, b""
 
+    def perform_group() -> Reply:
+        rows = np.full((len(parameters["sources"]), 5), np.nan)
+        for row, source in zip(rows, parameters["sources"], strict=True):
+            if (d := one(source).descriptors) is not None:
+                row[:] = d.width, d.depth, d.ratio, d.flops, d.params
+        return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
+
+    if "sources" in parameters:
+        return perform_group
     return perform
 
 

@@ -1,19 +1,28 @@
 """The screen: what is worth training, and where it stands in the archive.
 
 Three steps from cheap to dear: the static gate and the canonical digest here in the judge,
-which only look at the text, then building and measuring in a contained child.
+which only look at the text, then building and measuring in contained children.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+
+import numpy as np
 
 from ..config import ContainmentSettings
 from ..records import PENDING, Descriptors, Screened
 from . import canonical, gate
 from .contain import Container, Job, Reply
+
+GROUP = 8
+"""Sources that are measured in one child at first."""
+
+_MEASURES = ("width", "depth", "ratio", "flops", "params")
+_WHOLE = ("width", "depth", "params")
 
 
 class Screener:
@@ -73,22 +82,64 @@ class Screener:
         :class:`~llmatic_hpc.errors.ContainmentError` where children cannot be had at all.
         """
         looked = [self._look(source) for source in sources]
-        jobs = {
-            seen.canonical_sha256: self._job(source)
+        due = {
+            seen.canonical_sha256: source
             for source, seen in zip(sources, looked, strict=True)
             if seen.status == PENDING and seen.canonical_sha256 not in self._known
         }
+        fresh = self._measured_in_groups(due)
+        jobs = {d: self._job(source) for d, source in due.items() if d not in fresh}
         digests = {id(job): digest for digest, job in jobs.items()}
-        fresh: dict[str, Screened] = {}
         for job, reply in self._container.run_many(jobs.values()):
             digest = digests[id(job)]
             fresh[digest] = _screened(reply, digest)
-            if reply.status in (PENDING, "invalid", "forbidden", "too_large", "diverged"):
-                self._known[digest] = fresh[digest]
+        reusable = (PENDING, "invalid", "forbidden", "too_large", "diverged")
+        self._known |= {d: found for d, found in fresh.items() if found.status in reusable}
         measured = fresh | self._known
         return [
             measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
         ]
+
+    def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
+        """What fits, found several to a child: a fork costs more than a small network's measures.
+
+        Whatever does not fit, and every group in which anything went wrong, is left out: it
+        is measured again, each source in a child of its own, and only that counts against it.
+        A candidate that got past the gate could disturb the measures of its group, but
+        neither its verdict of not fitting nor anybody's score.
+        """
+        digests = list(due)
+        groups = [digests[i : i + GROUP] for i in range(0, len(digests), GROUP)]
+        jobs = {
+            id(job): (job, g) for g in groups if len(g) > 1 for job in [self._group_job(due, g)]
+        }
+        found: dict[str, Screened] = {}
+        for job, reply in self._container.run_many([job for job, _ in jobs.values()]):
+            if reply.status != PENDING:
+                continue
+            rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, len(_MEASURES))
+            for digest, row in zip(jobs[id(job)][1], rows.tolist(), strict=True):
+                if all(math.isfinite(value) for value in row):
+                    values = {
+                        name: int(value) if name in _WHOLE and value.is_integer() else value
+                        for name, value in zip(_MEASURES, row, strict=True)
+                    }
+                    screened = _screened(Reply(PENDING, values=values), digest)
+                    if screened.status == PENDING:
+                        found[digest] = screened
+        return found
+
+    def _group_job(self, due: Mapping[str, str], digests: Sequence[str]) -> Job:
+        seconds = self._settings.screen_seconds
+        return Job(
+            kind="measure",
+            source="",
+            seconds=seconds,
+            limit=f"containment.screen_seconds = {seconds:g}",
+            parameters={**self._parameters, "sources": [due[digest] for digest in digests]},
+            success=PENDING,
+            payload_bytes=8 * len(_MEASURES) * len(digests),
+        )
 
     def _look(self, source: str) -> Screened:
         verdict = gate.check(source, max_bytes=self._settings.source_bytes)
@@ -115,7 +166,7 @@ def _screened(reply: Reply, digest: str) -> Screened:
     if (
         type(width) is int and type(depth) is int and type(params) is int
         and isinstance(ratio, int | float) and isinstance(flops, int | float)
-        and set(values) == {"width", "depth", "ratio", "flops", "params"}
+        and set(values) == set(_MEASURES)
         and min(width, depth, params, ratio, flops) >= 0
     ):  # fmt: skip
         found = Descriptors(width, depth, float(ratio), float(flops), params)
