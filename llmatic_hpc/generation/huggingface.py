@@ -261,6 +261,12 @@ def _device(wanted: str) -> str:
 
 
 def _dtype(wanted: str, device: str) -> torch.dtype:
+    """``auto`` is half precision on a GPU only.
+
+    On a CPU with AVX512-BF16 bfloat16 wrote 1.2 to 1.6 times as fast (0.5 B parameters, 8 rows,
+    one thread), but its coarse rounding lets a text depend on who shares its batch, and on
+    other CPUs it is slow.
+    """
     if wanted != "auto":
         dtype: torch.dtype = getattr(torch, wanted)
         return dtype

@@ -240,7 +240,7 @@ def test_a_helper_is_no_network() -> None:
         ("class Net(keras.Model):" + BODY, NO_CLASS),
         ("class Net(nn.Parameter):" + BODY, NO_CLASS),
         (NET.replace("3072, 10", "3072 10") + "x = 1\n", "class Net does not parse: line 4: "),
-        (NET + "\n    from a import *\nx = 1\n", "class Net does not parse: line 8: import *"),
+        (NET + "\n    from a import *\nx = 1\n", "class Net does not parse: line 9: import *"),
         (NET.replace("return ", "y = ") + "x = 1\n", "forward of class Net returns nothing"),
         (NET.replace("forward", "forwards") + "x = 1\n", "class Net has no forward method"),
         (NET.replace("3072, 10", "(" * 150 + ")" * 150) + "x = 1\n", "brackets are nested deeper"),
