@@ -37,7 +37,7 @@ from llmatic_hpc.store import Record, schema
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
-    "search.generations=3", "search.batch=10", "search.start_elites=3", "training.epochs=1",
+    "search.generations=3", "search.batch=6", "search.start_elites=3", "training.epochs=1",
     "problem.train_images=300", "problem.test_images=100", "cluster.poll_seconds=0.1",
     "training.checkpoint_seconds=0",
 )  # fmt: skip
@@ -165,6 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--kills-per-run", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--longest", type=float, default=10.0, help="seconds that a start lives at most"
+    )
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept afterwards")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
@@ -172,12 +175,11 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     finish(folder / "reference")
-    longest = time.monotonic() - began
-    print(f"undisturbed: {longest:.1f} s", flush=True)
+    print(f"undisturbed: {time.monotonic() - began:.1f} s", flush=True)
     kills = runs = failed = 0
     while kills < options.kills:
         count = min(options.kills_per_run, options.kills - kills)
-        found = disturbed(folder / f"run{runs}", count, longest * 0.8, rng)
+        found = disturbed(folder / f"run{runs}", count, options.longest, rng)
         kills, runs, failed = kills + found["kills"], runs + 1, failed + bool(found["failed"])
     if not options.keep:
         shutil.rmtree(folder)
