@@ -20,15 +20,20 @@ PAUSE_SECONDS = 0.1
 def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
     """Ask the coordinator and all workers to save and leave; returns what was done, in words.
 
-    Raises :class:`LLMaticError` when the coordinator is on another machine, or does not end
-    within ``wait_seconds``.
+    Raises :class:`LLMaticError` when the coordinator is a Slurm job or on another machine (the
+    message says how to end it), or does not end within ``wait_seconds``.
     """
     who = lock.holder(paths.lock)
     done = []
     if who is not None:
+        if job := who.get("slurm_job"):
+            # Asked from here it would end with "run me again", and its job would requeue itself.
+            raise LLMaticError(
+                f"{paths.root}: held by {lock.describe(who)}: end the job, which saves first: "
+                f"scancel {job}"
+            )
         if who.get("host") != socket.gethostname():
-            job = who.get("slurm_job")
-            how = f"scancel {job}" if job else f"run this command on {who.get('host')}"
+            how = f"run this command on {who.get('host')}"
             raise LLMaticError(f"{paths.root}: held by {lock.describe(who)}: {how}")
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(who["pid"]), signal.SIGTERM)

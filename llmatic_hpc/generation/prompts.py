@@ -13,10 +13,7 @@ from . import syntax
 PREFIX = "class Net(nn.Module):"
 """The last line of a completion prompt, which the model continues."""
 
-SYSTEM = (
-    "You are an expert in neural architecture design with PyTorch. You answer with exactly one "
-    "Python code block and no explanations."
-)
+SYSTEM = "You write PyTorch networks. Answer with one Python code block only."
 
 
 def shown(request: Request) -> str:
@@ -52,18 +49,15 @@ def completion_prompt(request: Request) -> str:
 def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
     """The same request for a model with a chat template, with the shapes said explicitly.
 
-    Small models get most shapes wrong unless told; saying them more than doubles the share of
-    networks that fit the problem.
+    Small models get most shapes wrong, told or not, and short advice helps them most. From
+    Qwen2.5-Coder-0.5B (three completions to each of the paper's prompts, temperature 0.7) 10 of
+    39 networks fit; advice that also explained what pooling does to the size left 3 of 39.
     """
-    count = len(request.parents) if request.operator == "crossover" else 1
-    networks = "two PyTorch networks" if count == 2 else f"{count} PyTorch networks"
-    lead = "a PyTorch network" if count == 1 else networks
     user = (
-        f"Here {'is' if count == 1 else 'are'} {lead}:\n\n"
         f"```python\n{shown(request)}\n```\n\n"
         f"{request.instruction.rstrip('.')}.\n\n"
-        "Write the complete new class `Net`, which inherits from nn.Module, with its imports, in "
-        f"one Python code block. {shapes(problem)}"
+        "Write the complete new class `Net` with its imports in one Python code block. "
+        f"{shapes(problem)}"
     )
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
@@ -71,18 +65,13 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
 def shapes(problem: Problem) -> str:
     """What goes in, what must come out, and how not to lose count in between."""
     size = ", ".join(map(str, problem.input_shape))
-    said = (
-        f"`Net()` takes no arguments. Its input has shape (N, {size}), "
-        f"its output has shape (N, {problem.classes})."
-    )
+    said = f"Shapes: the input is (N, {size}), the output is (N, {problem.classes})."
     if len(problem.input_shape) != 3:
         return said
     _, height, width = problem.input_shape
     return (
-        f"{said} Use kernel_size=3 with padding=1, or kernel_size=1, so that convolutions keep "
-        f"the size of {height} x {width}; each pooling layer halves it. Flatten right before the "
-        "first Linear layer, whose in_features are channels * height * width "
-        f"(channels * {height} * {width} without pooling)."
+        f"{said} Convolutions have kernel size 3 with padding 1, or kernel size 1. The first "
+        f"Linear layer takes channels * {height} * {width} features; flatten right before it."
     )
 
 
