@@ -11,6 +11,7 @@ from .errors import LLMaticError
 from .evaluation import data, worker
 from .evaluation.screen import Screener
 from .generation.extract import extract
+from .generation.prompts import shown
 from .problems import Problem, problem_of
 from .records import NO_PROMPT, Completion, Outcome, Request, Screened
 
@@ -64,7 +65,7 @@ def generate_candidates(
                     completion.text,
                     form=completion.form,
                     prefix=completion.prefix,
-                    context=request.parents,
+                    context=(shown(request),),
                 )
                 verdict = screener.screen([code.source])[0]
                 if failure := completion.failure or code.failure:

@@ -31,6 +31,7 @@ from .flight import Flight, write_atomically
 from .generation import create
 from .generation.base import Generator
 from .generation.extract import extract
+from .generation.prompts import shown
 from .paths import RunPaths
 from .problems import problem_of
 from .records import PENDING, Completion, Proposal, Request, Result, Screened
@@ -162,7 +163,7 @@ class Coordinator:
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
-            extract(c.text, form=c.form, prefix=c.prefix, context=request.parents)
+            extract(c.text, form=c.form, prefix=c.prefix, context=(shown(request),))
             for c, request in zip(completions, requests, strict=True)
         ]
         screened = self._screen(generation, [code.source for code in extracted])
