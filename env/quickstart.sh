@@ -16,7 +16,7 @@ if [ -n "${LLMATIC_MODEL:-}" ]; then
     say "the model is $LLMATIC_MODEL (LLMATIC_MODEL)"
     model=(--set "generator.model=$LLMATIC_MODEL")
 fi
-say "searching: llmatic run $config --run-dir $run (at most about eight minutes on two cores)"
+say "searching: llmatic run $config --run-dir $run (some minutes on two cores)"
 .venv/bin/llmatic run "$config" --run-dir "$run" "${model[@]}"
 .venv/bin/llmatic verify "$run"
 

@@ -221,7 +221,7 @@ def _cifar10(path: Path) -> tuple[Split, Split]:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(
             f"{path}: CIFAR-10 is damaged or incomplete ({error}); fetch it again on a machine "
-            "with internet: llmatic prefetch CONFIG"
+            f"with internet: {_fetch(path)}"
         ) from None
     train, test = (Split(s.data, np.asarray(s.targets, np.int64)) for s in sets)
     return train, test
@@ -233,8 +233,14 @@ def _cifar10_root(path: Path) -> Path:
             return root
     raise DataError(
         f"{path}: no folder {_CIFAR10} in it; fetch CIFAR-10 on a machine with internet: "
-        "llmatic prefetch CONFIG"
+        f"{_fetch(path)}"
     )
+
+
+def _fetch(folder: Path) -> str:
+    """The command that downloads CIFAR-10 into ``folder``."""
+    call = f"from torchvision.datasets import CIFAR10; CIFAR10('{folder}', download=True)"
+    return f'python -c "{call}"'
 
 
 class _Stored:

@@ -34,8 +34,8 @@ HUB_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 _NEXT = (
-    "set generator.model to a model that is here (a folder or a .gguf file), fetch it with "
-    "`llmatic prefetch` where the network is, or set generator.fallback = 'procedural'"
+    "set generator.model to a model that is here (a folder or a .gguf file), fetch it into "
+    "the cache where the network is (`hf download NAME`), or set generator.fallback = 'procedural'"
 )
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 

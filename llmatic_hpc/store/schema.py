@@ -51,7 +51,13 @@ CANDIDATES = (
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
     Column("prompt", "i4", -1, "index into prompts/text; -1: crossover or random"),
     Column("temperature", "f8", NAN, "sampling temperature", "1"),
-    Column("individual", "i8", -1, "candidate whose prompt individual was selected; -1: none"),
+    Column(
+        "individual",
+        "i8",
+        -1,
+        "candidate whose prompt individual was selected; -1: none. "
+        "Variant network-archive: place in the population",
+    ),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
