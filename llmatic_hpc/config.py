@@ -213,20 +213,53 @@ class ClusterSettings:
     """Where candidates are evaluated."""
 
     kind: str = setting(
-        "local", "local: worker processes on this machine; inline: in the coordinator, one by one",
-        choices=("local", "inline"), later=True,
+        "local", "slurm: job arrays; local: worker processes on this machine; inline: in the "
+        "coordinator, one by one",
+        choices=("slurm", "local", "inline"), later=True,
     )  # fmt: skip
+    partition: str = setting("", "of the arrays; empty: what the site file says", later=True)
+    account: str = setting("", "of the arrays; empty: what the site file says", later=True)
+    qos: str = setting("", "of the arrays; empty: what the site file says", later=True)
+    gres: str = setting("", "of an element, such as gpu:1; empty: see the site file", later=True)
     array_parallelism: int = setting(
-        0, "tasks that run at once; 0: one per core on a CPU, one per GPU", low=0, later=True
-    )
+        0, "tasks that run at once; 0: one per core on a CPU, one per GPU; Slurm: no throttle",
+        low=0, later=True,
+    )  # fmt: skip
     candidates_per_task: int = setting(
-        0, "candidates that share a task; 0: spread evenly over the tasks", low=0, later=True
-    )
-    time_minutes: int = setting(1440, "time limit of a task", low=1, later=True)
+        0, "candidates that share a task; 0: spread evenly over the tasks, on Slurm one a task",
+        low=0, later=True,
+    )  # fmt: skip
+    workers_per_task: int = setting(
+        1, "candidates of a task that train side by side, on one GPU or its cores", low=1,
+        later=True,
+    )  # fmt: skip
+    target_task_minutes: float = setting(
+        0.0, "pack as many candidates into a task as should last so long; 0: do not", low=0.0,
+        later=True,
+    )  # fmt: skip
+    time_minutes: int = setting(
+        0, "time limit of a task; 0: a day, on Slurm array.time of the site file or an hour",
+        low=0, later=True,
+    )  # fmt: skip
     max_attempts: int = setting(
         3, "attempts at a candidate when the machine is at fault", low=1, later=True
     )
     poll_seconds: float = setting(0.5, "between looks at the results", low=0.01, later=True)
+    absence_seconds: float = setting(
+        120.0, "how long a task must be missing from Slurm's queue to count as lost", low=0.0,
+        later=True,
+    )  # fmt: skip
+    exclude_minutes: float = setting(
+        60.0, "how long a node that spoiled two tasks is left out; 0: never", low=0.0, later=True
+    )
+    quorum: float = setting(
+        1.0, "share of a generation whose results end it while the rest are late", low=0.01,
+        high=1.0, later=True,
+    )  # fmt: skip
+    chain: bool = setting(
+        False, "on Slurm: the coordinator leaves while candidates train, and comes back as a new "
+        "job", later=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

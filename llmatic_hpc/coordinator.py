@@ -42,6 +42,7 @@ from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
 
 SCREENING_ATTEMPTS = 3
+LOCAL_MINUTES = 24 * 60
 
 
 class Observer(Protocol):
@@ -372,7 +373,7 @@ class Coordinator:
         return LocalBackend(
             run_task,
             parallelism=parallelism,
-            time_minutes=cluster.time_minutes,
+            time_minutes=cluster.time_minutes or LOCAL_MINUTES,
             pause_seconds=cluster.poll_seconds,
         )
 

@@ -60,6 +60,19 @@ class ClusterBusyError(ClusterError):
     """The scheduler takes no more for now: try again later. Nothing was submitted."""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a task has ended, as far as the scheduler knows."""
+
+    cause: str = ""
+    node: str = ""
+    """Where it ran last."""
+    seconds: float = 0.0
+    """How long it ran."""
+    output: Path | None = None
+    """What it printed."""
+
+
 OUT_OF_MEMORY = "out of memory"
 TIME_OUT = "time limit"
 PREEMPTED = "preempted"
@@ -95,8 +108,12 @@ class Backend(Protocol):
         """Those of ``folders`` whose task runs or waits, or of which nothing is known yet."""
         ...
 
-    def cause(self, folder: Path) -> str:
-        """Why a task that is not alive has ended, as far as the scheduler knows; else empty."""
+    def ending(self, folder: Path) -> Ending:
+        """How a task that is not alive has ended."""
+        ...
+
+    def blame(self, node: str, when: float) -> None:
+        """A task failed there at ``when`` (seconds since 1970) and its candidate is not to blame."""
         ...
 
     def stop(self, folders: Iterable[Path]) -> None:

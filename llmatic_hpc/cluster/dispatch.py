@@ -38,6 +38,7 @@ from .base import (
     TIME_OUT,
     Backend,
     ClusterBusyError,
+    Ending,
     Gathered,
     Started,
     Work,
@@ -201,12 +202,13 @@ class Dispatcher:
                 and self._journal.state.is_latest(item)
             ]
             handed_back = was_handed_back(folder)
-            cause = self._backend.cause(folder) if missing and not handed_back else ""
+            ending = self._backend.ending(folder) if missing and not handed_back else Ending()
+            cause = ending.cause
             free = handed_back or name in inherited or cause in (PREEMPTED, *OWN_FAULT)
             # A task works through its candidates in order: the limit was met by the first.
             suspect = missing[0] if missing and cause in OWN_FAULT else None
             if missing and not handed_back:
-                self._keep_log(folder)
+                self._keep_log(folder, ending)
             for item in missing:
                 alone = item == suspect and len(items) == 1
                 outcome = self._verdict(
@@ -352,10 +354,13 @@ class Dispatcher:
             time.sleep(0.05)  # other processes: nothing to wait on
         return True
 
-    def _keep_log(self, folder: Path) -> None:
+    def _keep_log(self, folder: Path, ending: Ending) -> None:
         """The end of a failed worker's output, before its folder goes."""
-        for path in folder.glob("*_log.out"):
-            if text := path.read_bytes()[-LOG_TAIL_BYTES:].strip():
-                self._paths.logs.mkdir(exist_ok=True)
-                kept = self._paths.logs / f"{self._name}-{folder.name}.log"
-                kept.write_bytes(text + b"\n")
+        try:
+            text = ending.output.read_bytes()[-LOG_TAIL_BYTES:].strip() if ending.output else b""
+        except OSError:
+            return
+        if text:
+            self._paths.logs.mkdir(exist_ok=True)
+            kept = self._paths.logs / f"{self._name}-{folder.name}.log"
+            kept.write_bytes(text + b"\n")

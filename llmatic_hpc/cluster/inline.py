@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .base import Started, Task
+from .base import Ending, Started, Task
 
 
 class InlineBackend:
@@ -34,8 +34,11 @@ class InlineBackend:
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         return set()
 
-    def cause(self, folder: Path) -> str:
-        return ""
+    def ending(self, folder: Path) -> Ending:
+        return Ending()
+
+    def blame(self, node: str, when: float) -> None:
+        return None
 
     def stop(self, folders: Iterable[Path]) -> None:
         return None

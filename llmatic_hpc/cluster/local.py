@@ -17,7 +17,7 @@ from pathlib import Path
 import submitit
 
 from ..errors import ClusterError
-from .base import Started, Task
+from .base import Ending, Started, Task
 
 
 class LocalBackend:
@@ -73,8 +73,11 @@ class LocalBackend:
         own = {folder for folder, job in self._jobs.items() if not job.done()}
         return wanted & (own | {folder for folder, _ in _task_processes()})
 
-    def cause(self, folder: Path) -> str:
-        return ""
+    def ending(self, folder: Path) -> Ending:
+        return Ending(output=next(folder.glob("*_log.out"), None))
+
+    def blame(self, node: str, when: float) -> None:
+        return None  # there is no other
 
     def stop(self, folders: Iterable[Path]) -> None:
         wanted = set(folders)
