@@ -9,7 +9,6 @@ and starting again continues from it.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import uuid
@@ -20,9 +19,9 @@ from typing import Protocol
 
 from . import config as configuration
 from . import environment, lock, rows, store
-from .cluster import Backend, Dispatcher, InlineBackend, LocalBackend, Work
+from .cluster import Backend, Dispatcher, Work
 from .cluster.base import TASK_FILE
-from .cluster.local import stop_orphans, visible_gpus
+from .cluster.local import stop_orphans
 from .config import Config
 from .errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
 from .evaluation import data, worker
@@ -33,6 +32,7 @@ from .generation.base import Generator
 from .generation.extract import extract
 from .generation.prompts import shown
 from .paths import RunPaths
+from .placement import back_end, packing, tasks_at_once, threads_per_task
 from .problems import problem_of
 from .records import PENDING, Completion, Proposal, Request, Result, Screened
 from .search import Search
@@ -42,7 +42,6 @@ from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
 
 SCREENING_ATTEMPTS = 3
-LOCAL_MINUTES = 24 * 60
 
 
 class Observer(Protocol):
@@ -82,6 +81,7 @@ class Coordinator:
         self._flight = Flight(paths)
         self._generator: Generator | None = None
         self._screener: Screener | None = None
+        self._backend: Backend | None = None
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -314,8 +314,7 @@ class Coordinator:
 
     def _dispatcher(self, record: Record, proposals: Sequence[Proposal]) -> Dispatcher:
         training = self._config.training
-        parallelism = task_parallelism(self._config)
-        threads = training.threads or max(1, available_cores() // parallelism)
+        threads = threads_per_task(self._config)
         untrained = starts(proposals) and not self._trains_all
         table = record.candidates
 
@@ -357,48 +356,25 @@ class Coordinator:
 
         return Dispatcher(
             self._paths,
-            self._backend(parallelism),
-            self._config.cluster,
+            self._open_backend(),
+            packing(self._config, record),
             name=f"llmatic-{record.run_id[:12]}-g{record.committed_generations:05d}",
-            parallelism=parallelism,
+            parallelism=tasks_at_once(self._config),
             write_task=write_task,
             read_result=read_result,
             wait=self._stop.wait,
         )
 
-    def _backend(self, parallelism: int) -> Backend:
-        cluster = self._config.cluster
-        if cluster.kind == "inline":
-            return InlineBackend(run_task)
-        return LocalBackend(
-            run_task,
-            parallelism=parallelism,
-            time_minutes=cluster.time_minutes or LOCAL_MINUTES,
-            pause_seconds=cluster.poll_seconds,
-        )
+    def _open_backend(self) -> Backend:
+        """One for all of a run: it remembers which nodes are bad."""
+        if self._backend is None:
+            self._backend = back_end(self._config)
+        return self._backend
 
 
 # --- small pure parts -------------------------------------------------------------------------
 
 
-def run_task(folder: Path) -> int:
-    """What a worker process does with its task's folder."""
-    return worker.run_task(folder / TASK_FILE)
-
-
 def starts(proposals: Sequence[Proposal]) -> bool:
     """Whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
-
-
-def available_cores() -> int:
-    """Cores that this process may use; a Slurm job or a container may have fewer than all."""
-    return len(os.sched_getaffinity(0))
-
-
-def task_parallelism(config: Config) -> int:
-    """How many tasks run at once."""
-    if config.cluster.kind == "inline":
-        return 1
-    gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
-    return config.cluster.array_parallelism or gpus or available_cores()

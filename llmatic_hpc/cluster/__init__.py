@@ -10,6 +10,8 @@ from .base import Backend, Gathered, Work
 from .dispatch import Dispatcher
 from .inline import InlineBackend
 from .local import LocalBackend, stop_orphans
+from .site import site_of_job
+from .slurm import SlurmBackend
 
 __all__ = [
     "Backend",
@@ -17,6 +19,8 @@ __all__ = [
     "Gathered",
     "InlineBackend",
     "LocalBackend",
+    "SlurmBackend",
     "Work",
+    "site_of_job",
     "stop_orphans",
 ]

@@ -113,7 +113,7 @@ class Backend(Protocol):
         ...
 
     def blame(self, node: str, when: float) -> None:
-        """A task failed there at ``when`` (seconds since 1970) and its candidate is not to blame."""
+        """A task failed there at ``when`` (seconds since 1970) by no fault of a candidate."""
         ...
 
     def stop(self, folders: Iterable[Path]) -> None:

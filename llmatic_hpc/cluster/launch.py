@@ -21,6 +21,7 @@ from pathlib import Path
 from ..config import Config
 from ..errors import ClusterError
 from ..paths import RunPaths
+from . import refusals
 from .site import Site
 
 SBATCH_SECONDS = 300.0
@@ -185,48 +186,14 @@ def submit(
     return job
 
 
-# What Slurm says (slurm_errno.c, and the reasons of its limits), the setting that it is about,
-# and what to do. The first match counts.
-_REFUSALS = (
-    (r"invalid partition", "partition", "sinfo -s lists what there is"),
-    (
-        r"invalid account|account/partition",
-        "account",
-        "'sacctmgr show associations user=$USER format=account,partition,qos' lists yours",
-    ),
-    (r"invalid qos", "qos", "'sacctmgr show associations user=$USER format=account,qos' lists "
-     "yours"),
-    (r"MaxSubmit|MaxJobs|job submit limit", "qos", "you have as many jobs queued as you may: "
-     "wait for some to end ('squeue --me'), or use another qos or account"),
-    (r"time limit|TimeLimit|MaxWall", "time", "the partition or qos allows less: "
-     "'sinfo -o \"%P %l\"' shows how long"),
-    (r"generic resource|gres", "gres", "'sinfo -o \"%P %G\"' shows what the nodes have"),
-    (r"invalid feature|constraint", "constraint", "'sinfo -o \"%P %f\"' shows what there is"),
-    (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows megabytes"),
-    (r"node configuration is not available|more processors|CPU count", "cpus",
-     "no node of the partition has so much of cpus, mem and gres together: 'sinfo -o \"%P %c %m "
-     "%G\"' shows what they have"),
-    (r"invalid node name", "exclude", "'sinfo -N' lists the nodes"),
-    (r"accounting/QOS policy", "qos", "a limit of your account or qos: 'sacctmgr show qos' and "
-     "'sacctmgr show associations user=$USER' show them"),
-    (r"(unrecognized|unknown|invalid) option", "extra", "'sbatch --help' lists the options"),
-    (r"not permitted|permission denied|access", "partition", "this account or user may not use "
-     "it"),
-)  # fmt: skip
-
-
 def explain(stderr: str, submission: Submission) -> str:
     """What to change, after sbatch failed with ``stderr``."""
-    said = " ".join(
-        line.removeprefix("sbatch: ").removeprefix("error: ").strip()
-        for line in stderr.splitlines()
-        if line.strip()
-    )
-    if re.search(r"timed out|unable to contact|connection refused|try again", said, re.I):
+    said = refusals.sentence(stderr)
+    if refusals.is_unsure(said):
         return _unsure(submission, said)
-    for pattern, key, advice in _REFUSALS:
-        if re.search(pattern, said, re.I):
-            return f"sbatch refused: {said}. {_place(submission, key)}; {advice}"
+    key, help_ = refusals.advice(said)
+    if key:
+        return f"sbatch refused: {said}. {_place(submission, key)}; {help_}"
     return f"sbatch refused: {said}. It was called as: {submission}"
 
 

@@ -135,6 +135,18 @@ def find_site(name: str, environ: Mapping[str, str] = os.environ) -> Path:
     )
 
 
+def site_of_job(environ: Mapping[str, str] = os.environ) -> tuple[Site, Path | None]:
+    """The site named by LLMATIC_SITE, as ``llmatic submit`` sets it, and its file.
+
+    Without it everything is left to the cluster. Raises :class:`ConfigError`.
+    """
+    name = environ.get("LLMATIC_SITE", "")
+    if not name:
+        return Site(), None
+    path = find_site(name, environ)
+    return load_site(path), path
+
+
 def load_site(path: Path) -> Site:
     """The site that a file describes.
 

@@ -54,7 +54,7 @@ class Timed(Coordinator):
         self.screen_seconds += time.perf_counter() - began
         return found
 
-    def _backend(self, parallelism: int) -> Backend:
+    def _open_backend(self) -> Backend:
         return InlineBackend(self._made_up_task)
 
     def _made_up_task(self, folder: Path) -> int:

@@ -1,0 +1,72 @@
+"""What sbatch says when it takes a job not, or perhaps: whether to wait, and what to change."""
+
+from __future__ import annotations
+
+import re
+
+# What Slurm says (slurm_errno.c, and the reasons of its limits), the setting that it is about,
+# and what to do. The first match counts.
+_REFUSALS = (
+    (r"invalid partition", "partition", "sinfo -s lists what there is"),
+    (
+        r"invalid account|account/partition",
+        "account",
+        "'sacctmgr show associations user=$USER format=account,partition,qos' lists yours",
+    ),
+    (r"invalid qos", "qos", "'sacctmgr show associations user=$USER format=account,qos' lists "
+     "yours"),
+    (r"MaxSubmit|MaxJobs|job submit limit", "qos", "you have as many jobs queued as you may: "
+     "wait for some to end ('squeue --me'), or use another qos or account"),
+    (r"time limit|TimeLimit|MaxWall", "time", "the partition or qos allows less: "
+     "'sinfo -o \"%P %l\"' shows how long"),
+    (r"generic resource|gres", "gres", "'sinfo -o \"%P %G\"' shows what the nodes have"),
+    (r"invalid feature|constraint", "constraint", "'sinfo -o \"%P %f\"' shows what there is"),
+    (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows megabytes"),
+    (r"node configuration is not available|more processors|CPU count", "cpus",
+     "no node of the partition has so much of cpus, mem and gres together: 'sinfo -o \"%P %c %m "
+     "%G\"' shows what they have"),
+    (r"invalid node name", "exclude", "'sinfo -N' lists the nodes"),
+    (r"accounting/QOS policy", "qos", "a limit of your account or qos: 'sacctmgr show qos' and "
+     "'sacctmgr show associations user=$USER' show them"),
+    (r"(unrecognized|unknown|invalid) option", "extra", "'sbatch --help' lists the options"),
+    (r"not permitted|permission denied|access", "partition", "this account or user may not use "
+     "it"),
+)  # fmt: skip
+
+
+_BUSY = re.compile(
+    r"MaxSubmit|MaxJobs|job submit limit|QOSMax|QOSGrp|AssocMax|AssocGrp|accounting/QOS policy|"
+    r"temporarily unable|too many jobs|rate limit",
+    re.I,
+)
+_UNSURE = re.compile(
+    r"timed out|unable to contact|connection (refused|reset)|try again|communication|zero bytes",
+    re.I,
+)
+
+
+def sentence(stderr: str) -> str:
+    """What sbatch wrote, in one line and without its own name."""
+    return " ".join(
+        line.removeprefix("sbatch: ").removeprefix("error: ").strip()
+        for line in stderr.splitlines()
+        if line.strip()
+    )
+
+
+def is_busy(said: str) -> bool:
+    """Whether a limit on what may wait or run was met, which time may cure."""
+    return _BUSY.search(said) is not None
+
+
+def is_unsure(said: str) -> bool:
+    """Whether the controller may have taken the job although sbatch failed."""
+    return _UNSURE.search(said) is not None
+
+
+def advice(said: str) -> tuple[str, str]:
+    """The key of a site's resources that a refusal is about, and what to do; or two empty texts."""
+    return next(
+        ((key, text) for pattern, key, text in _REFUSALS if re.search(pattern, said, re.I)),
+        ("", ""),
+    )

@@ -1,0 +1,200 @@
+"""Slurm's own commands, and how their answers are read.
+
+Nothing here decides anything. A scheduler that does not answer is no error either: what it
+would have said is unknown then, and who asked goes on with what it knew.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 60.0
+"""Longer than the commands' own MessageTimeout (10 s, at some sites 30)."""
+
+MOST_IDS = 500
+"""Job ids on one command line."""
+
+# One line a job. The reason comes last: it is free text.
+_QUEUE_FORMAT = "%i|%T|%N|%j|%r"
+_ACCOUNT_FIELDS = ("JobID", "JobName", "State", "NodeList", "ElapsedRaw", "Start")
+
+WAITING = frozenset(("PENDING", "REQUEUED", "CONFIGURING", "RESV_DEL_HOLD", "REQUEUE_FED"))
+LEAVING = frozenset(("COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"))
+"""States of a job that squeue may still list although its processes are gone."""
+HELD_FOR_GOOD = frozenset(("REQUEUE_HOLD", "SPECIAL_EXIT"))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job, or an element of an array, in the queue."""
+
+    job: str
+    """``123``, or ``123_4`` for an element."""
+    state: str
+    node: str
+    name: str
+    reason: str
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not started, or starts again."""
+        return self.state in WAITING
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is only still listed."""
+        return self.state in LEAVING
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing but a person will start it (a node failed to launch it)."""
+        return self.state in HELD_FOR_GOOD or "launch failed" in self.reason.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Account:
+    """What accounting has of a job's last start."""
+
+    job: str
+    name: str
+    state: str
+    """Without what follows it, such as the user in ``CANCELLED by 1000``."""
+    node: str
+    seconds: float
+    started: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cluster allows one user; 0: no limit that it tells."""
+
+    array_size: int = 0
+    submitted: int = 0
+
+
+def run(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
+    """A command of Slurm's with what it says captured. Raises what subprocess raises."""
+    # Without a bound on the text of array expressions they are cut to '1-5,7...'.
+    variables = {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
+    return subprocess.run(
+        words,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=seconds,
+    )
+
+
+def answer(*words: str) -> str | None:
+    """What a command prints; None where it fails, is missing or does not answer in time."""
+    try:
+        done = run(*words)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.debug("%s: %s", words[0], error)
+        return None
+    if done.returncode:
+        log.debug("%s: %s", words[0], done.stderr.strip())
+        return None
+    return done.stdout
+
+
+def queue() -> dict[str, Queued] | None:
+    """The user's own jobs that wait, run or leave, by id; None: no answer."""
+    text = answer("squeue", "--me", "--noheader", "--array", f"--format={_QUEUE_FORMAT}")
+    return None if text is None else parse_queue(text)
+
+
+def parse_queue(text: str) -> dict[str, Queued]:
+    """The answer of squeue. A line that is none of its own (a warning) is passed over."""
+    found = {}
+    for line in text.splitlines():
+        parts = line.strip().split("|", 4)
+        if len(parts) == 5 and re.fullmatch(r"\d+(_\d+)?", parts[0]):
+            queued = Queued(*parts)
+            found[queued.job] = queued
+    return found
+
+
+def accounts(jobs: Iterable[str]) -> dict[str, Account]:
+    """What sacct knows of jobs; those that it does not know are not there."""
+    ids = list(jobs)
+    found: dict[str, Account] = {}
+    for first in range(0, len(ids), MOST_IDS):
+        text = answer(
+            "sacct",
+            "--noheader",
+            "--allocations",
+            "--parsable2",
+            f"--jobs={','.join(ids[first : first + MOST_IDS])}",
+            f"--format={','.join(_ACCOUNT_FIELDS)}",
+        )
+        found |= parse_accounts(text or "")
+    return found
+
+
+def parse_accounts(text: str) -> dict[str, Account]:
+    """The answer of sacct: of several starts of a job the last."""
+    found = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) == len(_ACCOUNT_FIELDS) and parts[2]:
+            job, name, state, node, seconds, start = parts
+            found[job] = Account(
+                job,
+                name,
+                state.split()[0].rstrip("+"),
+                "" if node == "None assigned" else node,
+                float(seconds) if seconds.isdecimal() else 0.0,
+                start[:1].isdecimal(),
+            )
+    return found
+
+
+def cancel(jobs: Sequence[str]) -> bool:
+    """End jobs: they get TERM, and after KillWait KILL. False: not all could be told."""
+    told = True
+    for first in range(0, len(jobs), MOST_IDS):
+        told &= answer("scancel", *jobs[first : first + MOST_IDS]) is not None
+    return told
+
+
+def cancel_named(name: str) -> bool:
+    """End all jobs of that name, if there are any. False: no answer."""
+    return answer("scancel", "--me", f"--name={name}") is not None
+
+
+def limits(*, account: str = "", qos: str = "") -> Limits:
+    """What the cluster says it allows this user; unknown limits are 0."""
+    config = answer("scontrol", "show", "config") or ""
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+    user = os.environ.get("SLURM_JOB_USER") or getpass.getuser()
+    associations = answer(
+        "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}",
+        "format=Account,MaxSubmitJobs,DefaultQOS",
+    )  # fmt: skip
+    services = answer(
+        "sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxSubmitJobsPerUser"
+    )
+    submitted = submit_limit(associations or "", services or "", account=account, qos=qos)
+    # The largest index is one less than MaxArraySize, and ours begin at 0.
+    return Limits(int(size[1]) if size else 0, submitted)
+
+
+def submit_limit(associations: str, services: str, *, account: str = "", qos: str = "") -> int:
+    """The smallest MaxSubmitJobs that applies, of sacctmgr's answers; 0: none."""
+    rows = [line.split("|") for line in associations.splitlines() if line.count("|") == 2]
+    rows = [row for row in rows if not account or row[0] == account]
+    named = dict(line.split("|")[:2] for line in services.splitlines() if "|" in line)
+    applied = {qos} if qos else {row[2] for row in rows if row[2]}
+    texts = [row[1] for row in rows] + [named.get(name, "") for name in applied]
+    return min((int(text) for text in texts if text.isdecimal()), default=0)

@@ -1,0 +1,408 @@
+"""Tasks as elements of Slurm job arrays, through submitit.
+
+submitit writes the array's script and pickles what an element runs. Everything after that is
+done here, because a run that lasts a week meets what submitit leaves open (its version 1.5):
+it looks at states every ten minutes, takes a node failure that Slurm has already requeued for
+an end, and loses an array whose submission was interrupted.
+
+An element's end is known, in this order, from
+
+1. the file in which submitit pickles its result: it has left by itself;
+2. the queue: it is waiting, running, or held for good;
+3. its absence from the queue: at once where accounting has a final state, too, and otherwise
+   after ``cluster.absence_seconds`` without a break. A queue that does not answer says nothing.
+
+Submissions are idempotent by their token, the job's name. An array whose submission was
+interrupted never gets all of its pickles: whoever comes next ends it by name and submits again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from ..config import ClusterSettings
+from ..errors import ClusterError
+from . import refusals, scheduler
+from .array import array_of, make_executor, submission_folder
+from .base import (
+    ENDED,
+    OUT_OF_MEMORY,
+    PREEMPTED,
+    TIME_OUT,
+    ClusterBusyError,
+    Ending,
+    Started,
+    Task,
+)
+from .scheduler import Account, Queued
+from .site import Site
+
+log = logging.getLogger(__name__)
+
+LEAST_QUEUE_SECONDS, MOST_QUEUE_SECONDS = 2.0, 60.0
+"""Between two looks at the queue: close together after a change, seldom when nothing happens."""
+GROWTH = 1.25
+SETTLING_SECONDS = 5.0
+"""A final state in accounting and absence from the queue count after so long: a result that was
+written last may still be on its way through a network file system."""
+FRESH_SECONDS = 10.0
+"""A job may be missing from the queue for a moment after it was submitted."""
+
+_FINAL = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "BOOT_FAIL",
+          "DEADLINE"}  # fmt: skip
+
+_CAUSES = {
+    "OUT_OF_MEMORY": OUT_OF_MEMORY,
+    "TIMEOUT": TIME_OUT,
+    "PREEMPTED": PREEMPTED,
+    "NODE_FAIL": "node failure",
+    "BOOT_FAIL": "node failure",
+    "CANCELLED": "cancelled",
+}
+
+# What the batch step says in its own output, where there is no accounting.
+_LAST_WORDS = (
+    (r"DUE TO TIME LIMIT", TIME_OUT),
+    (r"DUE TO PREEMPTION", PREEMPTED),
+    (r"oom.kill|out of memory handler|exceeded memory limit", OUT_OF_MEMORY),
+    (r"DUE TO NODE FAILURE", "node failure"),
+)
+
+
+@dataclass
+class _Element:
+    """A task as the back end follows it."""
+
+    job: str
+    token: str
+    submitted: float
+    state: str = ""
+    node: str = ""
+    missing_since: float | None = None
+    left: float | None = None
+    """When the file was first seen that says it has left."""
+    cause: str = ""
+    account: Account | None = field(default=None, repr=False)
+
+
+class SlurmBackend:
+    """Arrays that go on without their coordinator and are adopted by the next one.
+
+    ``clock`` is for tests.
+    """
+
+    outlives = True
+
+    def __init__(
+        self,
+        run_task: Callable[[Path], int],
+        settings: ClusterSettings,
+        site: Site,
+        *,
+        site_file: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run_task = run_task
+        self._site, self._array = site, array_of(settings, site, site_file)
+        self._least_pause = self.pause_seconds = settings.poll_seconds
+        self._absence_seconds = settings.absence_seconds
+        self._exclude_seconds = 60 * settings.exclude_minutes
+        self._clock = clock
+        self._elements: dict[Path, _Element] = {}
+        self._queue: dict[str, Queued] = {}
+        self._asked = -MOST_QUEUE_SECONDS
+        self._queue_pause = LEAST_QUEUE_SECONDS
+        self._answered = False
+        self._silent = False
+        self._doubtful: set[str] = set()
+        """Names of submissions that were interrupted: none of their jobs may run."""
+        self._blamed: dict[str, list[float]] = {}
+        self._limits: scheduler.Limits | None = None
+        self._largest = sys.maxsize
+        """Elements that one submission may have after the last one was refused."""
+
+    # --- what was submitted before --------------------------------------------------------------
+
+    def adopt(self, started: Sequence[Started]) -> None:
+        by_token: dict[str, list[Started]] = {}
+        for task in started:
+            by_token.setdefault(task.token, []).append(task)
+        now = self._clock()
+        before, self._elements = self._elements, {}
+        for token, tasks in by_token.items():
+            ids = [task.job for task in sorted(tasks, key=lambda t: t.position)]
+            if not all(ids):
+                ids = pickled_ids(submission_folder(tasks[0].folder, token), len(tasks))
+            if not ids:
+                log.warning("%s: its submission was interrupted; submitted again", token)
+                self._doubtful.add(token)
+            for task, job in zip(sorted(tasks, key=lambda t: t.position), ids, strict=False):
+                known = before.get(task.folder)
+                self._elements[task.folder] = (
+                    known
+                    if known is not None and known.token == token
+                    else _Element(job, token, now - FRESH_SECONDS)
+                )
+        self._end_doubtful()
+
+    def _end_doubtful(self) -> None:
+        self._doubtful = {name for name in self._doubtful if not scheduler.cancel_named(name)}
+
+    # --- submitting -----------------------------------------------------------------------------
+
+    def room(self, alive: int) -> int:
+        limits = self._known_limits()
+        room = min(limits.array_size or sys.maxsize, self._largest)
+        if limits.submitted:
+            # The coordinator's own job and whatever else the user runs count, too.
+            self._look(at_least_every=LEAST_QUEUE_SECONDS)
+            ours = {element.job for element in self._elements.values()}
+            others = sum(1 for job in self._queue if job not in ours)
+            room = min(room, limits.submitted - others - alive)
+        return max(0, room)
+
+    def _known_limits(self) -> scheduler.Limits:
+        if self._limits is None:
+            wanted = self._array.resources
+            told = scheduler.limits(account=wanted.account, qos=wanted.qos)
+            self._limits = scheduler.Limits(
+                wanted.max_array_size or told.array_size, wanted.max_submit or told.submitted
+            )
+            log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
+                     self._limits.array_size, self._limits.submitted)  # fmt: skip
+        return self._limits
+
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+        if shutil.which("sbatch") is None:
+            raise ClusterError(
+                "cluster.kind = 'slurm', but there is no sbatch here. Run the coordinator where "
+                "Slurm's commands are (a login node, or a job: llmatic submit), or search on this "
+                "machine with --set cluster.kind=local"
+            )
+        folder = submission_folder(folders[0], token)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        tasks = [Task(self._run_task, path) for path in folders]
+        try:
+            with make_executor(
+                folder, self._site, self._array, token, time_factor, self._bad_nodes()
+            ) as executor:
+                jobs = [str(job.job_id) for job in executor.submit_array(tasks)]
+        except (FailedJobError, FailedSubmissionError) as e:
+            raise self._refusal(str(e), token, len(folders)) from None
+        except OSError as error:
+            self._doubtful.add(token)
+            raise ClusterError(f"{folder}: nothing could be submitted: {error}") from error
+        now = self._clock()
+        for path, job in zip(folders, jobs, strict=True):
+            self._elements[path] = _Element(job, token, now)
+        log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
+        self._largest = min(sys.maxsize, 2 * self._largest)
+        self._changed()
+        return jobs
+
+    def _refusal(self, said: str, token: str, elements: int) -> ClusterError:
+        """What an unsuccessful call of sbatch means, and whether it is worth another."""
+        # submitit adds the call of sbatch and its own trace.
+        lines = [line for line in said.splitlines() if "sbatch: " in line] or [said]
+        said = refusals.sentence("\n".join(lines))
+        if refusals.is_unsure(said):
+            # The controller may have taken it: its jobs find no pickles, and go by their name.
+            self._doubtful.add(token)
+            self._end_doubtful()
+            return ClusterBusyError(f"sbatch: {said}")
+        if refusals.is_busy(said):
+            self._look(at_least_every=0.0)
+            own = {element.job for element in self._elements.values()}
+            if elements > 1 or any(job in own for job in self._queue):
+                self._largest = max(1, elements // 2)
+                return ClusterBusyError(f"sbatch refuses {elements} more elements for now: {said}")
+        return ClusterError(self._array.explain(said))
+
+    def _bad_nodes(self) -> list[str]:
+        since = time.time() - self._exclude_seconds
+        recent = {node: [t for t in times if t >= since] for node, times in self._blamed.items()}
+        return sorted(node for node, times in recent.items() if len(times) >= 2)
+
+    def blame(self, node: str, when: float) -> None:
+        before = self._bad_nodes()
+        self._blamed.setdefault(node, []).append(when)
+        if node in set(self._bad_nodes()) - set(before):
+            log.warning(
+                "node %s has spoiled two tasks: left out for %.0f minutes",
+                node,
+                self._exclude_seconds / 60,
+            )
+
+    # --- following ------------------------------------------------------------------------------
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        followed = {f: self._elements[f] for f in folders if f in self._elements}
+        left = self._left(followed)
+        changed = False
+        for folder in left:
+            if followed[folder].left is None:
+                followed[folder].left, changed = self._clock(), True
+        unsure = {f: e for f, e in followed.items() if f not in left or not _is_done(f)}
+        if changed:
+            self._changed()
+        if unsure:
+            self._look(at_least_every=self._queue_pause)
+        gone = [folder for folder, element in unsure.items() if self._is_gone(element)]
+        if gone:
+            self._account([unsure[folder] for folder in gone])
+            gone = [folder for folder in gone if self._is_settled(unsure[folder])]
+            self._changed()
+        else:
+            self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self._least_pause)
+        return unsure.keys() - set(gone)
+
+    def _left(self, elements: dict[Path, _Element]) -> set[Path]:
+        """Those whose result submitit has pickled: one listing a submission, not a look each."""
+        names: dict[Path, set[str]] = {}
+        found = set()
+        for folder, element in elements.items():
+            where = submission_folder(folder, element.token)
+            if where not in names:
+                try:
+                    names[where] = {p.name for p in where.iterdir() if p.suffix == ".pkl"}
+                except OSError:
+                    names[where] = set()
+            if f"{element.job}_0_result.pkl" in names[where]:
+                found.add(folder)
+        return found
+
+    def _look(self, *, at_least_every: float) -> None:
+        now = self._clock()
+        if now - self._asked < at_least_every:
+            return
+        self._asked = now
+        answer = scheduler.queue()
+        if answer is None:
+            if not self._silent:
+                log.warning("squeue does not answer: tasks are taken for alive until it does")
+            self._silent = True
+            # An absence that nobody could see is none.
+            for element in self._elements.values():
+                element.missing_since = None
+            return
+        if self._silent:
+            log.info("squeue answers again")
+        self._silent, self._answered = False, True
+        self._queue = answer
+        self._queue_pause = min(GROWTH * self._queue_pause, MOST_QUEUE_SECONDS)
+        if self._doubtful:
+            self._end_doubtful()
+        for element in self._elements.values():
+            queued = answer.get(element.job)
+            state = queued.state if queued else ""
+            if state != element.state:
+                element.state = state
+                self._changed()
+            if queued is None or queued.is_leaving or queued.is_held:
+                if element.missing_since is None:
+                    element.missing_since = now
+                if queued is not None and queued.is_held:
+                    element.cause = f"held: {queued.reason}"
+                    scheduler.cancel([element.job])
+            else:
+                element.missing_since = None
+                element.node = queued.node or element.node
+
+    def _is_gone(self, element: _Element) -> bool:
+        """Whether it may have ended: missing from an answer that is newer than what we know."""
+        if element.missing_since is None:
+            return False
+        if element.left is not None:
+            return self._asked >= element.left
+        return self._clock() - element.submitted >= FRESH_SECONDS
+
+    def _is_settled(self, element: _Element) -> bool:
+        if element.left is not None or element.cause:
+            return True
+        absent = self._clock() - (element.missing_since or self._clock())
+        final = element.account is not None and element.account.state in _FINAL
+        return absent >= (min(SETTLING_SECONDS, self._absence_seconds) if final
+                          else self._absence_seconds)  # fmt: skip
+
+    def _account(self, elements: Sequence[_Element]) -> None:
+        known = scheduler.accounts(element.job for element in elements)
+        for element in elements:
+            account = known.get(element.job)
+            # Ids are used again: an answer about another job's name is about another job.
+            if account is not None and account.name == element.token:
+                element.account = account
+                element.node = account.node or element.node
+
+    def _changed(self) -> None:
+        self.pause_seconds = self._least_pause
+        self._queue_pause = LEAST_QUEUE_SECONDS
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def ending(self, folder: Path) -> Ending:
+        element = self._elements.get(folder)
+        if element is None:
+            return Ending("its submission was interrupted")
+        output = submission_folder(folder, element.token) / f"{element.job}_0_log.out"
+        seconds = element.account.seconds if element.account else 0.0
+        return Ending(self._cause(element, output), element.node, seconds, output)
+
+    def _cause(self, element: _Element, output: Path) -> str:
+        if element.cause:
+            return element.cause
+        state = element.account.state if element.account else ""
+        # Without accounting, and without cgroups, the output is all that says so.
+        if state in ("", "FAILED") and (said := last_words(output)):
+            return said
+        if element.left is not None:
+            return "it ended with an error"
+        return _CAUSES.get(state) or (
+            f"state {state}" if state else "lost: neither in the queue nor in accounting"
+        )
+
+    def stop(self, folders: Iterable[Path]) -> None:
+        jobs = [self._elements[f].job for f in folders if f in self._elements]
+        if jobs and not scheduler.cancel(jobs):
+            log.warning("scancel does not answer; end by hand what is left: scancel %s",
+                        " ".join(jobs[:5]))  # fmt: skip
+        self._asked = -MOST_QUEUE_SECONDS
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether a task that has left has nothing more to do: then no queue is asked."""
+    try:
+        return (folder / ENDED).read_text() == "0"
+    except OSError:
+        return False
+
+
+def pickled_ids(folder: Path, elements: int) -> list[str]:
+    """The job ids of a submission from the names that submitit gave its pickles.
+
+    Empty unless all of the elements have theirs: submitit renames them after sbatch.
+    """
+    found = [
+        name.removesuffix("_submitted.pkl")
+        for name in (p.name for p in folder.glob("*_submitted.pkl"))
+    ]
+    ids = sorted(found, key=lambda job: [int(part) for part in job.split("_")])
+    return ids if len(ids) == elements else []
+
+
+def last_words(output: Path) -> str:
+    """Why a job ended, if its output says so; else empty."""
+    try:
+        text = output.read_bytes()[-20_000:].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return next((cause for pattern, cause in _LAST_WORDS if re.search(pattern, text, re.I)), "")
