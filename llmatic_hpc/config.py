@@ -213,9 +213,9 @@ class ClusterSettings:
     """Where candidates are evaluated."""
 
     kind: str = setting(
-        "local", "slurm: job arrays; local: worker processes on this machine; inline: in the "
-        "coordinator, one by one",
-        choices=("slurm", "local", "inline"), later=True,
+        "auto", "slurm: job arrays; local: worker processes on this machine; inline: in the "
+        "coordinator, one by one; auto: slurm in a Slurm job, else local",
+        choices=("auto", "slurm", "local", "inline"), later=True,
     )  # fmt: skip
     partition: str = setting("", "of the arrays; empty: what the site file says", later=True)
     account: str = setting("", "of the arrays; empty: what the site file says", later=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +24,20 @@ def run_task(folder: Path) -> int:
     return worker.run_task(folder / TASK_FILE)
 
 
+def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
+    """``cluster.kind``, with ``auto`` made definite: in a Slurm job arrays, else local workers."""
+    if cluster.kind == "auto":
+        return "slurm" if environ.get("SLURM_JOB_ID") else "local"
+    return cluster.kind
+
+
 def back_end(config: Config) -> Backend:
     """The back end that ``cluster.kind`` names. Raises :class:`ConfigError` for a bad site file."""
-    cluster = config.cluster
-    if cluster.kind == "slurm":
+    cluster, kind = config.cluster, kind_of(config.cluster)
+    if kind == "slurm":
         site, file = site_of_job()
         return SlurmBackend(run_task, cluster, site, site_file=file)
-    if cluster.kind == "inline":
+    if kind == "inline":
         return InlineBackend(run_task)
     return LocalBackend(
         run_task,
@@ -41,7 +49,7 @@ def back_end(config: Config) -> Backend:
 
 def tasks_at_once(config: Config) -> int:
     """How many tasks run at once on this machine."""
-    if config.cluster.kind == "inline":
+    if kind_of(config.cluster) == "inline":
         return 1
     gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
     return config.cluster.array_parallelism or gpus or available_cores()
@@ -49,7 +57,7 @@ def tasks_at_once(config: Config) -> int:
 
 def threads_per_task(config: Config) -> int:
     """CPU threads of a task; 0: the cores that it finds itself given."""
-    if config.training.threads or config.cluster.kind == "slurm":
+    if config.training.threads or kind_of(config.cluster) == "slurm":
         return config.training.threads
     return max(1, available_cores() // tasks_at_once(config))
 
@@ -67,7 +75,7 @@ def packing(config: Config, record: Record) -> ClusterSettings:
         side_by_side = cluster.workers_per_task
         fit = int(60 * cluster.target_task_minutes / seconds * side_by_side)
         return replace(cluster, candidates_per_task=max(side_by_side, fit))
-    if cluster.kind == "slurm":
+    if kind_of(cluster) == "slurm":
         return replace(cluster, candidates_per_task=cluster.workers_per_task)
     return cluster
 

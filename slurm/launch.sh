@@ -19,8 +19,9 @@
 # and the job requeues itself. TERM comes from who ends the job (scancel, scontrol requeue, a
 # preemption, the limit itself): the coordinator saves, too, but a cancelled job stays cancelled.
 #
-# Exit codes: 0 the run is done. 75 stopped with everything saved: the job requeues itself, or says
-# why not; the same sbatch line continues the run. 2 usage. Anything else is the coordinator's own.
+# Exit codes: 0 the run is done, or another job continues it (cluster.chain). 75 stopped with
+# everything saved: the job requeues itself, or says why not; the same sbatch line continues the
+# run. 2 usage. Anything else is the coordinator's own.
 #
 # One name, one job at a time (singleton): so a run never has two coordinators. Two runs side by
 # side need two names: sbatch --job-name=... (llmatic submit names each run's job by itself).
@@ -101,6 +102,13 @@ say "llmatic run $config --run-dir $run${*:+ $*}"
 
 # --- the coordinator -------------------------------------------------------------------------
 
+# cluster.chain: what the coordinator needs to submit its successor, and where it says that it did.
+LLMATIC_HANDOVER=$(mktemp -d "${TMPDIR:-/tmp}/llmatic-handover.XXXXXX") &&
+    printf '%s\0' "$config" "$run" "$@" >"$LLMATIC_HANDOVER/arguments" ||
+    die 1 "${TMPDIR:-/tmp} on $(hostname -s) cannot be written: make room there, or set TMPDIR"
+export LLMATIC_HANDOVER
+trap 'rm -rf "$LLMATIC_HANDOVER"' EXIT
+
 # In the background: bash looks at signals only between commands, or in 'wait'.
 "$python" -m llmatic_hpc run "$config" --run-dir "$run" "$@" &
 child=$!
@@ -118,6 +126,10 @@ if [[ -n $received ]] && (( code == 128 + $(kill -l "$received") )); then
     code=75
 fi
 say "$(date '+%F %T') the coordinator has ended with code $code"
+if (( code == 75 )) && [[ -s $LLMATIC_HANDOVER/successor ]]; then
+    say "job $(<"$LLMATIC_HANDOVER/successor") continues the run when the array has ended"
+    exit 0
+fi
 (( code == 75 )) && [[ -n $job ]] || exit "$code"
 
 # --- again? ----------------------------------------------------------------------------------

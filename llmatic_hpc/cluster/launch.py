@@ -21,7 +21,8 @@ from pathlib import Path
 from ..config import Config
 from ..errors import ClusterError
 from ..paths import RunPaths
-from . import refusals
+from . import refusals, scheduler
+from .array import array_of, script
 from .site import Site
 
 SBATCH_SECONDS = 300.0
@@ -84,10 +85,15 @@ def plan(
     site_file: Path | None = None,
     options: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
+    name: str = "",
+    more: Sequence[str] = (),
 ) -> Submission:
-    """The submission of the coordinator of ``run``; ``options`` are those of ``llmatic run``."""
+    """The submission of the coordinator of ``run``; ``options`` are those of ``llmatic run``.
+
+    ``name`` of the job, if it has one already; ``more`` options of sbatch, which come last.
+    """
     run = run.resolve()  # one directory, one name, however it is spelt
-    name = job_name(run)
+    name = name or job_name(run)
     # '%' begins a pattern in the names of Slurm's logs.
     log = str(RunPaths(run).logs / "slurm-").replace("%", "%%") + "%j.log"
     variables = {"LLMATIC_PYTHON": site.environment.python or sys.executable}
@@ -102,6 +108,7 @@ def plan(
         f"--output={log}",
         "--export=ALL",  # the variables above must arrive, whatever SBATCH_EXPORT says
         *site.coordinator.options(),
+        *more,
         str(launch_script()),
         str(config.absolute()),
         str(run),
@@ -112,35 +119,37 @@ def plan(
 
 def preview(submission: Submission, config: Config, site: Site) -> str:
     """All that would be submitted, as text: command line, script, arrays."""
-    script = launch_script()
+    file = launch_script()
     return "\n".join(
         [
             "# --- command " + "-" * 60,
             str(submission),
             "",
-            f"# --- {script} " + "-" * 60,
-            script.read_text(encoding="utf-8"),
-            "# --- array of a generation " + "-" * 46,
+            f"# --- {file} " + "-" * 60,
+            file.read_text(encoding="utf-8"),
             array_preview(config, site),
         ]
     )
 
 
 def array_preview(config: Config, site: Site) -> str:
-    """What the coordinator would submit for a generation: the settings of its array."""
+    """The scripts of a generation's arrays, as the coordinator would submit them."""
     cluster = config.cluster
-    per_task = cluster.candidates_per_task or "chosen by the coordinator"
-    at_once = cluster.array_parallelism or "chosen by the coordinator"
-    rows = [
-        f"candidates in a generation: {config.search.batch}",
-        f"candidates in an element: {per_task}",
-        f"elements at once: {at_once}",
-        f"elements in one array, at most: {site.array.max_array_size or 'MaxArraySize'}",
-        f"elements queued, at most: {site.array.max_submit or 'MaxSubmitJobs'}",
-        f"sbatch options: {shlex.join(site.array.options()) or 'those of the cluster'}",
-        *(f"before Python: {line}" for line in site.environment.lines()),
-    ]
-    return "\n".join(f"# {row}" for row in rows)
+    if cluster.kind not in ("auto", "slurm"):
+        return f"# no arrays: cluster.kind = {cluster.kind!r}, in the coordinator's own job"
+    each = cluster.candidates_per_task or cluster.workers_per_task
+    elements = -(-config.search.batch // each)
+    largest = site.array.max_array_size or scheduler.limits().array_size or elements
+    sizes = [largest] * (elements // largest) + [elements % largest] * (elements % largest > 0)
+    array = array_of(cluster, site)
+    parts = []
+    for size in sorted(set(sizes), reverse=True):
+        count = sizes.count(size)
+        arrays = "1 array" if count == 1 else f"{count} arrays"
+        head = f"# --- {arrays} a generation, {size} elements, {each} candidates in each "
+        # RUN and TOKEN stand for what is known only when it is submitted.
+        parts.append(head + "-" * 12 + "\n" + script(array, site, size, "TOKEN"))
+    return "\n".join(parts)
 
 
 def submit(

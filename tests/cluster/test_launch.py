@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from llmatic_hpc.cluster import launch
-from llmatic_hpc.cluster.site import Environment, Resources, Site
-from llmatic_hpc.config import Config
+from llmatic_hpc.cluster.site import ArrayResources, Environment, Resources, Site
+from llmatic_hpc.config import Config, override
 from llmatic_hpc.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,20 @@ def test_explanations(tmp_path: Path, said: str, words: list[str]) -> None:
 
 
 def test_array_preview() -> None:
-    """A dry run tells what an element of the array would ask for."""
-    text = launch.array_preview(Config(), Site())
-    assert "candidates in a generation: 100" in text
-    assert "sbatch options: those of the cluster" in text
+    """Every script that a generation would take: 250 elements in arrays of at most 100."""
+    config = override(Config(), ["search.batch=500", "cluster.candidates_per_task=2"])
+    site = Site(array=ArrayResources(partition="gpu", max_array_size=100))
+    text = launch.array_preview(config, site)
+    heads = [line for line in text.splitlines() if line.startswith("# ---")]
+    assert [head.split(" -")[1].strip("- ") for head in heads] == [
+        "2 arrays a generation, 100 elements, 2 candidates in each",
+        "1 array a generation, 50 elements, 2 candidates in each",
+    ]
+    assert text.count("#SBATCH --partition=gpu") == 2
+    assert "#SBATCH --array=0-99%100" in text and "#SBATCH --array=0-49%50" in text
+    assert "#SBATCH --job-name=TOKEN" in text
+
+
+def test_no_arrays_for_local_workers() -> None:
+    config = override(Config(), ["cluster.kind=local"])
+    assert "no arrays: cluster.kind = 'local'" in launch.array_preview(config, Site())

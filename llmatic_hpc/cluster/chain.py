@@ -1,0 +1,108 @@
+"""A coordinator that leaves while its array trains, and comes back as a new job.
+
+Its successor is the same job again, submitted with ``--dependency=afterany:ARRAY,singleton``: it
+starts when the last element has ended, however it ended, and goes through the same door as after
+a preemption. slurm/launch.sh makes a folder for the two of them, LLMATIC_HANDOVER: ``arguments``
+(its own, each ended by a NUL) to submit again, ``successor`` (a job id) as the sign that the job
+needs no requeue.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import ClusterError
+from . import launch, scheduler
+from .site import Resources, Site, site_of_job
+
+log = logging.getLogger(__name__)
+
+ARGUMENTS, SUCCESSOR = "arguments", "successor"
+
+
+def hand_over(jobs: Iterable[str], environ: Mapping[str, str] = os.environ) -> str:
+    """Make sure that a job continues this one when ``jobs`` have ended; returns its id.
+
+    Raises :class:`ClusterError` where this is no job of slurm/launch.sh or Slurm refuses: then
+    the coordinator has to stay.
+    """
+    folder, own = environ.get("LLMATIC_HANDOVER", ""), environ.get("SLURM_JOB_ID", "")
+    if not folder or not own:
+        raise ClusterError(
+            "cluster.chain needs a coordinator that slurm/launch.sh runs as a job; this one stays"
+        )
+    shown = scheduler.answer("scontrol", "--oneliner", "show", "job", own) or ""
+    name = _field(shown, "JobName") or environ.get("SLURM_JOB_NAME", "")
+    after = f"afterany:{':'.join(sorted({job.split('_')[0] for job in jobs}, key=int))},singleton"
+    job = _waiting_successor(own, name, after) or _submit(folder, own, name, shown, after, environ)
+    (Path(folder) / SUCCESSOR).write_text(job)
+    return job
+
+
+def _waiting_successor(own: str, name: str, after: str) -> str:
+    """A successor that an earlier start of this job left behind, told to wait for ``after``."""
+    waiting = [
+        queued.job
+        for queued in (scheduler.queue() or {}).values()
+        if queued.name == name and queued.job != own and queued.is_waiting
+    ]
+    for job in waiting:
+        if (
+            scheduler.answer("scontrol", "update", f"jobid={job}", f"dependency={after}")
+            is not None
+        ):
+            return job
+    return ""
+
+
+def _submit(
+    folder: str, own: str, name: str, shown: str, after: str, environ: Mapping[str, str]
+) -> str:
+    config, run, *options = (Path(folder) / ARGUMENTS).read_text().rstrip("\0").split("\0")
+    site, file = site_of_job(environ)
+    if file is None:
+        site = Site(coordinator=resources_of(shown))
+    # Where the log of a job goes is known by its own: the successor's differs in the number.
+    log_file = Path(_field(shown, "StdOut").replace("%", "%%"))
+    output = str(log_file.with_name(log_file.name.replace(own, "%j"))) if log_file.name else ""
+    submission = launch.plan(
+        Path(config),
+        Path(run),
+        site,
+        site_file=file,
+        options=options,
+        environ=environ,
+        name=name,
+        more=(f"--dependency={after}", *([f"--output={output}"] if output else [])),
+    )
+    return launch.submit(submission, Path(run), environ=environ)
+
+
+def resources_of(shown: str) -> Resources:
+    """What a job asked for, from the line that ``scontrol --oneliner show job`` prints of it."""
+    memory = _field(shown, "MinMemoryNode")
+    cpus = _field(shown, "CPUs/Task")
+    per_cpu = _field(shown, "MinMemoryCPU")
+    return Resources(
+        partition=_field(shown, "Partition"),
+        account=_field(shown, "Account"),
+        qos=_field(shown, "QOS"),
+        gres=_field(shown, "TresPerNode").removeprefix("gres:"),
+        constraint=_field(shown, "Features"),
+        time=_field(shown, "TimeLimit"),
+        cpus=int(cpus) if cpus.isdecimal() else 0,
+        mem=memory,
+        exclude=_field(shown, "ExcNodeList"),
+        extra=(f"--mem-per-cpu={per_cpu}",) if per_cpu and not memory else (),
+    )
+
+
+def _field(shown: str, name: str) -> str:
+    """A field of scontrol's; empty where it says that there is nothing."""
+    found = re.search(rf"(?:^|\s){re.escape(name)}=(\S*)", shown)
+    value = found[1] if found else ""
+    return "" if value in ("(null)", "N/A", "UNLIMITED", "0", "n/a") else value
