@@ -19,11 +19,18 @@ from typing import Protocol
 
 from . import config as configuration
 from . import environment, lock, rows, store
-from .cluster import Backend, Dispatcher, Work
+from .cluster import Backend, Dispatcher, Work, chain
 from .cluster.base import TASK_FILE
 from .cluster.local import stop_orphans
 from .config import Config
-from .errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
+from .errors import (
+    ClusterError,
+    ConfigError,
+    ContainmentError,
+    Interrupted,
+    LLMaticError,
+    RecordError,
+)
 from .evaluation import data, worker
 from .evaluation.screen import Screener
 from .flight import Flight, write_atomically
@@ -262,13 +269,11 @@ class Coordinator:
 
     def _evaluate(self, record: Record, search: Search, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
-        first = generation * self._config.search.batch
-        batch = range(first, record.rows)
+        batch = range(generation * self._config.search.batch, record.rows)
         table = record.candidates
         work = [
             Work(
                 candidate=row,
-                index=row - first,
                 source_sha256=table["source_sha256"][row].decode(),
                 flops=float(table["flops"][row]),
             )
@@ -279,7 +284,7 @@ class Coordinator:
         self._observer.stage(generation, "trained", len(work))
         gathered = self._dispatcher(record, proposals).run(work, on_result=self._on_result)
         for item in work:
-            found = gathered[item.index]
+            found = gathered[item.candidate]
             record.update(item.candidate, rows.result(found.result))
             record.update(
                 item.candidate,
@@ -322,7 +327,7 @@ class Coordinator:
             candidates = [
                 worker.CandidateSpec(
                     candidate=work.candidate,
-                    index=work.index,
+                    index=work.candidate,
                     attempt=attempt,
                     source=table["source"][work.candidate],
                     source_sha256=work.source_sha256,
@@ -363,7 +368,17 @@ class Coordinator:
             write_task=write_task,
             read_result=read_result,
             wait=self._stop.wait,
+            leave=self._leave if self._config.cluster.chain else None,
         )
+
+    def _leave(self, jobs: Sequence[str]) -> None:
+        """Let another job gather the results of ``jobs``; without one, stay and do it here."""
+        try:
+            successor = chain.hand_over(jobs)
+        except ClusterError as error:
+            self._observer.notice(f"{error}")
+            return
+        raise Interrupted(f"job {successor} continues the run when its array has ended")
 
     def _open_backend(self) -> Backend:
         """One for all of a run: it remembers which nodes are bad."""

@@ -87,10 +87,10 @@ class RunPaths:
         """One folder per candidate in training."""
         return self.root / "checkpoints"
 
-    def result(self, index: int, attempt: int) -> Path:
-        """The result of candidate ``index`` of the batch at its ``attempt``."""
-        return self.results / f"{index:05d}.{attempt}.json"
+    def result(self, candidate: int, attempt: int) -> Path:
+        """The result of a candidate at its ``attempt``."""
+        return self.results / f"{candidate:05d}.{attempt}.json"
 
-    def checkpoint(self, generation: int, index: int) -> Path:
-        """The folder that candidate ``index`` of ``generation`` may write to."""
-        return self.checkpoints / f"g{generation:05d}-c{index:05d}"
+    def checkpoint(self, candidate: int) -> Path:
+        """The folder that a candidate may write to."""
+        return self.checkpoints / f"{candidate:05d}"

@@ -25,8 +25,6 @@ class Work:
     """A candidate to be evaluated."""
 
     candidate: int
-    index: int
-    """Position in the generation's batch."""
     source_sha256: str
     flops: float
     """Multiply-adds for one image; how long it will take, relative to others."""

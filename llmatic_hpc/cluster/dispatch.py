@@ -72,6 +72,8 @@ class Dispatcher:
     ``write_task(folder, items)`` writes what a worker needs into a new task folder.
     ``read_result(path, work)`` returns the valid result in ``path``, or None.
     ``wait(seconds)`` pauses and returns True when the run was asked to stop.
+    ``leave(jobs)`` is called when everything that is due is submitted; it may raise
+    :class:`Interrupted` to let a later coordinator gather the results.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Dispatcher:
         write_task: Callable[[Path, Sequence[tuple[Work, int]]], None],
         read_result: Callable[[Path, Work], Result | None],
         wait: Callable[[float], bool],
+        leave: Callable[[Sequence[str]], None] | None = None,
         grace_seconds: float = 60.0,
     ) -> None:
         self._paths = paths
@@ -95,6 +98,7 @@ class Dispatcher:
         self._write_task = write_task
         self._read_result = read_result
         self._wait = wait
+        self._leave = leave
         self._grace_seconds = grace_seconds
         self._busy_until = 0.0
         self._busy_seconds = LEAST_BUSY_SECONDS
@@ -105,7 +109,7 @@ class Dispatcher:
         *,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> dict[int, Gathered]:
-        """The result of every candidate, by its index in the batch.
+        """The result of every candidate, by its number.
 
         Raises :class:`Interrupted` when asked to stop, after workers that do not outlive the
         coordinator have saved their state, and :class:`~llmatic_hpc.errors.ClusterError`
@@ -113,7 +117,7 @@ class Dispatcher:
         """
         for folder in (self._paths.results, self._paths.tasks, self._paths.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
-        by_index = {item.index: item for item in work}
+        wanted = {item.candidate: item for item in work}
         self._journal = journal = Journal(self._paths.journal)
         self._backend.adopt(
             [
@@ -126,24 +130,29 @@ class Dispatcher:
         # What an earlier coordinator started and what died with it is no fault of the
         # machine's, so it costs no retry.
         inherited = set(followed)
-        untouched = by_index.keys() - journal.state.attempts.keys()
+        untouched = wanted.keys() - journal.state.attempts.keys()
         queue: list[Planned] = []
+        is_first = True
         while True:
             # In this order: a result written before its task ended is seen in the same turn.
             alive = self._backend.alive(self._folder(name) for name in followed)
-            fresh = self._scan(by_index, done)
+            fresh = self._scan(wanted, done)
             done.update(fresh)
             ended = [name for name in followed if self._folder(name) not in alive]
-            again, lost = self._settle(ended, followed, inherited, by_index, done)
+            again, lost = self._settle(ended, followed, inherited, wanted, done)
             done.update(lost)
             for gathered in (*fresh.values(), *lost.values()):
                 on_result(gathered.result)
-            queue += self._plan(by_index[i] for i in sorted(again | untouched))
+            queue += self._plan(wanted[c] for c in sorted(again | untouched))
             inherited, untouched = set(), set()
-            if len(done) == len(by_index):
+            if len(done) == len(wanted):
                 self._stop(list(followed), leaving_seconds=LEAVING_SECONDS)
                 return done
-            followed |= self._submit(queue, len(followed), by_index, done)
+            started = self._submit(queue, len(followed), wanted, done)
+            followed |= started
+            if self._leave is not None and followed and not queue and (started or is_first):
+                self._leave([journal.state.tasks[name].job for name in followed])
+            is_first = False
             if self._wait(self._backend.pause_seconds):
                 if not self._backend.outlives:
                     self._stop(list(followed))
@@ -154,7 +163,7 @@ class Dispatcher:
 
     # --- results ------------------------------------------------------------------------------
 
-    def _scan(self, by_index: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
+    def _scan(self, wanted: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
         """New results: for each candidate the valid one of the lowest attempt."""
         attempts: dict[int, list[int]] = {}
         for path in self._paths.results.glob("*.*.json"):
@@ -162,15 +171,15 @@ class Dispatcher:
             if name.isdigit() and number.isdigit():
                 attempts.setdefault(int(name), []).append(int(number))
         found: dict[int, Gathered] = {}
-        for index in sorted(attempts.keys() & by_index.keys() - done.keys()):
-            for attempt in sorted(attempts[index]):
-                path = self._paths.result(index, attempt)
-                result = self._read_result(path, by_index[index])
+        for candidate in sorted(attempts.keys() & wanted.keys() - done.keys()):
+            for attempt in sorted(attempts[candidate]):
+                path = self._paths.result(candidate, attempt)
+                result = self._read_result(path, wanted[candidate])
                 if result is None:
                     log.warning("%s is no valid result of this candidate: ignored", path.name)
                     path.replace(path.with_suffix(".ignored"))
                 elif result.outcome.status != "infrastructure":
-                    found[index] = self._gathered(result, (index, attempt))
+                    found[candidate] = self._gathered(result, (candidate, attempt))
                     break
         return found
 
@@ -186,7 +195,7 @@ class Dispatcher:
         ended: Sequence[str],
         followed: dict[str, list[Item]],
         inherited: set[str],
-        by_index: dict[int, Work],
+        wanted: dict[int, Work],
         done: dict[int, Gathered],
     ) -> tuple[set[int], dict[int, Gathered]]:
         """Forget tasks that ended: which candidates to try again, which to give up."""
@@ -197,9 +206,7 @@ class Dispatcher:
             missing = [
                 item
                 for item in items
-                if item[0] in by_index
-                and item[0] not in done
-                and self._journal.state.is_latest(item)
+                if item[0] in wanted and item[0] not in done and self._journal.state.is_latest(item)
             ]
             handed_back = was_handed_back(folder)
             ending = self._backend.ending(folder) if missing and not handed_back else Ending()
@@ -211,13 +218,11 @@ class Dispatcher:
                 self._keep_log(folder, ending)
             for item in missing:
                 alone = item == suspect and len(items) == 1
-                outcome = self._verdict(
-                    item, by_index[item[0]], cause, item == suspect, alone, free
-                )
+                outcome = self._verdict(item, wanted[item[0]], cause, item == suspect, alone, free)
                 if outcome is None:
                     again.add(item[0])
                 else:
-                    given_up[item[0]] = self._given_up(item, by_index[item[0]], outcome)
+                    given_up[item[0]] = self._given_up(item, wanted[item[0]], outcome)
             shutil.rmtree(folder, ignore_errors=True)
         return again, given_up
 
@@ -263,27 +268,26 @@ class Dispatcher:
         state = self._journal.state
         packed, planned = [], []
         for item in work:
-            if causes := state.suspected.get(item.index):
-                factor = 2 if TIME_OUT in causes else 1
-                planned.append(Planned([(item.index, state.attempts[item.index] + 1)], factor))
+            if causes := state.suspected.get(item.candidate):
+                planned.append(Planned([self._next(item)], 2 if TIME_OUT in causes else 1))
             else:
                 packed.append(item)
         tasks = task_count(
             len(packed), parallelism=self._parallelism, per_task=self._settings.candidates_per_task
         )
         return [
-            *(
-                Planned([(item.index, state.attempts[item.index] + 1) for item in items])
-                for items in pack(packed, tasks)
-            ),
+            *(Planned([self._next(item) for item in items]) for items in pack(packed, tasks)),
             *planned,
         ]
+
+    def _next(self, work: Work) -> Item:
+        return work.candidate, self._journal.state.attempts[work.candidate] + 1
 
     def _submit(
         self,
         queue: list[Planned],
         alive: int,
-        by_index: dict[int, Work],
+        wanted: dict[int, Work],
         done: dict[int, Gathered],
     ) -> dict[str, list[Item]]:
         """Submit from the queue what there is room for; returns the items by task."""
@@ -299,7 +303,7 @@ class Dispatcher:
             if not batch:
                 break
             try:
-                started |= self._start([t for t in tasks if t], by_index, factor)
+                started |= self._start([t for t in tasks if t], wanted, factor)
             except ClusterBusyError as error:
                 log.warning("%s; again in %.0f s", error, self._busy_seconds)
                 self._busy_until = time.monotonic() + self._busy_seconds
@@ -312,7 +316,7 @@ class Dispatcher:
         return started
 
     def _start(
-        self, tasks: Sequence[list[Item]], by_index: dict[int, Work], time_factor: int
+        self, tasks: Sequence[list[Item]], wanted: dict[int, Work], time_factor: int
     ) -> dict[str, list[Item]]:
         if not tasks:
             return {}
@@ -324,7 +328,7 @@ class Dispatcher:
             # A folder without a line in the journal is what a kill in between left behind.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            self._write_task(folder, [(by_index[index], attempt) for index, attempt in items])
+            self._write_task(folder, [(wanted[number], attempt) for number, attempt in items])
         self._journal.submitting(token, started)
         try:
             folders = [self._folder(name) for name in started]

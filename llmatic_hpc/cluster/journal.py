@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 Item = tuple[int, int]
-"""(index of the candidate in its batch, number of the attempt)."""
+"""(candidate, number of the attempt)."""
 
 
 @dataclass
@@ -47,9 +47,9 @@ class State:
     suspected: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Candidates that may themselves have used up memory or time, by cause."""
 
-    def failures(self, index: int) -> int:
+    def failures(self, candidate: int) -> int:
         """How many attempts at a candidate the machine spoiled."""
-        return sum(1 for item in self.failed if item[0] == index)
+        return sum(1 for item in self.failed if item[0] == candidate)
 
     def is_latest(self, item: Item) -> bool:
         """Whether no later attempt at the candidate was started."""
@@ -104,10 +104,10 @@ class Journal:
         if kind == "submitting":
             state.submissions += 1
             for position, (name, pairs) in enumerate(event["tasks"].items()):
-                items = [(int(index), int(attempt)) for index, attempt in pairs]
+                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
                 state.tasks[name] = Entry(items, event["token"], position, event["time"])
-                for index, attempt in items:
-                    state.attempts[index] = max(state.attempts[index], attempt)
+                for candidate, attempt in items:
+                    state.attempts[candidate] = max(state.attempts[candidate], attempt)
         elif kind == "submitted":
             for name, job in event["jobs"].items():
                 state.tasks[name].job = job
@@ -115,10 +115,10 @@ class Journal:
             refused = {n: e for n, e in state.tasks.items() if e.token == event["token"]}
             for name, entry in refused.items():
                 del state.tasks[name]
-                for index, attempt in entry.items:
-                    state.attempts[index] = attempt - 1
+                for candidate, attempt in entry.items:
+                    state.attempts[candidate] = attempt - 1
         elif kind == "failed":
-            index, attempt = event["item"]
-            state.failed.add((int(index), int(attempt)))
+            candidate, attempt = event["item"]
+            state.failed.add((int(candidate), int(attempt)))
         elif kind == "suspected":
             state.suspected[int(event["item"][0])].add(event["cause"])

@@ -25,11 +25,11 @@ def pack(work: Sequence[Work], tasks: int) -> list[list[Work]]:
     """Longest processing time first: balanced tasks, each with its longest candidate first.
 
     R. L. Graham, Bounds on multiprocessing timing anomalies (1969): at most 4/3 of the
-    optimum's length. Ties keep the order of the batch.
+    optimum's length. Ties keep the order of the candidates.
     """
     loads = [(0.0, 0, number) for number in range(tasks)]
     packed: list[list[Work]] = [[] for _ in range(tasks)]
-    for item in sorted(work, key=lambda w: (-w.flops, w.index)):
+    for item in sorted(work, key=lambda w: (-w.flops, w.candidate)):
         load, count, number = heapq.heappop(loads)
         packed[number].append(item)
         heapq.heappush(loads, (load + item.flops + FIXED_COST_FLOPS, count + 1, number))

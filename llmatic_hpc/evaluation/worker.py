@@ -257,7 +257,7 @@ class _Worker:
         return False
 
     def _checkpoint(self, candidate: CandidateSpec) -> Path:
-        name = RunPaths(Path()).checkpoint(self._spec.generation, candidate.index).name
+        name = RunPaths(Path()).checkpoint(candidate.index).name
         return Path(self._spec.checkpoints) / name
 
 

@@ -12,10 +12,10 @@ def run_task(folder: Path) -> int:
     """Each item says what happens to it: see the branches."""
     spec = json.loads((folder / "task.json").read_text())
     results = Path(spec["results"])
-    for index, attempt, how in spec["items"]:
+    for candidate, attempt, how in spec["items"]:
         with open(results.parent / "evaluated.log", "a") as file:
-            file.write(f"{index}.{attempt}\n")
-        target = results / f"{index:05d}.{attempt}.json"
+            file.write(f"{candidate}.{attempt}\n")
+        target = results / f"{candidate:05d}.{attempt}.json"
         if how == "die" or (how == "die once" and attempt == 1):
             os._exit(9)
         elif how == "garbage once" and attempt == 1:
@@ -24,17 +24,17 @@ def run_task(folder: Path) -> int:
         elif how == "hand back" and attempt < 6:
             return 75
         elif how == "broken machine" or (how == "broken once" and attempt == 1):
-            write(target, index, attempt, "infrastructure")
+            write(target, candidate, attempt, "infrastructure")
         else:
             if how == "wait":
-                (results.parent / f"{index}.waiting").touch()
+                (results.parent / f"{candidate}.waiting").touch()
                 while not (results.parent / "go").exists():
                     time.sleep(0.02)
-            write(target, index, attempt, "scored")
+            write(target, candidate, attempt, "scored")
     return 0
 
 
-def write(target: Path, index: int, attempt: int, status: str) -> None:
+def write(target: Path, candidate: int, attempt: int, status: str) -> None:
     beside = target.with_suffix(".tmp")
-    beside.write_text(json.dumps({"index": index, "attempt": attempt, "status": status}))
+    beside.write_text(json.dumps({"candidate": candidate, "attempt": attempt, "status": status}))
     os.replace(beside, target)

@@ -34,7 +34,7 @@ def dispatcher(
     stop: threading.Event | None = None,
 ) -> Dispatcher:
     def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
-        spec = [(work.index, attempt, how.get(work.index, "")) for work, attempt in items]
+        spec = [(w.candidate, attempt, how.get(w.candidate, "")) for w, attempt in items]
         text = json.dumps({"results": str(paths.results), "items": spec})
         (folder / "task.json").write_text(text)
 
@@ -59,7 +59,7 @@ def dispatcher(
 
 
 def work(count: int) -> list[Work]:
-    return [Work(candidate=100 + i, index=i, source_sha256="", flops=1.0) for i in range(count)]
+    return [Work(candidate=i, source_sha256="", flops=1.0) for i in range(count)]
 
 
 def evaluated(paths: RunPaths) -> list[str]:
@@ -84,7 +84,7 @@ def test_every_candidate_gets_its_result(tmp_path: Path) -> None:
     assert sorted(done) == list(range(10))
     assert {g.attempts for g in done.values()} == {1}
     assert sorted(evaluated(paths)) == sorted(f"{i}.1" for i in range(10))
-    assert sorted(seen) == list(range(100, 110))
+    assert sorted(seen) == list(range(10))
     assert list(paths.tasks.iterdir()) == []  # few files: inodes are a quota
 
 
@@ -190,7 +190,7 @@ def test_two_results_of_one_candidate(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     paths.results.mkdir(parents=True)
     for attempt in (2, 1, 3):
-        values = {"index": 0, "attempt": attempt, "status": "scored"}
+        values = {"candidate": 0, "attempt": attempt, "status": "scored"}
         (paths.results / f"00000.{attempt}.json").write_text(json.dumps(values))
     done = dispatcher(paths, {}).run(work(1))
     assert done[0].result.attempt == 1

@@ -10,14 +10,14 @@ from llmatic_hpc.cluster.packing import FIXED_COST_FLOPS, pack, task_count
 
 
 def items(flops: list[float]) -> list[Work]:
-    return [Work(candidate=i, index=i, source_sha256="", flops=f) for i, f in enumerate(flops)]
+    return [Work(candidate=i, source_sha256="", flops=f) for i, f in enumerate(flops)]
 
 
 @given(st.lists(st.floats(0, 1e10), min_size=1, max_size=60), st.integers(1, 12))
 def test_pack(flops: list[float], tasks: int) -> None:
     """Each candidate is in one task; no task is longer than Graham's bound."""
     packed = pack(items(flops), tasks)
-    assert sorted(w.index for task in packed for w in task) == list(range(len(flops)))
+    assert sorted(w.candidate for task in packed for w in task) == list(range(len(flops)))
     assert all(task for task in packed)
     for task in packed:
         assert [w.flops for w in task] == sorted((w.flops for w in task), reverse=True)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -82,22 +81,17 @@ def kill(process: subprocess.Popen[bytes], run: Path, *, everything: bool) -> No
     process.communicate()
 
 
-def results(run: Path) -> dict[tuple[int, int], int]:
-    """Attempt of each result on disk, by generation and index."""
+def results(run: Path) -> dict[int, int]:
+    """Attempt of each result on disk, by candidate."""
     paths = RunPaths(run)
-    try:
-        generation = json.loads(paths.plan.read_text())["generation"]
-    except (OSError, ValueError):
-        return {}
-    found: dict[tuple[int, int], int] = {}
+    found: dict[int, int] = {}
     for path in paths.results.glob("*.*.json") if paths.results.exists() else ():
-        index, attempt, _ = path.name.split(".")
-        key = (generation, int(index))
-        found[key] = min(int(attempt), found.get(key, 1 << 30))
+        candidate, attempt = map(int, path.name.split(".")[:2])
+        found[candidate] = min(attempt, found.get(candidate, attempt))
     return found
 
 
-def differences(reference: Record, run: Path, seen: dict[tuple[int, int], int]) -> list[str]:
+def differences(reference: Record, run: Path, seen: dict[int, int]) -> list[str]:
     """What a disturbed run has otherwise than the undisturbed one."""
     record = store.load(RunPaths(run).record)
     found = [f"verify: {difference}" for difference in store.verify(record)][:3]
@@ -109,13 +103,12 @@ def differences(reference: Record, run: Path, seen: dict[tuple[int, int], int]) 
         for column in ("elite", "fitness", "curiosity", "centroids"):
             if not equal(getattr(record.archives[name], column), getattr(state, column)):
                 found.append(f"archives/{name}/{column} differs")
-    batch = record.config["search"]["batch"]
-    for (generation, index), attempt in seen.items():
-        attempts = int(record.candidates["attempts"][generation * batch + index])
+    for candidate, attempt in seen.items():
+        attempts = int(record.candidates["attempts"][candidate])
         if attempts != attempt:
             found.append(
-                f"candidate {generation * batch + index} had a result of attempt {attempt} and "
-                f"was evaluated {attempts} times"
+                f"candidate {candidate} had a result of attempt {attempt} and was evaluated "
+                f"{attempts} times"
             )
     return found
 
@@ -130,7 +123,7 @@ def equal(a: np.ndarray, b: np.ndarray) -> bool:
 def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict[str, int]:
     """A run that is killed up to ``kills`` times and then left alone; how often it was."""
     done = 0
-    seen: dict[tuple[int, int], int] = {}
+    seen: dict[int, int] = {}
     while done < kills:
         process = start(run)
         try:
@@ -143,15 +136,15 @@ def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict
             everything = rng.random() < 0.5
             kill(process, run, everything=everything)
             done += 1
-            for key, attempt in results(run).items():
-                seen.setdefault(key, attempt)
+            for candidate, attempt in results(run).items():
+                seen.setdefault(candidate, attempt)
             what = "all" if everything else "coordinator"
             print(f"kill {done} of {run.name} ({what}): {len(seen)} results seen", flush=True)
     finish(run)
     return {"kills": done, "failed": report(run, seen)}
 
 
-def report(run: Path, seen: dict[tuple[int, int], int]) -> int:
+def report(run: Path, seen: dict[int, int]) -> int:
     """Print and count the differences of a run."""
     found = differences(store.load(RunPaths(run.parent / "reference").record), run, seen)
     for text in found:

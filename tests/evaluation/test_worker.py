@@ -151,7 +151,7 @@ def test_what_has_a_result_is_not_evaluated_again(tmp_path: Path) -> None:
     ]:
         earlier = Result("run", spec.candidate, 1, spec.source_sha256, outcome)
         write_result(paths.result(spec.index, 1), earlier)
-    folder = paths.checkpoint(1, 2)
+    folder = paths.checkpoint(2)
     folder.mkdir(parents=True)
     (folder / "seconds").write_text("99999")
     assert run_task(task(tmp_path, [done, retried, late])) == 0
@@ -185,7 +185,7 @@ def test_interrupted_in_every_way_it_ends_in_the_same_result(
     """
     spec = CANDIDATES[9]
     file = task(tmp_path, [spec])
-    folder = RunPaths(tmp_path).checkpoint(1, 9)
+    folder = RunPaths(tmp_path).checkpoint(9)
     saved = folder / "training.safetensors"
 
     run = "from llmatic_hpc.evaluation.worker import run_task\nfrom pathlib import Path\n"
