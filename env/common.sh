@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by quickstart.sh and test.sh: makes .venv and installs the project into it, once.
 # Source it from the root of the project with $1 = the extras to install.
 

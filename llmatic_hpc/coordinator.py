@@ -19,7 +19,7 @@ from typing import Protocol
 
 from . import config as configuration
 from . import environment, lock, rows, store
-from .cluster import Backend, Dispatcher, Work, chain
+from .cluster import Backend, Dispatcher, Work, chain, submission_prefix
 from .cluster.base import TASK_FILE
 from .cluster.local import stop_orphans
 from .config import Config
@@ -363,7 +363,7 @@ class Coordinator:
             self._paths,
             self._open_backend(),
             packing(self._config, record),
-            name=f"llmatic-{record.run_id[:12]}-g{record.committed_generations:05d}",
+            name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
             parallelism=tasks_at_once(self._config),
             write_task=write_task,
             read_result=read_result,
@@ -378,6 +378,7 @@ class Coordinator:
         except ClusterError as error:
             self._observer.notice(f"{error}")
             return
+        write_atomically(self._paths.successor, successor)
         raise Interrupted(f"job {successor} continues the run when its array has ended")
 
     def _open_backend(self) -> Backend:

@@ -83,6 +83,16 @@ class RunPaths:
         return self.generation / "tasks"
 
     @property
+    def submissions(self) -> Path:
+        """One folder per job array: submitit's pickles and the elements' output."""
+        return self.generation / "submissions"
+
+    @property
+    def successor(self) -> Path:
+        """Id of the job that continues a chained coordinator."""
+        return self.generation / "successor"
+
+    @property
     def checkpoints(self) -> Path:
         """One folder per candidate in training."""
         return self.root / "checkpoints"

@@ -48,7 +48,7 @@ die() { # code message
 # --- signals, before anything can send one ---------------------------------------------------
 
 child='' received='' warned_after=''
-# shellcheck disable=SC2317 # the traps call it
+# shellcheck disable=SC2317,SC2329 # the traps call it
 forward() { # signal
     received=$1
     say "$(date '+%F %T') signal $1"
@@ -103,10 +103,10 @@ say "llmatic run $config --run-dir $run${*:+ $*}"
 # --- the coordinator -------------------------------------------------------------------------
 
 # cluster.chain: what the coordinator needs to submit its successor, and where it says that it did.
-LLMATIC_HANDOVER=$(mktemp -d "${TMPDIR:-/tmp}/llmatic-handover.XXXXXX") &&
-    printf '%s\0' "$config" "$run" "$@" >"$LLMATIC_HANDOVER/arguments" ||
-    die 1 "${TMPDIR:-/tmp} on $(hostname -s) cannot be written: make room there, or set TMPDIR"
 export LLMATIC_HANDOVER
+LLMATIC_HANDOVER=$(mktemp -d "${TMPDIR:-/tmp}/llmatic-handover.XXXXXX") ||
+    die 1 "${TMPDIR:-/tmp} on $(hostname -s) cannot be written: make room there, or set TMPDIR"
+printf '%s\0' "$config" "$run" "$@" >"$LLMATIC_HANDOVER/arguments"
 trap 'rm -rf "$LLMATIC_HANDOVER"' EXIT
 
 # In the background: bash looks at signals only between commands, or in 'wait'.

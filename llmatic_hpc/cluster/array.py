@@ -18,6 +18,7 @@ from submitit.helpers import clean_env
 
 from ..config import ClusterSettings
 from ..errors import ClusterError
+from ..paths import RunPaths
 from . import refusals
 from .site import ArrayResources, Site, minutes
 
@@ -141,4 +142,4 @@ def _script(folder: Path, array: Array, site: Site, elements: int, token: str) -
 
 def submission_folder(task: Path, token: str) -> Path:
     """Where submitit keeps what belongs to a submission; ``task``: a folder of one of its tasks."""
-    return task.parent.parent / "submissions" / token
+    return RunPaths(task.parents[2]).submissions / token

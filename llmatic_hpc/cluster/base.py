@@ -54,6 +54,11 @@ class Started:
     """The id that the scheduler gave; empty if that was not written down."""
 
 
+def submission_prefix(run_id: str) -> str:
+    """What the names of all submissions of a run begin with, and of no other run."""
+    return f"llmatic-{run_id[:12]}-g"
+
+
 class ClusterBusyError(ClusterError):
     """The scheduler takes no more for now: try again later. Nothing was submitted."""
 
