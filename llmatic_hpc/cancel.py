@@ -115,23 +115,23 @@ def _end(
 ) -> list[str]:
     """Cancel the jobs that ``choose`` finds in the queue and wait until they have left it."""
 
-    def present() -> list[str]:
+    def present() -> dict[str, Queued]:
         queue = scheduler.queue()
         if queue is None:
             raise LLMaticError(
                 f"{paths.root}: squeue does not answer, so its jobs cannot be found; run the "
                 "command again when it does"
             )
-        return choose({job: queued for job, queued in queue.items() if not queued.is_leaving})
+        return {job: queue[job] for job in choose(queue)}
 
-    jobs = present()
-    if not jobs:
-        return []
+    jobs = [job for job, queued in present().items() if not queued.is_leaving]
     scheduler.cancel(jobs)
+    # One that is leaving may still be saving.
     if not _until(lambda: not present(), wait_seconds, QUEUE_SECONDS):
         raise LLMaticError(
-            f"{paths.root}: jobs {', '.join(jobs[:5])} are still there after {wait_seconds:.0f} s: "
-            "run the command again with a longer --wait, or look at them with 'squeue --me'"
+            f"{paths.root}: jobs {', '.join(list(present())[:5])} are still there after "
+            f"{wait_seconds:.0f} s: run the command again with a longer --wait, or look at them "
+            "with 'squeue --me'"
         )
     return jobs
 
