@@ -79,6 +79,8 @@ class Ending:
 OUT_OF_MEMORY = "out of memory"
 TIME_OUT = "time limit"
 PREEMPTED = "preempted"
+CANCELLED = "cancelled"
+INTERRUPTED = "its submission was interrupted"
 """Causes that decide what is tried again; any other text is just told."""
 
 

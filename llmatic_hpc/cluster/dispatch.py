@@ -25,7 +25,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import ClusterSettings
@@ -33,6 +33,8 @@ from ..errors import Interrupted
 from ..paths import RunPaths
 from ..records import Outcome, Result
 from .base import (
+    CANCELLED,
+    INTERRUPTED,
     OUT_OF_MEMORY,
     PREEMPTED,
     TIME_OUT,
@@ -55,6 +57,8 @@ LEAVING_SECONDS = 10.0
 """A task whose results are all in is given so long to end by itself."""
 
 OWN_FAULT = {OUT_OF_MEMORY: "too_large", TIME_OUT: "too_slow"}
+FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
+"""Endings that cost the candidates of a task no retry."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,6 @@ class Dispatcher:
         )
         done: dict[int, Gathered] = {}
         followed = {name: entry.items for name, entry in journal.state.tasks.items()}
-        # What an earlier coordinator started and what died with it is no fault of the
-        # machine's, so it costs no retry.
         inherited = set(followed)
         untouched = wanted.keys() - journal.state.attempts.keys()
         queue: list[Planned] = []
@@ -157,6 +159,11 @@ class Dispatcher:
                 if not self._backend.outlives:
                     self._stop(list(followed))
                 raise Interrupted("the run was asked to stop; every finished result is saved")
+
+    @property
+    def lost(self) -> dict[str, float]:
+        """Seconds that tasks of this generation ran in vain, by kind (see :mod:`.journal`)."""
+        return dict(self._journal.state.lost[self._name])
 
     def _folder(self, name: str) -> Path:
         return self._paths.tasks / name
@@ -210,15 +217,21 @@ class Dispatcher:
             ]
             handed_back = was_handed_back(folder)
             ending = self._backend.ending(folder) if missing and not handed_back else Ending()
-            cause = ending.cause
-            free = handed_back or name in inherited or cause in (PREEMPTED, *OWN_FAULT)
-            # A task works through its candidates in order: the limit was met by the first.
-            suspect = missing[0] if missing and cause in OWN_FAULT else None
+            # What died with the coordinator that started it is no fault of the machine's.
+            free = handed_back or (name in inherited and not self._backend.outlives)
+            # A task takes its candidates in order: a limit was met by those that it was at.
+            at_once = self._settings.workers_per_task
+            suspects = missing[:at_once] if ending.cause in OWN_FAULT else []
             if missing and not handed_back:
                 self._keep_log(folder, ending)
+                used = sum(done[c].result.outcome.train_seconds for c, _ in items if c in done)
+                vain = max(0.0, ending.seconds - used)
+                self._journal.lost(name, replace(ending, seconds=vain), by=self._name)
             for item in missing:
-                alone = item == suspect and len(items) == 1
-                outcome = self._verdict(item, wanted[item[0]], cause, item == suspect, alone, free)
+                alone = item in suspects and len(items) == 1
+                outcome = self._verdict(
+                    item, wanted[item[0]], ending, item in suspects, alone, free
+                )
                 if outcome is None:
                     again.add(item[0])
                 else:
@@ -227,10 +240,10 @@ class Dispatcher:
         return again, given_up
 
     def _verdict(
-        self, item: Item, work: Work, cause: str, suspect: bool, alone: bool, free: bool
+        self, item: Item, work: Work, ending: Ending, suspect: bool, alone: bool, free: bool
     ) -> Outcome | None:
         """What becomes of a candidate whose attempt gave no result; None: try again."""
-        state = self._journal.state
+        state, cause = self._journal.state, ending.cause
         if suspect:
             known = cause in state.suspected[item[0]]
             self._journal.suspected(item, cause)
@@ -239,11 +252,13 @@ class Dispatcher:
                 more = ", with twice the time, too" if cause == TIME_OUT else ", alone in its task"
                 return Outcome(OWN_FAULT[cause], f"its task met the limit: {cause}{more}")
             return None
-        reason = self._failure_reason(item, work)
-        if free and not reason:
+        reason, node = self._failure_reason(item, work)
+        if not reason and (free or cause in FREE):
             return None
         reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
         self._journal.failed(item, reason)
+        if node or (ending.node and cause != CANCELLED):
+            self._backend.blame(node or ending.node, time.time())
         log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
         failures = state.failures(item[0])
         if failures < self._settings.max_attempts:
@@ -251,11 +266,11 @@ class Dispatcher:
         log.error("candidate %d: given up after %d failures", work.candidate, failures)
         return Outcome("infrastructure", f"{failures} attempts failed, the last one: {reason}")
 
-    def _failure_reason(self, item: Item, work: Work) -> str:
-        """Why the worker itself could not evaluate the candidate; empty if it does not say."""
+    def _failure_reason(self, item: Item, work: Work) -> tuple[str, str]:
+        """Why the worker itself could not evaluate the candidate, and where; empty if unsaid."""
         path = self._paths.result(*item)
         result = self._read_result(path, work) if path.exists() else None
-        return result.outcome.failure if result is not None else ""
+        return ("", "") if result is None else (result.outcome.failure, result.node)
 
     def _given_up(self, item: Item, work: Work, outcome: Outcome) -> Gathered:
         result = Result("", work.candidate, item[1], work.source_sha256, outcome)

@@ -1,5 +1,8 @@
 """What was submitted, written down before it is done.
 
+A candidate that is out when its generation ends keeps the journal, and so its attempts, for the
+next one.
+
 ``submissions.jsonl`` has one event a line, each durable before the act that it announces, so
 that a coordinator that comes back knows every task that can exist. A torn last line, which a
 kill may leave, is an act that has not begun.
@@ -12,10 +15,12 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .base import OUT_OF_MEMORY, PREEMPTED, TIME_OUT, Ending
 
 Item = tuple[int, int]
 """(candidate, number of the attempt)."""
@@ -44,16 +49,36 @@ class State:
     """Highest attempt of each candidate."""
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
-    suspected: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Candidates that may themselves have used up memory or time, by cause."""
+    suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
+    """Candidates that may themselves have used up memory or time: (cause, attempt)."""
+
+    lost: dict[str, dict[str, float]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(float))
+    )
+    """Seconds that tasks ran in vain: by generation's name, by kind."""
 
     def failures(self, candidate: int) -> int:
         """How many attempts at a candidate the machine spoiled."""
         return sum(1 for item in self.failed if item[0] == candidate)
 
+    def tokens_of(self, candidates: Collection[int]) -> set[str]:
+        """Submissions with an attempt at one of these candidates."""
+        return {
+            entry.token
+            for entry in self.tasks.values()
+            if any(candidate in candidates for candidate, _ in entry.items)
+        }
+
     def is_latest(self, item: Item) -> bool:
         """Whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
+
+
+def kind_of_loss(cause: str) -> str:
+    """``preempted``, ``limit`` (memory or time) or ``machine``."""
+    if cause in (OUT_OF_MEMORY, TIME_OUT):
+        return "limit"
+    return PREEMPTED if cause == PREEMPTED else "machine"
 
 
 class Journal:
@@ -86,6 +111,20 @@ class Journal:
     def failed(self, item: Item, reason: str) -> None:
         """The machine, not the candidate, spoiled an attempt."""
         self._write({"event": "failed", "item": item, "reason": reason})
+
+    def lost(self, task: str, ending: Ending, *, by: str) -> None:
+        """A task ended without all of its results; ``by`` names the generation that pays."""
+        self._write(
+            {
+                "event": "lost",
+                "task": task,
+                "kind": kind_of_loss(ending.cause),
+                "cause": ending.cause,
+                "node": ending.node,
+                "seconds": ending.seconds,
+                "by": by,
+            }
+        )
 
     def suspected(self, item: Item, cause: str) -> None:
         """An attempt ended by a limit that the candidate may itself have met."""
@@ -120,5 +159,8 @@ class Journal:
         elif kind == "failed":
             candidate, attempt = event["item"]
             state.failed.add((int(candidate), int(attempt)))
+        elif kind == "lost":
+            state.lost[event["by"]][event["kind"]] += float(event["seconds"])
         elif kind == "suspected":
-            state.suspected[int(event["item"][0])].add(event["cause"])
+            candidate, attempt = event["item"]
+            state.suspected[int(candidate)].add((event["cause"], int(attempt)))

@@ -34,7 +34,9 @@ from ..errors import ClusterError
 from . import refusals, scheduler
 from .array import array_of, make_executor, submission_folder
 from .base import (
+    CANCELLED,
     ENDED,
+    INTERRUPTED,
     OUT_OF_MEMORY,
     PREEMPTED,
     TIME_OUT,
@@ -66,7 +68,7 @@ _CAUSES = {
     "PREEMPTED": PREEMPTED,
     "NODE_FAIL": "node failure",
     "BOOT_FAIL": "node failure",
-    "CANCELLED": "cancelled",
+    "CANCELLED": CANCELLED,
 }
 
 # What the batch step says in its own output, where there is no accounting.
@@ -352,7 +354,7 @@ class SlurmBackend:
     def ending(self, folder: Path) -> Ending:
         element = self._elements.get(folder)
         if element is None:
-            return Ending("its submission was interrupted")
+            return Ending(INTERRUPTED)
         output = submission_folder(folder, element.token) / f"{element.job}_0_log.out"
         seconds = element.account.seconds if element.account else 0.0
         return Ending(self._cause(element, output), element.node, seconds, output)
