@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+_TIME = "the partition or qos allows less: 'sinfo -o \"%P %l\"' shows how long"
+_LIMIT = (
+    "a limit of your account or qos: 'sacctmgr show qos' and 'sacctmgr show associations "
+    "user=$USER' show them"
+)
+
 # What Slurm says (slurm_errno.c, and the reasons of its limits), the setting that it is about,
 # and what to do. The first match counts.
 _REFUSALS = (
@@ -15,10 +21,15 @@ _REFUSALS = (
     ),
     (r"invalid qos", "qos", "'sacctmgr show associations user=$USER format=account,qos' lists "
      "yours"),
-    (r"MaxSubmit|MaxJobs|job submit limit", "qos", "you have as many jobs queued as you may: "
-     "wait for some to end ('squeue --me'), or use another qos or account"),
-    (r"time limit|TimeLimit|MaxWall", "time", "the partition or qos allows less: "
-     "'sinfo -o \"%P %l\"' shows how long"),
+    (r"invalid job array", "max_array_size", "'scontrol show config | grep -i array' shows what "
+     "an array may have"),
+    (r"TimeLimit|MaxWall", "time", _TIME),
+    (r"MaxCpu\w*Per(Job|Node)", "cpus", _LIMIT),
+    (r"MaxMem\w*Per(Job|Node)", "mem", _LIMIT),
+    (r"MaxGRES\w*Per(Job|Node)", "gres", _LIMIT),
+    (r"Submit\w*Limit|MaxSubmit|MaxJobs|job submit limit", "qos", "you have as many jobs queued "
+     "as you may: wait for some to end ('squeue --me'), or use another qos or account"),
+    (r"time limit", "time", _TIME),
     (r"generic resource|gres", "gres", "'sinfo -o \"%P %G\"' shows what the nodes have"),
     (r"invalid feature|constraint", "constraint", "'sinfo -o \"%P %f\"' shows what there is"),
     (r"memory specification|--mem|MaxMem", "mem", "'sinfo -o \"%P %m\"' shows megabytes"),
@@ -26,8 +37,7 @@ _REFUSALS = (
      "no node of the partition has so much of cpus, mem and gres together: 'sinfo -o \"%P %c %m "
      "%G\"' shows what they have"),
     (r"invalid node name", "exclude", "'sinfo -N' lists the nodes"),
-    (r"accounting/QOS policy", "qos", "a limit of your account or qos: 'sacctmgr show qos' and "
-     "'sacctmgr show associations user=$USER' show them"),
+    (r"accounting/QOS policy", "qos", _LIMIT),
     (r"(unrecognized|unknown|invalid) option", "extra", "'sbatch --help' lists the options"),
     (r"not permitted|permission denied|access", "partition", "this account or user may not use "
      "it"),
@@ -35,10 +45,9 @@ _REFUSALS = (
 
 
 _BUSY = re.compile(
-    r"MaxSubmit|MaxJobs|job submit limit|QOSMax|QOSGrp|AssocMax|AssocGrp|accounting/QOS policy|"
-    r"temporarily unable|too many jobs|rate limit",
-    re.I,
+    r"Submit\w*Limit|MaxSubmit|job submit limit|temporarily unable|too many jobs|rate limit", re.I
 )
+_PERMANENT = re.compile(r"Per(Job|Node)|MaxWall|QOSMin", re.I)
 _UNSURE = re.compile(
     r"timed out|unable to contact|connection (refused|reset)|try again|communication|zero bytes",
     re.I,
@@ -56,7 +65,8 @@ def sentence(stderr: str) -> str:
 
 def is_busy(said: str) -> bool:
     """Whether a limit on what may wait or run was met, which time may cure."""
-    return _BUSY.search(said) is not None
+    # Older versions say 'job submit limit' of every limit, and name it only in front.
+    return _BUSY.search(said) is not None and _PERMANENT.search(said) is None
 
 
 def is_unsure(said: str) -> bool:

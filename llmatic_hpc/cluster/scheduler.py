@@ -24,12 +24,18 @@ MOST_IDS = 500
 
 # One line a job. The reason comes last: it is free text.
 _QUEUE_FORMAT = "%i|%T|%N|%j|%r"
+_FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_")
 _ACCOUNT_FIELDS = ("JobID", "JobName", "State", "NodeList", "ElapsedRaw", "Start")
 
 WAITING = frozenset(("PENDING", "REQUEUED", "CONFIGURING", "RESV_DEL_HOLD", "REQUEUE_FED"))
 LEAVING = frozenset(("COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"))
 """States of a job that squeue may still list although its processes are gone."""
 HELD_FOR_GOOD = frozenset(("REQUEUE_HOLD", "SPECIAL_EXIT"))
+_HELD_REASON = re.compile(r"requeued.held|JobHoldMaxRequeue")
+_STUCK_REASON = re.compile(
+    r"JobHeld|BadConstraints|Partition(Node|Time)Limit|Invalid|NotAllowed|Max\w+Per(Job|Node)|"
+    r"NeverSatisfied"
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,13 @@ class Queued:
 
     @property
     def is_held(self) -> bool:
-        """Whether nothing but a person will start it (a node failed to launch it)."""
-        return self.state in HELD_FOR_GOOD or "launch failed" in self.reason.replace("_", " ")
+        """Whether Slurm has given up starting it (nodes failed to)."""
+        return self.state in HELD_FOR_GOOD or _HELD_REASON.search(self.reason) is not None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for what a person has to do: a hold, a limit that it exceeds."""
+        return self.is_waiting and _STUCK_REASON.search(self.reason) is not None
 
 
 @dataclass(frozen=True)
@@ -82,11 +93,13 @@ class Limits:
 
 def run(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
     """A command of Slurm's with what it says captured. Raises what subprocess raises."""
+    # A user's own SQUEUE_PARTITION or SACCT_FORMAT would hide jobs, or change what is read.
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(_FILTERS)}
     # Without a bound on the text of array expressions they are cut to '1-5,7...'.
     variables = {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
     return subprocess.run(
         words,
-        env={**os.environ, **variables},
+        env={**kept, **variables},
         capture_output=True,
         text=True,
         errors="replace",
@@ -177,7 +190,7 @@ def limits(*, account: str = "", qos: str = "") -> Limits:
     """What the cluster says it allows this user; unknown limits are 0."""
     config = answer("scontrol", "show", "config") or ""
     size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
-    user = os.environ.get("SLURM_JOB_USER") or getpass.getuser()
+    user = os.environ.get("SLURM_JOB_USER") or _user()
     associations = answer(
         "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}",
         "format=Account,MaxSubmitJobs,DefaultQOS",
@@ -188,6 +201,13 @@ def limits(*, account: str = "", qos: str = "") -> Limits:
     submitted = submit_limit(associations or "", services or "", account=account, qos=qos)
     # The largest index is one less than MaxArraySize, and ours begin at 0.
     return Limits(int(size[1]) if size else 0, submitted)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container need not know its user's name
+        return ""
 
 
 def submit_limit(associations: str, services: str, *, account: str = "", qos: str = "") -> int:

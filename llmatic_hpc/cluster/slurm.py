@@ -19,6 +19,7 @@ interrupted never gets all of its pickles: whoever comes next ends it by name an
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import sys
@@ -60,7 +61,7 @@ FRESH_SECONDS = 10.0
 """A job may be missing from the queue for a moment after it was submitted."""
 
 _FINAL = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "BOOT_FAIL",
-          "DEADLINE"}  # fmt: skip
+          "DEADLINE", "PREEMPTED"}  # fmt: skip
 
 _CAUSES = {
     "OUT_OF_MEMORY": OUT_OF_MEMORY,
@@ -90,6 +91,9 @@ class _Element:
     state: str = ""
     node: str = ""
     missing_since: float | None = None
+    """Since when it is not in the queue, or has been leaving it."""
+    leaving: bool = False
+    """Whether it is in the queue all the same: Slurm may be about to start it again."""
     left: float | None = None
     """When the file was first seen that says it has left."""
     cause: str = ""
@@ -121,16 +125,19 @@ class SlurmBackend:
         self._clock = clock
         self._elements: dict[Path, _Element] = {}
         self._queue: dict[str, Queued] = {}
-        self._asked = -MOST_QUEUE_SECONDS
+        self._asked = self._accounted = -MOST_QUEUE_SECONDS
         self._queue_pause = LEAST_QUEUE_SECONDS
         self._answered = False
         self._silent = False
         self._doubtful: set[str] = set()
         """Names of submissions that were interrupted: none of their jobs may run."""
+        self._told: set[tuple[str, str]] = set()
+        """Reasons for waiting that were told, by name of the submission."""
         self._blamed: dict[str, list[float]] = {}
         self._limits: scheduler.Limits | None = None
         self._largest = sys.maxsize
         """Elements that one submission may have after the last one was refused."""
+        self._is_full = False
 
     # --- what was submitted before --------------------------------------------------------------
 
@@ -167,10 +174,24 @@ class SlurmBackend:
         if limits.submitted:
             # The coordinator's own job and whatever else the user runs count, too.
             self._look(at_least_every=LEAST_QUEUE_SECONDS)
-            ours = {element.job for element in self._elements.values()}
-            others = sum(1 for job in self._queue if job not in ours)
-            room = min(room, limits.submitted - others - alive)
+            others = self._queue.keys() - {element.job for element in self._elements.values()}
+            room = min(room, limits.submitted - len(others) - alive)
+            if room < 1 and not alive:
+                self._explain_full(limits.submitted, len(others - {own_job()}))
         return max(0, room)
+
+    def _explain_full(self, limit: int, others: int) -> None:
+        if not others:
+            raise ClusterError(
+                f"you may have {limit} jobs in the queue (MaxSubmitJobs), and the coordinator's "
+                "is one: there is no room for an array. Ask for more, set another array.qos or "
+                "array.account in the site file, or train in the coordinator's own job with "
+                "--set cluster.kind=local"
+            )
+        if not self._is_full:
+            log.warning("you may have %d jobs in the queue, and %d others are there: waiting",
+                        limit, others)  # fmt: skip
+        self._is_full = True
 
     def _known_limits(self) -> scheduler.Limits:
         if self._limits is None:
@@ -190,27 +211,42 @@ class SlurmBackend:
                 "Slurm's commands are (a login node, or a job: llmatic submit), or search on this "
                 "machine with --set cluster.kind=local"
             )
+        bad = self._bad_nodes()
+        try:
+            jobs = self._sbatch(folders, token, time_factor, bad)
+        except ClusterBusyError:
+            raise
+        except ClusterError as error:
+            if not bad:
+                raise
+            log.warning("without %s: %s; submitted again with them", ", ".join(bad), error)
+            self._blamed.clear()
+            jobs = self._sbatch(folders, token, time_factor, [])
+        now = self._clock()
+        for path, job in zip(folders, jobs, strict=True):
+            self._elements[path] = _Element(job, token, now)
+        log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
+        self._largest, self._is_full = min(sys.maxsize, 2 * self._largest), False
+        self._changed()
+        return jobs
+
+    def _sbatch(
+        self, folders: Sequence[Path], token: str, time_factor: int, exclude: Sequence[str]
+    ) -> list[str]:
         folder = submission_folder(folders[0], token)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         tasks = [Task(self._run_task, path) for path in folders]
         try:
             with make_executor(
-                folder, self._site, self._array, token, time_factor, self._bad_nodes()
+                folder, self._site, self._array, token, time_factor, exclude
             ) as executor:
-                jobs = [str(job.job_id) for job in executor.submit_array(tasks)]
+                return [str(job.job_id) for job in executor.submit_array(tasks)]
         except (FailedJobError, FailedSubmissionError) as e:
             raise self._refusal(str(e), token, len(folders)) from None
         except OSError as error:
             self._doubtful.add(token)
             raise ClusterError(f"{folder}: nothing could be submitted: {error}") from error
-        now = self._clock()
-        for path, job in zip(folders, jobs, strict=True):
-            self._elements[path] = _Element(job, token, now)
-        log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
-        self._largest = min(sys.maxsize, 2 * self._largest)
-        self._changed()
-        return jobs
 
     def _refusal(self, said: str, token: str, elements: int) -> ClusterError:
         """What an unsuccessful call of sbatch means, and whether it is worth another."""
@@ -224,8 +260,7 @@ class SlurmBackend:
             return ClusterBusyError(f"sbatch: {said}")
         if refusals.is_busy(said):
             self._look(at_least_every=0.0)
-            own = {element.job for element in self._elements.values()}
-            if elements > 1 or any(job in own for job in self._queue):
+            if elements > 1 or self._queue.keys() - {own_job()}:
                 self._largest = max(1, elements // 2)
                 return ClusterBusyError(f"sbatch refuses {elements} more elements for now: {said}")
         return ClusterError(self._array.explain(said))
@@ -261,7 +296,8 @@ class SlurmBackend:
             self._look(at_least_every=self._queue_pause)
         gone = [folder for folder, element in unsure.items() if self._is_gone(element)]
         if gone:
-            self._account([unsure[folder] for folder in gone])
+            if self._accounted < self._asked:
+                self._account([unsure[folder] for folder in gone])
             gone = [folder for folder in gone if self._is_settled(unsure[folder])]
             self._changed()
         else:
@@ -304,21 +340,37 @@ class SlurmBackend:
         self._queue_pause = min(GROWTH * self._queue_pause, MOST_QUEUE_SECONDS)
         if self._doubtful:
             self._end_doubtful()
+        held = []
         for element in self._elements.values():
             queued = answer.get(element.job)
             state = queued.state if queued else ""
             if state != element.state:
                 element.state = state
                 self._changed()
+            element.leaving = queued is not None and queued.is_leaving
             if queued is None or queued.is_leaving or queued.is_held:
                 if element.missing_since is None:
                     element.missing_since = now
                 if queued is not None and queued.is_held:
                     element.cause = f"held: {queued.reason}"
-                    scheduler.cancel([element.job])
+                    held.append(element.job)
             else:
                 element.missing_since = None
                 element.node = queued.node or element.node
+                if queued.is_stuck:
+                    self._tell(element.token, queued.reason)
+        if held:
+            scheduler.cancel(held)
+
+    def _tell(self, token: str, reason: str) -> None:
+        """Once, that tasks wait for a person to do something."""
+        if (token, reason) not in self._told:
+            self._told.add((token, reason))
+            log.warning(
+                "%s waits, and will as long as Slurm says: %s. Look at it with 'squeue --me "
+                "--name=%s'; 'scancel --name=%s' ends it, and it is submitted again",
+                token, reason, token, token,
+            )  # fmt: skip
 
     def _is_gone(self, element: _Element) -> bool:
         """Whether it may have ended: missing from an answer that is newer than what we know."""
@@ -329,14 +381,16 @@ class SlurmBackend:
         return self._clock() - element.submitted >= FRESH_SECONDS
 
     def _is_settled(self, element: _Element) -> bool:
-        if element.left is not None or element.cause:
+        if element.cause or (element.left is not None and not element.leaving):
             return True
-        absent = self._clock() - (element.missing_since or self._clock())
         final = element.account is not None and element.account.state in _FINAL
-        return absent >= (min(SETTLING_SECONDS, self._absence_seconds) if final
-                          else self._absence_seconds)  # fmt: skip
+        patience = self._absence_seconds
+        if final and not element.leaving:
+            patience = min(SETTLING_SECONDS, patience)
+        return self._clock() - (element.missing_since or self._clock()) >= patience
 
     def _account(self, elements: Sequence[_Element]) -> None:
+        self._accounted = self._clock()
         known = scheduler.accounts(element.job for element in elements)
         for element in elements:
             account = known.get(element.job)
@@ -366,11 +420,11 @@ class SlurmBackend:
         # Without accounting, and without cgroups, the output is all that says so.
         if state in ("", "FAILED") and (said := last_words(output)):
             return said
+        if cause := _CAUSES.get(state):
+            return cause
         if element.left is not None:
             return "it ended with an error"
-        return _CAUSES.get(state) or (
-            f"state {state}" if state else "lost: neither in the queue nor in accounting"
-        )
+        return f"state {state}" if state else "lost: neither in the queue nor in accounting"
 
     def stop(self, folders: Iterable[Path]) -> None:
         jobs = [self._elements[f].job for f in folders if f in self._elements]
@@ -378,6 +432,11 @@ class SlurmBackend:
             log.warning("scancel does not answer; end by hand what is left: scancel %s",
                         " ".join(jobs[:5]))  # fmt: skip
         self._asked = -MOST_QUEUE_SECONDS
+
+
+def own_job() -> str:
+    """The id of the coordinator's job; empty if it is none."""
+    return os.environ.get("SLURM_JOB_ID", "")
 
 
 def _is_done(folder: Path) -> bool:

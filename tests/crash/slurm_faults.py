@@ -465,6 +465,7 @@ def accounting_stopped(run: Run) -> None:
 def strike(bench: Bench, name: str, seed: int) -> bool:
     """One fault: strike, wait, compare, clean up, tell; whether all held."""
     run = Run(bench, name, random.Random(f"{seed} {name}"))
+    shutil.rmtree(run.folder, ignore_errors=True)
     began = time.monotonic()
     failure = ""
     try:
@@ -496,6 +497,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, function in FAULTS.items():
             print(f"{name:24}{function.__doc__}")
         return 0
+    # A folder that was kept has its reference already: a finished run is done at once.
     folder = options.keep or Path(tempfile.mkdtemp(prefix="llmatic-faults-"))
     Bed().mend()
     began = time.monotonic()
