@@ -50,7 +50,7 @@ extends = "{root}/configs/smoke.toml"
 
 [search]
 generations = 2
-batch = 16
+batch = {batch}
 start_elites = 4
 train_start = true
 
@@ -74,16 +74,18 @@ SITE = """\
 extends = "{root}/configs/sites/testbed.toml"
 [environment]
 python = "{python}"
-variables = ["OMP_NUM_THREADS=1", "PYTHONPATH={root}"]
+variables = ["OMP_NUM_THREADS=1", "PYTHONPATH={path}"]
 """
 
 
-def llmatic(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def llmatic(
+    *words: str | Path, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "llmatic_hpc", *map(str, words)],
         cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
     )  # fmt: skip
     if check and done.returncode:
         raise AssertionError(f"llmatic {words[0]}: exit code {done.returncode}: {done.stderr}")
@@ -95,6 +97,7 @@ class Bench:
     """What all runs share: a configuration with its completions, and the record to compare with."""
 
     folder: Path
+    batch: int = 16
     epochs: int = 3
     config: Path = field(init=False)
     reference: Record = field(init=False)
@@ -103,7 +106,9 @@ class Bench:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = self.folder / "config.toml"
         replay = self.folder / "completions.jsonl"
-        self.config.write_text(CONFIG.format(root=ROOT, replay=replay, epochs=self.epochs))
+        self.config.write_text(
+            CONFIG.format(root=ROOT, replay=replay, batch=self.batch, epochs=self.epochs)
+        )
         written = self.folder / "written"
         words = ("generator.kind=procedural", "generator.replay=", "training.epochs=1")
         self._local(written, *words)
@@ -145,10 +150,12 @@ class Run:
     def paths(self) -> RunPaths:
         return RunPaths(self.folder)
 
-    def submit(self, site: str = "", *settings: str, coordinator: str = "") -> None:
+    def submit(
+        self, site: str = "", *settings: str, coordinator: str = "", path: str = str(ROOT)
+    ) -> None:
         """Submit it, with additions to the site file and to the configuration."""
         file = self.bench.folder / f"{self.name}.toml"
-        text = SITE.format(root=ROOT, python=sys.executable)
+        text = SITE.format(root=ROOT, python=sys.executable, path=path)
         file.write_text(f"{text}\n[array]\n{site}\n[coordinator]\n{coordinator}\n")
         words = [word for setting in settings for word in ("--set", setting)]
         done = llmatic("submit", self.bench.config, self.folder, "--site", file, *words)
@@ -186,6 +193,13 @@ class Run:
         assert running, "no element runs: the fault would be none; make bench.epochs larger"
         self.told.append(f"generation {generation}, {len(self.results())} results")
         return generation, running
+
+    def array_jobs(self, generation: int) -> set[str]:
+        """The arrays that it ever submitted in a generation, by accounting."""
+        name = f"{self.array_name}-g{generation:05d}"
+        told = self.slurm.command("sacct", "-nXP", "--format=JobID,JobName").stdout
+        rows = [line.split("|") for line in told.splitlines()]
+        return {job.split("_")[0] for job, of in rows if of.startswith(name)}
 
     def one_of(self, elements: list[Element]) -> Element:
         """Any of them."""
@@ -315,9 +329,9 @@ def preempted(run: Run) -> None:
 
 
 @fault
-def preempted_by_term(run: Run) -> None:
-    """The same where preemption sends only SIGTERM."""
-    run.bed.up(SLURM_TB_USERSIG="0")
+def preempted_at_once(run: Run) -> None:
+    """The same without any warning: SIGTERM, and two seconds later SIGKILL."""
+    run.bed.up(SLURM_TB_USERSIG="0", SLURM_TB_GRACE="0")
     _preempted(run)
 
 
@@ -328,9 +342,9 @@ def _preempted(run: Run) -> None:
     others = ("--partition=high", f"--nodes={len(nodes.split(','))}", f"--nodelist={nodes}")
     high = run.slurm.sbatch(*others, "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
     assert run.slurm.wait_end(high, seconds=90)[0] == "COMPLETED"
-    states = [s for e in running for s in run.slurm.accounting(e.job)]
-    run.told.append(f"{states.count('PREEMPTED')} of {len(running)} preempted")
     run.wait_end()
+    states = sorted({s for e in running for s in run.slurm.accounting(e.job)})
+    run.told.append(f"{len(running)} elements: {', '.join(states)}")
 
 
 @fault
@@ -344,12 +358,10 @@ def element_time_limit(run: Run) -> None:
 def out_of_memory(run: Run) -> None:
     """One element takes more memory than it asked for, and is ended for it."""
     hook = run.bench.folder / f"{run.name}-hook"
-    hook.mkdir()
+    hook.mkdir(exist_ok=True)
     (hook / "greedy").touch()
     (hook / "sitecustomize.py").write_text(GREEDY.format(sign=hook / "greedy"))
-    path = f"PYTHONPATH={hook}:{ROOT}"
-    site = f'mem = "1500M"\n[environment]\npython = "{sys.executable}"\nvariables = ["{path}"]'
-    run.submit(site)
+    run.submit('mem = "1500M"', path=f"{hook}:{ROOT}")
     run.wait_log("out of memory", 90)
     run.wait_end()
 
