@@ -109,24 +109,15 @@ class Bench:
         self.config.write_text(
             CONFIG.format(root=ROOT, replay=replay, batch=self.batch, epochs=self.epochs)
         )
-        written = self.folder / "written"
-        words = ("generator.kind=procedural", "generator.replay=", "training.epochs=1")
-        self._local(written, *words)
-        table = store.load(RunPaths(written).record).candidates
-        lines = [
-            json.dumps({"completion": completion or source, "form": form.decode()})
-            for completion, source, form in zip(
-                table["completion"], table["source"], table["form"], strict=True
-            )
-        ]
-        replay.write_text("\n".join(lines) + "\n")
-        self._local(self.folder / "reference")
+        words = ("--set", "generator.kind=procedural", "--set", "generator.replay=")
+        count = str(2 * self.batch)
+        written = llmatic(
+            "generate", self.config, "--prompt", "6", "--count", count, "--json", *words
+        )
+        replay.write_text(written.stdout)
+        local = ("--set", "cluster.kind=local", "--set", "cluster.poll_seconds=0.05")
+        llmatic("run", self.config, "--run-dir", self.folder / "reference", *local)
         self.reference = store.load(RunPaths(self.folder / "reference").record)
-
-    def _local(self, run: Path, *settings: str) -> None:
-        settings = ("cluster.kind=local", "cluster.poll_seconds=0.05", *settings)
-        words = [word for setting in settings for word in ("--set", setting)]
-        llmatic("run", self.config, "--run-dir", run, *words)
 
 
 @dataclass
@@ -179,11 +170,11 @@ class Run:
         """Result files of the generation in flight."""
         return sorted(self.paths.results.glob("*.*.json"))
 
-    def midway(self) -> tuple[int, list[Element]]:
-        """A random moment while elements train; its generation, and those that run."""
+    def midway(self, late: float = 6.0) -> tuple[int, list[Element]]:
+        """A random moment while elements run, at most so late; its generation, and the elements."""
         generation = self.rng.randrange(2)
         self.wait(lambda: self.elements(generation, "RUNNING"), f"generation {generation}", 90)
-        later = time.monotonic() + self.rng.uniform(0.0, 6.0)
+        later = time.monotonic() + self.rng.uniform(0.0, late)
         self.wait(lambda: time.monotonic() > later, "", 10)
         running = self.elements(generation, "RUNNING")
         if not running and generation == 0:  # they were quicker
@@ -444,10 +435,11 @@ def node_crashed(run: Run) -> None:
 @fault
 def slurmd_killed(run: Run) -> None:
     """A node's daemon dies alone: Slurm starts the element elsewhere while the first runs on."""
-    run.submit()
-    _, running = run.midway()
-    run.bed.kill(f"slurmd.{run.one_of(running).node}")
+    run.submit("", "cluster.candidates_per_task=16")  # long enough to be there when Slurm notices
+    _, (element,) = run.midway(late=1.0)
+    run.bed.kill(f"slurmd.{element.node}")
     run.wait_end()
+    run.told.append(", ".join(run.slurm.accounting(element.job, "State", "NodeList")))
 
 
 @fault

@@ -19,7 +19,7 @@ from .tasks import run_task
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ClusterSettings(
-    kind="slurm", candidates_per_task=1, poll_seconds=0.1, absence_seconds=15.0
+    kind="slurm", candidates_per_task=1, poll_seconds=0.1, absence_seconds=5.0
 )
 SITE = Site(
     array=ArrayResources(cpus=1, mem="500M", time="10"),
