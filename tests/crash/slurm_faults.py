@@ -170,7 +170,7 @@ class Run:
         """Result files of the generation in flight."""
         return sorted(self.paths.results.glob("*.*.json"))
 
-    def midway(self, late: float = 6.0) -> tuple[int, list[Element]]:
+    def midway(self, *, late: float = 6.0) -> tuple[int, list[Element]]:
         """A random moment while elements run, at most so late; its generation, and the elements."""
         generation = self.rng.randrange(2)
         self.wait(lambda: self.elements(generation, "RUNNING"), f"generation {generation}", 90)
@@ -352,7 +352,8 @@ def out_of_memory(run: Run) -> None:
     hook.mkdir(exist_ok=True)
     (hook / "greedy").touch()
     (hook / "sitecustomize.py").write_text(GREEDY.format(sign=hook / "greedy"))
-    run.submit('mem = "1500M"', path=f"{hook}:{ROOT}")
+    # A candidate that is alone in its element would be too large by that.
+    run.submit('mem = "1500M"', "cluster.candidates_per_task=16", path=f"{hook}:{ROOT}")
     run.wait_log("out of memory", 90)
     run.wait_end()
 
@@ -435,9 +436,12 @@ def node_crashed(run: Run) -> None:
 @fault
 def slurmd_killed(run: Run) -> None:
     """A node's daemon dies alone: Slurm starts the element elsewhere while the first runs on."""
-    run.submit("", "cluster.candidates_per_task=16")  # long enough to be there when Slurm notices
-    _, (element,) = run.midway(late=1.0)
+    run.submit()
+    _, running = run.midway(late=2.0)
+    element = run.one_of(running)
     run.bed.kill(f"slurmd.{element.node}")
+    # Slurm would notice in half a minute; the first has to be there still.
+    run.slurm.command("scontrol", "update", f"nodename={element.node}", "state=down", "reason=test")
     run.wait_end()
     run.told.append(", ".join(run.slurm.accounting(element.job, "State", "NodeList")))
 
