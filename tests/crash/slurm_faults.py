@@ -341,8 +341,11 @@ def _preempted(run: Run) -> None:
 @fault
 def element_time_limit(run: Run) -> None:
     """Elements that do not get through before their time limit save and go on in new ones."""
-    run.submit('time = "1"', "cluster.candidates_per_task=16", "cluster.array_parallelism=1")
+    # Warned when Slurm first looks at it, which is every half minute.
+    site = 'time = "1"\nextra = ["--signal=B:USR2@59"]'
+    run.submit(site, "cluster.candidates_per_task=16")
     run.wait_end()
+    assert max(store.load(run.paths.record).candidates["attempts"]) > 1, "it met no limit"
 
 
 @fault
@@ -370,7 +373,7 @@ def take():
         for first in range(0, len(held), 4096):
             held[first] = 1
 
-if os.environ.get("SLURM_ARRAY_TASK_ID") and os.environ.get("SLURM_JOB_ID"):
+if "-g0000" in os.environ.get("SLURM_JOB_NAME", ""):
     threading.Thread(target=take, daemon=True).start()
 """
 
@@ -455,6 +458,18 @@ def controller_killed(run: Run) -> None:
     run.wait_log("squeue does not answer")
     run.bed.up()
     run.wait_end()
+
+
+@fault
+def controller_away(run: Run) -> None:
+    """slurmctld dies, and a generation is due to be submitted before it comes back."""
+    run.submit()
+    run.wait(lambda: run.elements(0, "RUNNING"), "generation 0", 90)
+    run.bed.kill("slurmctld")
+    run.wait_log("; again in ", 120)
+    run.bed.up()
+    run.wait_end()
+    assert len(run.array_jobs(1)) == 1
 
 
 @fault
