@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from . import config as configuration
 from . import environment, lock, rows, store
 from .cluster import Backend, Dispatcher, Work, chain, submission_prefix
@@ -39,7 +41,7 @@ from .generation.base import Generator
 from .generation.extract import extract
 from .generation.prompts import shown
 from .paths import RunPaths
-from .placement import back_end, packing, tasks_at_once, threads_per_task
+from .placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from .problems import problem_of
 from .records import PENDING, Completion, Proposal, Request, Result, Screened
 from .search import Search
@@ -49,6 +51,7 @@ from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
 
 SCREENING_ATTEMPTS = 3
+STOPPING_SECONDS = 60.0
 
 
 class Observer(Protocol):
@@ -100,6 +103,10 @@ class Coordinator:
             self._paths.root.mkdir(parents=True, exist_ok=True)
             with lock.hold(self._paths.lock):
                 return self._run()
+        except Interrupted:
+            if kind_of(self._config.cluster) == "local":
+                self._stop_late_ones()
+            raise
         except OSError as error:
             raise LLMaticError(explain_os_error(error, str(self._paths.root))) from error
         finally:
@@ -111,18 +118,32 @@ class Coordinator:
     def _run(self) -> Record:
         record = self._open_record()
         search = resume(record, self._config)
-        if not self._flight.is_of(record.run_id, record.committed_generations):
-            stop_orphans(self._paths.tasks)
-            self._flight.end()  # a generation that is in the record already
+        self._clear_away(record)
         while record.committed_generations < self._config.search.generations:
             if self._stop.is_set():
                 raise Interrupted("the run was asked to stop; everything is saved")
             proposals = search.ask()
             if record.phase == EVALUATED:
                 self._propose(record, proposals)
-            self._evaluate(record, search, proposals)
+            self._evaluate(record, search)
             self._observer.generation_done(record)
         return record
+
+    def _stop_late_ones(self) -> None:
+        """Workers of candidates that are out, which may go on while no results are gathered."""
+        deadline = time.monotonic() + STOPPING_SECONDS
+        while stop_orphans(self._paths.tasks) and time.monotonic() < deadline:
+            time.sleep(0.1)  # other processes: nothing to wait on
+
+    def _clear_away(self, record: Record) -> None:
+        """Remove what a generation that is in the record left, and what is of another run."""
+        committed = record.committed_generations
+        if self._flight.is_of(record.run_id, committed):
+            return
+        out = record.out() if self._flight.is_of(record.run_id, committed - 1) else []
+        if not out:
+            stop_orphans(self._paths.tasks)
+        self._flight.end(out)
 
     @property
     def _trains_all(self) -> bool:
@@ -267,33 +288,38 @@ class Coordinator:
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
-    def _evaluate(self, record: Record, search: Search, proposals: Sequence[Proposal]) -> None:
+    def _evaluate(self, record: Record, search: Search) -> None:
         generation = record.committed_generations
-        batch = range(generation * self._config.search.batch, record.rows)
-        table = record.candidates
+        table, out = record.candidates, record.out()
         work = [
             Work(
                 candidate=row,
                 source_sha256=table["source_sha256"][row].decode(),
                 flops=float(table["flops"][row]),
             )
-            for row in batch
-            if record.status(row) == PENDING and table["duplicate_of"][row] < 0
+            for row in out
+            if table["duplicate_of"][row] < 0
         ]
         began = time.time()
         self._observer.stage(generation, "trained", len(work))
-        gathered = self._dispatcher(record, proposals).run(work, on_result=self._on_result)
-        for item in work:
-            found = gathered[item.candidate]
-            record.update(item.candidate, rows.result(found.result))
-            record.update(
-                item.candidate,
-                {"attempts": found.attempts, "queue_seconds": found.queue_seconds},
-            )
-        for row in batch:
+        dispatcher = self._dispatcher(record)
+        gathered = dispatcher.run(
+            work, enough=self._enough(generation, len(work)), on_result=self._on_result
+        )
+        for row in out:
             if (original := int(table["duplicate_of"][row])) >= 0:
-                record.update(row, rows.duplicate(record, original))
+                if record.status(original) != PENDING:
+                    record.update(row, rows.duplicate(record, original))
+            elif row in gathered:
+                found = gathered[row]
+                record.update(row, rows.result(found.result))
+                record.update(
+                    row, {"attempts": found.attempts, "queue_seconds": found.queue_seconds}
+                )
 
+        out = record.out()
+        for row in set(np.flatnonzero(table["told"] < 0).tolist()) - set(out):
+            record.update(row, {"told": generation})
         told = search.tell(evaluations(record, generation))
         for update in told.updates:
             values = dict(update.__dict__)
@@ -302,6 +328,7 @@ class Coordinator:
             {
                 **told.generation.__dict__,
                 **self._flight.times(),
+                **{f"lost_{kind}_seconds": s for kind, s in dispatcher.lost.items()},
                 "evaluate_seconds": time.time() - began,
                 "finished": time.time(),
             }
@@ -310,18 +337,26 @@ class Coordinator:
         record.phase = EVALUATED
         record.committed_generations += 1
         store.commit(self._paths, record)
-        self._flight.end()
+        self._flight.end(out)
+
+    def _enough(self, generation: int, work: int) -> int:
+        """How many results a generation needs; the last one waits for all that are out."""
+        is_last = generation + 1 >= self._config.search.generations
+        return work if is_last else math.ceil(self._config.cluster.quorum * work - 1e-9)
 
     def _on_result(self, result: Result) -> None:
         self._observer.advance("trained")
         if math.isfinite(result.outcome.fitness):
             self._observer.scored(result.candidate, result.outcome.fitness)
 
-    def _dispatcher(self, record: Record, proposals: Sequence[Proposal]) -> Dispatcher:
+    def _dispatcher(self, record: Record) -> Dispatcher:
         training = self._config.training
         threads = threads_per_task(self._config)
-        untrained = starts(proposals) and not self._trains_all
         table = record.candidates
+
+        def epochs(row: int) -> int:
+            trained = self._trains_all or not rows.is_of_start(record, row)
+            return training.epochs if trained else 0
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
             candidates = [
@@ -332,7 +367,7 @@ class Coordinator:
                     source=table["source"][work.candidate],
                     source_sha256=work.source_sha256,
                     training_seed=int(table["seed"][work.candidate]),
-                    epochs=0 if untrained else training.epochs,
+                    epochs=epochs(work.candidate),
                     flops=work.flops,
                 )
                 for work, attempt in items

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
+from .cluster.journal import Journal
 from .paths import RunPaths
 from .records import Completion
 
@@ -35,10 +37,30 @@ class Flight:
         plan = json.dumps({"run_id": run_id, "generation": generation})
         write_atomically(self._paths.plan, plan)
 
-    def end(self) -> None:
-        """Everything of the generation is in the record: remove the rest."""
-        for folder in (self._paths.checkpoints, self._paths.generation):
-            shutil.rmtree(folder, ignore_errors=True)
+    def end(self, out: Collection[int]) -> None:
+        """The generation is in the record: remove it, but for the candidates still ``out``.
+
+        Their submissions, results and checkpoints stay where they are for the next generation,
+        and so does the plan, as the sign of whose they are.
+        """
+        paths = self._paths
+        if not out:
+            for folder in (paths.checkpoints, paths.generation):
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+        kept = {f"{candidate:05d}" for candidate in out}
+        kept_submissions = Journal.look(paths.journal).tokens_of(out)
+        for path in (
+            paths.completions,
+            paths.times,
+            *_others(paths.results, kept),
+            *_others(paths.checkpoints, kept),
+            *_others(paths.submissions, kept_submissions),
+        ):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def completions(self) -> dict[int, Completion]:
         """What was written so far, by candidate; a line that a kill tore is not there."""
@@ -71,6 +93,12 @@ class Flight:
         except (OSError, ValueError):
             return {}
         return found
+
+
+def _others(folder: Path, kept: Collection[str]) -> list[Path]:
+    """What a folder holds of others than ``kept``, by the names before the first dot."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if path.name.split(".")[0] not in kept]
 
 
 def write_atomically(path: Path, text: str) -> None:

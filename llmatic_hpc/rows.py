@@ -13,8 +13,8 @@ from .store.replay import proposal_columns
 LONGEST_COMPLETION = 200_000
 """Characters of a completion that the record keeps; a longer one is no network."""
 
-JUDGED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow")
-"""Statuses that a duplicate can take over: facts about the network."""
+SHARED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
+"""Statuses that a duplicate takes over: facts about the network, or that it has to wait."""
 
 
 def candidate(
@@ -59,8 +59,9 @@ def candidate(
 def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
     """Who was first with each canonical syntax tree and has a verdict that can be reused.
 
-    What the machine spoiled is no original. ``start_phase``: only candidates of generations
-    of that kind, where candidates of the start phase are not trained; None: all.
+    Or will have one: who is still out counts, what the machine spoiled does not.
+    ``start_phase``: only candidates of generations of that kind, where candidates of the start
+    phase are not trained; None: all.
     """
     table = record.candidates
     of_start = record.history["phase"] == b"start"
@@ -72,10 +73,18 @@ def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
             alike
             and key
             and table["duplicate_of"][number] < 0
-            and table["status"][number] in JUDGED
+            and table["status"][number] in SHARED
         ):
             found.setdefault(key.decode(), number)
     return found
+
+
+def is_of_start(record: Record, candidate: int) -> bool:
+    """Whether a candidate descends from the initial network by mutation."""
+    table = record.candidates
+    return bool(table["operator"][candidate] == b"mutation") and bool(
+        (table["parents"][candidate] < 0).all()
+    )
 
 
 def result(found: Result) -> dict[str, Any]:

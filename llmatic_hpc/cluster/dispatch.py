@@ -22,9 +22,10 @@ its time limit                                  again, alone with twice the time
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +70,31 @@ class Planned:
     time_factor: int = 1
 
 
+class Patience:
+    """How long the rest is waited for once ``enough`` results are in.
+
+    As long again as it took from the submission until they were: so far the rest was no slower
+    than the others. After a restart, from the restart on: time in which nobody could bring a
+    result is held against no one. Times are seconds since 1970.
+    """
+
+    def __init__(self, enough: int, *, began: float) -> None:
+        self._enough, self._began = enough, began
+        self._arrived: list[float] = []
+
+    def arrived(self, when: float) -> None:
+        """A result came in."""
+        self._arrived.append(when)
+
+    def is_over(self, submitted: float, now: float) -> bool:
+        """Whether to go on without the rest of what was ``submitted``."""
+        if len(self._arrived) < max(1, self._enough):
+            return False
+        complete = sorted(self._arrived)[max(1, self._enough) - 1]
+        took = max(0.0, complete - submitted)
+        return now - max(complete, self._began) > took
+
+
 class Dispatcher:
     """Evaluates one generation's candidates on a back end.
 
@@ -111,10 +137,13 @@ class Dispatcher:
         self,
         work: Sequence[Work],
         *,
+        enough: int | None = None,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> dict[int, Gathered]:
         """The result of every candidate, by its number.
 
+        With ``enough`` of them the rest is not waited for beyond :class:`Patience`. Its tasks
+        go on; a later call with these candidates among its ``work`` goes on with them.
         Raises :class:`Interrupted` when asked to stop, after workers that do not outlive the
         coordinator have saved their state, and :class:`~llmatic_hpc.errors.ClusterError`
         when nothing can be submitted.
@@ -122,17 +151,14 @@ class Dispatcher:
         for folder in (self._paths.results, self._paths.tasks, self._paths.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         wanted = {item.candidate: item for item in work}
+        enough = len(work) if enough is None else enough
+        patience = Patience(enough, began=time.time())
         self._journal = journal = Journal(self._paths.journal)
-        self._backend.adopt(
-            [
-                Started(self._folder(name), entry.token, entry.position, entry.job)
-                for name, entry in journal.state.tasks.items()
-            ]
-        )
-        done: dict[int, Gathered] = {}
-        followed = {name: entry.items for name, entry in journal.state.tasks.items()}
+        followed = self._adopt(wanted)
         inherited = set(followed)
-        untouched = wanted.keys() - journal.state.attempts.keys()
+        covered = {i[0] for items in followed.values() for i in items if journal.state.is_latest(i)}
+        untouched = wanted.keys() - covered
+        done: dict[int, Gathered] = {}
         queue: list[Planned] = []
         is_first = True
         while True:
@@ -144,11 +170,13 @@ class Dispatcher:
             again, lost = self._settle(ended, followed, inherited, wanted, done)
             done.update(lost)
             for gathered in (*fresh.values(), *lost.values()):
+                patience.arrived(gathered.result.finished or time.time())
                 on_result(gathered.result)
             queue += self._plan(wanted[c] for c in sorted(again | untouched))
             inherited, untouched = set(), set()
-            if len(done) == len(wanted):
-                self._stop(list(followed), leaving_seconds=LEAVING_SECONDS)
+            late = not queue and patience.is_over(self._submitted, time.time())
+            if late or len(done) == len(wanted):
+                self._let_go(followed, wanted.keys() - done.keys())
                 return done
             started = self._submit(queue, len(followed), wanted, done)
             followed |= started
@@ -167,6 +195,31 @@ class Dispatcher:
 
     def _folder(self, name: str) -> Path:
         return self._paths.tasks / name
+
+    def _adopt(self, wanted: Mapping[int, Work]) -> dict[str, list[Item]]:
+        """Follow what was started before and is not settled; returns the items by task."""
+        state = self._journal.state
+        tokens = state.tokens_of(wanted)
+        # A submission is adopted as a whole, and only what is wanted of it is followed.
+        known = {name: entry for name, entry in state.tasks.items() if entry.token in tokens}
+        self._backend.adopt(
+            [
+                Started(self._folder(name), entry.token, entry.position, entry.job)
+                for name, entry in known.items()
+            ]
+        )
+        return {
+            name: entry.items
+            for name, entry in known.items()
+            if name not in state.ended and any(item[0] in wanted for item in entry.items)
+        }
+
+    @property
+    def _submitted(self) -> float:
+        """When the first of this generation's own submissions was made; infinity: none was."""
+        entries = self._journal.state.tasks.values()
+        own = (entry.time for entry in entries if entry.token.startswith(f"{self._name}-"))
+        return min(own, default=math.inf)
 
     # --- results ------------------------------------------------------------------------------
 
@@ -236,6 +289,8 @@ class Dispatcher:
                     again.add(item[0])
                 else:
                     given_up[item[0]] = self._given_up(item, wanted[item[0]], outcome)
+            if missing and not any(item[0] in given_up for item in missing):
+                self._journal.ended(name)
             shutil.rmtree(folder, ignore_errors=True)
         return again, given_up
 
@@ -245,7 +300,7 @@ class Dispatcher:
         """What becomes of a candidate whose attempt gave no result; None: try again."""
         state, cause = self._journal.state, ending.cause
         if suspect:
-            known = cause in state.suspected[item[0]]
+            known = any(c == cause and a != item[1] for c, a in state.suspected[item[0]])
             self._journal.suspected(item, cause)
             log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], cause)
             if known or (alone and cause == OUT_OF_MEMORY):
@@ -284,7 +339,8 @@ class Dispatcher:
         packed, planned = [], []
         for item in work:
             if causes := state.suspected.get(item.candidate):
-                planned.append(Planned([self._next(item)], 2 if TIME_OUT in causes else 1))
+                timed_out = any(cause == TIME_OUT for cause, _ in causes)
+                planned.append(Planned([self._next(item)], 2 if timed_out else 1))
             else:
                 packed.append(item)
         tasks = task_count(
@@ -355,6 +411,14 @@ class Dispatcher:
         return started
 
     # --- leaving ------------------------------------------------------------------------------
+
+    def _let_go(self, followed: Mapping[str, list[Item]], out: Collection[int]) -> None:
+        """End the tasks that have nothing more to do; the others go on for those still out."""
+        if out:
+            named = ", ".join(map(str, sorted(out)))
+            log.info("enough results are in; going on without candidates %s", named)
+        busy = {name for name, items in followed.items() if any(i[0] in out for i in items)}
+        self._stop([n for n in followed if n not in busy], leaving_seconds=LEAVING_SECONDS)
 
     def _stop(self, names: Sequence[str], *, leaving_seconds: float = 0.0) -> None:
         """Let tasks end, by themselves at first and then on request, for a bounded time."""

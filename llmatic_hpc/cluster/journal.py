@@ -47,6 +47,8 @@ class State:
     submissions: int = 0
     attempts: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Highest attempt of each candidate."""
+    ended: set[str] = field(default_factory=set)
+    """Tasks that ended without all of their results, which are due again."""
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
     suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
@@ -88,12 +90,24 @@ class Journal:
         self._path = path
         self.state = State()
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                self._apply(json.loads(line))
+        self._replay(text)
         if text and not text.endswith("\n"):
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
+
+    @classmethod
+    def look(cls, path: Path) -> State:
+        """What the journal says, for somebody who does not write it."""
+        journal = cls.__new__(cls)
+        journal.state = State()
+        with contextlib.suppress(OSError):
+            journal._replay(path.read_text(encoding="utf-8"))
+        return journal.state
+
+    def _replay(self, text: str) -> None:
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):
+                self._apply(json.loads(line))
 
     def submitting(self, token: str, tasks: Mapping[str, Sequence[Item]]) -> None:
         """Tasks, by the names of their folders, are about to be submitted in this order."""
@@ -125,6 +139,10 @@ class Journal:
                 "by": by,
             }
         )
+
+    def ended(self, task: str) -> None:
+        """A task is settled: its candidates without a result are due again."""
+        self._write({"event": "ended", "task": task})
 
     def suspected(self, item: Item, cause: str) -> None:
         """An attempt ended by a limit that the candidate may itself have met."""
@@ -159,6 +177,8 @@ class Journal:
         elif kind == "failed":
             candidate, attempt = event["item"]
             state.failed.add((int(candidate), int(attempt)))
+        elif kind == "ended":
+            state.ended.add(event["task"])
         elif kind == "lost":
             state.lost[event["by"]][event["kind"]] += float(event["seconds"])
         elif kind == "suspected":

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import lock
+from ..cluster import scheduler, submission_prefix
+from ..cluster.journal import Journal
 from ..paths import RunPaths
 from ..records import STATUSES
 from ..store import Record
@@ -47,9 +49,11 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "prompt_cells": len(record.archives["prompt"].elite),
         "qd_score": float(last["network_qd_score"]) if last else 0.0,
         "in_flight": _in_flight(record, paths),
+        "array": _array(record, paths),
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
+        "hours": _accounts(record),
         "seconds_left": round(wall * (total - done)) if wall is not None else None,
     }
 
@@ -70,6 +74,8 @@ def render(values: dict[str, Any]) -> RenderableType:
     row("generation", f"{values['generation']} of {values['generations']}")
     if flight := values["in_flight"]:
         row("in flight", f"{flight['results']} of {flight['candidates']} candidates evaluated")
+    if array := values["array"]:
+        row("array", _array_line(array))
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
     row("written by", values["generator"] or "nothing yet")
@@ -83,11 +89,33 @@ def render(values: dict[str, Any]) -> RenderableType:
     row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells, "
                     f"QD score {values['qd_score']:.3f}")  # fmt: skip
     row("prompts", f"{values['prompt_elites']} elites in {values['prompt_cells']} cells")
-    row("hours", f"{values['train_hours']:.2f} training, {values['generate_hours']:.2f} "
-                 f"generating, {values['queue_hours']:.2f} queueing")  # fmt: skip
+    hours = values["hours"]
+    row("hours", f"{hours['useful']:.2f} useful, {hours['untrainable']:.2f} on what got no score, "
+                 f"{_lost(hours)}; {hours['queueing']:.2f} queueing")  # fmt: skip
+    row("coordinator", f"{hours['coordinator_generating']:.2f} hours generating, "
+                       f"{hours['coordinator_idle']:.2f} idle")  # fmt: skip
     if values["seconds_left"] and values["state"] != "finished":
         row("time left", f"about {values['seconds_left'] / 60:.0f} minutes at this pace")
     return Group(table)
+
+
+def _array_line(array: dict[str, Any]) -> str:
+    retried = f"; {array['retried']} candidates tried again" if array["retried"] else ""
+    if not array["answers"]:
+        return f"{array['elements']} elements; squeue does not answer{retried}"
+    why = ", ".join(f"{n} {reason}" for reason, n in array["reasons"].items())
+    return (
+        f"{array['elements']} elements: {array['waiting']} waiting{f' ({why})' if why else ''}, "
+        f"{array['running']} running{' on ' if array['nodes'] else ''}"
+        f"{', '.join(array['nodes'])}, {array['done']} done{retried}"
+    )
+
+
+def _lost(hours: dict[str, float]) -> str:
+    """Hours lost, by cause; a cause that cost nothing goes without saying."""
+    causes = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
+    parts = [f"{hours[key]:.2f} by {why}" for key, why in causes.items() if hours[key]]
+    return f"lost {', '.join(parts)}" if parts else "none lost"
 
 
 def generation_line(record: Record) -> str:
@@ -139,6 +167,46 @@ def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
     except OSError:
         names = set()
     return {"candidates": pending, "results": len(names)}
+
+
+def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
+    """What Slurm has of the generation in flight; None where it is not evaluated in arrays."""
+    if not paths.submissions.exists():
+        return None
+    state = Journal.look(paths.journal)
+    queue = scheduler.queue()
+    prefix = submission_prefix(record.run_id)
+    ours = [q for q in (queue or {}).values() if q.name.startswith(prefix) and not q.is_leaving]
+    waiting = [q for q in ours if q.is_waiting or q.is_held]
+    return {
+        "answers": queue is not None,
+        "elements": len(state.tasks),
+        "waiting": len(waiting),
+        "reasons": dict(Counter(q.reason for q in waiting)),
+        "running": len(ours) - len(waiting),
+        "nodes": sorted({q.node for q in ours if q.node and not q.is_waiting}),
+        "done": len(state.tasks) - len(ours) if queue is not None else None,
+        "retried": sum(1 for attempts in state.attempts.values() if attempts > 1),
+    }
+
+
+def _accounts(record: Record) -> dict[str, float]:
+    """Where the hours went. Those of candidates are a device's: of several that share one, each
+    has its part."""
+    table, history = record.candidates, record.history
+    sharing = int(record.config["cluster"].get("workers_per_task", 1))
+    useful = (table["status"] == b"scored") | (table["status"] == b"duplicate")
+    seconds = table["train_seconds"] / sharing
+    return {
+        "useful": _hours(seconds[useful]),
+        "untrainable": _hours(seconds[~useful]),
+        "lost_machine": _hours(history["lost_machine_seconds"]),
+        "lost_preempted": _hours(history["lost_preempted_seconds"]),
+        "lost_limit": _hours(history["lost_limit_seconds"]),
+        "queueing": _hours(table["queue_seconds"]),
+        "coordinator_generating": _hours(history["generate_seconds"]),
+        "coordinator_idle": _hours(history["evaluate_seconds"]),
+    }
 
 
 def _wall_seconds(record: Record) -> float | None:

@@ -24,15 +24,17 @@ Crossover
     uniform among the k nearest elites, k drawn from ``crossover_neighbours``. It leaves the
     prompt archive alone. With fewer than two elites mutation stands in for it.
 Update
-    goes through the candidates in order. ``scored`` ones are offered to the network archive.
+    goes through the candidates in order, those of earlier generations whose evaluation was
+    late first. ``scored`` ones are offered to the network archive.
     A mutation's prompt earns curiosity for the selected individual while that is still in
     the archive, and a new individual is made of the prompt and the temperature used, a step
     up if the fitness is at least the best of the previous generation, else a step down. Its
     fitness is the collective fitness of its prompt, which has grown by 1 if the offspring
     beat that best; its curiosity starts at what the offspring earned.
 The best of the previous generation
-    is the best fitness among its scored candidates. Where there were none it is the last
-    best known, at the very start minus infinity, so that everything trainable beats it.
+    is the best fitness among the scored candidates that it was told, late ones included. Where
+    there were none it is the last best known, at the very start minus infinity, so that
+    everything trainable beats it.
 Infrastructure
     failures say nothing about a candidate and change nothing at all.
 
@@ -91,7 +93,6 @@ class _Asked:
     phase: str
     operator: str
     operator_drawn: str
-    proposals: tuple[Proposal, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class _Draft:
 
 class Search:
     """A run's search, a generation at a time: ``ask()``, evaluate, ``tell()``.
+
+    What is not evaluated in time may be told with a later generation; until then it is out.
 
     ``prompts`` is the number of mutation prompts and ``temperature`` the generator's own.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
@@ -164,6 +167,7 @@ class Search:
         self._best = -math.inf
         self._generation = 0
         self._asked: _Asked | None = None
+        self._out: dict[int, Proposal] = {}
 
     @property
     def generation(self) -> int:
@@ -185,7 +189,7 @@ class Search:
     def ask(self) -> tuple[Proposal, ...]:
         """A generation's proposals, in candidate order.
 
-        Raises :class:`AskTellError` where the last ones have not been evaluated.
+        Raises :class:`AskTellError` where the last generation has not been told.
         """
         if self._asked is not None:
             raise AskTellError(
@@ -215,7 +219,8 @@ class Search:
             )
             for index, made in enumerate(draft())
         )
-        self._asked = _Asked(phase, operator, drawn, proposals)
+        self._asked = _Asked(phase, operator, drawn)
+        self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
 
     def _operator(self) -> tuple[str, str, str]:
@@ -306,16 +311,18 @@ class Search:
     def tell(self, evaluations: Sequence[Evaluation]) -> Told:
         """Fold a generation's evaluations, in candidate order, into the state.
 
-        Raises :class:`AskTellError`, with the state unchanged, where they are not exactly
-        those of the last :meth:`ask`.
+        They are those of the last :meth:`ask`, without the ones that are late, and late ones of
+        earlier generations. Raises :class:`AskTellError`, with the state unchanged, where one
+        is of a candidate that was never asked for or has been told before.
         """
         asked = self._check(evaluations)
+        proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
         places = self._network_places(evaluations)
-        individuals = self._new_individuals(asked, evaluations)
+        individuals = self._new_individuals(proposals, evaluations)
         updates = tuple(
             self._update(proposal, evaluation, places.get(proposal.candidate), individual)
             for proposal, evaluation, individual in zip(
-                asked.proposals, evaluations, individuals, strict=True
+                proposals, evaluations, individuals, strict=True
             )
         )
         row = self._history(asked, evaluations, updates)
@@ -328,16 +335,18 @@ class Search:
     def _check(self, evaluations: Sequence[Evaluation]) -> _Asked:
         if self._asked is None:
             raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
-        expected = [proposal.candidate for proposal in self._asked.proposals]
-        got = [evaluation.candidate for evaluation in evaluations]
-        if got != expected:
-            differing = [(e, g) for e, g in zip(expected, got, strict=False) if e != g]
-            detail = f"; the first to differ is {differing[0][1]}" if differing else ""
-            raise AskTellError(
-                f"tell() needs the evaluations of candidates {expected[0]} to {expected[-1]} in "
-                f"that order, each once; got {len(got)} of {len(expected)}{detail}"
-            )
+        last = -1
         for evaluation in evaluations:
+            if evaluation.candidate not in self._out:
+                raise AskTellError(
+                    f"candidate {evaluation.candidate}: not asked for, or told before"
+                )
+            if evaluation.candidate <= last:
+                raise AskTellError(
+                    f"candidate {evaluation.candidate}: told after candidate {last}; the order is "
+                    "that of the candidates, each once"
+                )
+            last = evaluation.candidate
             if evaluation.status not in ("scored", "untrainable", "infrastructure"):
                 raise AskTellError(
                     f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
@@ -351,7 +360,9 @@ class Search:
         found = self.network_archive.tessellation.locate(raw)
         return {e.candidate: place for e, place in zip(scored, found, strict=True)}
 
-    def _new_individuals(self, asked: _Asked, evaluations: Sequence[Evaluation]) -> list[Location]:
+    def _new_individuals(
+        self, proposals: Sequence[Proposal], evaluations: Sequence[Evaluation]
+    ) -> list[Location]:
         """Prompt and adapted temperature of every candidate, where they lie."""
         step = self.settings.temperature_step
         raw = [
@@ -359,7 +370,7 @@ class Search:
                 proposal.prompt,
                 self._clip(proposal.temperature + (step if self._at_least_best(e) else -step)),
             )
-            for proposal, e in zip(asked.proposals, evaluations, strict=True)
+            for proposal, e in zip(proposals, evaluations, strict=True)
         ]
         return self.prompt_archive.tessellation.locate(raw)
 

@@ -201,6 +201,9 @@ def _read(file: h5py.File, path: Path) -> Record:
     candidates = _columns(file["candidates"], schema.CANDIDATES, rows, path)
     generations = int(file.attrs["committed_generations"])
     history = _columns(file["history"], schema.HISTORY, generations, path)
+    if "told" not in file["candidates"]:  # from before there were late evaluations
+        own = candidates["generation"]
+        candidates["told"] = np.where(own < generations, own, candidates["told"])
     return Record(
         run_id=str(file.attrs["run_id"]),
         config=json.loads(file["config"].asstr()[()]),
@@ -225,6 +228,9 @@ def _columns(
 ) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for column in columns:
+        if column.name in schema.LATER and column.name not in group:
+            found[column.name] = column.empty(rows)
+            continue
         dataset = group[column.name]
         if len(dataset) != rows:
             raise RecordError(

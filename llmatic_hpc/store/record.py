@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records import PENDING
 from . import schema
 
 PROPOSED = "proposed"
@@ -76,6 +77,11 @@ class Record:
         for name, value in values.items():
             column = self.candidates[name]
             column[candidate] = _fit(value, column)
+
+    def out(self) -> list[int]:
+        """Candidates that have no result yet."""
+        found: list[int] = np.flatnonzero(self.candidates["status"] == PENDING.encode()).tolist()
+        return found
 
     def texts(self, name: str, rows: Iterable[int]) -> list[str]:
         """A fixed-length text column as strings."""

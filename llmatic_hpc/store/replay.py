@@ -68,14 +68,15 @@ def archive_states(search: Search) -> dict[str, ArchiveState]:
 
 
 def evaluations(record: Record, generation: int) -> list[Evaluation]:
-    """What the search may see of a generation's candidates, in their order.
+    """What the search may see of the evaluations told in a generation, in candidate order.
 
-    A duplicate counts with the score that it reuses. What the machine spoiled is
-    ``infrastructure``; everything else without a score is the candidate's own doing.
+    Late ones of earlier generations come first. A duplicate counts with the score that it
+    reuses. What the machine spoiled is ``infrastructure``; everything else without a score is
+    the candidate's own doing.
     """
     table = record.candidates
     found = []
-    for row in np.flatnonzero(table["generation"] == generation).tolist():
+    for row in np.flatnonzero(table["told"] == generation).tolist():
         status = record.status(row)
         fitness = float(table["fitness"][row])
         if status in ("scored", "duplicate") and math.isfinite(fitness):

@@ -1,6 +1,7 @@
 """Every data set of run.h5: name, type, unit, meaning. Schema version 1.
 
-A change that a reader of version 1 would misread raises ``VERSION``; a new column does not.
+A change that a reader of version 1 would misread raises ``VERSION``; a new column does not,
+and is named in ``LATER``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ NAN = float("nan")
 
 CANDIDATES = (
     Column("generation", "i4", -1, "generation that proposed the candidate"),
+    Column("told", "i4", -1, "generation whose update its evaluation entered; -1: still out"),
     Column("index", "i4", -1, "position in the generation's batch"),
     Column("operator", "S16", b"", "mutation, crossover or random"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
@@ -94,6 +96,9 @@ CANDIDATES = (
     Column("node", "S64", b"", "host that evaluated it"),
 )
 
+LATER = frozenset(("told", "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds"))
+"""Columns that records of version 1 may lack."""
+
 TIMINGS = frozenset(
     ("generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node")
 )
@@ -120,6 +125,9 @@ HISTORY = (
     Column("generate_seconds", "f8", NAN, "wall-clock time of generating", "s"),
     Column("screen_seconds", "f8", NAN, "wall-clock time of screening", "s"),
     Column("evaluate_seconds", "f8", NAN, "wall-clock time of evaluating", "s"),
+    Column("lost_machine_seconds", "f8", 0.0, "tasks that the machine spoiled", "s"),
+    Column("lost_preempted_seconds", "f8", 0.0, "tasks that were preempted unsaved", "s"),
+    Column("lost_limit_seconds", "f8", 0.0, "tasks that met their memory or time limit", "s"),
 )
 
 ARCHIVE_COLUMNS = {

@@ -37,6 +37,9 @@ def verify(record: Record) -> Iterator[Difference]:
     """
     config = from_tables(record.config, "run.h5")
     yield from _rows(record, config)
+    if impossible := list(_told(record)):
+        yield from impossible
+        return  # no search can be told so
     search = replay.new_search(config, len(record.prompts), record)
     batch = config.search.batch
     for generation in range(record.committed_generations):
@@ -69,10 +72,28 @@ def verify(record: Record) -> Iterator[Difference]:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
 
 
+def _told(record: Record) -> Iterator[Difference]:
+    """Whether every evaluation was told once, when there was one, and no result is withheld."""
+    table, committed = record.candidates, record.committed_generations
+    for row in range(record.rows):
+        generation, told = int(table["generation"][row]), int(table["told"][row])
+        where, is_out = f"candidate {row}", record.status(row) == PENDING
+        if told == -1:
+            if generation < committed and not is_out:
+                yield Difference(where, f"{record.status(row)}, and told in no generation")
+        elif is_out:
+            yield Difference(where, f"pending, but told in generation {told}")
+        elif not generation <= told < committed:
+            yield Difference(where, f"of generation {generation}, but told in {told}")
+        else:
+            original = int(table["duplicate_of"][row])
+            if 0 <= original < row and not 0 <= int(table["told"][original]) <= told:
+                yield Difference(where, f"told before candidate {original}, which it duplicates")
+
+
 def _rows(record: Record, config: Config) -> Iterator[Difference]:
     table = record.candidates
     batch = config.search.batch
-    in_flight = record.committed_generations if record.phase == PROPOSED else -1
     for row in range(record.rows):
         where = f"candidate {row}"
         generation = int(table["generation"][row])
@@ -83,9 +104,8 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
         if digest.encode() != table["source_sha256"][row]:
             yield Difference(where, "source does not match source_sha256")
         status = record.status(row)
-        allowed = (*STATUSES, PENDING) if generation == in_flight else STATUSES
-        if status not in allowed:
-            yield Difference(where, f"status {status!r} is none of {', '.join(allowed)}")
+        if status not in (*STATUSES, PENDING):
+            yield Difference(where, f"status {status!r} is none of {', '.join(STATUSES)}")
         fitness = float(table["fitness"][row])
         if status == "scored" and not 0.0 <= fitness <= 1.0:
             yield Difference(where, f"scored, with a fitness of {fitness}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
+
+from llmatic_hpc.evaluation import worker
 
 
 def run_task(folder: Path) -> int:
@@ -26,10 +29,12 @@ def run_task(folder: Path) -> int:
         elif how == "broken machine" or (how == "broken once" and attempt == 1):
             write(target, candidate, attempt, "infrastructure")
         else:
-            if how == "wait":
+            if how in ("wait", "die late"):
                 (results.parent / f"{candidate}.waiting").touch()
                 while not (results.parent / "go").exists():
                     time.sleep(0.02)
+            if how == "die late":
+                os._exit(9)
             write(target, candidate, attempt, "scored")
     return 0
 
@@ -38,3 +43,17 @@ def write(target: Path, candidate: int, attempt: int, status: str) -> None:
     beside = target.with_suffix(".tmp")
     beside.write_text(json.dumps({"candidate": candidate, "attempt": attempt, "status": status}))
     os.replace(beside, target)
+
+
+HELD_BACK = 3
+
+
+def run_held_back(folder: Path) -> int:
+    """A real worker, but candidate ``HELD_BACK`` begins only when RUN/go exists."""
+    spec = json.loads((folder / "task.json").read_text())
+    if any(c["candidate"] == HELD_BACK for c in spec["candidates"]):
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        go = Path(spec["results"]).parents[1] / "go"
+        while not go.exists():
+            time.sleep(0.02)
+    return worker.run_task(folder / "task.json")

@@ -15,6 +15,8 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.base import Backend
+from llmatic_hpc.cluster.dispatch import Patience
+from llmatic_hpc.cluster.journal import Journal
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.paths import RunPaths
@@ -25,6 +27,10 @@ from .tasks import run_task
 SETTINGS = ClusterSettings(candidates_per_task=1)
 
 
+def local_backend() -> LocalBackend:
+    return LocalBackend(run_task, parallelism=4, time_minutes=5, pause_seconds=0.05)
+
+
 def dispatcher(
     paths: RunPaths,
     how: Mapping[int, str],
@@ -32,6 +38,7 @@ def dispatcher(
     backend: Backend | None = None,
     settings: ClusterSettings = SETTINGS,
     stop: threading.Event | None = None,
+    name: str = "g00000",
 ) -> Dispatcher:
     def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
         spec = [(w.candidate, attempt, how.get(w.candidate, "")) for w, attempt in items]
@@ -48,9 +55,9 @@ def dispatcher(
 
     return Dispatcher(
         paths,
-        backend or LocalBackend(run_task, parallelism=4, time_minutes=5, pause_seconds=0.05),
+        backend or local_backend(),
         settings,
-        name="g00000",
+        name=name,
         parallelism=4,
         write_task=write_task,
         read_result=read_result,
@@ -112,16 +119,24 @@ def test_a_failure_does_not_touch_its_siblings(tmp_path: Path) -> None:
     assert sorted(evaluated(paths)) == ["0.1", "1.1", "1.2", "2.2"]
 
 
-def run_until_killed(root: str, how: dict[int, str], count: int) -> None:
-    dispatcher(RunPaths(Path(root)), how).run(work(count))
+def run_until_killed(root: str, how: dict[int, str], count: int, late: int) -> None:
+    backend = local_backend()
+    first = dispatcher(RunPaths(Path(root)), how, backend=backend)
+    done = first.run(work(count), enough=count - late)
+    (Path(root) / "let go").touch()
+    left = [item for item in work(2 * count) if item.candidate not in done]
+    dispatcher(RunPaths(Path(root)), how, backend=backend, name="g00001").run(left)
 
 
-def killed_coordinator(paths: RunPaths, how: dict[int, str], count: int) -> None:
-    """Start a dispatcher in a process, wait until its workers run, SIGKILL it alone."""
+def killed_coordinator(paths: RunPaths, how: dict[int, str], count: int, *, late: int = 0) -> None:
+    """Start a dispatcher in a process, wait until its workers run, SIGKILL it alone.
+
+    Without the ``late`` candidates, it goes on with as many more as it had before.
+    """
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=run_until_killed, args=(str(paths.root), how, count))
+    process = context.Process(target=run_until_killed, args=(str(paths.root), how, count, late))
     process.start()
-    waiting = [i for i in range(count) if how.get(i) == "wait"]
+    waiting = [c for c, what in how.items() if what == "wait"]
     wait_for(lambda: all((paths.generation / f"{i}.waiting").exists() for i in waiting))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
@@ -150,6 +165,12 @@ def test_invariant_1_what_died_with_the_coordinator_costs_no_retry(tmp_path: Pat
     assert done[0].result.outcome.status == "scored"
     assert done[0].attempts == 5
     assert len(list(paths.results.glob("00001.*.json"))) == 1  # once finished, never again
+
+
+def tasks_running(paths: RunPaths) -> int:
+    from llmatic_hpc.cluster.local import _task_processes
+
+    return len({folder for folder, _ in _task_processes() if folder.parent == paths.tasks})
 
 
 def kill_tasks(paths: RunPaths) -> bool:
@@ -208,6 +229,99 @@ def test_a_request_to_stop(tmp_path: Path) -> None:
     assert len(done) == 6
     finished = {name.split(".")[0] for name in before} - {"1"}
     assert all(evaluated(paths).count(f"{i}.1") == 1 for i in finished)
+
+
+# --- enough is enough ---------------------------------------------------------------------------
+
+
+def test_with_enough_results_the_rest_is_left_and_found_again(tmp_path: Path) -> None:
+    """Whoever is late goes on; the next generation follows it and returns its result."""
+    paths, backend = RunPaths(tmp_path), local_backend()
+    how = {3: "wait"}
+    done = dispatcher(paths, how, backend=backend).run(work(5), enough=4)
+    assert sorted(done) == [0, 1, 2, 4]
+    assert tasks_running(paths) == 1
+    later = [*work(5)[3:4], *work(8)[5:]]
+    second = dispatcher(paths, how, backend=backend, name="g00001")
+    assert sorted(second.run(later, enough=3)) == [5, 6, 7]
+    (paths.generation / "go").touch()
+    last = dispatcher(paths, how, backend=backend, name="g00002").run(work(4)[3:])
+    assert (last[3].attempts, last[3].result.outcome.status) == (1, "scored")
+    assert sorted(evaluated(paths)) == sorted(f"{c}.1" for c in range(8))
+    tokens = Journal.look(paths.journal).tokens_of(range(8))
+    assert len({token.split("-")[1] for token in tokens}) == len(tokens)
+    assert {token.split("-")[0] for token in tokens} == {"g00000", "g00001"}
+    assert list(paths.tasks.iterdir()) == []
+
+
+def test_invariant_1_killed_after_some_were_left(tmp_path: Path) -> None:
+    """Late ones are followed by the next coordinator, too; their results count once."""
+    paths, how = RunPaths(tmp_path), {0: "wait", 1: "wait", 7: "wait"}
+    killed_coordinator(paths, how, 4, late=2)
+    wait_for(lambda: (tmp_path / "let go").exists())
+    (paths.generation / "go").touch()
+    later = [*work(2), *work(8)[4:]]
+    done = dispatcher(paths, how, name="g00001").run(later)
+    assert {c: g.attempts for c, g in done.items()} == dict.fromkeys((0, 1, 4, 5, 6, 7), 1)
+    assert sorted(evaluated(paths)) == sorted(f"{c}.1" for c in range(8))
+
+
+def test_a_late_candidate_keeps_its_failures(tmp_path: Path) -> None:
+    """Two failures are two, whichever generation they fall into."""
+    paths, how, backend = RunPaths(tmp_path), {0: "die late", 1: "wait"}, local_backend()
+    settings = ClusterSettings(candidates_per_task=1, max_attempts=2)
+    first = dispatcher(paths, how, settings=settings, backend=backend).run(work(4), enough=2)
+    assert sorted(first) == [2, 3]
+    again = dispatcher(paths, how, settings=settings, backend=backend, name="g00001")
+    done = again.run(
+        [*work(2), *work(5)[4:]], on_result=lambda result: (paths.generation / "go").touch()
+    )
+    assert (done[0].attempts, done[0].result.outcome.status) == (2, "infrastructure")
+    assert done[1].attempts == 1
+
+
+def test_what_has_been_gathered_is_not_looked_at_again(tmp_path: Path) -> None:
+    """A second result of a candidate of an earlier generation is nobody's."""
+    paths = RunPaths(tmp_path)
+    dispatcher(paths, {}).run(work(2))
+    (paths.results / "00001.2.json").write_text("late and torn")
+    assert sorted(dispatcher(paths, {}, name="g00001").run(work(4)[2:])) == [2, 3]
+    assert (paths.results / "00001.2.json").exists()
+
+
+def test_patience() -> None:
+    """As long again as it took until there were enough; after a restart, from there on."""
+    patience = Patience(3, began=1000.0)
+    for when in (1010.0, 1300.0):
+        patience.arrived(when)
+    assert not patience.is_over(1000.0, 9999.0)
+    patience.arrived(1050.0)
+    patience.arrived(1020.0)  # now the third came after 50 s, whatever came later
+    assert not patience.is_over(1000.0, 1100.0)
+    assert patience.is_over(1000.0, 1100.1)
+    restarted = Patience(1, began=5000.0)
+    restarted.arrived(1050.0)
+    assert not restarted.is_over(1000.0, 5049.0)
+    assert restarted.is_over(1000.0, 5051.0)
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_refused_submission_is_made_again_after_a_kill(tmp_path: Path, lines: int) -> None:
+    """Nothing is left behind that the journal announced and the scheduler refused."""
+    paths = RunPaths(tmp_path)
+    paths.generation.mkdir()
+    events = [
+        {
+            "event": "submitting",
+            "token": "g00000-0",
+            "tasks": {"s0000-t00000": [[0, 1]]},
+            "time": 0,
+        },
+        {"event": "refused", "token": "g00000-0"},
+    ]
+    paths.journal.write_text("".join(json.dumps(e) + "\n" for e in events[:lines]))
+    done = dispatcher(paths, {}).run(work(1))
+    assert done[0].result.outcome.status == "scored"
 
 
 def test_inline(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def test_array_preview() -> None:
         "1 array a generation, 50 elements, 2 candidates in each",
     ]
     assert text.count("#SBATCH --partition=gpu") == 2
-    assert "#SBATCH --array=0-99%100" in text and "#SBATCH --array=0-49%50" in text
+    assert "#SBATCH --array=0-99%100" in text
+    assert "#SBATCH --array=0-49%50" in text
     assert "#SBATCH --job-name=TOKEN" in text
 
 

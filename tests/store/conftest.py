@@ -21,8 +21,11 @@ def small_config() -> Config:
     return replace(base, search=replace(base.search, generations=3, batch=12, start_elites=4))
 
 
-def made_up(generations: int = 3, *, in_flight: bool = False) -> Record:
-    """A record as a coordinator would write it, with results from a generator of numbers."""
+def made_up(generations: int = 3, *, in_flight: bool = False, late: bool = False) -> Record:
+    """A record as a coordinator would write it, with results from a generator of numbers.
+
+    ``late``: of every generation the last two candidates are told with the next one.
+    """
     settings = small_config()
     problem = image_classification(input_shape=(3, 32, 32), classes=10)
     search = new_search(settings, len(problem.prompts))
@@ -48,10 +51,11 @@ def made_up(generations: int = 3, *, in_flight: bool = False) -> Record:
         record.phase = PROPOSED
         if generation == generations:
             break
-        for row in range(generation * 12, record.rows):
+        held_back = range(record.rows - 2, record.rows) if late else ()
+        for row in set(record.out()) - set(held_back):
             status = ("scored", "scored", "scored", "invalid", "infrastructure")[row % 5]
             fitness = rng.uniform(0.1, 0.9) if status == "scored" else np.nan
-            record.update(row, {"status": status, "fitness": fitness})
+            record.update(row, {"status": status, "fitness": fitness, "told": generation})
         told = search.tell(evaluations(record, generation))
         for update in told.updates:
             values = dict(update.__dict__)

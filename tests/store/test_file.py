@@ -167,6 +167,23 @@ def test_a_short_column_is_noticed(tmp_path: Path) -> None:
         store.load(paths.record)
 
 
+def test_a_record_from_before_late_evaluations(tmp_path: Path) -> None:
+    """Without the columns that came later: every evaluation was told in its own generation."""
+    paths, record = RunPaths(tmp_path), made_up(2, in_flight=True)
+    store.commit(paths, record)
+    with h5py.File(paths.record, "a") as file:
+        for table in ("candidates", "history"):
+            for name in schema.LATER & set(file[table]):
+                del file[table][name]
+    again = store.load(paths.record)
+    assert again.candidates["told"].tolist() == [0] * 12 + [1] * 12 + [-1] * 12
+    assert next(iter(store.verify(again)), None) is None
+    store.commit(paths, again)
+    np.testing.assert_array_equal(
+        store.load(paths.record).candidates["told"], record.candidates["told"]
+    )
+
+
 def test_a_reader_does_not_block_the_writer(tmp_path: Path) -> None:
     """A notebook that has run.h5 open neither stops a commit nor sees it change."""
     paths = RunPaths(tmp_path)

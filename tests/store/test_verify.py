@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from llmatic_hpc.store import Record, verify
@@ -20,6 +21,8 @@ def test_invariant_3_archives_equal_a_replay() -> None:
     for generations in range(4):
         assert first(made_up(generations)) == ""
         assert first(made_up(generations, in_flight=True)) == ""
+        assert first(made_up(generations, late=True)) == ""
+        assert first(made_up(generations, in_flight=True, late=True)) == ""
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,45 @@ def test_tampering_is_found(column: str, row: int, value: Any, words: str) -> No
     record = made_up()
     record.candidates[column][row] = value
     assert words in first(record)
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "words"),
+    [
+        (10, {"told": 0}, "candidate 10: prompt_cell is"),
+        (10, {"told": 2}, "generation 1: "),
+        (10, {"told": 3}, "candidate 10: of generation 0, but told in 3"),
+        (10, {"told": -1}, "candidate 10: scored, and told in no generation"),
+        (12, {"told": 0}, "candidate 12: of generation 1, but told in 0"),
+        (35, {"told": 2}, "candidate 35: pending, but told in generation 2"),
+        (35, {"status": b"scored", "fitness": 0.5}, "candidate 35: scored, and told in no"),
+        (5, {"status": b"pending", "fitness": np.nan, "told": -1}, "candidate 7: prompt_added"),
+    ],
+)
+def test_tampering_with_late_evaluations_is_found(
+    row: int, changes: dict[str, Any], words: str
+) -> None:
+    """When an evaluation entered the search is part of the history."""
+    record = made_up(late=True)
+    assert [int(t) for t in record.candidates["told"][[9, 10, 11, 34, 35]]] == [0, 1, 1, -1, -1]
+    for column, value in changes.items():
+        record.candidates[column][row] = value
+    assert words in first(record)
+    assert len(list(verify(record))) > 0  # to the end, whatever was changed
+
+
+def test_a_duplicate_is_not_told_before_its_original() -> None:
+    """It takes over a verdict, so there must be one."""
+    record = made_up(late=True)
+    for column in ("source", "source_sha256", "canonical_sha256"):
+        record.candidates[column][12] = record.candidates[column][11]
+    for column, value in (("duplicate_of", 11), ("status", b"duplicate"), ("fitness", np.nan)):
+        record.candidates[column][12] = value
+    record.candidates["fitness"][11] = np.nan
+    record.candidates["status"][11] = b"invalid"
+    record.candidates["told"][11] = 2
+    found = [str(difference) for difference in verify(record)]
+    assert "candidate 12: told before candidate 11, which it duplicates" in found
 
 
 @pytest.mark.parametrize("column", ["elite", "fitness", "curiosity"])
