@@ -383,6 +383,7 @@ class Coordinator:
                 training=training,
                 containment=self._config.containment,
                 candidates=tuple(candidates),
+                workers=self._config.cluster.workers_per_task,
             )
             write_atomically(folder / TASK_FILE, spec.to_json())
 

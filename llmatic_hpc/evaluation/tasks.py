@@ -42,7 +42,7 @@ class CandidateSpec:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What one worker evaluates, one candidate after the other."""
+    """What one worker evaluates, in the order given."""
 
     run_id: str
     generation: int
@@ -56,8 +56,10 @@ class TaskSpec:
     seed: int
     """Of the run: it draws the validation split."""
     threads: int
-    """CPU threads of a child; 0: as many as this process has cores."""
+    """CPU threads of the task; 0: as many as this process has cores. Children share them."""
     candidates: tuple[CandidateSpec, ...]
+    workers: int = 1
+    """Candidates that train side by side."""
 
     def to_json(self) -> str:
         """JSON text that :meth:`from_json` reads back to an equal specification."""

@@ -1,4 +1,4 @@
-"""The worker: evaluates the candidates of one task, one after the other, on a compute node.
+"""The worker: evaluates the candidates of one task on a compute node, ``workers`` at a time.
 
 It is a judge (see :mod:`llmatic_hpc.evaluation`): candidates run in contained children. A
 result file is the only thing that it leaves behind.
@@ -116,11 +116,24 @@ class _Evaluator:
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Outcome:
         """Train in ``folder``, or continue there. Status ``checkpointed``: not finished."""
+        job = self.job(source, seed=seed, epochs=epochs, folder=folder, weights=weights)
+        return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
+
+    def job(
+        self,
+        source: str,
+        *,
+        seed: int,
+        epochs: int,
+        folder: Path,
+        weights: bool = False,
+        sharing: int = 1,
+    ) -> Job:
+        """The training as a job; with no ``seconds`` left there is nothing to run.
+
+        ``sharing``: how many may use the device at a time.
+        """
         limit = self._containment.wall_seconds
-        limit_text = f"containment.wall_seconds = {limit:g}"
-        used = _seconds_used(folder)
-        if used >= limit:
-            return Outcome("too_slow", f"it ran out of time ({limit_text})", train_seconds=used)
         training = self._training
         recipe = {
             "epochs": epochs,
@@ -136,15 +149,16 @@ class _Evaluator:
             "data": self._fingerprint,
             "recipe": {**recipe, "checkpoint_seconds": None, "evaluation_batch": None},
         }
-        job = Job(
+        return Job(
             kind="train",
             source=source,
-            seconds=limit - used,
-            limit=limit_text,
+            seconds=limit - _seconds_used(folder),
+            limit=f"containment.wall_seconds = {limit:g}",
             parameters={
                 "recipe": recipe,
                 "classes": self._dataset.classes,
                 "device": training.device,
+                "sharing": sharing,
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
@@ -155,13 +169,19 @@ class _Evaluator:
             scratch=folder,
             threads=self._threads,
         )
-        reply = self._container.run(job)
+
+    def outcome(self, job: Job, reply: Reply | None) -> Outcome:
+        """What the reply to a job means; None: there was no time to run it."""
+        assert job.scratch is not None
+        used = self._containment.wall_seconds - job.seconds
+        if reply is None:
+            return Outcome("too_slow", f"it ran out of time ({job.limit})", train_seconds=used)
         seconds = used + reply.seconds
         if reply.status == "checkpointed":
             with contextlib.suppress(OSError):
-                (folder / _SECONDS).write_text(f"{seconds:.3f}")
+                (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
         reply = Reply(reply.status, reply.failure, reply.values, reply.payload, seconds)
-        return judge.outcome(reply, self._dataset, fitness_split=training.fitness_split)
+        return judge.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
 
 
 class _Worker:
@@ -186,18 +206,19 @@ class _Worker:
 
     def _evaluate(self, pending: Sequence[CandidateSpec]) -> int:
         spec = self._spec
-        threads = spec.threads or _cores()
+        cores = spec.threads or _cores()
+        threads = max(1, cores // spec.workers)
         left = list(pending)
         try:
             # The container first: torch is imported there while the data are read here.
-            with Container(spec.containment, threads=threads) as container:
+            with Container(spec.containment, threads=threads, slots=spec.workers) as container:
                 dataset = data.load(spec.problem, spec.training, seed=spec.seed)
                 container.share(data.for_training(dataset))
                 evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)
                 with self._stop.tells(container):
-                    while left and not self._stop.asked:
-                        if self._evaluate_one(evaluator, left[0]):
-                            left.pop(0)
+                    unsure = self._side_by_side(container, evaluator, left)
+                    for candidate in unsure:
+                        self._side_by_side(container, evaluator, left, only=candidate)
         except LLMaticError as error:  # no data, or no child to be had: true for all that is left
             where = f"problem.data: {error}" if isinstance(error, DataError) else str(error)
             now = time.time()
@@ -206,27 +227,59 @@ class _Worker:
             left = []
         return CHECKPOINTED if left else 0
 
-    def _evaluate_one(self, evaluator: _Evaluator, candidate: CandidateSpec) -> bool:
-        """Evaluate and write the result; False where there is none yet."""
-        started = time.time()
-        try:
-            outcome = evaluator.evaluate(
+    def _side_by_side(
+        self,
+        container: Container,
+        evaluator: _Evaluator,
+        left: list[CandidateSpec],
+        only: CandidateSpec | None = None,
+    ) -> list[CandidateSpec]:
+        """Evaluate what is ``left``, or ``only`` one; what has its result leaves the list.
+
+        Returns those that ran out of memory on a device that they shared: to be tried alone.
+        """
+        sharing = 1 if only is not None else self._spec.workers
+        candidates = {self._checkpoint(c): c for c in ([only] if only is not None else left)}
+        jobs = [
+            evaluator.job(
                 candidate.source,
                 seed=candidate.training_seed,
                 epochs=candidate.epochs,
-                folder=self._checkpoint(candidate),
+                folder=folder,
+                sharing=sharing,
             )
+            for folder, candidate in candidates.items()
+        ]
+        unsure = []
+        for job, reply in _replies(container, jobs):
+            assert job.scratch is not None
+            candidate = candidates[job.scratch]
+            started = time.time() - (reply.seconds if reply is not None else 0.0)
+            outcome = self._outcome(evaluator, job, reply)
+            if outcome.status == "checkpointed":
+                continue
+            if (
+                outcome.status == "too_large"
+                and sharing > 1
+                and self._spec.training.device != "cpu"
+            ):
+                unsure.append(candidate)
+                continue
+            self._write(candidate, outcome, started)
+            left.remove(candidate)
+            shutil.rmtree(job.scratch, ignore_errors=True)
+        return unsure
+
+    @staticmethod
+    def _outcome(evaluator: _Evaluator, job: Job, reply: Reply | None) -> Outcome:
+        try:
+            return evaluator.outcome(job, reply)
         except LLMaticError:
             raise
         except Exception as error:  # ours, and no reason to lose the siblings
             traceback.print_exc(file=sys.stderr)
             text = wire.one_line(f"{type(error).__name__}: {error}")
-            outcome = Outcome("infrastructure", f"the worker failed: {text}")
-        if outcome.status == "checkpointed":
-            return False
-        self._write(candidate, outcome, started)
-        shutil.rmtree(self._checkpoint(candidate), ignore_errors=True)
-        return True
+            return Outcome("infrastructure", f"the worker failed: {text}")
 
     def _write(self, candidate: CandidateSpec, outcome: Outcome, started: float) -> None:
         result = Result(
@@ -259,6 +312,14 @@ class _Worker:
     def _checkpoint(self, candidate: CandidateSpec) -> Path:
         name = RunPaths(Path()).checkpoint(candidate.index).name
         return Path(self._spec.checkpoints) / name
+
+
+def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, Reply | None]]:
+    """Replies as they come; None, at once, for a job that has no time left."""
+    for job in jobs:
+        if job.seconds <= 0:
+            yield job, None
+    yield from container.run_many(job for job in jobs if job.seconds > 0)
 
 
 class _Stop:
@@ -310,7 +371,10 @@ def _result_name(index: int, attempt: int) -> str:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    """What this process may use: a job's share where the cluster does not bind it to cores."""
+    bound = len(os.sched_getaffinity(0))
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(bound, int(given)) if given.isdecimal() and int(given) else bound
 
 
 def _slurm_job() -> str:

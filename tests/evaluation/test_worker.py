@@ -128,6 +128,70 @@ def test_every_candidate_gets_its_own_result(finished: tuple[RunPaths, list[Resu
     assert all(r.started <= r.finished <= time.time() and r.node for r in results)
 
 
+def test_side_by_side_changes_no_result(
+    finished: tuple[RunPaths, list[Result]], tmp_path: Path
+) -> None:
+    """Three at a time: the same outcomes, whatever siblings crash, hang or devour."""
+    settings = ContainmentSettings(wall_seconds=8.0)
+    path = task(tmp_path, CANDIDATES, containment=settings, workers=3, threads=3)
+    assert run_task(path) == 0
+    for spec, alone in zip(CANDIDATES, finished[1], strict=True):
+        found = result_of(tmp_path, spec)
+        assert found is not None
+        assert replace(found.outcome, train_seconds=0.0) == replace(
+            alone.outcome, train_seconds=0.0, train_loss=found.outcome.train_loss
+        )
+        assert found.outcome.train_loss == alone.outcome.train_loss or math.isnan(
+            found.outcome.train_loss
+        )
+    spans = [(r.started, r.finished) for c in CANDIDATES if (r := result_of(tmp_path, c))]
+    assert any(a[0] < b[0] < a[1] for a in spans for b in spans)  # they did overlap
+
+
+def test_out_of_memory_on_a_shared_device_is_tried_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what does not fit alone either is too large."""
+    tried: list[tuple[str, int]] = []
+    job_of = worker._Evaluator.job
+
+    def job(self: Any, source: str, **more: Any) -> Any:
+        tried.append((sha(source), more["sharing"]))
+        return job_of(self, source, **more)
+
+    monkeypatch.setattr(worker._Evaluator, "job", job)
+    candidates = [candidate(0, network("torch.empty(1 << 40)")), candidate(1, INITIAL)]
+    training = replace(TRAINING, device="auto")
+    assert run_task(task(tmp_path, candidates, workers=2, threads=2, training=training)) == 0
+    large, fine = (result_of(tmp_path, c) for c in candidates)
+    assert large is not None
+    assert fine is not None
+    assert (large.outcome.status, fine.outcome.status) == ("too_large", "scored")
+    assert tried == [(c.source_sha256, 2) for c in candidates] + [(candidates[0].source_sha256, 1)]
+
+
+def test_a_stop_reaches_all_who_train_side_by_side(tmp_path: Path) -> None:
+    """Each saves and none has a result; the same call then ends them all."""
+    candidates = [replace(candidate(n, SLOW), training_seed=n) for n in range(3)]
+    path = task(tmp_path, candidates, workers=2, threads=2)
+    paths = RunPaths(tmp_path)
+
+    def stop_when_both_train() -> None:
+        while len(list(paths.checkpoints.glob("*"))) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    thread = threading.Thread(target=stop_when_both_train)
+    thread.start()
+    assert run_task(path) == 75
+    thread.join()
+    assert [result_of(tmp_path, c) for c in candidates] == [None] * 3
+    assert run_task(path) == 0
+    assert all(result_of(tmp_path, c) for c in candidates)
+    assert list(paths.checkpoints.iterdir()) == []
+
+
 def test_evaluations_repeat_to_the_bit_and_follow_their_seed(
     finished: tuple[RunPaths, list[Result]],
 ) -> None:
