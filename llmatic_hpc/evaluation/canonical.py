@@ -124,7 +124,7 @@ class _Form:
                 if not all(isinstance(target, ast.Name) for target in statement.targets):
                     return False
                 early -= set(syntax.bindings(statement))
-            if any(isinstance(n, ast.Call) for e in _early(statement) for n in ast.walk(e)):
+            if any(isinstance(n, ast.Call) for e in _early(statement) for n in syntax.walk(e)):
                 return False
             if early & (self._bound - defined):
                 return False
@@ -204,7 +204,7 @@ class _Form:
         signature = SIGNATURES.get(function[1:], ()) if function.startswith("=") else ()
         values = [value for _, value in arguments]
         plain = all(name != "**" for name, _ in arguments) and not any(
-            isinstance(inner, (ast.Starred, ast.Call)) for v in values for inner in ast.walk(v)
+            isinstance(inner, (ast.Starred, ast.Call)) for v in values for inner in syntax.walk(v)
         )
         if signature and plain and len(node.args) <= len(signature):
             named = [(name or signature[i], value) for i, (name, value) in enumerate(arguments)]
@@ -263,7 +263,10 @@ class _Form:
     def _comprehension(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
         first = self._dump(node.generators[0].iter, scopes)
         scope = {
-            n.id: "" for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)
+            n.id: ""
+            for g in node.generators
+            for n in syntax.walk(g.target)
+            if isinstance(n, ast.Name)
         }
         inner = (*scopes, scope)
         parts = []
@@ -294,7 +297,7 @@ def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
     """The names of keyword arguments, and whether there are some that cannot be seen."""
     names: set[str] = set()
     hidden = False
-    for node in ast.walk(tree):
+    for node in syntax.walk(tree):
         if isinstance(node, ast.Call):
             names.update(k.arg for k in node.keywords if k.arg is not None)
             hidden = hidden or any(k.arg is None for k in node.keywords)
@@ -316,12 +319,11 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
     everywhere: Counter[str] = Counter()
     behind_self: Counter[str] = Counter()
     said: set[str] = set()
-    shadowed = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
-    shadowed |= {
-        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
-    }
+    nodes = list(syntax.walk(tree))
+    shadowed = {n.arg for n in nodes if isinstance(n, ast.arg)}
+    shadowed |= {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     modules = {name: path for name, path in paths.items() if name not in shadowed}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             everywhere[node.attr] += syntax.dotted(node, modules) is None
             if isinstance(node.ctx, ast.Store):
@@ -340,22 +342,23 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
         for method in c.body:
             if isinstance(method, ast.FunctionDef) and method.args.args:
                 first = method.args.args[0].arg
+                within = list(syntax.walk(method))
                 shadows = any(
                     argument.arg == first
-                    for node in ast.walk(method)
+                    for node in within
                     if isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not method
                     for argument in syntax.parameters(node.args)
                 ) or any(
                     isinstance(node, ast.Name)
                     and node.id == first
                     and not isinstance(node.ctx, ast.Load)
-                    for node in ast.walk(method)
+                    for node in within
                 )
                 static = any(getattr(d, "id", "") == "staticmethod" for d in method.decorator_list)
                 if not shadows and not static:
                     behind_self.update(
                         node.attr
-                        for node in ast.walk(method)
+                        for node in within
                         if isinstance(node, ast.Attribute)
                         and isinstance(node.value, ast.Name)
                         and node.value.id == first

@@ -46,7 +46,7 @@ LAYERS = words(
     fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices
     max_unpool1d max_unpool2d max_unpool3d
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
-    relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish glu sigmoid logsigmoid tanh
+    relu relu6 leaky_relu prelu rrelu selu celu gelu silu mish glu sigmoid logsigmoid tanh
     hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold
     softmax log_softmax softmin
     flatten unflatten pad constant_pad_nd interpolate upsample fold
@@ -140,24 +140,79 @@ def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
     return result.numel()
 
 
-class Running(TorchFunctionMode):
-    """While a network runs on the meta device: recurrent layers and batch norms cost nothing.
+class _Made(torch.autograd.Function):
+    """A tensor of a given shape that hangs in the autograd graph below its inputs."""
 
-    torch decomposes them there into Python: the one into a loop over the steps, a second for a
-    long sequence, the other into half of the time that a residual network takes. Their outputs
-    have the right shapes and hang in the autograd graph.
+    @staticmethod
+    def forward(ctx: Any, shape: torch.Size, *inputs: Tensor) -> Tensor:
+        ctx.shapes = [x.shape for x in inputs]
+        return inputs[0].new_empty(shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return (None, *(gradients[0].new_empty(shape) for shape in ctx.shapes))
+
+
+def _made(shape: torch.Size, *inputs: Tensor) -> Tensor:
+    made: Tensor = _Made.apply(shape, *inputs)
+    return made
+
+
+_ELEMENTWISE = words(
+    """
+    relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh
+    hardsigmoid hardswish softplus dropout feature_dropout softmax log_softmax
+    """
+)
+_PAIRWISE = words("add sub mul __add__ __radd__ __sub__ __mul__ __rmul__")
+
+
+class Running(TorchFunctionMode):
+    """While a network runs on the meta device: what needs no thought about shapes costs little.
+
+    torch derives shapes there in Python: a tenth of a millisecond for an activation, more for a
+    batch norm, and a recurrent layer becomes a loop over its steps. Here such outputs are made
+    directly. They have the right shapes and hang in the autograd graph. In-place calls, and all
+    that is not plainly one of these, take torch's own way.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
     ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in _RECURRENT and args[0].is_meta and isinstance(args[2], (list, tuple)):
-            return _recurrent(name, args)
         kwargs = kwargs or {}
-        if name == "batch_norm" and args and args[0].is_meta:
-            return _normalised(func, args, kwargs)
+        if args and isinstance(args[0], Tensor) and args[0].is_meta:
+            name = getattr(func, "__name__", "")
+            if name in _ELEMENTWISE and args[0].is_floating_point():
+                if not _in_place(name, args[1:], kwargs):
+                    return _made(args[0].shape, args[0])
+            elif name in _PAIRWISE and not kwargs:
+                if len(args) == 2 and _alike(args[0], args[1]):
+                    return _made(args[0].shape, *args)
+            elif name == "batch_norm":
+                return _normalised(func, args, kwargs)
+            elif name in ("layer_norm", "group_norm"):
+                return _normalised_alone(name, func, args, kwargs)
+            elif name in _RECURRENT and isinstance(args[2], (list, tuple)):
+                return _recurrent(name, args)
         return func(*args, **kwargs)
+
+
+def _in_place(name: str, args: Arguments, kwargs: Options) -> bool:
+    """Whether a call may write into its input, or asks for something out of the ordinary."""
+    plain = all(isinstance(v, (int, float, str, type(None))) for v in (*args, *kwargs.values()))
+    # Of the positional ones only dropout's 'training' is true without a consequence.
+    flags = args[2:] if name.endswith("dropout") else args
+    return not plain or bool(kwargs.get("inplace")) or any(flag is True for flag in flags)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return (
+        isinstance(b, Tensor)
+        and b.is_meta
+        and a.shape == b.shape
+        and a.dtype == b.dtype
+        and a.is_floating_point()
+    )
 
 
 def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
@@ -167,9 +222,9 @@ def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
     # Products of the true shapes, so that a mismatch is still an error.
     torch.nn.functional.linear(x.reshape(-1, x.shape[-1])[:1], weights[0])
     directions = 2 if args[7] else 1
-    link = sum((w.sum() for w in weights), start=x.sum())
-    output = x.new_zeros((*x.shape[:-1], directions * states[0].shape[-1])) + link
-    return (output, *(state + link for state in states))
+    shape = torch.Size((*x.shape[:-1], directions * states[0].shape[-1]))
+    output = _made(shape, x, *weights)
+    return (output, *(_made(state.shape, state, x, *weights) for state in states))
 
 
 def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
@@ -182,8 +237,25 @@ def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
     fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
     if not fits or any(t is not None and t.shape != x.shape[1:2] for t in tensors):
         return func(*args, **kwargs)
-    weights = [t.sum() for t in tensors[2:] if t is not None]
-    return torch.add(x, sum(weights[1:], start=weights[0])) if weights else x.clone()
+    return _made(x.shape, x, *(t for t in tensors[2:] if t is not None))
+
+
+def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
+    """``F.layer_norm`` and ``F.group_norm``; where something does not fit, they say so."""
+    x = args[0]
+    how = argument(args, kwargs, 1, "normalized_shape" if name == "layer_norm" else "num_groups")
+    weights = [argument(args, kwargs, n, w) for n, w in ((2, "weight"), (3, "bias"))]
+    if name == "layer_norm":
+        shape = tuple(how) if isinstance(how, (list, tuple)) else ()
+        fits = len(shape) > 0 and tuple(x.shape[-len(shape) :]) == shape
+    else:
+        shape = tuple(x.shape[1:2])
+        groups = how if type(how) is int and how > 0 else 0
+        fits = len(shape) > 0 and groups > 0 and shape[0] % groups == 0
+        fits = fits and x.numel() > x.shape[0] * groups  # more than one value in a group
+    if not fits or any(w is not None and tuple(w.shape) != shape for w in weights):
+        return func(*args, **kwargs)
+    return _made(x.shape, x, *(w for w in weights if w is not None))
 
 
 class Counting(Running):

@@ -1,8 +1,8 @@
 """Whether a candidate is fit to be trained, and where it stands. For a contained child only.
 
 A candidate is fit if its network has parameters within bounds, maps (N, \\*input_shape) to
-floating-point (N, classes) in training for N = 2 and N = 3 and in evaluation, and if a
-backward step reaches at least one parameter. What width, depth and FLOPs mean is defined in
+floating-point (N, classes) in training for N = 3 and in evaluation for N = 1 (2, if it refuses
+one image alone), and if a backward step reaches at least one parameter. What width, depth and FLOPs mean is defined in
 :mod:`.counting`; they are taken in evaluation mode for one image.
 
 A small network is simply run on the CPU, which is several times faster than deriving shapes
@@ -147,7 +147,7 @@ def _measure(
 
         model.train()
         with Running():
-            output = _forward(model, images[:2], classes)
+            output = _forward(model, images, classes)
             if not output.requires_grad:
                 raise CandidateError("invalid", "no parameter takes part in the output")
             try:
@@ -156,8 +156,6 @@ def _measure(
                 raise _while("in the backward step", error) from None
             if all(p.grad is None for p in parameters):
                 raise CandidateError("invalid", "the backward step reaches no parameter")
-            with torch.no_grad():
-                _forward(model, images, classes)
     depth = max(1, counting.depth)
     width = max(1, counting.width)
     return Descriptors(

@@ -8,9 +8,11 @@ its ``print`` says nothing. None of that is meant to hold on its own.
 from __future__ import annotations
 
 import builtins
+import functools
 import types
 import warnings
 from collections.abc import Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 from torch import nn
@@ -49,26 +51,39 @@ def build(source: str) -> nn.Module:
     Raises :class:`CandidateError` for anything that the source does wrong, whatever it raises.
     """
     try:
-        tree = syntax.live(syntax.parse(source))
-        network = syntax.network_class(tree)
+        code, name, line = _program(source)
     except (syntax.SourceError, RecursionError) as error:
         raise CandidateError("invalid", bounded(str(error))) from None
-    if network is None:
-        raise CandidateError("invalid", vocabulary.NO_NETWORK)
     namespace: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "candidate"}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exec(compile(tree, SOURCE_NAME, "exec", dont_inherit=True), namespace)
-            instance = namespace[network.name]()
+            exec(code, namespace)
+            instance = namespace[name]()
     except CANDIDATE_EXCEPTIONS as error:
         raise candidate_error(error) from None
     if not isinstance(instance, nn.Module):
-        raise CandidateError("invalid", f"{network.name} is not an nn.Module")
+        raise CandidateError("invalid", f"{name} is not an nn.Module")
     if "_parameters" not in vars(instance):
-        message = f"{network.name}.__init__ does not call super().__init__()"
-        raise CandidateError("invalid", f"line {network.lineno}: {message}")
+        message = f"{name}.__init__ does not call super().__init__()"
+        raise CandidateError("invalid", f"line {line}: {message}")
     return instance
+
+
+@functools.lru_cache(maxsize=1)  # measuring may take several builds of one source
+def _program(source: str) -> tuple[CodeType, str, int]:
+    """The statements that the network needs as code; its class's name and line."""
+    tree = syntax.live(syntax.parse(source))
+    network = syntax.network_class(tree)
+    if network is None:
+        raise CandidateError("invalid", vocabulary.NO_NETWORK)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = compile(tree, SOURCE_NAME, "exec", dont_inherit=True)
+    except CANDIDATE_EXCEPTIONS as error:
+        raise candidate_error(error) from None
+    return code, network.name, network.lineno
 
 
 def candidate_error(error: BaseException) -> CandidateError:

@@ -234,6 +234,29 @@ def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
     ]
 
 
+def children(node: ast.AST) -> list[ast.AST]:
+    """Like :func:`ast.iter_child_nodes`, without contexts (Load, Store), and much faster."""
+    if isinstance(node, (ast.Name, ast.Constant)):
+        return []
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if type(value) is list:
+            found += [inner for inner in value if isinstance(inner, ast.AST)]
+        elif name != "ctx" and isinstance(value, ast.AST):
+            found.append(value)
+    return found
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """Like :func:`ast.walk`, but see :func:`children`; in no particular order."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack += children(node)
+
+
 def bindings(statement: ast.stmt) -> Iterator[str]:
     """The names that a statement binds in the scope that it stands in."""
     stack: list[ast.AST] = [statement]
@@ -249,7 +272,7 @@ def bindings(statement: ast.stmt) -> Iterator[str]:
         elif not isinstance(node, (ast.Lambda, *_COMPREHENSIONS)) and not (
             isinstance(node, ast.AnnAssign) and node.value is None
         ):
-            stack.extend(ast.iter_child_nodes(node))
+            stack += children(node)
 
 
 def early_names(statement: ast.stmt) -> Iterator[str]:
@@ -270,7 +293,7 @@ def early_names(statement: ast.stmt) -> Iterator[str]:
 
 def _names(node: ast.AST) -> Iterator[str]:
     """Every name that occurs in ``node``."""
-    for child in ast.walk(node):
+    for child in walk(node):
         if isinstance(child, ast.Name):
             yield child.id
 
@@ -288,7 +311,7 @@ def free_names(node: ast.AST) -> set[str]:
         outside = [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
         outside += [] if isinstance(node, ast.Lambda) else node.decorator_list
         return (inside - own).union(*map(free_names, outside))
-    names = {name for child in ast.iter_child_nodes(node) for name in free_names(child)}
+    names = {name for child in children(node) for name in free_names(child)}
     if isinstance(node, _COMPREHENSIONS):
         names -= {n for g in node.generators for n in _names(g.target)}
         names |= free_names(node.generators[0].iter)
