@@ -131,6 +131,8 @@ class Dispatcher:
         self._leave = leave
         self._grace_seconds = grace_seconds
         self._busy_until = 0.0
+        self._spoiler = ""
+        """Node that spoiled the task being settled."""
         self._busy_seconds = LEAST_BUSY_SECONDS
 
     def run(
@@ -208,6 +210,8 @@ class Dispatcher:
                 for name, entry in known.items()
             ]
         )
+        for node, when in state.blamed:
+            self._backend.blame(node, when)
         return {
             name: entry.items
             for name, entry in known.items()
@@ -280,6 +284,7 @@ class Dispatcher:
                 used = sum(done[c].result.outcome.train_seconds for c, _ in items if c in done)
                 vain = max(0.0, ending.seconds - used)
                 self._journal.lost(name, replace(ending, seconds=vain), by=self._name)
+            self._spoiler = ""
             for item in missing:
                 alone = item in suspects and len(items) == 1
                 outcome = self._verdict(
@@ -289,6 +294,9 @@ class Dispatcher:
                     again.add(item[0])
                 else:
                     given_up[item[0]] = self._given_up(item, wanted[item[0]], outcome)
+            if self._spoiler:  # one task, one charge
+                self._journal.blamed(self._spoiler)
+                self._backend.blame(*self._journal.state.blamed[-1])
             if missing and not any(item[0] in given_up for item in missing):
                 self._journal.ended(name)
             shutil.rmtree(folder, ignore_errors=True)
@@ -312,8 +320,8 @@ class Dispatcher:
             return None
         reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
         self._journal.failed(item, reason)
-        if node or (ending.node and cause != CANCELLED):
-            self._backend.blame(node or ending.node, time.time())
+        if node or cause != CANCELLED:
+            self._spoiler = node or ending.node
         log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
         failures = state.failures(item[0])
         if failures < self._settings.max_attempts:

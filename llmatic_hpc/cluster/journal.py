@@ -51,6 +51,8 @@ class State:
     """Tasks that ended without all of their results, which are due again."""
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
+    blamed: list[tuple[str, float]] = field(default_factory=list)
+    """Nodes that spoiled a task, and when, in seconds since 1970."""
     suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Candidates that may themselves have used up memory or time: (cause, attempt)."""
 
@@ -126,6 +128,10 @@ class Journal:
         """The machine, not the candidate, spoiled an attempt."""
         self._write({"event": "failed", "item": item, "reason": reason})
 
+    def blamed(self, node: str) -> None:
+        """A task was spoiled there."""
+        self._write({"event": "blamed", "node": node, "time": time.time()})
+
     def lost(self, task: str, ending: Ending, *, by: str) -> None:
         """A task ended without all of its results; ``by`` names the generation that pays."""
         self._write(
@@ -177,6 +183,8 @@ class Journal:
         elif kind == "failed":
             candidate, attempt = event["item"]
             state.failed.add((int(candidate), int(attempt)))
+        elif kind == "blamed":
+            state.blamed.append((event["node"], float(event["time"])))
         elif kind == "ended":
             state.ended.add(event["task"])
         elif kind == "lost":

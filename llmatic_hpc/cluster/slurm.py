@@ -133,7 +133,7 @@ class SlurmBackend:
         """Names of submissions that were interrupted: none of their jobs may run."""
         self._told: set[tuple[str, str]] = set()
         """Reasons for waiting that were told, by name of the submission."""
-        self._blamed: dict[str, list[float]] = {}
+        self._blamed: dict[str, set[float]] = {}
         self._limits: scheduler.Limits | None = None
         self._largest = sys.maxsize
         """Elements that one submission may have after the last one was refused."""
@@ -272,7 +272,7 @@ class SlurmBackend:
 
     def blame(self, node: str, when: float) -> None:
         before = self._bad_nodes()
-        self._blamed.setdefault(node, []).append(when)
+        self._blamed.setdefault(node, set()).add(when)
         if node in set(self._bad_nodes()) - set(before):
             log.warning(
                 "node %s has spoiled two tasks: left out for %.0f minutes",

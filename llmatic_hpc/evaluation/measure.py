@@ -2,8 +2,8 @@
 
 A candidate is fit if its network has parameters within bounds, maps (N, \\*input_shape) to
 floating-point (N, classes) in training for N = 3 and in evaluation for N = 1 (2, if it refuses
-one image alone), and if a backward step reaches at least one parameter. What width, depth and FLOPs mean is defined in
-:mod:`.counting`; they are taken in evaluation mode for one image.
+one image alone), and if a backward step reaches at least one parameter. What width, depth and
+FLOPs mean is defined in :mod:`.counting`; they are taken in evaluation mode for one image.
 
 A small network is simply run on the CPU, which is several times faster than deriving shapes
 on the meta device. A network that turns out to be larger is measured on the meta device,

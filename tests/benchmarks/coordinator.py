@@ -7,16 +7,20 @@ writes the networks (its time is taken out), and workers are replaced by a funct
 writes each result file with a made-up fitness (its time is taken out, too). What is left is
 proposing, extracting, screening in contained children, gathering, updating both archives
 and two durable commits. Prints a line per sampled generation: median seconds and parts.
+
+The work follows the length of the sources. ``--fitness drifting`` selects nothing, so that the
+control's networks grow to its cap: the worst that a run can meet.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +29,7 @@ import numpy as np
 from llmatic_hpc import config
 from llmatic_hpc.cluster import Backend, InlineBackend
 from llmatic_hpc.coordinator import Coordinator
-from llmatic_hpc.evaluation.tasks import TaskSpec, write_result
+from llmatic_hpc.evaluation.tasks import CandidateSpec, TaskSpec, write_result
 from llmatic_hpc.paths import RunPaths
 from llmatic_hpc.records import Completion, Outcome, Request, Result, Screened
 from llmatic_hpc.store import Record
@@ -33,9 +37,25 @@ from llmatic_hpc.store import Record
 ROOT = Path(__file__).parents[2]
 
 
+def learned(item: CandidateSpec) -> float:
+    """Like a short training: more arithmetic helps less and less, many layers do not train."""
+    noise = np.random.default_rng(item.training_seed).random()
+    layers = item.source.count("self.") / 2
+    return float((1 - math.exp(-item.flops / 1e7)) * math.exp(-layers / 12) * 0.9 + 0.1 * noise)
+
+
+def drifting(item: CandidateSpec) -> float:
+    """Pure chance: nothing selects, and the control's edits drift to its cap of 40 layers."""
+    return float(0.3 + 0.5 * np.random.default_rng(item.training_seed).random())
+
+
+FITNESS = {"learned": learned, "drifting": drifting}
+
+
 class Timed(Coordinator):
     """A coordinator that knows how long the parts took that are not its own."""
 
+    fitness: Callable[[CandidateSpec], float] = staticmethod(learned)
     generator_seconds = 0.0
     worker_seconds = 0.0
     screen_seconds = 0.0
@@ -62,8 +82,7 @@ class Timed(Coordinator):
         path = folder / "task.json"
         spec = TaskSpec.from_json(path.read_text(), origin=str(path))
         for item in spec.candidates:
-            rng = np.random.default_rng(item.training_seed)
-            fitness = 0.3 + 0.5 * rng.random()
+            fitness = self.fitness(item)
             outcome = Outcome("scored", fitness=fitness, test_accuracy=fitness, epochs=1)
             result = Result(spec.run_id, item.candidate, item.attempt, item.source_sha256, outcome)
             write_result(Path(spec.results) / f"{item.index:05d}.{item.attempt}.json", result)
@@ -107,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--generations", type=int, default=201)
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--fitness", choices=tuple(FITNESS), default="learned")
     options = parser.parse_args()
     settings = config.load(ROOT / "configs" / "smoke.toml")
     settings = replace(
@@ -118,15 +138,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         watch = Watch()
         watch.coordinator = Timed(settings, RunPaths(Path(folder)), watch, threading.Event())
-        watch.coordinator.run()
-    print(f"{options.batch} candidates a generation, seconds of the coordinator's own work")
-    for generation in (2, 20, options.generations - 1):
+        watch.coordinator.fitness = FITNESS[options.fitness]
+        record = watch.coordinator.run()
+    print(
+        f"{options.batch} candidates a generation, fitness {options.fitness}; seconds of the "
+        "coordinator's own work"
+    )
+    lengths = np.array([len(source) for source in record.candidates["source"]])
+    for generation in sorted({2, 20, 50, 100, options.generations - 1}):
         near = watch.rows[max(1, generation - 2) : generation + 3]
-        if near:
+        if near and generation < options.generations:
             total, screen = (statistics.median(column) for column in zip(*near, strict=True))
             print(
                 f"generation {generation:4d}: {total:.2f} s (screen {screen:.2f}, "
-                f"the rest {total - screen:.2f})"
+                f"the rest {total - screen:.2f}); sources of "
+                f"{lengths[record.candidates['generation'] == generation].mean():.0f} characters"
             )
     first = statistics.median(row[0] for row in watch.rows[1:5])
     last = statistics.median(row[0] for row in watch.rows[-5:])
