@@ -24,6 +24,8 @@ def run_task(folder: Path) -> int:
         elif how == "garbage once" and attempt == 1:
             target.write_text("{")
             os._exit(9)
+        elif how == "raise":
+            raise RuntimeError("no worker could be started")
         elif how == "hand back" and attempt < 6:
             return 75
         elif how == "broken machine" or (how == "broken once" and attempt == 1):

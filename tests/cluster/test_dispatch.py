@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
-from llmatic_hpc.cluster.base import Backend
+from llmatic_hpc.cluster.base import Backend, Ending
 from llmatic_hpc.cluster.dispatch import Patience
 from llmatic_hpc.cluster.journal import Journal
 from llmatic_hpc.config import ClusterSettings
@@ -108,6 +109,42 @@ def test_what_the_machine_spoils_is_tried_again_and_counted(tmp_path: Path) -> N
     assert [done[i].attempts for i in range(8)] == [3, 2, 6, 2, 3, 2, 1, 1]
     assert "3 attempts failed" in done[0].result.outcome.failure
     assert "disk on fire" in done[4].result.outcome.failure
+
+
+class OnOneNode(InlineBackend):
+    """Says where its tasks ran, and notes whom they blame."""
+
+    outlives = True
+
+    def __init__(self) -> None:
+        super().__init__(run_task)
+        self.blamed: list[tuple[str, float]] = []
+
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+        with contextlib.suppress(RuntimeError):
+            super().submit(folders, token, time_factor=time_factor)
+        return ["7" for _ in folders]
+
+    def ending(self, folder: Path) -> Ending:
+        return Ending("node failure", "gpu03", seconds=30.0)
+
+    def blame(self, node: str, when: float) -> None:
+        self.blamed.append((node, when))
+
+
+def test_a_node_is_charged_once_a_task(tmp_path: Path) -> None:
+    """However many candidates a task had; and the next coordinator knows it, too."""
+    paths = RunPaths(tmp_path)
+    settings = ClusterSettings(candidates_per_task=3, max_attempts=2)
+    backend = OnOneNode()
+    first = dispatcher(paths, dict.fromkeys(range(3), "raise"), backend=backend, settings=settings)
+    done = first.run(work(3))
+    assert {g.result.outcome.status for g in done.values()} == {"infrastructure"}
+    assert [node for node, _ in backend.blamed] == ["gpu03", "gpu03"]  # two attempts, two tasks
+    assert first.lost == {"machine": 60.0}
+    later = OnOneNode()
+    dispatcher(paths, {}, backend=later, settings=settings).run(work(3))
+    assert later.blamed[:2] == backend.blamed
 
 
 def test_a_failure_does_not_touch_its_siblings(tmp_path: Path) -> None:
