@@ -80,7 +80,7 @@ def test_chained_coordinators(slurm: Slurm, submitted: Callable[..., Path]) -> N
 
 def test_status_and_cancel(slurm: Slurm, submitted: Callable[..., Path]) -> None:
     """status tells what the array does; cancel leaves no job behind and nothing unsaved."""
-    run = submitted("training.epochs=40", "cluster.candidates_per_task=3", "search.generations=1")
+    run = submitted("training.epochs=8", "cluster.candidates_per_task=3", "search.generations=1")
     slurm.wait_until(
         lambda: RunPaths(run).record.exists() and (values(run)["array"] or {}).get("running"),
         "a running element",
@@ -105,7 +105,7 @@ def test_status_and_cancel(slurm: Slurm, submitted: Callable[..., Path]) -> None
     # Another start evaluates what is missing, and only that.
     before = {path.name for path in RunPaths(run).results.glob("*.json")}
     command("run", ROOT / "configs" / "smoke.toml", "--run-dir", run, "--set",
-            "training.threads=1", "--set", "cluster.kind=local", "--set", "training.epochs=40",
+            "training.threads=1", "--set", "cluster.kind=local", "--set", "training.epochs=8",
             "--set", "search.generations=1")  # fmt: skip
     assert values(run)["state"] == "finished"
     table = store.load(RunPaths(run).record).candidates
