@@ -362,7 +362,6 @@ class Coordinator:
             candidates = [
                 worker.CandidateSpec(
                     candidate=work.candidate,
-                    index=work.candidate,
                     attempt=attempt,
                     source=table["source"][work.candidate],
                     source_sha256=work.source_sha256,
@@ -374,7 +373,6 @@ class Coordinator:
             ]
             spec = worker.TaskSpec(
                 run_id=record.run_id,
-                generation=record.committed_generations,
                 results=str(self._paths.results.resolve()),
                 checkpoints=str(self._paths.checkpoints.resolve()),
                 seed=self._config.run.seed,

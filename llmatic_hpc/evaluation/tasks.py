@@ -31,7 +31,6 @@ class CandidateSpec:
     """One candidate to evaluate, and which attempt at it this is."""
 
     candidate: int
-    index: int
     attempt: int
     source: str
     source_sha256: str
@@ -45,7 +44,6 @@ class TaskSpec:
     """What one worker evaluates, in the order given."""
 
     run_id: str
-    generation: int
     results: str
     """Folder of :attr:`.RunPaths.results`."""
     checkpoints: str

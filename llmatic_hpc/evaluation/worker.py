@@ -293,10 +293,10 @@ class _Worker:
             started=started,
             finished=time.time(),
         )
-        write_result(self._folder / _result_name(candidate.index, candidate.attempt), result)
+        write_result(self._folder / _result_name(candidate.candidate, candidate.attempt), result)
 
     def _is_done(self, candidate: CandidateSpec) -> bool:
-        for path in self._folder.glob(f"{candidate.index:05d}.*.json"):
+        for path in self._folder.glob(f"{candidate.candidate:05d}.*.json"):
             result = read_result(
                 path,
                 run_id=self._spec.run_id,
@@ -310,7 +310,7 @@ class _Worker:
         return False
 
     def _checkpoint(self, candidate: CandidateSpec) -> Path:
-        name = RunPaths(Path()).checkpoint(candidate.index).name
+        name = RunPaths(Path()).checkpoint(candidate.candidate).name
         return Path(self._spec.checkpoints) / name
 
 
@@ -366,8 +366,8 @@ def _belongs_to_a_program(handler: object) -> bool:
     return callable(handler) and handler is not signal.default_int_handler
 
 
-def _result_name(index: int, attempt: int) -> str:
-    return RunPaths(Path()).result(index, attempt).name
+def _result_name(candidate: int, attempt: int) -> str:
+    return RunPaths(Path()).result(candidate, attempt).name
 
 
 def _cores() -> int:

@@ -85,7 +85,7 @@ class Timed(Coordinator):
             fitness = self.fitness(item)
             outcome = Outcome("scored", fitness=fitness, test_accuracy=fitness, epochs=1)
             result = Result(spec.run_id, item.candidate, item.attempt, item.source_sha256, outcome)
-            write_result(Path(spec.results) / f"{item.index:05d}.{item.attempt}.json", result)
+            write_result(Path(spec.results) / f"{item.candidate:05d}.{item.attempt}.json", result)
         self.worker_seconds += time.perf_counter() - began
         return 0
 

@@ -60,7 +60,6 @@ def seconds(kind: str, per_task: int, root: Path) -> float:
     def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
         spec = worker.TaskSpec(
             run_id="run",
-            generation=0,
             results=str(paths.results),
             checkpoints=str(paths.checkpoints),
             problem=PROBLEM,
@@ -71,7 +70,6 @@ def seconds(kind: str, per_task: int, root: Path) -> float:
             candidates=tuple(
                 worker.CandidateSpec(
                     candidate=work.candidate,
-                    index=work.candidate,
                     attempt=attempt,
                     source=source,
                     source_sha256=work.source_sha256,

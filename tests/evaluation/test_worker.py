@@ -49,9 +49,9 @@ def sha(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def candidate(index: int, source: str, *, attempt: int = 1, epochs: int = 2) -> CandidateSpec:
+def candidate(number: int, source: str, *, attempt: int = 1, epochs: int = 2) -> CandidateSpec:
     return CandidateSpec(
-        candidate=100 + index, index=index, attempt=attempt, source=source,
+        candidate=number, attempt=attempt, source=source,
         source_sha256=sha(source), training_seed=7, epochs=epochs, flops=1e4,
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ def candidate(index: int, source: str, *, attempt: int = 1, epochs: int = 2) -> 
 def task(root: Path, candidates: Sequence[CandidateSpec], **changes: Any) -> Path:
     paths = RunPaths(root)
     spec = TaskSpec(
-        run_id="run", generation=1, results=str(paths.results),
+        run_id="run", results=str(paths.results),
         checkpoints=str(paths.checkpoints), problem=ProblemSettings(), training=TRAINING,
         containment=ContainmentSettings(), seed=0, threads=1, candidates=tuple(candidates),
     )  # fmt: skip
@@ -70,7 +70,7 @@ def task(root: Path, candidates: Sequence[CandidateSpec], **changes: Any) -> Pat
 
 def result_of(root: Path, spec: CandidateSpec) -> Result | None:
     return read_result(
-        RunPaths(root).result(spec.index, spec.attempt),
+        RunPaths(root).result(spec.candidate, spec.attempt),
         run_id="run", candidate=spec.candidate, source_sha256=spec.source_sha256,
     )  # fmt: skip
 
@@ -214,12 +214,12 @@ def test_what_has_a_result_is_not_evaluated_again(tmp_path: Path) -> None:
         (retried, Outcome("infrastructure", "no disk")),
     ]:
         earlier = Result("run", spec.candidate, 1, spec.source_sha256, outcome)
-        write_result(paths.result(spec.index, 1), earlier)
+        write_result(paths.result(spec.candidate, 1), earlier)
     folder = paths.checkpoint(2)
     folder.mkdir(parents=True)
     (folder / "seconds").write_text("99999")
     assert run_task(task(tmp_path, [done, retried, late])) == 0
-    assert not paths.result(done.index, 3).exists()
+    assert not paths.result(done.candidate, 3).exists()
     again, slow = result_of(tmp_path, retried), result_of(tmp_path, late)
     assert again is not None
     assert again.outcome.status == "scored"

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from llmatic_hpc import store
 from llmatic_hpc.cluster.journal import Journal
 from llmatic_hpc.paths import RunPaths
 
-from ..crash.slurm_faults import Bench, Run, llmatic
+from ..crash.kill_anywhere import differences
+from ..crash.slurm_faults import ROOT, SITE, Bench, Run, llmatic
 from .arrays import dispatcher, evaluated, submissions, work
 from .bed import Bed, Slurm
 
@@ -81,6 +83,31 @@ def test_arrays_equal_local_workers_after_refusals(
     run.wait_end()
     run.check()
     assert len(run.array_jobs(0)) == len(run.array_jobs(1)) == 1
+
+
+@pytest.mark.slow
+def test_a_hundred_candidates_in_one_array(slurm: Slurm, tmp_path: Path) -> None:
+    """``sbatch slurm/launch.sh``, an element each: all gathered, archives as of local workers."""
+    config, run = ROOT / "configs" / "smoke.toml", tmp_path / "run"
+    settings = (
+        "search.batch=100", "search.generations=1", "training.epochs=1", "training.threads=1",
+        "problem.train_images=200", "cluster.candidates_per_task=1",
+    )  # fmt: skip
+    words = [word for setting in settings for word in ("--set", setting)]
+    llmatic("run", config, "--run-dir", tmp_path / "local", *words, "--set", "cluster.kind=local")
+    (tmp_path / "site.toml").write_text(SITE.format(root=ROOT, python=sys.executable, path=ROOT))
+    job = slurm.sbatch(
+        "--partition=coord", "--mem=4G", f"--output={tmp_path}/%j.log",
+        f"--job-name={tmp_path.name}", ROOT / "slurm" / "launch.sh", config, run, *words,
+        env={"LLMATIC_PYTHON": sys.executable, "LLMATIC_SITE": str(tmp_path / "site.toml")},
+    )  # fmt: skip
+    assert slurm.wait_end(job, seconds=1800) == ("COMPLETED", 0), f"{tmp_path}/{job}.log"
+    reference = store.load(RunPaths(tmp_path / "local").record)
+    assert differences(reference, run, {}) == []
+    table = store.load(RunPaths(run).record).candidates
+    jobs = [name.decode() for name in table["slurm_job"] if name]
+    assert len(set(jobs)) == len(jobs) > 80  # the rest are duplicates, or do not fit
+    assert len({name.split("_")[0] for name in jobs}) == 1
 
 
 def test_invariant_1_on_slurm(new_run: Callable[[str], Run]) -> None:
