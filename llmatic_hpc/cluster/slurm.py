@@ -127,7 +127,6 @@ class SlurmBackend:
         self._queue: dict[str, Queued] = {}
         self._asked = self._accounted = -MOST_QUEUE_SECONDS
         self._queue_pause = LEAST_QUEUE_SECONDS
-        self._answered = False
         self._silent = False
         self._doubtful: set[str] = set()
         """Names of submissions that were interrupted: none of their jobs may run."""
@@ -335,14 +334,14 @@ class SlurmBackend:
             return
         if self._silent:
             log.info("squeue answers again")
-        self._silent, self._answered = False, True
+        self._silent = False
         self._queue = answer
         self._queue_pause = min(GROWTH * self._queue_pause, MOST_QUEUE_SECONDS)
         if self._doubtful:
             self._end_doubtful()
         held = []
         for element in self._elements.values():
-            queued = answer.get(element.job)
+            queued = self._own(element)
             state = queued.state if queued else ""
             if state != element.state:
                 element.state = state
@@ -361,6 +360,11 @@ class SlurmBackend:
                     self._tell(element.token, queued.reason)
         if held:
             scheduler.cancel(held)
+
+    def _own(self, element: _Element) -> Queued | None:
+        """Its line in the queue. A controller that lost its state gives ids a second time."""
+        queued = self._queue.get(element.job)
+        return queued if queued is not None and queued.name == element.token else None
 
     def _tell(self, token: str, reason: str) -> None:
         """Once, that tasks wait for a person to do something."""
@@ -427,7 +431,8 @@ class SlurmBackend:
         return f"state {state}" if state else "lost: neither in the queue nor in accounting"
 
     def stop(self, folders: Iterable[Path]) -> None:
-        jobs = [self._elements[f].job for f in folders if f in self._elements]
+        elements = [self._elements[f] for f in folders if f in self._elements]
+        jobs = [e.job for e in elements if e.job not in self._queue or self._own(e)]
         if jobs and not scheduler.cancel(jobs):
             log.warning("scancel does not answer; end by hand what is left: scancel %s",
                         " ".join(jobs[:5]))  # fmt: skip

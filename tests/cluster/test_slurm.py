@@ -297,6 +297,17 @@ def test_accounting_of_another_job_with_the_same_id(
     assert adopted.alive(folders[:1]) == set(folders[:1])
 
 
+def test_another_job_with_the_same_id_in_the_queue(
+    adopted: SlurmBackend, commands: Commands, clock: Clock, folders: list[Path]
+) -> None:
+    """A controller that lost its last seconds numbers anew: the stranger is left in peace."""
+    commands.queue(f"7_0|REQUEUE_HOLD||{TOKEN}-of-another|None", line("7_1"), line("7_2"))
+    assert adopted.alive(folders) == set(folders)
+    clock.now += 121
+    assert adopted.alive(folders) == set(folders[1:])
+    assert commands.calls("scancel") == []
+
+
 # --- adoption ---------------------------------------------------------------------------------
 
 
