@@ -174,9 +174,15 @@ class SlurmBackend:
             # The coordinator's own job and whatever else the user runs count, too.
             self._look(at_least_every=LEAST_QUEUE_SECONDS)
             others = self._queue.keys() - {element.job for element in self._elements.values()}
-            room = min(room, limits.submitted - len(others) - alive)
-            if room < 1 and not alive:
+            if limits.submitted <= len(others) and not alive:
                 self._explain_full(limits.submitted, len(others - {own_job()}))
+            # An element that has left counts until Slurm has seen to its end.
+            ours = {
+                element.job
+                for element in self._elements.values()
+                if element.job in self._queue or element.submitted >= self._asked
+            }
+            room = min(room, limits.submitted - len(others) - max(alive, len(ours)))
         return max(0, room)
 
     def _explain_full(self, limit: int, others: int) -> None:
