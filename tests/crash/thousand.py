@@ -1,7 +1,7 @@
 """A thousand candidates where an array has 401 elements at most: split, gathered, once each.
 
     slurm/testbed/up.sh
-    python -m tests.crash.thousand            # tasks without PyTorch: four minutes on two cores
+    python -m tests.crash.thousand            # a run whose elements do not train: minutes
     python -m tests.crash.thousand --real     # a run of llmatic that evaluates them: half an hour
 
 Prints what happened and 'passed' or 'FAILED'; exit code 1 for the latter.
@@ -15,14 +15,22 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 from llmatic_hpc import store
+from llmatic_hpc.cluster import Backend, SlurmBackend
+from llmatic_hpc.config import load
+from llmatic_hpc.coordinator import Coordinator
 from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.records import Result
+from llmatic_hpc.report.progress import observer
 
-from ..slurm.arrays import SETTINGS, dispatcher, evaluated, submissions, work
+from ..slurm.arrays import SITE as ARRAYS
+from ..slurm.arrays import submissions
 from ..slurm.bed import Bed, Slurm
+from ..slurm.tasks import run_made_up
 from .slurm_faults import ROOT, SITE, llmatic
 
 COUNT, MAX_ARRAY = 1000, 401
@@ -42,17 +50,36 @@ candidates_per_task = {each}
 """
 
 
-def tasks_without_torch(folder: Path) -> dict[str, int]:
-    """The dispatcher alone."""
-    paths = RunPaths(folder)
-    seen: list[int] = []
-    done = dispatcher(paths, "thousand", settings=SETTINGS).run(
-        work(COUNT), on_result=lambda result: seen.append(result.candidate)
-    )
-    assert sorted(done) == sorted(seen) == list(range(COUNT))
-    assert sorted(evaluated(paths)) == sorted(f"{n}.1" for n in range(COUNT)), "evaluated twice"
-    assert {gathered.attempts for gathered in done.values()} == {1}
-    return sizes(paths)
+class MadeUp(Coordinator):
+    """Everything real but the training."""
+
+    sizes: dict[str, int]
+
+    def _open_backend(self) -> Backend:
+        if self._backend is None:
+            self._backend = SlurmBackend(run_made_up, self._config.cluster, ARRAYS)
+        return self._backend
+
+    def _on_result(self, result: Result) -> None:
+        self.sizes = sizes(self._paths)
+
+
+def made_up_run(folder: Path) -> dict[str, int]:
+    """A whole run in this process, its elements without PyTorch; verified."""
+    folder.mkdir()
+    config = folder / "config.toml"
+    config.write_text(CONFIG.format(root=ROOT, count=COUNT, each=1))
+    paths = RunPaths(folder / "run")
+    with observer(1) as watch:
+        coordinator = MadeUp(load(config), paths, watch, threading.Event())
+        record = coordinator.run()
+    assert list(store.verify(record)) == []
+    assert record.rows == COUNT
+    table = record.candidates
+    assert b"infrastructure" not in table["status"]
+    assert b"pending" not in table["status"]
+    assert table["attempts"].max() == 1, "evaluated twice"
+    return coordinator.sizes
 
 
 def real_run(folder: Path, each: int) -> dict[str, int]:
@@ -103,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.real:
             found = real_run(folder / "real", options.each)
         else:
-            found = tasks_without_torch(folder / "run")
+            found = made_up_run(folder / "run")
         assert len(found) > 1, found
         assert max(found.values()) <= MAX_ARRAY, found
     except AssertionError as error:

@@ -22,3 +22,18 @@ def run_task(folder: Path) -> int:
         beside.write_text(json.dumps({"candidate": candidate, "attempt": attempt}))
         os.replace(beside, target)
     return 0
+
+
+def run_made_up(folder: Path) -> int:
+    """A worker's task, each candidate with a made-up score."""
+    from llmatic_hpc.evaluation.tasks import TaskSpec, write_result
+    from llmatic_hpc.records import Outcome, Result
+
+    path = folder / "task.json"
+    spec = TaskSpec.from_json(path.read_text(), origin=str(path))
+    for item in spec.candidates:
+        fitness = (item.training_seed % 1000) / 1000
+        outcome = Outcome("scored", fitness=fitness, test_accuracy=fitness, epochs=1)
+        result = Result(spec.run_id, item.candidate, item.attempt, item.source_sha256, outcome)
+        write_result(Path(spec.results) / f"{item.index:05d}.{item.attempt}.json", result)
+    return 0
