@@ -35,5 +35,5 @@ def run_made_up(folder: Path) -> int:
         fitness = (item.training_seed % 1000) / 1000
         outcome = Outcome("scored", fitness=fitness, test_accuracy=fitness, epochs=1)
         result = Result(spec.run_id, item.candidate, item.attempt, item.source_sha256, outcome)
-        write_result(Path(spec.results) / f"{item.index:05d}.{item.attempt}.json", result)
+        write_result(Path(spec.results) / f"{item.candidate:05d}.{item.attempt}.json", result)
     return 0
