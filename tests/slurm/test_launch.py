@@ -259,7 +259,7 @@ def test_dry_run_prints_what_would_run(
     assert slurm.command("squeue", "--noheader", "--states=all").stdout == before
     assert not (tmp_path / "run").exists()
     assert SCRIPT.read_text() in result.stdout
-    assert "candidates in a generation: 20" in result.stdout
+    assert "2 elements, 10 candidates in each" in result.stdout
     printed = result.stdout.partition("# --- " + str(SCRIPT))[0]
     (tmp_path / "run" / "logs").mkdir(parents=True)
     job = subprocess.run(
