@@ -57,7 +57,8 @@ class TaskSpec:
     """CPU threads of the task; 0: as many as this process has cores. Children share them."""
     candidates: tuple[CandidateSpec, ...]
     workers: int = 1
-    """Candidates that train side by side."""
+    """Candidates that train side by side. ``containment.wall_seconds`` is each one's limit all
+    the same: what is slower for its siblings' sake has to fit in it."""
 
     def to_json(self) -> str:
         """JSON text that :meth:`from_json` reads back to an equal specification."""

@@ -236,7 +236,8 @@ class _Worker:
     ) -> list[CandidateSpec]:
         """Evaluate what is ``left``, or ``only`` one; what has its result leaves the list.
 
-        Returns those that ran out of memory on a device that they shared: to be tried alone.
+        Returns those that ran out of memory beside others, on the device or by the kernel's
+        choice whom to kill: to be tried alone.
         """
         sharing = 1 if only is not None else self._spec.workers
         candidates = {self._checkpoint(c): c for c in ([only] if only is not None else left)}
@@ -258,11 +259,7 @@ class _Worker:
             outcome = self._outcome(evaluator, job, reply)
             if outcome.status == "checkpointed":
                 continue
-            if (
-                outcome.status == "too_large"
-                and sharing > 1
-                and self._spec.training.device != "cpu"
-            ):
+            if outcome.status == "too_large" and sharing > 1:
                 unsure.append(candidate)
                 continue
             self._write(candidate, outcome, started)

@@ -170,25 +170,37 @@ def test_out_of_memory_on_a_shared_device_is_tried_alone(
     assert tried == [(c.source_sha256, 2) for c in candidates] + [(candidates[0].source_sha256, 1)]
 
 
-def test_a_stop_reaches_all_who_train_side_by_side(tmp_path: Path) -> None:
-    """Each saves and none has a result; the same call then ends them all."""
-    candidates = [replace(candidate(n, SLOW), training_seed=n) for n in range(3)]
+def test_a_kill_beside_siblings_is_not_yet_a_verdict(tmp_path: Path) -> None:
+    """The kernel, short of memory, may have chosen the wrong one: alone it is scored."""
+    body = "if not os.path.exists('seen'):\n    os.mkdir('seen')\n    os.kill(os.getpid(), 9)"
+    candidates = [candidate(0, network(init=body)), candidate(1, INITIAL)]
+    assert run_task(task(tmp_path, candidates, workers=2, threads=2)) == 0
+    results = [result_of(tmp_path, c) for c in candidates]
+    assert [r.outcome.status for r in results if r] == ["scored", "scored"]
+
+
+def test_a_stop_reaches_all_who_train_side_by_side(
+    finished: tuple[RunPaths, list[Result]], tmp_path: Path
+) -> None:
+    """Each saves and none has a result; the same call then ends them as if undisturbed."""
+    candidates = [replace(candidate(n, SLOW), training_seed=7 + n) for n in range(3)]
     path = task(tmp_path, candidates, workers=2, threads=2)
     paths = RunPaths(tmp_path)
 
-    def stop_when_both_train() -> None:
-        while len(list(paths.checkpoints.glob("*"))) < 2:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGUSR2)
+    def saved() -> list[Path]:
+        return list(paths.checkpoints.glob("*/training.safetensors"))
 
-    thread = threading.Thread(target=stop_when_both_train)
-    thread.start()
-    assert run_task(path) == 75
-    thread.join()
-    assert [result_of(tmp_path, c) for c in candidates] == [None] * 3
+    _when(lambda: bool(saved()), lambda: _signal(signal.SIGUSR2))
+    assert run_task(path) == worker.CHECKPOINTED
+    assert len(saved()) == 2
+    assert not any(result_of(tmp_path, c) for c in candidates)
     assert run_task(path) == 0
-    assert all(result_of(tmp_path, c) for c in candidates)
+    results = [result_of(tmp_path, c) for c in candidates]
+    assert [r.outcome.status for r in results if r] == ["scored"] * 3
+    assert results[0] is not None
+    alone = finished[1][9].outcome
+    assert replace(results[0].outcome, train_seconds=0.0) == replace(alone, train_seconds=0.0)
+    assert len(list(paths.results.iterdir())) == 3
     assert list(paths.checkpoints.iterdir()) == []
 
 
