@@ -170,20 +170,22 @@ class Run:
         """Result files of the generation in flight."""
         return sorted(self.paths.results.glob("*.*.json"))
 
-    def midway(self, *, late: float = 6.0) -> tuple[int, list[Element]]:
+    def midway(self, *, late: float = 12.0) -> tuple[int, list[Element]]:
         """A random moment while elements run, at most so late; its generation, and the elements."""
         generation = self.rng.randrange(2)
-        self.wait(lambda: self.elements(generation, "RUNNING"), f"generation {generation}", 90)
-        later = time.monotonic() + self.rng.uniform(0.0, late)
-        self.wait(lambda: time.monotonic() > later, "", 10)
-        running = self.elements(generation, "RUNNING")
-        if not running and generation == 0:  # they were quicker
-            generation = 1
-            self.wait(lambda: self.elements(1, "RUNNING"), "generation 1", 60)
-            running = self.elements(1, "RUNNING")
-        assert running, "no element runs: the fault would be none; make bench.epochs larger"
+        running: list[Element] = []
+
+        def are_running() -> bool:
+            running[:] = self.elements(generation, "RUNNING") or running
+            return bool(running)
+
+        self.wait(are_running, f"elements of generation {generation}", 90)
+        first, later = len(running), time.monotonic() + self.rng.uniform(0.0, late)
+        # Once one of them has left, the others are about to.
+        self.wait(lambda: are_running() and (time.monotonic() > later or len(running) < first),
+                  "a random moment", 30)  # fmt: skip
         self.told.append(f"generation {generation}, {len(self.results())} results")
-        return generation, running
+        return generation, list(running)
 
     def array_jobs(self, generation: int) -> set[str]:
         """The arrays that it ever submitted in a generation, by accounting."""
