@@ -141,30 +141,44 @@ def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
 
 
 class _Made(torch.autograd.Function):
-    """A tensor of a given shape that hangs in the autograd graph below its inputs."""
+    """A tensor of a given shape that hangs in the autograd graph below its inputs.
+
+    ``keeps``: what torch's own function would need again in the backward step, its ``result``
+    or its ``inputs``; so writing into that in between is an error here, too.
+    """
 
     @staticmethod
-    def forward(ctx: Any, shape: torch.Size, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
         ctx.shapes = [x.shape for x in inputs]
-        return inputs[0].new_empty(shape)
+        made = inputs[0].new_empty(shape)
+        ctx.save_for_backward(*([made] if keeps == "result" else inputs if keeps else []))
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return (None, *(gradients[0].new_empty(shape) for shape in ctx.shapes))
+        ctx.saved_tensors  # noqa: B018 - raises where one was written into
+        return (None, None, *(gradients[0].new_empty(shape) for shape in ctx.shapes))
 
 
-def _made(shape: torch.Size, *inputs: Tensor) -> Tensor:
-    made: Tensor = _Made.apply(shape, *inputs)
+def _made(shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
+    made: Tensor = _Made.apply(shape, keeps, *inputs)
     return made
 
 
-_ELEMENTWISE = words(
-    """
-    relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh
-    hardsigmoid hardswish softplus dropout feature_dropout softmax log_softmax
-    """
-)
-_PAIRWISE = words("add sub mul __add__ __radd__ __sub__ __mul__ __rmul__")
+_ELEMENTWISE = {
+    **dict.fromkeys(words("relu sigmoid tanh"), "result"),
+    **dict.fromkeys(
+        words("relu6 leaky_relu elu selu celu gelu silu mish logsigmoid hardtanh hardsigmoid "
+              "hardswish softplus"), "inputs",
+    ),
+    **dict.fromkeys(words("dropout feature_dropout"), ""),
+}  # fmt: skip
+"""Functions of one tensor, with what they keep (derivatives.yaml of torch)."""
+
+_PAIRWISE = {
+    **dict.fromkeys(words("add sub __add__ __radd__ __sub__"), ""),
+    **dict.fromkeys(words("mul __mul__ __rmul__"), "inputs"),
+}
 
 
 class Running(TorchFunctionMode):
@@ -183,11 +197,11 @@ class Running(TorchFunctionMode):
         if args and isinstance(args[0], Tensor) and args[0].is_meta:
             name = getattr(func, "__name__", "")
             if name in _ELEMENTWISE and args[0].is_floating_point():
-                if not _in_place(name, args[1:], kwargs):
-                    return _made(args[0].shape, args[0])
+                if _is_plain(name, args[1:], kwargs):
+                    return _made(args[0].shape, _ELEMENTWISE[name], args[0])
             elif name in _PAIRWISE and not kwargs:
                 if len(args) == 2 and _alike(args[0], args[1]):
-                    return _made(args[0].shape, *args)
+                    return _made(args[0].shape, _PAIRWISE[name], *args)
             elif name == "batch_norm":
                 return _normalised(func, args, kwargs)
             elif name in ("layer_norm", "group_norm"):
@@ -197,12 +211,15 @@ class Running(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _in_place(name: str, args: Arguments, kwargs: Options) -> bool:
-    """Whether a call may write into its input, or asks for something out of the ordinary."""
-    plain = all(isinstance(v, (int, float, str, type(None))) for v in (*args, *kwargs.values()))
-    # Of the positional ones only dropout's 'training' is true without a consequence.
-    flags = args[2:] if name.endswith("dropout") else args
-    return not plain or bool(kwargs.get("inplace")) or any(flag is True for flag in flags)
+def _is_plain(name: str, args: Arguments, kwargs: Options) -> bool:
+    """Whether a call writes nowhere and cannot fail; ``args`` without the tensor."""
+    values = (*args, *kwargs.values())
+    if not all(isinstance(value, (int, float, str, type(None))) for value in values):
+        return False
+    if name in ("dropout", "feature_dropout"):
+        p: Any = kwargs.get("p", args[0] if args else 0.5)
+        return bool(0 <= p <= 1) and not kwargs.get("inplace") and not any(args[2:])
+    return not kwargs.get("inplace") and not any(value is True for value in args)
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -223,8 +240,8 @@ def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
     torch.nn.functional.linear(x.reshape(-1, x.shape[-1])[:1], weights[0])
     directions = 2 if args[7] else 1
     shape = torch.Size((*x.shape[:-1], directions * states[0].shape[-1]))
-    output = _made(shape, x, *weights)
-    return (output, *(_made(state.shape, state, x, *weights) for state in states))
+    output = _made(shape, "inputs", x, *weights)
+    return (output, *(_made(state.shape, "inputs", state, x, *weights) for state in states))
 
 
 def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
@@ -237,7 +254,7 @@ def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
     fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
     if not fits or any(t is not None and t.shape != x.shape[1:2] for t in tensors):
         return func(*args, **kwargs)
-    return _made(x.shape, x, *(t for t in tensors[2:] if t is not None))
+    return _made(x.shape, "inputs", x, *(t for t in tensors[2:] if t is not None))
 
 
 def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
@@ -255,7 +272,7 @@ def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) ->
         fits = fits and x.numel() > x.shape[0] * groups  # more than one value in a group
     if not fits or any(w is not None and tuple(w.shape) != shape for w in weights):
         return func(*args, **kwargs)
-    return _made(x.shape, x, *(w for w in weights if w is not None))
+    return _made(x.shape, "inputs", x, *(w for w in weights if w is not None))
 
 
 class Counting(Running):

@@ -353,6 +353,36 @@ def test_both_devices_agree(name: str) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "x = F.dropout(x, 1.5)",
+        "x = F.layer_norm(x, (5,))",
+        "x = F.group_norm(x, 2)",  # of three channels
+        "x = F.batch_norm(x, torch.zeros(4), torch.ones(4), training=self.training)",
+        "x = F.relu(x) + x[:, :, 1:]",
+        "y = torch.sigmoid(self.c(x))\nx = x * y\ny += 1",
+        "x = F.relu(self.c(x))\nx += 1\nx = x * 2",
+        "x = F.silu(self.c(x), inplace=True) if self.training else x[:0]",
+        "y = self.c(x)\nz = F.gelu(y)\ny.mul_(2)\nx = z",
+    ],
+)
+def test_both_devices_see_a_mistake(forward: str) -> None:
+    """What torch refuses it refuses where shapes are only derived, too."""
+    source = net(
+        f"{forward}\nreturn self.fc(x.flatten(1))",
+        init="self.c = nn.Conv2d(3, 3, 1)\nself.fc = nn.Linear(3072, 10)",
+    )
+    bounds = measure._Bounds(params=10**9, flops=1e30, layers=10**6)
+    for device in ("cpu", "meta"):
+        with pytest.raises(measure.CandidateError) as raised:
+            measure._measure(
+                source, (3, 32, 32), 10, bounds=bounds,
+                attempt=measure._Attempt(device, float("inf"), float("inf")),
+            )  # fmt: skip
+        assert raised.value.status == "invalid"
+
+
 def test_the_random_state_is_left_alone() -> None:
     """Measuring draws from a state of its own, and is repeatable."""
     torch.manual_seed(3)
