@@ -7,19 +7,19 @@ import dataclasses
 import os
 import shlex
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import submitit
 from submitit.helpers import clean_env
+from submitit.slurm.slurm import _make_sbatch_string
 
 from ..config import ClusterSettings
 from ..errors import ClusterError
 from ..paths import RunPaths
-from . import refusals
+from . import refusals, scheduler
 from .site import ArrayResources, Site, minutes
 
 DEFAULT_MINUTES = 60
@@ -71,7 +71,7 @@ def parameters(array: Array, site: Site, token: str, *, time_factor: int,
     """submitit's parameters for an array of that name."""
     limit = array.minutes * time_factor
     more: dict[str, Any] = {
-        # To the batch shell, which has become Python: without srun there is no step to signal.
+        # To the batch shell: without srun there is no step to signal.
         "signal": f"B:USR2@{min(WARNING_SECONDS, 60 * limit // 4)}",
         "requeue": True,
         **array.resources.parameters(),
@@ -104,12 +104,11 @@ def make_executor(
     Inside a job, variables that describe that job would be taken for the array's. What says
     where the cluster is stays (submitit's clean_env takes it, too).
     """
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in scheduler.WHERE if name in os.environ}
     with clean_env(extra_names=_OWN):
         os.environ.update(kept)
         try:
-            python = site.environment.python or sys.executable
-            executor = submitit.SlurmExecutor(folder, python=f"exec {shlex.quote(python)}")
+            executor = submitit.SlurmExecutor(folder, python=_python(site))
         except RuntimeError as error:
             raise ClusterError(f"submitit finds no Slurm here: {error}") from None
         executor.update_parameters(
@@ -118,26 +117,24 @@ def make_executor(
         yield executor
 
 
-KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
-
-
 def script(array: Array, site: Site, elements: int, token: str) -> str:
-    """The script of an array as submitit would submit it."""
-    with tempfile.TemporaryDirectory() as folder:
-        written = _script(Path(folder), array, site, elements, token)
-    return written.replace(folder, "RUN/generation/submissions/" + token)
+    """The script of an array of the run in ``RUN``, as submitit writes it.
 
-
-def _script(folder: Path, array: Array, site: Site, elements: int, token: str) -> str:
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    python = site.environment.python or sys.executable
-    command = f"exec {shlex.quote(python)} -u -m submitit.core._submit {folder}"
-    values: Mapping[str, Any] = parameters(array, site, token, time_factor=1, exclude=())
+    By submitit's own function: its executor, which is public, wants a Slurm to be there.
+    """
+    folder = submission_folder(RunPaths(Path("/RUN")).tasks / "task", token)
     text: str = _make_sbatch_string(
-        command=command, folder=folder, map_count=elements if elements > 1 else None, **values
+        command=f"{_python(site)} -u -m submitit.core._submit {folder}",
+        folder=folder,
+        map_count=elements if elements > 1 else None,
+        **parameters(array, site, token, time_factor=1, exclude=()),
     )
-    return text
+    return text.replace("/RUN/", "RUN/")
+
+
+def _python(site: Site) -> str:
+    """The batch shell becomes Python: then signals to the one are signals to the other."""
+    return f"exec {shlex.quote(site.environment.python or sys.executable)}"
 
 
 def submission_folder(task: Path, token: str) -> Path:

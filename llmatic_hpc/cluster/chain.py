@@ -9,7 +9,6 @@ needs no requeue.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,8 +17,6 @@ from pathlib import Path
 from ..errors import ClusterError
 from . import launch, scheduler
 from .site import Resources, Site, site_of_job
-
-log = logging.getLogger(__name__)
 
 ARGUMENTS, SUCCESSOR = "arguments", "successor"
 

@@ -131,8 +131,6 @@ class Dispatcher:
         self._leave = leave
         self._grace_seconds = grace_seconds
         self._busy_until = 0.0
-        self._spoiler = ""
-        """Node that spoiled the task being settled."""
         self._busy_seconds = LEAST_BUSY_SECONDS
 
     def run(
@@ -210,7 +208,7 @@ class Dispatcher:
                 for name, entry in known.items()
             ]
         )
-        for node, when in state.blamed:
+        for node, when in state.blamed.values():
             self._backend.blame(node, when)
         return {
             name: entry.items
@@ -284,26 +282,31 @@ class Dispatcher:
                 used = sum(done[c].result.outcome.train_seconds for c, _ in items if c in done)
                 vain = max(0.0, ending.seconds - used)
                 self._journal.lost(name, replace(ending, seconds=vain), by=self._name)
-            self._spoiler = ""
             for item in missing:
                 alone = item in suspects and len(items) == 1
                 outcome = self._verdict(
-                    item, wanted[item[0]], ending, item in suspects, alone, free
+                    name, item, wanted[item[0]], ending, item in suspects, alone, free
                 )
                 if outcome is None:
                     again.add(item[0])
                 else:
                     given_up[item[0]] = self._given_up(item, wanted[item[0]], outcome)
-            if self._spoiler:  # one task, one charge
-                self._journal.blamed(self._spoiler)
-                self._backend.blame(*self._journal.state.blamed[-1])
+            if charge := self._journal.state.blamed.get(name):
+                self._backend.blame(*charge)
             if missing and not any(item[0] in given_up for item in missing):
                 self._journal.ended(name)
             shutil.rmtree(folder, ignore_errors=True)
         return again, given_up
 
     def _verdict(
-        self, item: Item, work: Work, ending: Ending, suspect: bool, alone: bool, free: bool
+        self,
+        task: str,
+        item: Item,
+        work: Work,
+        ending: Ending,
+        suspect: bool,
+        alone: bool,
+        free: bool,
     ) -> Outcome | None:
         """What becomes of a candidate whose attempt gave no result; None: try again."""
         state, cause = self._journal.state, ending.cause
@@ -319,9 +322,8 @@ class Dispatcher:
         if not reason and (free or cause in FREE):
             return None
         reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
-        self._journal.failed(item, reason)
-        if node or cause != CANCELLED:
-            self._spoiler = node or ending.node
+        node = node or (ending.node if cause != CANCELLED else "")
+        self._journal.failed(item, reason, task=task, node=node)
         log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
         failures = state.failures(item[0])
         if failures < self._settings.max_attempts:
@@ -343,7 +345,7 @@ class Dispatcher:
 
     def _plan(self, work: Iterable[Work]) -> list[Planned]:
         """Tasks for candidates that have none: packed, but each suspect alone."""
-        state = self._journal.state
+        state, per_task = self._journal.state, self._settings.candidates_per_task
         packed, planned = [], []
         for item in work:
             if causes := state.suspected.get(item.candidate):
@@ -351,11 +353,10 @@ class Dispatcher:
                 planned.append(Planned([self._next(item)], 2 if timed_out else 1))
             else:
                 packed.append(item)
-        tasks = task_count(
-            len(packed), parallelism=self._parallelism, per_task=self._settings.candidates_per_task
-        )
+        tasks = task_count(len(packed), parallelism=self._parallelism, per_task=per_task)
+        packs = pack(packed, tasks, most=per_task)
         return [
-            *(Planned([self._next(item) for item in items]) for items in pack(packed, tasks)),
+            *(Planned([self._next(item) for item in items]) for items in packs),
             *planned,
         ]
 

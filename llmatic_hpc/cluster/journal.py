@@ -1,11 +1,9 @@
 """What was submitted, written down before it is done.
 
-A candidate that is out when its generation ends keeps the journal, and so its attempts, for the
-next one.
-
 ``submissions.jsonl`` has one event a line, each durable before the act that it announces, so
 that a coordinator that comes back knows every task that can exist. A torn last line, which a
-kill may leave, is an act that has not begun.
+kill may leave, is an act that has not begun. A candidate that is out when its generation ends
+keeps the journal, and so its attempts, for the next one.
 """
 
 from __future__ import annotations
@@ -51,11 +49,10 @@ class State:
     """Tasks that ended without all of their results, which are due again."""
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
-    blamed: list[tuple[str, float]] = field(default_factory=list)
-    """Nodes that spoiled a task, and when, in seconds since 1970."""
+    blamed: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Which node spoiled a task, and when, in seconds since 1970: one charge a task."""
     suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Candidates that may themselves have used up memory or time: (cause, attempt)."""
-
     lost: dict[str, dict[str, float]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
@@ -124,13 +121,10 @@ class Journal:
         """They were not, and nothing of that submission exists."""
         self._write({"event": "refused", "token": token})
 
-    def failed(self, item: Item, reason: str) -> None:
-        """The machine, not the candidate, spoiled an attempt."""
-        self._write({"event": "failed", "item": item, "reason": reason})
-
-    def blamed(self, node: str) -> None:
-        """A task was spoiled there."""
-        self._write({"event": "blamed", "node": node, "time": time.time()})
+    def failed(self, item: Item, reason: str, *, task: str, node: str) -> None:
+        """The machine, not the candidate, spoiled an attempt; ``node``: if one is to blame."""
+        event = {"event": "failed", "item": item, "reason": reason, "task": task}
+        self._write({**event, "node": node, "time": time.time()})
 
     def lost(self, task: str, ending: Ending, *, by: str) -> None:
         """A task ended without all of its results; ``by`` names the generation that pays."""
@@ -183,8 +177,8 @@ class Journal:
         elif kind == "failed":
             candidate, attempt = event["item"]
             state.failed.add((int(candidate), int(attempt)))
-        elif kind == "blamed":
-            state.blamed.append((event["node"], float(event["time"])))
+            if event["node"]:
+                state.blamed[event["task"]] = (event["node"], float(event["time"]))
         elif kind == "ended":
             state.ended.add(event["task"])
         elif kind == "lost":

@@ -28,10 +28,6 @@ from .site import Site
 SBATCH_SECONDS = 300.0
 """sbatch itself waits and retries while the controller is busy; longer than this is no answer."""
 
-# Where the client finds its cluster. Everything else named SLURM_... describes the job that we
-# may be in ourselves, and a job submitted from it would take it for its own.
-_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER"}
-
 
 @dataclass(frozen=True)
 class Submission:
@@ -74,7 +70,7 @@ def job_name(run: Path) -> str:
 def inherited_variables(environ: Iterable[str]) -> tuple[str, ...]:
     """Names in ``environ`` that a job submitted from inside a job must not inherit."""
     prefixes = ("SLURM_", "SLURMD_", "SRUN_")
-    return tuple(sorted(n for n in environ if n.startswith(prefixes) and n not in _KEPT))
+    return tuple(sorted(n for n in environ if n.startswith(prefixes) and n not in scheduler.WHERE))
 
 
 def plan(

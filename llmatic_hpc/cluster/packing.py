@@ -21,8 +21,10 @@ def task_count(items: int, *, parallelism: int, per_task: int) -> int:
     return -(-items // per_task) if per_task else min(parallelism, items)
 
 
-def pack(work: Sequence[Work], tasks: int) -> list[list[Work]]:
+def pack(work: Sequence[Work], tasks: int, *, most: int = 0) -> list[list[Work]]:
     """Longest processing time first: balanced tasks, each with its longest candidate first.
+
+    ``most``: candidates of a task at most; 0: any number. ``tasks`` must be enough for it.
 
     R. L. Graham, Bounds on multiprocessing timing anomalies (1969): at most 4/3 of the
     optimum's length. Ties keep the order of the candidates.
@@ -32,5 +34,6 @@ def pack(work: Sequence[Work], tasks: int) -> list[list[Work]]:
     for item in sorted(work, key=lambda w: (-w.flops, w.candidate)):
         load, count, number = heapq.heappop(loads)
         packed[number].append(item)
-        heapq.heappush(loads, (load + item.flops + FIXED_COST_FLOPS, count + 1, number))
+        if count + 1 != most:
+            heapq.heappush(loads, (load + item.flops + FIXED_COST_FLOPS, count + 1, number))
     return [items for items in packed if items]

@@ -22,10 +22,14 @@ ANSWER_SECONDS = 60.0
 MOST_IDS = 500
 """Job ids on one command line."""
 
+WHERE = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER"))
+"""Where the client finds its cluster. All else named SLURM_... describes the job that we may be
+in ourselves, and a job submitted from it would take it for its own."""
+
 # One line a job. The reason comes last: it is free text.
 _QUEUE_FORMAT = "%i|%T|%N|%j|%r"
 _FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_")
-_ACCOUNT_FIELDS = ("JobID", "JobName", "State", "NodeList", "ElapsedRaw", "Start")
+_ACCOUNT_FIELDS = ("JobID", "JobName", "State", "NodeList", "ElapsedRaw")
 
 WAITING = frozenset(("PENDING", "REQUEUED", "CONFIGURING", "RESV_DEL_HOLD", "REQUEUE_FED"))
 LEAVING = frozenset(("COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"))
@@ -80,7 +84,6 @@ class Account:
     """Without what follows it, such as the user in ``CANCELLED by 1000``."""
     node: str
     seconds: float
-    started: bool
 
 
 @dataclass(frozen=True)
@@ -161,14 +164,13 @@ def parse_accounts(text: str) -> dict[str, Account]:
     for line in text.splitlines():
         parts = line.split("|")
         if len(parts) == len(_ACCOUNT_FIELDS) and parts[2]:
-            job, name, state, node, seconds, start = parts
+            job, name, state, node, seconds = parts
             found[job] = Account(
                 job,
                 name,
                 state.split()[0].rstrip("+"),
                 "" if node == "None assigned" else node,
                 float(seconds) if seconds.isdecimal() else 0.0,
-                start[:1].isdecimal(),
             )
     return found
 

@@ -45,7 +45,7 @@ class Commands:
         self.says("squeue", "".join(f"{line}\n" for line in lines))
 
     def accounts(self, *lines: str) -> None:
-        """sacct lists ``JOB|NAME|STATE|NODE|SECONDS|START`` lines."""
+        """sacct lists ``JOB|NAME|STATE|NODE|SECONDS`` lines."""
         self.says("sacct", "".join(f"{line}\n" for line in lines))
 
     def calls(self, name: str) -> list[str]:

@@ -26,6 +26,14 @@ def test_pack(flops: list[float], tasks: int) -> None:
     assert longest <= sum(costs) / tasks + max(costs) + 1e-3
 
 
+@given(st.lists(st.floats(0, 1e10), min_size=1, max_size=60), st.integers(1, 12))
+def test_no_task_has_more_than_it_may(flops: list[float], most: int) -> None:
+    """However uneven they are: candidates_per_task is a bound, not a mean."""
+    packed = pack(items(flops), task_count(len(flops), parallelism=1, per_task=most), most=most)
+    assert sorted(w.candidate for task in packed for w in task) == list(range(len(flops)))
+    assert max(map(len, packed)) <= most
+
+
 def test_task_count() -> None:
     """Zero per task spreads evenly; else as many tasks as it takes."""
     assert task_count(100, parallelism=2, per_task=0) == 2

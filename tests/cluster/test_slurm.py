@@ -126,8 +126,8 @@ def test_a_final_state_in_accounting_needs_no_patience(
     """Absent with a final state: gone after a moment; RUNNING in accounting is none."""
     commands.queue(line("7_2"))
     commands.accounts(
-        f"7_0|{TOKEN}|CANCELLED by 0|gpu02|12|2026-01-01T00:00:00",
-        f"7_1|{TOKEN}|RUNNING|gpu03|12|2026-01-01T00:00:00",
+        f"7_0|{TOKEN}|CANCELLED by 0|gpu02|12",
+        f"7_1|{TOKEN}|RUNNING|gpu03|12",
     )
     assert adopted.alive(folders) == set(folders)
     clock.now += 6
@@ -153,7 +153,7 @@ def test_an_element_that_leaves_may_start_again(
 ) -> None:
     """COMPLETING after a preemption or a requeue: neither accounting nor 75 ends it yet."""
     commands.queue(line("7_0", "COMPLETING"), line("7_1", "COMPLETING"), line("7_2"))
-    commands.accounts(f"7_0|{TOKEN}|PREEMPTED|gpu01|9|2026-01-01T00:00:00")
+    commands.accounts(f"7_0|{TOKEN}|PREEMPTED|gpu01|9")
     leave(folders[1], "7_1", "75")
     adopted.alive(folders)
     clock.now += 60
@@ -278,7 +278,7 @@ def test_causes(
     where.mkdir(parents=True)
     (where / "7_0_0_log.out").write_text(f"hello\n{output}\n")
     commands.queue()
-    commands.accounts(*([f"7_0|{TOKEN}|{state}|gpu05|3|2026-01-01T00:00:00"] if state else []))
+    commands.accounts(*([f"7_0|{TOKEN}|{state}|gpu05|3"] if state else []))
     adopted.alive(folders[:1])
     clock.now += 121
     assert adopted.alive(folders[:1]) == set()
@@ -291,7 +291,7 @@ def test_accounting_of_another_job_with_the_same_id(
 ) -> None:
     """Ids are used again when a cluster's database is made anew: names tell them apart."""
     commands.queue()
-    commands.accounts("7_0|somebody-elses|COMPLETED|gpu05|3|2026-01-01T00:00:00")
+    commands.accounts("7_0|somebody-elses|COMPLETED|gpu05|3")
     adopted.alive(folders[:1])
     clock.now += 60
     assert adopted.alive(folders[:1]) == set(folders[:1])
