@@ -18,6 +18,7 @@ from typing import Any
 
 from . import lock, store
 from .cluster import scheduler, stop_orphans, submission_prefix
+from .cluster.chain import successor_of
 from .cluster.launch import job_name
 from .cluster.scheduler import Queued
 from .errors import LLMaticError
@@ -79,7 +80,7 @@ def uses_slurm(paths: RunPaths, who: Mapping[str, Any] | None) -> bool:
 
 def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: float) -> list[str]:
     """End the run's jobs: coordinators, and once they are gone its arrays."""
-    known = {str(who.get("slurm_job", "")) if who else "", successor(paths)}
+    known = {str(who.get("slurm_job", "")) if who else "", successor_of(paths)}
     name = job_name(paths.root.resolve())
     done = []
 
@@ -100,14 +101,6 @@ def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: f
             count = f"{len(ended)} array {'element' if len(ended) == 1 else 'elements'}"
             done.append(f"{count} ({', '.join(sorted({j.split('_')[0] for j in ended}))}) ended")
     return done
-
-
-def successor(paths: RunPaths) -> str:
-    """The job that a chained coordinator left behind; empty if there is none."""
-    try:
-        return paths.successor.read_text().strip()
-    except OSError:
-        return ""
 
 
 def _end(

@@ -408,11 +408,10 @@ class Coordinator:
     def _leave(self, jobs: Sequence[str]) -> None:
         """Let another job gather the results of ``jobs``; without one, stay and do it here."""
         try:
-            successor = chain.hand_over(jobs)
+            successor = chain.hand_over(jobs, self._paths)
         except ClusterError as error:
             self._observer.notice(f"{error}")
             return
-        write_atomically(self._paths.successor, successor)
         raise Interrupted(f"job {successor} continues the run when its array has ended")
 
     def _open_backend(self) -> Backend:

@@ -113,6 +113,10 @@ class Backend(Protocol):
         """Those of ``folders`` whose task runs or waits, or of which nothing is known yet."""
         ...
 
+    def job(self, folder: Path) -> str:
+        """Id of a task that was submitted or adopted; empty where it has none."""
+        ...
+
     def ending(self, folder: Path) -> Ending:
         """How a task that is not alive has ended."""
         ...

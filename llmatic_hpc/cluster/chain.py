@@ -11,55 +11,72 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ClusterError
+from ..paths import RunPaths
 from . import launch, scheduler
 from .site import Resources, Site, site_of_job
 
 ARGUMENTS, SUCCESSOR = "arguments", "successor"
 
 
-def hand_over(jobs: Iterable[str], environ: Mapping[str, str] = os.environ) -> str:
-    """Make sure that a job continues this one when ``jobs`` have ended; returns its id.
+def hand_over(jobs: Iterable[str], paths: RunPaths, environ: Mapping[str, str] = os.environ) -> str:
+    """Make sure that a job continues the run when ``jobs`` have ended; returns its id.
 
     Raises :class:`ClusterError` where this is no job of slurm/launch.sh or Slurm refuses: then
     the coordinator has to stay.
     """
     folder, own = environ.get("LLMATIC_HANDOVER", ""), environ.get("SLURM_JOB_ID", "")
-    if not folder or not own:
+    arrays = sorted({job.split("_")[0] for job in jobs if job}, key=int)
+    if not folder or not own or not arrays:
         raise ClusterError(
-            "cluster.chain needs a coordinator that slurm/launch.sh runs as a job; this one stays"
+            "cluster.chain needs a coordinator that slurm/launch.sh runs as a job, and arrays to "
+            "wait for; this one stays"
         )
+    arguments = (Path(folder) / ARGUMENTS).read_text().rstrip("\0").split("\0")
     shown = scheduler.answer("scontrol", "--oneliner", "show", "job", own) or ""
     name = _field(shown, "JobName") or environ.get("SLURM_JOB_NAME", "")
-    after = f"afterany:{':'.join(sorted({job.split('_')[0] for job in jobs}, key=int))},singleton"
-    job = _waiting_successor(own, name, after) or _submit(folder, own, name, shown, after, environ)
+    after = f"afterany:{':'.join(arrays)},singleton"
+    # A name given by hand may be another run's, too.
+    ours = name if name == launch.job_name(paths.root.resolve()) else ""
+    job = _waiting(successor_of(paths), own, ours, after) or _submit(
+        arguments, own, name, shown, after, environ
+    )
+    paths.successor.write_text(job)
     (Path(folder) / SUCCESSOR).write_text(job)
     return job
 
 
-def _waiting_successor(own: str, name: str, after: str) -> str:
-    """A successor that an earlier start of this job left behind, told to wait for ``after``."""
-    waiting = [
-        queued.job
-        for queued in (scheduler.queue() or {}).values()
-        if queued.name == name and queued.job != own and queued.is_waiting
-    ]
-    for job in waiting:
-        if (
-            scheduler.answer("scontrol", "update", f"jobid={job}", f"dependency={after}")
-            is not None
-        ):
-            return job
+def successor_of(paths: RunPaths) -> str:
+    """The job that a chained coordinator left behind; empty if there is none."""
+    try:
+        return paths.successor.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _waiting(previous: str, own: str, ours: str, after: str) -> str:
+    """A successor that an earlier start left behind, now told to wait for ``after``."""
+    for queued in (scheduler.queue() or {}).values():
+        known = queued.job == previous or (ours and queued.name == ours)
+        if known and queued.job != own and queued.is_waiting:
+            update = ("scontrol", "update", f"jobid={queued.job}", f"dependency={after}")
+            if scheduler.answer(*update) is not None:
+                return queued.job
     return ""
 
 
 def _submit(
-    folder: str, own: str, name: str, shown: str, after: str, environ: Mapping[str, str]
+    arguments: Sequence[str],
+    own: str,
+    name: str,
+    shown: str,
+    after: str,
+    environ: Mapping[str, str],
 ) -> str:
-    config, run, *options = (Path(folder) / ARGUMENTS).read_text().rstrip("\0").split("\0")
+    config, run, *options = arguments
     site, file = site_of_job(environ)
     if file is None:
         site = Site(coordinator=resources_of(shown))

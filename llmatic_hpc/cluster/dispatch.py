@@ -181,7 +181,7 @@ class Dispatcher:
             started = self._submit(queue, len(followed), wanted, done)
             followed |= started
             if self._leave is not None and followed and not queue and (started or is_first):
-                self._leave([journal.state.tasks[name].job for name in followed])
+                self._leave([self._backend.job(self._folder(name)) for name in followed])
             is_first = False
             if self._wait(self._backend.pause_seconds):
                 if not self._backend.outlives:

@@ -34,6 +34,9 @@ class InlineBackend:
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         return set()
 
+    def job(self, folder: Path) -> str:
+        return ""
+
     def ending(self, folder: Path) -> Ending:
         return Ending()
 

@@ -415,6 +415,10 @@ class SlurmBackend:
 
     # --- the end --------------------------------------------------------------------------------
 
+    def job(self, folder: Path) -> str:
+        element = self._elements.get(folder)
+        return element.job if element else ""
+
     def ending(self, folder: Path) -> Ending:
         element = self._elements.get(folder)
         if element is None:

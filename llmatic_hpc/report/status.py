@@ -100,7 +100,7 @@ def render(values: dict[str, Any]) -> RenderableType:
 
 
 def _array_line(array: dict[str, Any]) -> str:
-    retried = f"; {array['retried']} candidates tried again" if array["retried"] else ""
+    retried = f"; {array['retried']} of the candidates again" if array["retried"] else ""
     if not array["answers"]:
         return f"{array['elements']} elements; squeue does not answer{retried}"
     why = ", ".join(f"{n} {reason}" for reason, n in array["reasons"].items())

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from llmatic_hpc.cluster import scheduler
 from llmatic_hpc.cluster.scheduler import Limits, parse_accounts, parse_queue, submit_limit
 
 from .commands import Commands
-
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    found = Commands(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", found.search_path)
-    return found
 
 
 def test_the_queue() -> None:

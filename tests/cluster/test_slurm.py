@@ -38,14 +38,6 @@ class Clock:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    found = Commands(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", found.search_path)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    return found
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -128,6 +128,18 @@ def test_every_candidate_gets_its_own_result(finished: tuple[RunPaths, list[Resu
     assert all(r.started <= r.finished <= time.time() and r.node for r in results)
 
 
+def test_cores_are_those_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a cluster binds nobody to cores, a job takes no more than it asked for."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert worker._cores() == 64
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "8")
+    assert worker._cores() == 8
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    assert worker._cores() == 4
+
+
 def test_side_by_side_changes_no_result(
     finished: tuple[RunPaths, list[Result]], tmp_path: Path
 ) -> None:

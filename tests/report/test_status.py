@@ -1,0 +1,80 @@
+"""What llmatic status counts."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from llmatic_hpc.cluster import submission_prefix
+from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.report.status import render, status
+
+from ..cluster.commands import Commands
+from ..store.conftest import made_up
+
+
+def text(values: dict[str, object]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(values))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_where_the_hours_went(tmp_path: Path) -> None:
+    """A device's hours, useful and not; two candidates that share one have half of it each."""
+    record = made_up()
+    table, history = record.candidates, record.history
+    table["train_seconds"][:] = 3600.0
+    table["queue_seconds"][:] = 1800.0
+    history["lost_machine_seconds"][:] = [3600.0, 0.0, 1800.0]
+    history["lost_preempted_seconds"][0] = 360.0
+    history["evaluate_seconds"][:] = 7200.0
+    history["generate_seconds"][:] = 720.0
+    record.config["cluster"]["workers_per_task"] = 2
+    scored = int((table["status"] == b"scored").sum())
+    values = status(record, RunPaths(tmp_path))
+    assert values["hours"] == pytest.approx(
+        {
+            "useful": scored / 2,
+            "untrainable": (record.rows - scored) / 2,
+            "lost_machine": 1.5,
+            "lost_preempted": 0.1,
+            "lost_limit": 0.0,
+            "queueing": record.rows / 2,
+            "coordinator_generating": 0.6,
+            "coordinator_idle": 6.0,
+        }
+    )
+    assert values["array"] is None
+    assert "lost 1.50 by failures, 0.10 by preemption" in text(values)
+
+
+def test_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements by what the queue says of them, others' left out; and without an answer."""
+    commands = Commands(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", commands.search_path)
+    record, paths = made_up(in_flight=True), RunPaths(tmp_path / "run")
+    name = f"{submission_prefix(record.run_id)}00003-0"
+    paths.submissions.mkdir(parents=True)
+    journal = Journal(paths.journal)
+    journal.submitting(name, {f"t{n}": [(36 + n, 1)] for n in range(4)})
+    journal.submitting(f"{name[:-1]}1", {"t4": [(36, 2)]})
+    commands.queue(
+        f"9_1|PENDING||{name}|Priority", f"9_2|PENDING||{name}|Resources",
+        f"9_3|RUNNING|gpu02|{name}|None", f"9_0|COMPLETING|gpu01|{name}|None",
+        "8|RUNNING|gpu03|somebody-elses|None",
+    )  # fmt: skip
+    values = status(record, paths)
+    assert values["array"] == {
+        "answers": True, "elements": 5, "waiting": 2, "running": 1, "done": 2, "retried": 1,
+        "reasons": {"Priority": 1, "Resources": 1}, "nodes": ["gpu02"],
+    }  # fmt: skip
+    said = text(values)
+    assert "5 elements: 2 waiting (1 Priority, 1 Resources), 1 running on gpu02, 2 done" in said
+    assert "1 of the candidates again" in said
+    commands.fails("squeue")
+    assert "squeue does not answer" in text(status(record, paths))
