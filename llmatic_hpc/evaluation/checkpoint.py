@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> None:
         "values": values,
         "crc32": str(_checksum(tensors, values)),
     }
-    temporary = folder / (NAME + ".new")
+    # Its own: after a node failure two may write for a while.
+    temporary = folder / f"{NAME}.{socket.gethostname()}.{os.getpid()}"
     try:
         with open(temporary, "wb") as file:
             file.write(safetensors.torch.save(tensors, metadata))
