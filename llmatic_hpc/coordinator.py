@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from . import config as configuration
-from . import environment, lock, rows, store
+from . import environment, lock, rows, settings, store
 from .cluster import Backend, Dispatcher, Work, chain, submission_prefix
 from .cluster.base import TASK_FILE
 from .cluster.local import stop_orphans
@@ -157,7 +157,7 @@ class Coordinator:
         if self._paths.record.exists() or self._paths.previous_record.exists():
             record = store.load(self._paths.record)
             before = configuration.from_tables(record.config, str(self._paths.record))
-            if changed := configuration.changed_settings(before, self._config):
+            if changed := settings.changed_settings(before, self._config):
                 raise ConfigError(
                     f"{self._paths.root}: this run was started with other settings: "
                     f"{'; '.join(changed)}. Continue it with the old ones "
@@ -168,17 +168,17 @@ class Coordinator:
                     f"{self._paths.record}: made with other prompts than this version has; "
                     "continue it with the version that started it"
                 )
-            record.config = configuration.to_tables(self._config)
+            record.config = settings.to_tables(self._config)
             return record
         search = new_search(self._config, len(self._problem.prompts))
         record = Record(
             run_id=uuid.uuid4().hex,
-            config=configuration.to_tables(self._config),
+            config=settings.to_tables(self._config),
             environment=environment.describe(),
             prompts=self._problem.prompts,
             archives=archive_states(search),
         )
-        write_atomically(self._paths.config, configuration.to_toml(self._config))
+        write_atomically(self._paths.config, settings.to_toml(self._config))
         store.commit(self._paths, record)
         return record
 
@@ -233,15 +233,15 @@ class Coordinator:
     def _open_generator(self, record: Record) -> Generator:
         """The generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
-            settings = self._config.generator
+            wanted = self._config.generator
             known = record.environment.get("generator")
             fell_back = known is not None and "fallback" in known
             if fell_back:
                 self._observer.notice(f"this run is written by: {known}")
-                settings = replace(settings, kind="procedural")
+                wanted = replace(wanted, kind="procedural")
             if known is not None:
-                settings = replace(settings, fallback="")
-            self._generator = create(settings, self._problem, notify=self._observer.notice)
+                wanted = replace(wanted, fallback="")
+            self._generator = create(wanted, self._problem, notify=self._observer.notice)
             record.environment["generator"] = known if fell_back else self._generator.name
         return self._generator
 

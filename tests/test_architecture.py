@@ -20,6 +20,7 @@ LEVELS = {
     "generation": 3, "evaluation": 3, "cluster": 3, "store": 3,
     "search": 2, "problems": 2,
     "records": 1, "config": 1, "paths": 1, "lock": 1, "environment": 1, "syntax": 1,
+    "settings": 0.5,
     "errors": 0, "__init__": 0,
 }  # fmt: skip
 

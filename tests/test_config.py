@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmatic_hpc import config
+from llmatic_hpc import config, settings
 from llmatic_hpc.config import Config
 from llmatic_hpc.errors import ConfigError
 
@@ -25,13 +25,13 @@ def test_toml_round_trip() -> None:
     """What to_toml writes, load reads back to an equal configuration, odd texts included."""
     odd = replace(Config().problem, data='a "b"\\c\x7f\u2028ü', prompts=("x", "y"))
     before = replace(Config(), problem=odd)
-    again = config.from_tables(tomllib.loads(config.to_toml(before)), "text")
+    again = config.from_tables(tomllib.loads(settings.to_toml(before)), "text")
     assert again == before
 
 
 def test_json_round_trip() -> None:
     """Tables as JSON holds them make an equal configuration."""
-    assert config.from_tables(config.to_tables(Config()), "tables") == Config()
+    assert config.from_tables(settings.to_tables(Config()), "tables") == Config()
 
 
 def test_extends_and_overrides(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 def test_bad_overrides(text: str) -> None:
     """A --set that is no KEY=VALUE says so."""
     with pytest.raises(ConfigError, match="KEY=VALUE"):
-        config.parse_override(text)
+        settings.parse_override(text)
 
 
 def test_changed_settings() -> None:
@@ -111,9 +111,9 @@ def test_changed_settings() -> None:
         search=replace(before.search, generations=99),
         cluster=replace(before.cluster, kind="inline"),
     )
-    assert config.changed_settings(before, later) == []
+    assert settings.changed_settings(before, later) == []
     other = replace(later, training=replace(before.training, epochs=1))
-    assert config.changed_settings(before, other) == ["training.epochs (was 50, now 1)"]
+    assert settings.changed_settings(before, other) == ["training.epochs (was 50, now 1)"]
 
 
 RUNS = [p for p in sorted(CONFIGS.rglob("*.toml")) if p.parent.name != "sites"]

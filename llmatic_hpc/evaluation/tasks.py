@@ -17,10 +17,10 @@ from ..config import (
     ProblemSettings,
     TrainingSettings,
     from_tables,
-    to_tables,
 )
 from ..errors import LLMaticError
 from ..records import STATUSES, Outcome, Result
+from ..settings import to_tables
 
 MAX_RESULT_BYTES = 64 << 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")

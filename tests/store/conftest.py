@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmatic_hpc import config
 from llmatic_hpc.config import Config
 from llmatic_hpc.problems import image_classification
+from llmatic_hpc.settings import to_tables
 from llmatic_hpc.store import Record
 from llmatic_hpc.store.record import EVALUATED, PROPOSED
 from llmatic_hpc.store.replay import archive_states, evaluations, new_search, proposal_columns
@@ -30,7 +30,7 @@ def made_up(generations: int = 3, *, in_flight: bool = False, late: bool = False
     problem = image_classification(input_shape=(3, 32, 32), classes=10)
     search = new_search(settings, len(problem.prompts))
     record = Record(
-        run_id="0123", config=config.to_tables(settings), environment={},
+        run_id="0123", config=to_tables(settings), environment={},
         prompts=problem.prompts, archives=archive_states(search),
     )  # fmt: skip
     rng = np.random.default_rng(7)
