@@ -41,6 +41,8 @@ def slurm_cluster() -> Iterator[None]:
     if up.returncode == PACKAGES_UNAVAILABLE:
         pytest.skip(f"Slurm's packages cannot be installed: {up.stderr.strip()[-300:]}")
     assert up.returncode == 0, f"up.sh: {up.stdout}{up.stderr}"
+    if kept:  # a bed that ended without down.sh comes back with the jobs it had
+        Slurm().cancel_named("")
     yield
     subprocess.run(
         [TESTBED / "down.sh", *([] if kept else ["--wipe"])], capture_output=True, check=True
