@@ -13,7 +13,7 @@ from .evaluation.screen import Screener
 from .generation.extract import extract
 from .generation.prompts import shown
 from .problems import Problem, problem_of
-from .records import NO_PROMPT, Completion, Outcome, Request, Screened
+from .records import NO_PROMPT, Completion, Mended, Outcome, Request, Screened
 
 
 def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
@@ -37,8 +37,8 @@ def generate_candidates(
     count: int,
     seed: int,
     notify: Callable[[str], None],
-) -> Iterator[tuple[Completion, str, Screened]]:
-    """Completion, source and verdict, ``count`` times with seeds from ``seed`` on.
+) -> Iterator[tuple[Completion, Mended]]:
+    """Completion and what became of it, ``count`` times with seeds from ``seed`` on.
 
     Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
     """
@@ -67,10 +67,11 @@ def generate_candidates(
                     prefix=completion.prefix,
                     context=(shown(request),),
                 )
-                verdict = screener.screen([code.source])[0]
+                found = screener.examine([code.source], mend=config.generator.repair)[0]
                 if failure := completion.failure or code.failure:
-                    verdict = replace(verdict, status="invalid", failure=failure)
-                yield completion, code.source, verdict
+                    verdict = replace(found.screened, status="invalid", failure=failure)
+                    found = replace(found, screened=verdict)
+                yield completion, found
     finally:
         generator.close()
 

@@ -28,6 +28,7 @@ from . import config as configuration
 from .config import Config
 from .errors import ConfigError, Interrupted, LLMaticError
 from .paths import RunPaths
+from .records import PENDING
 
 if TYPE_CHECKING:
     from .store import Record
@@ -221,12 +222,14 @@ def submit(
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @json_option
 @click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
-def status(run_dir: Path, as_json: bool, watch: bool) -> None:
+@click.option("--rates", is_flag=True, help="Also what became of completions, by prompt.")
+def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
     """Where a run stands: generation, candidates by status, best, archives, time left."""
-    from rich.console import Console
+    from rich.console import Console, Group, RenderableType
     from rich.live import Live
 
     from . import store
+    from .report import rates as of_completions
     from .report.status import render
     from .report.status import status as status_of
 
@@ -246,11 +249,16 @@ def status(run_dir: Path, as_json: bool, watch: bool) -> None:
             values = look()
             print_json(values)
         return
-    with Live(render(values), console=Console(), auto_refresh=False) as live:
+
+    def shown(values: dict[str, Any]) -> RenderableType:
+        more = [of_completions.render(values["rates"])] if rates else []
+        return Group(render(values), *more)
+
+    with Live(shown(values), console=Console(), auto_refresh=False) as live:
         while again(values):
             time.sleep(2)
             values = look()
-            live.update(render(values), refresh=True)
+            live.update(shown(values), refresh=True)
 
 
 @cli.command()
@@ -431,7 +439,9 @@ def generate(
         seed=seed,
         notify=lambda text: click.echo(text, err=True),
     )
-    for completion, source, verdict in found:
+    for completion, mended in found:
+        verdict = mended.screened
+        fits = "fits" if verdict.status == PENDING else verdict.status
         if as_json:
             print_json(
                 {
@@ -439,19 +449,27 @@ def generate(
                     "form": completion.form,
                     "tokens": completion.tokens,
                     "finished": completion.finished,
-                    "source": source,
-                    "verdict": "fits" if verdict.status == "pending" else verdict.status,
+                    "source": mended.source,
+                    "repairs": [asdict(repair) for repair in mended.repairs],
+                    "unrepaired": mended.written.failure,
+                    "verdict": fits,
                     "failure": verdict.failure,
                     **(asdict(verdict.descriptors) if verdict.descriptors else {}),
                 }
             )
-        else:
-            reason = f" ({verdict.failure})" if verdict.failure else ""
-            fits = "fits" if verdict.status == "pending" else verdict.status
-            click.secho(f"--- completion {completion.candidate}", bold=True)
-            click.echo(completion.text)
-            click.secho(f"--- source: {fits}{reason}", bold=True)
-            click.echo(source)
+            continue
+        click.secho(f"--- completion {completion.candidate}", bold=True)
+        click.echo(completion.text)
+        if mended.repairs:
+            click.secho(f"--- repaired, since: {mended.written.failure}", bold=True)
+        for repair in mended.repairs:
+            click.echo(f"{repair.rule}:")
+            for sign, lines in (("-", repair.before), ("+", repair.after)):
+                for line in lines.split("\n") if lines else ():
+                    click.echo(f"  {sign} {line}")
+        reason = f" ({verdict.failure})" if verdict.failure else ""
+        click.secho(f"--- source: {fits}{reason}", bold=True)
+        click.echo(mended.source)
 
 
 # --- shared parts -----------------------------------------------------------------------------

@@ -125,6 +125,7 @@ class GeneratorSettings:
     )  # fmt: skip
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", later=True)
     threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
+    repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
     replay: str = setting("", "JSON Lines file of completions, for kind = replay")
     fallback: str = setting(
         "", "what takes over where the model cannot be had; empty: stop",

@@ -43,14 +43,13 @@ from .generation.prompts import shown
 from .paths import RunPaths
 from .placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from .problems import problem_of
-from .records import PENDING, Completion, Proposal, Request, Result, Screened
+from .records import PENDING, Completion, Mended, Proposal, Request, Result
 from .search import Search
 from .store import Record
 from .store.file import explain_os_error
 from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
 
-SCREENING_ATTEMPTS = 3
 STOPPING_SECONDS = 60.0
 
 
@@ -195,13 +194,13 @@ class Coordinator:
             extract(c.text, form=c.form, prefix=c.prefix, context=(shown(request),))
             for c, request in zip(completions, requests, strict=True)
         ]
-        screened = self._screen(generation, [code.source for code in extracted])
+        examined = self._screen(generation, [code.source for code in extracted])
         originals = rows.originals(record, None if self._trains_all else starts(proposals))
         record.append_candidates(
             [
-                rows.candidate(proposal, completion, code, verdict, originals)
-                for proposal, completion, code, verdict in zip(
-                    proposals, completions, extracted, screened, strict=True
+                rows.candidate(proposal, completion, code.failure, found, originals)
+                for proposal, completion, code, found in zip(
+                    proposals, completions, extracted, examined, strict=True
                 )
             ]
         )
@@ -263,7 +262,7 @@ class Coordinator:
             seed=proposal.sampling_seed,
         )
 
-    def _screen(self, generation: int, sources: Sequence[str]) -> list[Screened]:
+    def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
         if self._screener is None:
             self._screener = Screener(
                 input_shape=self._problem.input_shape,
@@ -271,20 +270,15 @@ class Coordinator:
                 containment=self._config.containment,
             )
         self._observer.stage(generation, "screened", len(sources))
-        screened = self._screener.screen(sources)
-        for _ in range(SCREENING_ATTEMPTS - 1):
-            spoiled = [i for i, s in enumerate(screened) if s.status == "infrastructure"]
-            again = self._screener.screen([sources[i] for i in spoiled]) if spoiled else []
-            for i, verdict in zip(spoiled, again, strict=True):
-                screened[i] = verdict
-        for verdict in screened:
-            if verdict.status == "infrastructure":
+        examined = self._screener.examine(sources, mend=self._config.generator.repair)
+        for found in examined:
+            if found.screened.status == "infrastructure":
                 raise ContainmentError(
-                    f"a network could not be screened: {verdict.failure}. Nothing is lost: "
-                    "mend that and start the run again"
+                    f"a network could not be screened: {found.screened.failure}. Nothing is "
+                    "lost: mend that and start the run again"
                 )
         self._observer.advance("screened", len(sources))
-        return screened
+        return examined
 
     # --- evaluate, update: the second commit --------------------------------------------------
 

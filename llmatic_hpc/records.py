@@ -103,6 +103,28 @@ class Screened:
     canonical_sha256: str = ""
     """Digest of the canonical syntax tree; empty where the source does not parse."""
     descriptors: Descriptors | None = None
+    built: bool = False
+    """Whether the network could be constructed, fit or not."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One change to a source that made it fit: the rule, and the lines before and after."""
+
+    rule: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A source with its verdict, and what it was before it was repaired."""
+
+    source: str
+    screened: Screened
+    written: Screened
+    """The verdict on the source as it was written; the same where nothing was repaired."""
+    repairs: tuple[Repair, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import asdict
 from typing import Any
 
-from .generation.extract import Extracted
-from .records import PENDING, Completion, Proposal, Result, Screened
+from .records import PENDING, Completion, Mended, Proposal, Result
 from .store import Record
 from .store.replay import proposal_columns
 
@@ -20,26 +21,32 @@ SHARED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow", b"pendi
 def candidate(
     proposal: Proposal,
     completion: Completion,
-    code: Extracted,
-    verdict: Screened,
+    missing: str,
+    found: Mended,
     originals: dict[str, int],
 ) -> dict[str, Any]:
-    """A new row. ``originals`` (see below) learns of the candidate if it is the first."""
+    """A new row. ``originals`` (see below) learns of the candidate if it is the first.
+
+    ``missing``: why no source could be read from the completion.
+    """
+    verdict = found.screened
     key, number = verdict.canonical_sha256, proposal.candidate
     status, failure = verdict.status, verdict.failure
-    if not code.source:
-        status, failure = "invalid", completion.failure or code.failure
+    if not found.source:
+        status, failure = "invalid", completion.failure or missing
     original = originals.setdefault(key, number) if status == PENDING else number
     row = {
         **proposal_columns(proposal),
         "completion": ""
-        if completion.text == code.source
+        if completion.text == found.source
         else completion.text[:LONGEST_COMPLETION],
         "form": completion.form,
         "tokens": completion.tokens,
         "generate_seconds": completion.seconds,
-        "source": code.source,
-        "source_sha256": hashlib.sha256(code.source.encode("utf-8")).hexdigest(),
+        "written": written(found),
+        "repairs": json.dumps([asdict(r) for r in found.repairs]) if found.repairs else "",
+        "source": found.source,
+        "source_sha256": hashlib.sha256(found.source.encode("utf-8")).hexdigest(),
         "canonical_sha256": key,
         "duplicate_of": original if original != number else -1,
         "status": status,
@@ -54,6 +61,15 @@ def candidate(
             "params": described.params,
         }
     return row
+
+
+def written(found: Mended) -> str:
+    """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
+    if not found.source:
+        return ""
+    if found.written.status == PENDING:
+        return "fits"
+    return "built" if found.written.built else "parsed"
 
 
 def originals(record: Record, start_phase: bool | None) -> dict[str, int]:

@@ -112,7 +112,7 @@ def _prepare_measure(
 
     def perform() -> Reply:
         found = one(message["source"])
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"built": int(found.built)}
         if (d := found.descriptors) is not None:
             values = {
                 "width": d.width, "depth": d.depth, "ratio": d.ratio,
@@ -129,6 +129,27 @@ def _prepare_measure(
 
     if "sources" in parameters:
         return perform_group
+    return perform
+
+
+def _prepare_repair(
+    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
+) -> Any:
+    from . import repair
+    from .repair import shapes
+
+    _threads(message["threads"])
+    confine.limit_memory(message["memory_bytes"])
+    parameters = message["parameters"]
+
+    def perform() -> Reply:
+        findings = shapes.find(
+            message["source"],
+            input_shape=tuple(parameters["input_shape"]),
+            classes=parameters["classes"],
+        )
+        return {"status": "looked", "failure": "", "values": {}}, repair.encode(findings)
+
     return perform
 
 
@@ -179,7 +200,7 @@ def _prepare_train(
     return perform
 
 
-_PREPARE = {"measure": _prepare_measure, "train": _prepare_train}
+_PREPARE = {"measure": _prepare_measure, "repair": _prepare_repair, "train": _prepare_train}
 
 
 def _device(name: str) -> torch.device:

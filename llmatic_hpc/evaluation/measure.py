@@ -74,7 +74,7 @@ def measure(
             torch.manual_seed(seed)
             try:
                 found = _measure(source, input_shape, classes, bounds=bounds, attempt=attempt)
-                return Screened(status=PENDING, descriptors=found)
+                return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
                 failure = _too_many(bound.what, bounds)
                 if bound.what == "layers":
@@ -89,7 +89,7 @@ def measure(
                 if attempt is attempts[0] and error.status == "too_large":
                     failure = error.message
                     continue
-                return Screened(status=error.status, failure=error.message)
+                return Screened(error.status, error.message, built=error.built)
     return Screened(status="too_large", failure=failure)
 
 
@@ -132,30 +132,46 @@ def _measure(
             stack.enter_context(device)
         with Building(attempt.params):
             model = network.build(source)
-        parameters = list(model.parameters())
-        if not parameters:
-            raise CandidateError("invalid", "the network has no parameters to train")
-        uninitialized = any(isinstance(p, nn.UninitializedParameter) for p in parameters)
-        if not uninitialized:
-            _check_params(parameters, bounds)
-        images = torch.randn((3, *input_shape))
+        try:
+            return _described(model, input_shape, classes, bounds=bounds, attempt=attempt)
+        except CandidateError as error:
+            error.built = True
+            raise
 
-        model.eval()
-        counting = _count(model, images, classes, bounds=bounds, attempt=attempt)
-        parameters = list(model.parameters())
-        params = _check_params(parameters, bounds)
 
-        model.train()
-        with Running():
-            output = _forward(model, images, classes)
-            if not output.requires_grad:
-                raise CandidateError("invalid", "no parameter takes part in the output")
-            try:
-                output.sum().backward()  # type: ignore[no-untyped-call]
-            except network.CANDIDATE_EXCEPTIONS as error:
-                raise _while("in the backward step", error) from None
-            if all(p.grad is None for p in parameters):
-                raise CandidateError("invalid", "the backward step reaches no parameter")
+def _described(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    bounds: _Bounds,
+    attempt: _Attempt,
+) -> Descriptors:
+    """Runs a network that was built, in evaluation and in training."""
+    parameters = list(model.parameters())
+    if not parameters:
+        raise CandidateError("invalid", "the network has no parameters to train")
+    uninitialized = any(isinstance(p, nn.UninitializedParameter) for p in parameters)
+    if not uninitialized:
+        _check_params(parameters, bounds)
+    images = torch.randn((3, *input_shape))
+
+    model.eval()
+    counting = _count(model, images, classes, bounds=bounds, attempt=attempt)
+    parameters = list(model.parameters())
+    params = _check_params(parameters, bounds)
+
+    model.train()
+    with Running():
+        output = _forward(model, images, classes)
+        if not output.requires_grad:
+            raise CandidateError("invalid", "no parameter takes part in the output")
+        try:
+            output.sum().backward()  # type: ignore[no-untyped-call]
+        except network.CANDIDATE_EXCEPTIONS as error:
+            raise _while("in the backward step", error) from None
+        if all(p.grad is None for p in parameters):
+            raise CandidateError("invalid", "the backward step reaches no parameter")
     depth = max(1, counting.depth)
     width = max(1, counting.width)
     return Descriptors(

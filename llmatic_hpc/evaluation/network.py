@@ -36,6 +36,8 @@ class CandidateError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+        self.built = False
+        """Whether the network had been constructed before."""
 
 
 CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -51,17 +53,22 @@ def build(source: str) -> nn.Module:
     Raises :class:`CandidateError` for anything that the source does wrong, whatever it raises.
     """
     try:
+        return construct(source)
+    except CANDIDATE_EXCEPTIONS as error:
+        raise candidate_error(error) from None
+
+
+def construct(source: str) -> nn.Module:
+    """Like :func:`build`, but lets through whatever the source raises, with its traceback."""
+    try:
         code, name, line = _program(source)
     except (syntax.SourceError, RecursionError) as error:
         raise CandidateError("invalid", bounded(str(error))) from None
     namespace: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "candidate"}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exec(code, namespace)
-            instance = namespace[name]()
-    except CANDIDATE_EXCEPTIONS as error:
-        raise candidate_error(error) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, namespace)
+        instance = namespace[name]()
     if not isinstance(instance, nn.Module):
         raise CandidateError("invalid", f"{name} is not an nn.Module")
     if "_parameters" not in vars(instance):

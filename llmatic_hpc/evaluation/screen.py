@@ -6,18 +6,23 @@ which only look at the text, then building and measuring in contained children.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from ..config import ContainmentSettings
-from ..records import PENDING, Descriptors, Screened
-from . import canonical, gate
+from ..records import PENDING, Descriptors, Mended, Repair, Screened
+from . import canonical, gate, repair
 from .contain import Container, Job, Reply
 
+ATTEMPTS = 3
+"""Times that a source is looked at when the machine is at fault."""
 GROUP = 8
 """Sources that are measured in one child at first."""
 
@@ -44,7 +49,7 @@ class Screener:
         container: Container | None = None,
     ) -> None:
         self._settings = containment
-        self._parameters = {
+        self._parameters: dict[str, Any] = {
             "input_shape": list(input_shape),
             "classes": classes,
             "max_params": containment.max_params,
@@ -53,6 +58,7 @@ class Screener:
             "seed": 0,
         }
         self._known: dict[str, Screened] = {}
+        self._repairs: dict[str, tuple[str, list[Repair]]] = {}
         self._owned = container is None
         self._container = container or Container(
             containment, slots=slots or len(os.sched_getaffinity(0)), kind="measure"
@@ -99,6 +105,74 @@ class Screener:
         return [
             measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
         ]
+
+    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+        """The sources with their verdicts; ``mend``: those repaired that rules can make fit.
+
+        A source that would not fit afterwards stays as it was written, with its verdict. What
+        the machine spoils is tried again, three times in all, before the verdict is
+        ``infrastructure``.
+        """
+        screened = self._settled(sources)
+        if not mend:
+            return [Mended(s, v, v) for s, v in zip(sources, screened, strict=True)]
+        ill = {s: v for s, v in zip(sources, screened, strict=True) if v.status == "invalid" and s}
+        spoiled, mended = self._mended(ill)
+        verdicts = self._settled([text for text, _ in mended.values()])
+        after = dict(zip(mended, verdicts, strict=True))
+        found = []
+        for source, written in zip(sources, screened, strict=True):
+            verdict = spoiled.get(source) or after.get(source, written)
+            if source in after and verdict.status == PENDING:
+                text, repairs = mended[source]
+                found.append(Mended(text, verdict, written, tuple(repairs)))
+            else:
+                lost = verdict.status == "infrastructure"
+                found.append(Mended(source, verdict if lost else written, written))
+        return found
+
+    def _mended(
+        self, sources: Iterable[str]
+    ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
+        """Those that the machine kept from being looked at, and those that rules change: with
+        the text afterwards and the changes."""
+        channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
+        due = [source for source in sources if source not in self._repairs]
+        texts = {s: repair.by_names(s, channels=channels, classes=classes) for s in due}
+        due = [s for s in due if self._look(texts[s][0]).status == PENDING]
+        spoiled: dict[str, Screened] = {}
+        for _ in range(ATTEMPTS):
+            jobs = [(s, self._repair_job(texts[s][0])) for s in due]
+            of = {id(job): source for source, job in jobs}
+            due, spoiled = [], {}
+            for job, reply in self._container.run_many([job for _, job in jobs]):
+                source = of[id(job)]
+                if reply.status == "infrastructure":
+                    due.append(source)
+                    spoiled[source] = Screened(reply.status, reply.failure)
+                elif reply.status == "looked":
+                    with contextlib.suppress(ValueError):
+                        text, repairs = texts[source]
+                        text, more = repair.by_findings(text, repair.decode(reply.payload))
+                        texts[source] = text, repairs + more
+        self._repairs |= {s: found for s, found in texts.items() if s not in spoiled}
+        wanted = [s for s in sources if self._repairs.get(s, ("", []))[1]]
+        return spoiled, {s: self._repairs[s] for s in wanted}
+
+    def _repair_job(self, source: str) -> Job:
+        return replace(
+            self._job(source), kind="repair", success="looked", payload_bytes=repair.REPLY_BYTES
+        )
+
+    def _settled(self, sources: Sequence[str]) -> list[Screened]:
+        """The verdicts, asked for again where the machine spoiled them."""
+        screened = self.screen(sources)
+        for _ in range(ATTEMPTS - 1):
+            spoiled = [i for i, s in enumerate(screened) if s.status == "infrastructure"]
+            again = self.screen([sources[i] for i in spoiled]) if spoiled else []
+            for i, verdict in zip(spoiled, again, strict=True):
+                screened[i] = verdict
+        return screened
 
     def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
         """What fits, found several to a child: a fork costs more than a small network's measures.
@@ -158,9 +232,10 @@ class Screener:
 
 
 def _screened(reply: Reply, digest: str) -> Screened:
+    values = dict(reply.values)
+    built = values.pop("built", 0) == 1
     if reply.status != PENDING:
-        return Screened(reply.status, reply.failure, digest)
-    values = reply.values
+        return Screened(reply.status, reply.failure, digest, built=built)
     width, depth, params = (values.get(key) for key in ("width", "depth", "params"))
     ratio, flops = values.get("ratio"), values.get("flops")
     if (
@@ -170,5 +245,5 @@ def _screened(reply: Reply, digest: str) -> Screened:
         and min(width, depth, params, ratio, flops) >= 0
     ):  # fmt: skip
         found = Descriptors(width, depth, float(ratio), float(flops), params)
-        return Screened(PENDING, "", digest, found)
+        return Screened(PENDING, "", digest, found, built=True)
     return Screened("invalid", "reply: its measures are not what ours look like", digest)

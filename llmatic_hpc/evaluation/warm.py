@@ -200,6 +200,7 @@ def _warm_up(kind: str) -> None:
     import torch
 
     from . import measure, training  # noqa: F401
+    from .repair import shapes  # noqa: F401
 
     torch.set_num_threads(1)
     if kind == "measure":

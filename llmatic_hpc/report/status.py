@@ -18,6 +18,7 @@ from ..paths import RunPaths
 from ..records import STATUSES
 from ..store import Record
 from ..store.record import PROPOSED
+from . import rates
 
 
 def status(record: Record, paths: RunPaths) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "candidates": record.rows,
         "generator": record.environment.get("generator"),
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
+        "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),
         "network_elites": int(last["network_elites"]) if last else 0,
         "network_cells": len(record.archives["network"].elite),
@@ -79,6 +81,8 @@ def render(values: dict[str, Any]) -> RenderableType:
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
     row("written by", values["generator"] or "nothing yet")
+    if values["candidates"]:
+        row("completions", rates.line(values["rates"]))
     if best := values["best"]:
         row(
             "best",

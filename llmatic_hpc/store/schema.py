@@ -65,7 +65,9 @@ CANDIDATES = (
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
     Column("form", "S16", b"", "completion (continues a prompt) or chat (an answer)"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
-    Column("source", TEXT, "", "source text of the network"),
+    Column("written", "S16", b"", "how far it got as written: parsed, built, fits; empty: not"),
+    Column("repairs", TEXT, "", "JSON list of what was repaired: rule, lines before, lines after"),
+    Column("source", TEXT, "", "source text of the network, repaired"),
     Column("source_sha256", "S64", b"", "digest of the source"),
     Column("canonical_sha256", "S64", b"", "digest of the canonical syntax tree"),
     Column("duplicate_of", "i8", -1, "earlier candidate with the same canonical syntax tree"),
@@ -96,7 +98,12 @@ CANDIDATES = (
     Column("node", "S64", b"", "host that evaluated it"),
 )
 
-LATER = frozenset(("told", "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds"))
+LATER = frozenset(
+    (
+        "told", "written", "repairs",
+        "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
+    )
+)  # fmt: skip
 """Columns that records of version 1 may lack."""
 
 TIMINGS = frozenset(

@@ -1,0 +1,78 @@
+"""Making an almost-right network build: by named rules, minimal, and on the record.
+
+:mod:`.names` finds what the text alone shows to be wrong, :mod:`.shapes` what running it in a
+contained child shows; :mod:`.edits` makes the changes, in the judge, on the judge's own copy
+of the text. A child answers with findings and never with text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from ...records import Repair
+from . import names
+from .edits import Finding, apply
+from .text import NotApplicableError
+
+MOST_FINDINGS = 32
+"""Most changes to one source, by the text alone and again by running it."""
+REPLY_BYTES = 16_384
+"""Length of a child's findings, padded."""
+
+__all__ = ["Finding", "Repair", "by_findings", "by_names", "decode", "encode"]
+
+
+def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Repair]]:
+    """``source`` with what its text alone shows to be wrong mended, and what that changed."""
+    repairs: list[Repair] = []
+    seen = {source}
+    for _ in range(MOST_FINDINGS):
+        for finding in names.find(source, channels=channels, classes=classes):
+            try:
+                changed, repair = apply(source, finding)
+            except NotApplicableError:
+                continue
+            if changed not in seen:
+                break
+        else:
+            break
+        seen.add(source := changed)
+        repairs.append(repair)
+    return source, repairs
+
+
+def by_findings(source: str, findings: Iterable[Finding]) -> tuple[str, list[Repair]]:
+    """``source`` with every finding mended in turn, and what that changed.
+
+    Raises :class:`NotApplicableError` where one does not fit.
+    """
+    repairs = []
+    for finding in findings:
+        source, repair = apply(source, finding)
+        repairs.append(repair)
+    return source, repairs
+
+
+def encode(findings: Sequence[Finding]) -> bytes:
+    """Findings as a child's reply, padded with spaces; too many of them are none."""
+    data = json.dumps([[f.rule, f.at, f.name, f.numbers] for f in findings]).encode()
+    return (data if len(data) <= REPLY_BYTES else b"[]").ljust(REPLY_BYTES)
+
+
+def decode(payload: bytes) -> list[Finding]:
+    """The findings in a reply. Raises ``ValueError`` for anything that ``encode`` never says."""
+    entries = json.loads(payload)
+    if not isinstance(entries, list) or len(entries) > MOST_FINDINGS:
+        raise ValueError("not a short list")
+    return [_finding(entry) for entry in entries]
+
+
+def _finding(entry: object) -> Finding:
+    match entry:
+        case [str(rule), [int(), int(), int(), int()] as at, str(name), list(numbers)]:
+            if len(numbers) <= MOST_FINDINGS and all(type(n) is int for n in [*at, *numbers]):
+                line, column, end_line, end_column = at
+                span = (line, column, end_line, end_column)
+                return Finding(rule, span, name, tuple(numbers))
+    raise ValueError("not a finding")

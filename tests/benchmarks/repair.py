@@ -1,0 +1,80 @@
+"""What repair makes of real completions: fit as written, fit afterwards, distinct.
+
+    python -m tests.benchmarks.repair FOLDER_OR_FILE.jsonl... [--failures]
+
+Reads JSON Lines with the keys ``model``, ``form``, ``temperature`` and ``completion`` (files with
+``completions`` of other records: ``llmatic generate --json`` writes the last two), for
+pictures of 3 x 32 x 32 and ten classes. Completions that contain no class count for nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llmatic_hpc.config import Config
+from llmatic_hpc.evaluation.screen import Screener
+from llmatic_hpc.generation.extract import extract
+from llmatic_hpc.generation.prompts import PREFIX
+from llmatic_hpc.problems import problem_of
+from llmatic_hpc.records import PENDING, Mended
+
+SHAPE, CLASSES = (3, 32, 32), 10
+
+
+def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Mended]:
+    """What the screen and the rules make of completions; without those that have no class."""
+    initial = problem_of(Config().problem, SHAPE, CLASSES).initial_source
+    sources = [
+        extract(
+            entry["completion"],
+            form=entry["form"],
+            prefix=PREFIX if entry["form"] == "completion" else "",
+            context=(initial,),
+        ).source
+        for entry in entries
+    ]
+    return screener.examine([source for source in sources if source], mend=True)
+
+
+def main() -> None:
+    """Print a row for every model, form and temperature."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FOLDER_OR_FILE")
+    parser.add_argument("--failures", action="store_true", help="say what stayed beyond repair")
+    options = parser.parse_args()
+    files = [f for p in options.files for f in (sorted(p.glob("*.jsonl")) if p.is_dir() else [p])]
+    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            key = (entry.get("model", file.stem), entry["form"], entry.get("temperature", 0.0))
+            groups[key].append(entry)
+    print("| model | form | temperature | completions | with a class | fit as written (distinct) "
+          "| fit with repair (distinct) | share |")  # fmt: skip
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    left: list[str] = []
+    with Screener(
+        input_shape=SHAPE, classes=CLASSES, containment=Config().containment
+    ) as screener:
+        for (model, form, temperature), entries in sorted(groups.items()):
+            found = examined(entries, screener)
+            before = {m.written.canonical_sha256 for m in found if m.written.status == PENDING}
+            after = {m.screened.canonical_sha256 for m in found if m.screened.status == PENDING}
+            fit = sum(m.written.status == PENDING for m in found)
+            mended = sum(m.screened.status == PENDING for m in found)
+            assert len(after) >= len(before)
+            print(f"| {model} | {form} | {temperature:g} | {len(entries)} | {len(found)} "
+                  f"| {fit} ({len(before)}) | {mended} ({len(after)}) "
+                  f"| {mended / max(len(found), 1):.2f} |")  # fmt: skip
+            left += [m.screened.failure for m in found if m.screened.status != PENDING]
+    if options.failures:
+        print("\n".join(left))
+
+
+if __name__ == "__main__":
+    main()
