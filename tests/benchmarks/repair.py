@@ -58,9 +58,7 @@ def main() -> None:
           "| fit with repair (distinct) | share |")  # fmt: skip
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     left: list[str] = []
-    with Screener(
-        input_shape=SHAPE, classes=CLASSES, containment=Config().containment
-    ) as screener:
+    with Screener(input_shape=SHAPE, classes=CLASSES, containment=Config().containment) as screener:
         for (model, form, temperature), entries in sorted(groups.items()):
             found = examined(entries, screener)
             before = {m.written.canonical_sha256 for m in found if m.written.status == PENDING}

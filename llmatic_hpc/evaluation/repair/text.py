@@ -87,12 +87,16 @@ class Text:
 
 
 def difference(before: str, after: str) -> tuple[str, str]:
-    """The lines that only one of two texts has, without their indentation."""
-    old, new = before.split("\n"), after.split("\n")
-    gone, come = [], []
+    """The lines that only one of two texts has, without their indentation.
+
+    Where lines only change places, all from the first to the last of them.
+    """
+    old, new = ([line.strip() for line in text.split("\n")] for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for kind, i, j, k, l in matcher.get_opcodes():  # noqa: E741
-        if kind != "equal":
-            gone += old[i:j]
-            come += new[k:l]
-    return "\n".join(line.strip() for line in gone), "\n".join(line.strip() for line in come)
+    changes = [code[1:] for code in matcher.get_opcodes() if code[0] != "equal"]
+    gone = [line for i, j, _, _ in changes for line in old[i:j]]
+    come = [line for _, _, k, l in changes for line in new[k:l]]  # noqa: E741
+    if sorted(gone) == sorted(come) and changes:
+        first, last = changes[0], changes[-1]
+        gone, come = old[first[0] : last[1]], new[first[2] : last[3]]
+    return "\n".join(gone), "\n".join(come)
