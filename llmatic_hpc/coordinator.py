@@ -126,6 +126,8 @@ class Coordinator:
                 self._propose(record, proposals)
             self._evaluate(record, search)
             self._observer.generation_done(record)
+        if self._backend is not None:
+            self._backend.end(submission_prefix(record.run_id))
         return record
 
     def _stop_late_ones(self) -> None:

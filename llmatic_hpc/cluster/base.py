@@ -129,6 +129,10 @@ class Backend(Protocol):
         """Ask tasks to save their state and leave. Returns at once."""
         ...
 
+    def end(self, prefix: str) -> None:
+        """The run is over: end what is left of submissions whose names begin with ``prefix``."""
+        ...
+
 
 class Task:
     """What submitit pickles: a folder and the function to call with it, nothing that ages.

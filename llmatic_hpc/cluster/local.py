@@ -86,6 +86,9 @@ class LocalBackend:
         wanted = set(folders)
         _terminate(pid for folder, pid in _task_processes() if folder in wanted)
 
+    def end(self, prefix: str) -> None:
+        return None  # whoever has given a result is gone
+
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""

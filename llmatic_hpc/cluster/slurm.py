@@ -57,6 +57,8 @@ GROWTH = 1.25
 SETTLING_SECONDS = 5.0
 """A final state in accounting and absence from the queue count after so long: a result that was
 written last may still be on its way through a network file system."""
+LEAVING_SECONDS = 20.0
+"""What has written its results may take so long to leave when the run is over."""
 FRESH_SECONDS = 10.0
 """A job may be missing from the queue for a moment after it was submitted."""
 
@@ -103,7 +105,7 @@ class _Element:
 class SlurmBackend:
     """Arrays that go on without their coordinator and are adopted by the next one.
 
-    ``clock`` is for tests.
+    ``clock`` and ``sleep`` are for tests.
     """
 
     outlives = True
@@ -116,13 +118,14 @@ class SlurmBackend:
         *,
         site_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._run_task = run_task
         self._site, self._array = site, array_of(settings, site, site_file)
         self._least_pause = self.pause_seconds = settings.poll_seconds
         self._absence_seconds = settings.absence_seconds
         self._exclude_seconds = 60 * settings.exclude_minutes
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._elements: dict[Path, _Element] = {}
         self._queue: dict[str, Queued] = {}
         self._asked = self._accounted = -MOST_QUEUE_SECONDS
@@ -447,6 +450,25 @@ class SlurmBackend:
             log.warning("scancel does not answer; end by hand what is left: scancel %s",
                         " ".join(jobs[:5]))  # fmt: skip
         self._asked = -MOST_QUEUE_SECONDS
+
+    def end(self, prefix: str) -> None:
+        """All results are in, but a controller that was away may mean to start one again.
+
+        What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
+        """
+        deadline = self._clock() + LEAVING_SECONDS
+        while (queue := scheduler.queue()) is not None:
+            ours = [q for q in queue.values() if q.name.startswith(prefix) and not q.is_leaving]
+            late = self._clock() >= deadline
+            if idle := [q.job for q in ours if late or q.is_waiting or q.is_held]:
+                log.info("no longer needed: %s", " ".join(idle))
+                scheduler.cancel(idle)
+            if late or not ours:
+                return
+            self._sleep(LEAST_QUEUE_SECONDS)
+        log.warning(
+            "squeue does not answer: see with 'squeue --me' that no job %s* is left", prefix
+        )
 
 
 def own_job() -> str:

@@ -19,6 +19,7 @@ from llmatic_hpc.cluster.base import (
     Started,
 )
 from llmatic_hpc.cluster.site import ArrayResources, Site
+from llmatic_hpc.cluster.slurm import LEAVING_SECONDS
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import ClusterError
 
@@ -61,6 +62,27 @@ def adopted(backend: SlurmBackend, folders: list[Path]) -> SlurmBackend:
     """A back end that follows elements 7_0 to 7_2."""
     backend.adopt([Started(f, TOKEN, n, f"7_{n}") for n, f in enumerate(folders)])
     return backend
+
+
+def test_the_end_of_a_run_leaves_nothing_in_the_queue(commands: Commands, clock: Clock) -> None:
+    """What waits or is held is cancelled at once; what is leaving gets its time, and no more."""
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    backend = SlurmBackend(run_task, SETTINGS, Site(), clock=clock, sleep=sleep)
+    held = line("7_1", "PENDING", "", "launch failed requeued held")
+    commands.queue(line("7_0"), held, line("7_2", "COMPLETING"))
+    backend.end("llmatic-abc-g")
+    cancelled = commands.calls("scancel")
+    assert cancelled[0] == "7_1"
+    assert cancelled[-1] == "7_0 7_1"
+    assert clock.now >= 1000 + LEAVING_SECONDS
+    commands.queue()
+    commands.calls("squeue")
+    backend.end("llmatic-abc-g")
+    assert len(commands.calls("squeue")) == 1
+    assert commands.calls("scancel") == []
 
 
 def line(element: str, state: str = "RUNNING", node: str = "gpu01", reason: str = "None") -> str:
