@@ -175,6 +175,9 @@ class TrainingSettings:
 class ContainmentSettings:
     """Limits on what a model wrote; a candidate that meets one is ended, and says which."""
 
+    require: tuple[str, ...] = setting(
+        (), "layers of the kernel without which nothing is run: landlock, seccomp", later=True
+    )
     wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
     screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
     memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
@@ -305,5 +308,10 @@ def _check_together(config: Config, origin: str) -> None:
             f"{origin}: problem.prompts has {len(config.problem.prompts)} prompts, more than "
             f"archive.prompt.upper leaves room for ({config.archive.prompt.upper[0]:g})"
         )
+    for layer in config.containment.require:
+        if layer not in ("landlock", "seccomp"):
+            raise ConfigError(
+                f"{origin}: containment.require has {layer!r}; it may have landlock and seccomp"
+            )
     if config.generator.kind == "replay" and not config.generator.replay:
         raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")

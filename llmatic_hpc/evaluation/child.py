@@ -74,6 +74,7 @@ def main(
             )
             reply = confine.REPLY_DESCRIPTOR
             perform = _PREPARE[message["kind"]](message, arrays, asked)
+            confine.seal(message["layers"], gpu=_uses_gpu())
         except Exception as error:
             _write(reply, {"status": "infrastructure", "failure": describe(error)})
         else:
@@ -212,6 +213,12 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda":
         torch.zeros(1, device=device)  # raises here, in our part, where there is none
     return device
+
+
+def _uses_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _threads(threads: int) -> None:

@@ -2,15 +2,28 @@
 
 :func:`enter` is called by a freshly forked child before it sees a line of what a model wrote.
 
-Covered: the child has its own session, no descriptors but its reply pipe, an empty standard
-input and output, an environment without secrets, a working folder of its own, limits on
-address space (on a CPU), file size, processes, descriptors and CPU time; it cannot gain
-privileges, dies with its parent, and is the first that the kernel sacrifices when memory runs
-out. Whatever it leaves behind is found and killed by the warm parent.
+:func:`enter` is called by a freshly forked child before it sees a line of what a model wrote. It
+gives the child its own session, no descriptors but its reply pipe, an empty standard input and
+output, an environment without secrets, a working folder of its own, limits on file size,
+processes, descriptors and CPU time; the child cannot gain privileges, dies with its parent, and
+is the first that the kernel sacrifices when memory runs out. Whatever it leaves behind is found
+and killed by the warm parent.
 
-Not covered here: what the user may read or write by name is still reachable, the network is
-open, and processes of the same user can be signalled. The static gate refuses source that
-asks for any of these; further layers (Landlock, seccomp) belong into :func:`enter`.
+:func:`seal` comes last, when everything of ours is in place, and adds the layers of
+:data:`LAYERS`, each of which the kernel may lack:
+
+========  =======================================================================================
+landlock  reads only what the interpreter and torch need, writes only the working folder; from
+          ABI 4 (Linux 6.7) no TCP, from ABI 6 (Linux 6.12) no abstract UNIX sockets of others
+          and no signals to others
+seccomp   starts no process and no program, opens no socket, traces and signals nobody, changes
+          no limits, mounts nothing (libseccomp, part of almost every distribution)
+========  =======================================================================================
+
+Not covered: what the environment lets everybody read below the folders of the interpreter and
+of the system's libraries; on a GPU, what its driver does for whoever may open the device, and
+threads that the driver started before the seal (Landlock binds the thread that asks for it and
+those that it starts).
 """
 
 from __future__ import annotations
@@ -21,9 +34,13 @@ import os
 import resource
 import signal
 import sys
+import sysconfig
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import landlock, seccomp
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -120,6 +137,65 @@ def enter(*, reply: int, scratch: Path, parent: int, limits: Limits) -> None:
         _limit(resource.RLIMIT_NPROC, limits.processes)
 
 
+LAYERS = ("landlock", "seccomp")
+"""What :func:`seal` can add, by name."""
+
+_CAPABILITIES_KEPT = 1 << 1 | 1 << 2
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root reads an interpreter that is not its own."""
+
+
+def available() -> frozenset[str]:
+    """Those of :data:`LAYERS` that this machine has."""
+    found = {"landlock"} if landlock.abi() > 0 else set()
+    return frozenset(found | ({"seccomp"} if seccomp.library() is not None else set()))
+
+
+def seal(layers: Iterable[str], *, gpu: bool) -> None:
+    """Add ``layers`` to what confines the calling process, for good. Raises ``OSError``."""
+    wanted = frozenset(layers)
+    if os.geteuid() == 0:
+        _drop_capabilities()
+    if "landlock" in wanted:
+        landlock.restrict(
+            read=_readable(gpu=gpu),
+            write=[Path.cwd()],
+            devices=[Path("/dev/null"), *(_gpu_devices() if gpu else ())],
+        )
+    if "seccomp" in wanted:
+        seccomp.restrict(unix_sockets=gpu)
+
+
+def _readable(*, gpu: bool) -> list[Path]:
+    """Files and folders that the interpreter and torch may still open."""
+    named = [sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")]
+    packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+    linked = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    system = [
+        "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",
+        "/dev/zero", "/dev/urandom", "/dev/random", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
+        "/sys/devices/system",
+    ]  # fmt: skip
+    driver = ["/proc/driver", "/proc/devices", "/proc/modules", "/sys", "/usr/share", "/usr/local",
+              os.environ.get("CUDA_HOME", "")]  # fmt: skip
+    texts = [*named, *packages, *linked, *system, *(driver if gpu else ())]
+    own = Path(__file__).resolve().parents[1]
+    return [own, *(Path(text) for text in dict.fromkeys(texts) if text)]
+
+
+def _gpu_devices() -> list[Path]:
+    return [*Path("/dev").glob("nvidia*"), Path("/dev/dri"), Path("/dev/kfd"), Path("/dev/shm")]
+
+
+def _drop_capabilities() -> None:
+    """Root without its powers: what it may do to others' processes, devices and limits."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)(*[_CAPABILITIES_KEPT] * 2, 0, 0, 0, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(header, data) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"capset: {os.strerror(error)}")
+
+
 def limit_memory(extra_bytes: int) -> None:
     """Let the address space grow by ``extra_bytes`` from here.
 
@@ -127,6 +203,14 @@ def limit_memory(extra_bytes: int) -> None:
     """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + extra_bytes)
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory for itself alone; 0 for one that is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return 1024 * int(status.split("RssAnon:", 1)[1].split()[0])
+    return 0
 
 
 def children_of(pid: int) -> list[int]:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import logging
 import math
 import mmap
 import os
@@ -45,6 +47,8 @@ from . import confine, wire
 from .verdict import READY, Job, Reply, how, verdict
 
 __all__ = ["Container", "Job", "Reply"]
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 300.0
 """How long importing torch may take: on a cold parallel file system it takes minutes."""
@@ -80,6 +84,10 @@ class Container:
     sealed shared memory once. ``threads`` is the most that a child may use. ``kind``: what
     most jobs are; children of a container for ``measure`` start faster and see no GPU. The
     warm parent starts to load when the container is made; the first job waits for it.
+    ``without`` switches off layers of :data:`.confine.LAYERS`, to test the others.
+
+    Raises :class:`~llmatic_hpc.errors.ContainmentError` where a layer is missing that
+    ``containment.require`` names.
     """
 
     def __init__(
@@ -90,7 +98,9 @@ class Container:
         slots: int = 1,
         threads: int = 1,
         kind: str = "train",
+        without: frozenset[str] = frozenset(),
     ) -> None:
+        self._layers = sorted(layers(settings) - without)
         self._settings, self._slots, self._threads = settings, slots, threads
         self._kind = kind
         self._shared: list[tuple[dict[str, Any], int]] = []
@@ -215,8 +225,10 @@ class Container:
             "kind": job.kind,
             "source": job.source,
             "scratch": str(scratch.resolve()),
+            "layers": self._layers,
             "threads": min(job.threads, self._threads),
             "memory_bytes": settings.memory_bytes,
+            "resident_bytes": settings.memory_bytes if job.kind == "train" else 0,
             "file_bytes": settings.file_bytes,
             # Behind the wall clock: for a judge that is no longer there to watch it.
             "cpu_seconds": math.ceil(job.seconds * max(self._threads, 1)) + 60,
@@ -311,6 +323,9 @@ class Container:
         self._read(number)  # all of it is there: nobody is left who could write
         running = self._running[number]
         reply = running.ended or verdict(running.job, bytes(running.data), message["code"])
+        if message["memory"]:
+            limit = f"containment.memory_bytes = {self._settings.memory_bytes}"
+            reply = Reply("too_large", f"it held more memory than it may ({limit})")
         if running.asked and reply.status != running.job.success and message["code"] != 0:
             reply = Reply("checkpointed")  # killed on the way out; its candidate is innocent
         elif reply.status == "checkpointed" and not running.asked:
@@ -364,6 +379,29 @@ class Container:
         if self._warm is not None:
             with contextlib.suppress(OSError):
                 wire.send(self._warm.sock, message, descriptors)
+
+
+def layers(settings: ContainmentSettings) -> frozenset[str]:
+    """The kernel's layers that this machine has; what it lacks is logged, once.
+
+    Raises :class:`~llmatic_hpc.errors.ContainmentError` where one is required and missing.
+    """
+    found = confine.available()
+    if missing := [name for name in settings.require if name not in found]:
+        raise ContainmentError(
+            f"this machine ({os.uname().nodename}, Linux {os.uname().release}) has no "
+            f"{' and no '.join(missing)} to contain candidates with, which containment.require "
+            "asks for; 'llmatic doctor' says more. Run on a machine that has it, or take it out "
+            "of containment.require"
+        )
+    _tell_missing(tuple(name for name in confine.LAYERS if name not in found))
+    return found
+
+
+@functools.cache
+def _tell_missing(names: tuple[str, ...]) -> None:
+    for name in names:
+        log.warning("candidates are contained without %s, which this machine lacks", name)
 
 
 class _WarmParent:

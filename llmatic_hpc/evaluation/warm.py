@@ -39,6 +39,7 @@ _COUNT_SECONDS = 10.0
 _COLLAPSE_AFTER = 8
 """Gathering pages takes as long as a hundred forks save: only after so many, when idle."""
 _IDLE_SECONDS = 0.5
+_WATCH_SECONDS = 0.25
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -50,8 +51,11 @@ class Warm:
         self._judge = judge
         self._arrays: Arrays = {}
         self._jobs: dict[int, int] = {}  # process: job
+        self._bounds: dict[int, int] = {}  # process: most resident bytes
+        self._gluttons: set[int] = set()  # jobs that were killed for more
         self._ended: list[tuple[int, int, float]] = []  # job, wait status, when
         self._counted = (float("-inf"), 0)
+        self._watched = float("-inf")
         self._forks, self._collapsed = 0, False
 
     def serve(self) -> None:
@@ -66,6 +70,8 @@ class Warm:
             while True:
                 busy = self._forks >= _COLLAPSE_AFTER and not self._collapsed
                 timeout = 0.01 if self._ended else _IDLE_SECONDS if busy else None
+                if self._bounds and timeout is None:
+                    timeout = _WATCH_SECONDS
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
                 if busy and not (readable or self._jobs or self._ended):
                     pages.collapse()
@@ -73,6 +79,7 @@ class Warm:
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
+                self._watch()
                 self._reap()
                 if judge in readable:
                     try:
@@ -111,6 +118,10 @@ class Warm:
             if pid == 0:
                 child.main(message, self._arrays, reply=reply, parent=parent, processes=processes)
             self._jobs[pid] = message["job"]
+            if message["resident_bytes"]:
+                # What it has from here it holds, too, until it writes there.
+                own = confine.resident_bytes(parent)
+                self._bounds[pid] = own + message["resident_bytes"]
         finally:
             os.close(reply)
 
@@ -119,6 +130,19 @@ class Warm:
             if running == job:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
+
+    def _watch(self) -> None:
+        """End whoever holds more memory than it may: for children on a GPU, whose address space
+        cannot be limited."""
+        if time.monotonic() - self._watched < _WATCH_SECONDS:
+            return
+        self._watched = time.monotonic()
+        for pid, most in self._bounds.items():
+            family = (pid, *confine.children_of(pid))
+            if sum(map(confine.resident_bytes, family)) > most:
+                self._gluttons.add(self._jobs[pid])
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
         """Bury the dead, kill who outlived its job, report jobs of which nothing is left.
@@ -136,6 +160,7 @@ class Warm:
             if info is None:
                 break
             job = self._jobs.pop(info.si_pid, None)
+            self._bounds.pop(info.si_pid, None)
             if job is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(info.si_pid, signal.SIGKILL)
@@ -155,7 +180,9 @@ class Warm:
                 waiting.append((job, status, when))
             else:
                 code = os.waitstatus_to_exitcode(status)
-                wire.send(self._judge, {"op": "exited", "job": job, "code": code})
+                reply = {"op": "exited", "job": job, "code": code}
+                wire.send(self._judge, reply | {"memory": job in self._gluttons})
+                self._gluttons.discard(job)
         self._ended = waiting
 
     def _kill_all(self) -> None:
@@ -215,6 +242,7 @@ def main(arguments: Sequence[str]) -> int:
     # Blocked, so that a request for a checkpoint outlasts the start of a child.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     confine.become_subreaper()
+    confine.available()  # loads what children need to seal themselves
     with socket.socket(fileno=int(arguments[0])) as judge:
         judge.set_inheritable(False)
         _warm_up(arguments[1])

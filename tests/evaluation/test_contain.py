@@ -20,12 +20,14 @@ from llmatic_hpc.evaluation.warm import Warm
 
 from .helpers import INITIAL, measuring, network
 
+KERNEL = frozenset(confine.LAYERS)
+"""What the kernel adds is switched off here, and has tests of its own in test_seal.py."""
 SETTINGS = ContainmentSettings(memory_bytes=400 << 20, file_bytes=1 << 20)
 
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
-    with Container(SETTINGS, slots=2, threads=2, kind="measure") as made:
+    with Container(SETTINGS, slots=2, threads=2, kind="measure", without=KERNEL) as made:
         yield made
 
 
@@ -241,7 +243,7 @@ def test_a_candidate_that_kills_the_warm_parent_is_not_blamed_and_blames_no_sibl
     """After a second try alone it is an infrastructure failure; its siblings are measured."""
     killer = measuring(network("os.kill(os.getppid(), 9)\nwhile True:\n    pass"))
     honest = measuring(network("torch.os.sys.modules['time'].sleep(0.3)"))
-    with Container(SETTINGS, slots=2) as container:
+    with Container(SETTINGS, slots=2, without=KERNEL) as container:
         done = {id(job): reply for job, reply in container.run_many([honest, killer])}
     assert done[id(honest)].status == "pending"
     assert done[id(killer)].status == "infrastructure"
@@ -250,7 +252,7 @@ def test_a_candidate_that_kills_the_warm_parent_is_not_blamed_and_blames_no_sibl
 
 def test_nothing_survives_the_judge(container: Container) -> None:
     """When the judge's end of the socket closes, children and what escaped are killed."""
-    with Container(SETTINGS) as doomed:
+    with Container(SETTINGS, without=KERNEL) as doomed:
         doomed.run(measuring(INITIAL))
         warm = doomed.warm_pid
         replies = doomed.run_many([measuring(network(FORKS.format(count=2) + "while 1: pass"))])
