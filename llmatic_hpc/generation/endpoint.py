@@ -268,12 +268,12 @@ class Endpoint:
             return ModelUnavailable(f"{self.url}: cannot be reached ({said})", _REACH)
         if isinstance(error, openai.RateLimitError):
             return ModelUnavailable(
-                f"{self.url}: takes no more requests, asked {attempts} times ({said})",
+                f"{self.url}: takes no more requests, up to {attempts} times ({said})",
                 "lower generator.concurrency, raise generator.retries, or wait",
             )
         if isinstance(error, openai.InternalServerError):
             return ModelUnavailable(
-                f"{self.url}: failed, asked {attempts} times ({said})",
+                f"{self.url}: failed, up to {attempts} times ({said})",
                 "the server's own log says why",
             )
         return GeneratorError(f"{self.url}: {said}; the server's own log says more")
