@@ -320,7 +320,7 @@ def test_a_server_that_stays_busy(server: Server, make: Make, ask: Ask) -> None:
     """The advice is to ask for less at once."""
     generator = make(retries=1)
     server.script = [refusal(429, "quota")] * 2
-    with pytest.raises(GeneratorError, match=r"no more requests .*quota.*concurrency"):
+    with pytest.raises(GeneratorError, match=r"no more requests.*quota.*concurrency"):
         list(generator.generate([ask()]))
 
 
