@@ -517,6 +517,33 @@ def test_the_key_goes_to_the_server_only(
     assert "***" in written[2]
 
 
+def test_a_run_keeps_no_key(server: Server, tmp_path: Path) -> None:
+    """A whole run, its networks written by the server, with the key in the environment: nothing
+    that it prints or leaves on disk holds it."""
+    root = Path(__file__).parents[2]
+    values = {
+        "generator.kind": "endpoint", "generator.url": server.url, "generator.model": "small",
+        "generator.key_variable": "LLM_TEST_KEY", "search.generations": 1, "search.batch": 2,
+        "training.epochs": 1, "cluster.kind": "inline",
+    }  # fmt: skip
+    options = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", *options]
+    done = subprocess.run(
+        [*command, "--run-dir", str(tmp_path / "run")],
+        cwd=root, env={**os.environ, "LLM_TEST_KEY": KEY}, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(server.asked) == 2
+    assert all(sent["headers"]["authorization"] == f"Bearer {KEY}" for sent in server.asked)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"run.h5", "config.toml", "coordinator.log"} <= {path.name for path in files}
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert KEY not in done.stdout + done.stderr
+    log = (tmp_path / "run" / "logs" / "coordinator.log").read_text()
+    assert "2 of 2 requests answered; 200 tokens read, 14 written" in log
+
+
 @pytest.mark.parametrize("value", ["", "  ", "two words", "schlüssel"])
 def test_no_key_or_none_that_could_be(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch, value: str
