@@ -145,7 +145,9 @@ def fetch(problem: ProblemSettings) -> str:
     try:
         from torchvision.datasets import CIFAR10
 
-        CIFAR10(root, download=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, on the age of the published files
+            CIFAR10(root, download=True)
     except ImportError as error:
         raise DataError(
             f"{path}: fetching CIFAR-10 needs torchvision: pip install torchvision ({error})"

@@ -150,13 +150,19 @@ def check(location: Location) -> int:
 
     Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
     """
+    folder = location.folder
     if location.gguf:
-        file = location.folder / location.gguf
-        _gguf_elements(file)
-        return file.stat().st_size
+        _gguf_elements(folder / location.gguf)
+        return (folder / location.gguf).stat().st_size
     with quiet():
-        _config(location.folder)
-    return weights.size_on_disk(location.folder)
+        try:
+            _config(folder)
+            AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except GeneratorError:
+            raise
+        except Exception as error:
+            raise GeneratorError(f"{folder}: cannot be loaded: {_explain(error)}") from error
+    return weights.size_on_disk(folder)
 
 
 def _config(folder: Path) -> Any:

@@ -45,13 +45,11 @@ def lacking(folder: Path) -> str:
             "downloaded? Fetch the model again"
         )
     for file in files:
-        with file.open("rb") as stream:
-            if stream.read(20).startswith(b"version https://git"):
-                return (
-                    f"{file.name} is a Git LFS pointer, not the weights; run `git lfs pull` there"
-                )
-        if file.suffix == ".safetensors" and (problem := _torn(file)):
-            return problem
+        try:
+            if problem := _torn(file):
+                return problem
+        except OSError as error:
+            return f"{file.name} cannot be read ({error.strerror}); mend its permissions"
     return ""
 
 
@@ -89,23 +87,27 @@ def gguf_elements(file: Path) -> int:
     from gguf.constants import GGML_QUANT_SIZES
 
     size = file.stat().st_size
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise GeneratorError(f"{file}: not a GGUF file, or a damaged one; fetch it again")
-        try:
+    elements, ends = 0, [0]
+    try:
+        with file.open("rb") as stream:
+            if stream.read(4) != b"GGUF":
+                raise GeneratorError(f"{file}: not a GGUF file, or a damaged one; fetch it again")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                elements, ends = 0, [0]
                 reader = _GGUF(data, 4)
                 for count, kind, offset in reader.tensors():
                     block, stored = GGML_QUANT_SIZES[kind]
                     elements += count
                     ends.append(offset + count // block * stored)
                 expected = -(-reader.at // reader.alignment) * reader.alignment + max(ends)
-        except (struct.error, ValueError, KeyError, IndexError, OverflowError):
-            raise GeneratorError(
-                f"{file}: its table of contents is damaged or cut off ({size:,} bytes): half "
-                "downloaded? Fetch it again"
-            ) from None
+    except (struct.error, ValueError, KeyError, IndexError, OverflowError):
+        raise GeneratorError(
+            f"{file}: its table of contents is damaged or cut off ({size:,} bytes): half "
+            "downloaded? Fetch it again"
+        ) from None
+    except OSError as error:
+        raise GeneratorError(
+            f"{file}: cannot be read ({error.strerror}); mend its permissions"
+        ) from None
     if size < expected:
         raise GeneratorError(
             f"{file}: cut off after {size:,} of {expected:,} bytes: half downloaded? Fetch it again"
@@ -208,7 +210,13 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _torn(file: Path) -> str:
+    """Why a weight file cannot be whole; empty: it may be."""
     size = file.stat().st_size
+    with file.open("rb") as stream:
+        if stream.read(20).startswith(b"version https://git"):
+            return f"{file.name} is a Git LFS pointer, not the weights; run `git lfs pull` there"
+    if file.suffix != ".safetensors":
+        return ""
     try:
         expected = _header(file)[1]
     except (struct.error, ValueError, KeyError, TypeError, AttributeError):

@@ -193,6 +193,24 @@ def test_a_damaged_folder(copy: Path, damage: Callable[[Path], object], complain
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (_lose("tokenizer.json"), "cannot be loaded"),
+        (_write("tokenizer.json", "{}"), "cannot be loaded"),
+        (_classifier, "not a causal language model"),
+    ],
+)
+def test_what_prefetch_looks_at(
+    copy: Path, damage: Callable[[Path], object], complaint: str
+) -> None:
+    """All but the weights' numbers; a whole model has a size."""
+    assert loading.check(loading.locate(str(copy))) == weights.size_on_disk(copy) > 100_000
+    damage(copy)
+    with pytest.raises(GeneratorError, match=complaint):
+        loading.check(loading.locate(str(copy)))
+
+
 def test_a_folder_of_gguf_files(tmp_path: Path) -> None:
     """The message names the file to ask for."""
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
