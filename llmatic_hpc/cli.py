@@ -215,6 +215,16 @@ def submit(
     )
 
 
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@set_option
+def prefetch(config: Path, overrides: tuple[str, ...]) -> None:
+    """Fetch model and data where the network is; afterwards everything runs offline."""
+    from .prefetch import prefetch as fetch
+
+    fetch(load_config(config, overrides), click.echo)
+
+
 # --- looking at a run -------------------------------------------------------------------------
 
 
@@ -502,8 +512,6 @@ def print_json(values: dict[str, Any]) -> None:
 
 def finite(value: Any) -> Any:
     """NaN and infinity, which JSON lacks, as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import ConfigError
 from .settings import merge, parse_override, read_into, setting
@@ -107,12 +109,16 @@ class GeneratorSettings:
 
     kind: str = setting(
         "huggingface",
-        "a causal language model; the control without one; completions from a file",
-        choices=("huggingface", "procedural", "replay"),
+        "a causal language model here; one behind a server; the control without one; completions "
+        "from a file",
+        choices=("huggingface", "endpoint", "procedural", "replay"),
     )
-    model: str = setting("Salesforce/codegen-350M-mono", "hub name, local folder, or a .gguf file")
+    model: str = setting(
+        "Salesforce/codegen-350M-mono",
+        "hub name, local folder, or a .gguf file; for kind = endpoint the server's name for it",
+    )
     form: str = setting(
-        "auto", "auto: chat where the model has a chat template",
+        "auto", "auto: chat where the model has a chat template, and for kind = endpoint",
         choices=("auto", "completion", "chat"),
     )  # fmt: skip
     temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
@@ -126,6 +132,22 @@ class GeneratorSettings:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", later=True)
     threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    url: str = setting(
+        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint",
+        later=True,
+    )  # fmt: skip
+    key_variable: str = setting(
+        "", "name of the environment variable with the server's key; empty: it wants none",
+        later=True,
+    )  # fmt: skip
+    concurrency: int = setting(16, "requests to the server at once", low=1, high=1000, later=True)
+    request_seconds: float = setting(
+        300.0, "longest wait for the server's answer to one request", low=0.1, later=True
+    )
+    retries: int = setting(
+        6, "further attempts at a request for which the server had no time or no answer", low=0,
+        high=1000, later=True,
+    )  # fmt: skip
     replay: str = setting("", "JSON Lines file of completions, for kind = replay")
     fallback: str = setting(
         "", "what takes over where the model cannot be had; empty: stop",
@@ -315,3 +337,29 @@ def _check_together(config: Config, origin: str) -> None:
             )
     if config.generator.kind == "replay" and not config.generator.replay:
         raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")
+    if config.generator.kind == "endpoint":
+        _check_endpoint(config.generator, origin)
+
+
+def _check_endpoint(generator: GeneratorSettings, origin: str) -> None:
+    """Of what may be a secret in the wrong place, nothing is repeated."""
+    try:
+        url = urlsplit(generator.url)
+        port_is_fine = url.port is None or url.port > 0
+    except ValueError:
+        url, port_is_fine = urlsplit(""), False
+    if url.username is not None or url.password is not None or url.query:
+        raise ConfigError(
+            f"{origin}: generator.url must hold no key or password, since it is written into the "
+            "record; put it into an environment variable and name that in generator.key_variable"
+        )
+    if url.scheme not in ("http", "https") or not url.hostname or not port_is_fine:
+        raise ConfigError(
+            f"{origin}: generator.kind = 'endpoint' needs generator.url, the base of an "
+            f"OpenAI-compatible server such as http://localhost:8000/v1; got {generator.url!r}"
+        )
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*|", generator.key_variable):
+        raise ConfigError(
+            f"{origin}: generator.key_variable must be the name of an environment variable, in "
+            "capitals, such as LLM_API_KEY; never the key itself"
+        )

@@ -12,7 +12,7 @@
 #   LLMATIC_SETUP         shell lines to run first: module load ..., . /path/to/activate, export ...
 #   LLMATIC_MAX_RESTARTS  how often the job may requeue itself (50)
 #   HF_HUB_OFFLINE        0 lets the job download; the default is 1, because compute nodes seldom can
-#                         and wait long before they say so ('hf download NAME' fetches beforehand)
+#                         and wait long before they say so ('llmatic prefetch CONFIG' fetches beforehand)
 #   OMP_NUM_THREADS       default: the CPUs that the job was given
 #
 # Signals. USR1 comes ten minutes before the time limit: the coordinator saves, ends with code 75,

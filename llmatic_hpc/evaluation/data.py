@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -41,6 +43,10 @@ _KEYS = (
 _UNSPLIT = ("images", "labels")
 _TEST_PART = 5
 _CIFAR10 = "cifar-10-batches-py"
+_SUFFIXES = (".npz", ".h5", ".hdf5")
+_FETCH = "run `llmatic prefetch CONFIG` where the network is"
+FETCH_SECONDS = 15.0
+"""Longest silence of the server that CIFAR-10 comes from."""
 _FIXED, _VALIDATION = 0, 1
 """Purposes of the random choices here. The first never depends on the seed of a run, so that
 every run of a configuration is tested on the same images."""
@@ -120,6 +126,40 @@ def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
     if channels_first:
         _, channels, height, width = shape
     return (channels, height, width), classes
+
+
+def fetch(problem: ProblemSettings) -> str:
+    """Download CIFAR-10 with a bar on standard error if ``problem.data`` is a folder for it and
+    it is not whole there; say where the data lie.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where the download fails.
+    """
+    path = Path(problem.data).expanduser()
+    if problem.data == "digits":
+        return "in scikit-learn"
+    if path.suffix in _SUFFIXES or path.is_file():
+        return str(path)
+    root = path.parent if path.name == _CIFAR10 else path
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(FETCH_SECONDS)  # torchvision would wait forever
+    try:
+        from torchvision.datasets import CIFAR10
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, on the age of the published files
+            CIFAR10(root, download=True)
+    except ImportError as error:
+        raise DataError(
+            f"{path}: fetching CIFAR-10 needs torchvision: pip install torchvision ({error})"
+        ) from None
+    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        raise DataError(
+            f"{path}: CIFAR-10 could not be fetched from {CIFAR10.url} ({error}); do it where the "
+            f"network is, or unpack {CIFAR10.filename} into that folder yourself"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    return str(root)
 
 
 def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
@@ -219,10 +259,7 @@ def _cifar10(path: Path) -> tuple[Split, Split]:
             warnings.simplefilter("ignore")  # numpy's, on the age of the published files
             sets = [CIFAR10(root, train=train, download=False) for train in (True, False)]
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: CIFAR-10 is damaged or incomplete ({error}); fetch it again on a machine "
-            f"with internet: {_fetch(path)}"
-        ) from None
+        raise DataError(f"{path}: CIFAR-10 is damaged or incomplete ({error}); {_FETCH}") from None
     train, test = (Split(s.data, np.asarray(s.targets, np.int64)) for s in sets)
     return train, test
 
@@ -231,16 +268,7 @@ def _cifar10_root(path: Path) -> Path:
     for root in (path, path.parent if path.name == _CIFAR10 else path):
         if (root / _CIFAR10).is_dir():
             return root
-    raise DataError(
-        f"{path}: no folder {_CIFAR10} in it; fetch CIFAR-10 on a machine with internet: "
-        f"{_fetch(path)}"
-    )
-
-
-def _fetch(folder: Path) -> str:
-    """The command that downloads CIFAR-10 into ``folder``."""
-    call = f"from torchvision.datasets import CIFAR10; CIFAR10('{folder}', download=True)"
-    return f'python -c "{call}"'
+    raise DataError(f"{path}: no folder {_CIFAR10} in it; to have CIFAR-10 there, {_FETCH}")
 
 
 class _Stored:
@@ -275,9 +303,11 @@ class _Stored:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[_Stored]:
-    kinds = {".npz": _open_npz, ".h5": _open_hdf5, ".hdf5": _open_hdf5}
-    if path.suffix not in kinds:
-        missing = "" if path.exists() else " (and there is no such file or folder)"
+    if path.suffix not in _SUFFIXES:
+        missing = (
+            "" if path.exists() else
+            f" (and there is no such file or folder; to have CIFAR-10 there, {_FETCH})"
+        )  # fmt: skip
         raise DataError(
             f"problem.data = {str(path)!r}: expected digits, a folder with CIFAR-10, or a file "
             f"that ends in .h5 or .npz{missing}"
@@ -285,7 +315,7 @@ def _open(path: Path) -> Iterator[_Stored]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; problem.data names it")
     try:
-        with kinds[path.suffix](path) as file:
+        with (_open_npz if path.suffix == ".npz" else _open_hdf5)(path) as file:
             yield _Stored(file, path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from None

@@ -42,17 +42,15 @@ def create(
         ModelUnavailable: the model cannot be had and no fallback is set.
         GeneratorError: the generator cannot be loaded.
     """
-    # Imported where needed: transformers and torch take seconds that a replay need not wait.
+    # Imported where needed: transformers and torch take seconds that others need not wait.
     if settings.kind == "replay":
         return Replay(settings.replay)
     if settings.kind == "procedural":
         from .procedural import Procedural
 
         return Procedural(problem)
-    from .huggingface import HuggingFace
-
     try:
-        return HuggingFace(settings, problem)
+        return _language_model(settings, problem)
     except ModelUnavailable as error:
         if settings.fallback != "procedural":
             raise
@@ -65,3 +63,13 @@ def create(
             "networks of this run are written by fixed rules, as a control."
         )
         return generator
+
+
+def _language_model(settings: GeneratorSettings, problem: Problem) -> Generator:
+    if settings.kind == "endpoint":
+        from .endpoint import Endpoint
+
+        return Endpoint(settings, problem)
+    from .huggingface import HuggingFace
+
+    return HuggingFace(settings, problem)

@@ -24,9 +24,17 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from ..errors import GeneratorError
+from . import weights
 from .base import ModelUnavailable
 
 HUB_SECONDS = 10.0
@@ -34,10 +42,10 @@ HUB_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 _NEXT = (
-    "set generator.model to a model that is here (a folder or a .gguf file), fetch it into "
-    "the cache where the network is (`hf download NAME`), or set generator.fallback = 'procedural'"
+    "set generator.model to a model that is here (a folder or a .gguf file), fetch it where the "
+    "network is (`llmatic prefetch CONFIG`, without HF_HUB_OFFLINE), or set generator.fallback = "
+    "'procedural'"
 )
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,10 @@ def load(location: Location, *, dtype: torch.dtype, device: str, shown_as: str) 
     with quiet():
         try:
             if location.gguf:
-                loaded = _load_gguf(location, dtype)
+                loaded = _load_gguf(location, dtype, device)
             else:
+                needed = weights.bytes_needed(location.folder, dtype)
+                weights.check_memory(needed, dtype, device, shown_as)
                 loaded = _load_folder(location.folder, dtype)
             loaded.model.to(device).eval()
         except GeneratorError:
@@ -135,15 +145,52 @@ def quiet() -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> LanguageModel:
+def check(location: Location) -> int:
+    """What can be known without loading: whether it is a causal language model, and whole.
+
+    Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
+    """
+    folder = location.folder
+    if location.gguf:
+        _gguf_elements(folder / location.gguf)
+        return (folder / location.gguf).stat().st_size
+    with quiet():
+        try:
+            _config(folder)
+            AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except GeneratorError:
+            raise
+        except Exception as error:
+            raise GeneratorError(f"{folder}: cannot be loaded: {_explain(error)}") from error
+    return weights.size_on_disk(folder)
+
+
+def _config(folder: Path) -> Any:
+    """The configuration of a causal language model, or what the folder holds instead."""
+    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise GeneratorError(
+            f"{folder}: config.json says model_type = {kind!r}, which transformers "
+            f"{transformers.__version__} does not know; if it is a newer model, try "
+            "`pip install --upgrade transformers`, else set generator.model to another one "
+            "(code that comes with a model is never run here)"
+        )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     names = config.architectures or []
-    if names and not any(n.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration"))
-                         for n in names):  # fmt: skip
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and all(
+        name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names
+    )
+    if not causal:
+        held = ", ".join(names) or f"a model of type {kind}"
         raise GeneratorError(
-            f"{folder}: holds {', '.join(names)}, which is not a causal language model; set "
-            "generator.model to one that continues text"
+            f"{folder}: holds {held}, which is not a causal language model; set generator.model "
+            "to one that continues text"
         )
+    return config
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> LanguageModel:
+    _config(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model, report = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, dtype=dtype, output_loading_info=True
@@ -156,32 +203,37 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> LanguageModel:
     return LanguageModel(model, tokenizer)
 
 
-def _load_gguf(location: Location, dtype: torch.dtype) -> LanguageModel:
+def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
     """From the copy kept of an earlier load, else from the GGUF file (much slower)."""
     file = location.folder / location.gguf
+    elements = _gguf_elements(file)
     with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise GeneratorError(f"{file}: not a GGUF file, or a damaged one; fetch it again")
-        stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     copy = _converted(digest, dtype)
-    if (copy / "config.json").is_file():
+    is_kept = not weights.lacking(copy)
+    needed = weights.bytes_needed(copy, dtype) if is_kept else elements * dtype.itemsize
+    weights.check_memory(needed, dtype, device, str(file))
+    if is_kept:
         try:
             return _load_folder(copy, dtype)
         except Exception as error:
             _log.info("%s: the copy is of no use (%s); reading %s", copy, error, file)
-            shutil.rmtree(copy, ignore_errors=True)
+    shutil.rmtree(copy, ignore_errors=True)
+    source = {"gguf_file": location.gguf, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
+    model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
+    _keep(LanguageModel(model, tokenizer), copy)
+    return LanguageModel(model, tokenizer)
+
+
+def _gguf_elements(file: Path) -> int:
     for package in ("gguf", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise GeneratorError(
                 f"{file}: reading GGUF files needs the package {package}; run "
                 f"`pip install {package}`"
             )
-    source = {"gguf_file": location.gguf, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
-    model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
-    _keep(LanguageModel(model, tokenizer), copy)
-    return LanguageModel(model, tokenizer)
+    return weights.gguf_elements(file)
 
 
 def _converted(digest: str, dtype: torch.dtype) -> Path:
@@ -202,7 +254,7 @@ def _keep(loaded: LanguageModel, folder: Path) -> None:
             return
         beside.mkdir()
         # save_pretrained refuses a model that came quantised, though it no longer is.
-        save_model(loaded.model, str(beside / _WEIGHTS[0]), metadata={"format": "pt"})
+        save_model(loaded.model, str(beside / weights.NAMES[0]), metadata={"format": "pt"})
         config = loaded.model.config.to_dict()
         config.pop("quantization_config", None)
         config["architectures"] = [type(loaded.model).__name__]
@@ -218,46 +270,8 @@ def _keep(loaded: LanguageModel, folder: Path) -> None:
 
 def _check_folder(folder: Path, shown_as: str) -> None:
     """Say what a folder lacks before transformers says it in its own way."""
-    if problem := _lacking(folder):
+    if problem := weights.lacking(folder):
         raise GeneratorError(f"{shown_as}: {problem}")
-
-
-def _lacking(folder: Path) -> str:
-    """What keeps ``folder`` from being a whole model; empty: nothing."""
-    if not (folder / "config.json").is_file():
-        found = sorted(p.name for p in folder.glob("*.gguf"))
-        if found:
-            return f"a folder without config.json; name the file itself: {folder / found[0]}"
-        return "a folder without config.json; that is not a model saved by transformers"
-    try:
-        json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        return f"config.json cannot be read ({error}); fetch the model again"
-    files: set[str] = set()
-    for name in _WEIGHTS:
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            files = {name}
-        elif index.is_file():
-            try:
-                files = set(json.loads(index.read_bytes())["weight_map"].values())
-            except (OSError, ValueError, KeyError, AttributeError, TypeError):
-                return f"{index.name} is damaged; fetch the model again"
-        if files:
-            break
-    else:
-        return f"no weights ({' or '.join(_WEIGHTS)}): half downloaded? Fetch the model again"
-    absent = sorted(f for f in files if not (folder / f).is_file())
-    if absent:
-        return (
-            f"{len(absent)} of {len(files)} weight files are missing ({absent[0]}, ...): half "
-            "downloaded? Fetch the model again"
-        )
-    for name in sorted(files):
-        with (folder / name).open("rb") as stream:
-            if stream.read(20).startswith(b"version https://git"):
-                return f"{name} is a Git LFS pointer, not the weights; run `git lfs pull` there"
-    return ""
 
 
 def _from_hub(name: str, *, download: bool) -> Path:
@@ -266,7 +280,7 @@ def _from_hub(name: str, *, download: bool) -> Path:
 
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
-        problem = _lacking(folder)
+        problem = weights.lacking(folder)
     except Exception:  # not cached; the name may not even be one
         folder, problem = None, "not in the local cache"
     if folder is not None and not problem:
@@ -275,21 +289,22 @@ def _from_hub(name: str, *, download: bool) -> Path:
         why = "and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "and not fetched"
         raise ModelUnavailable(f"{name}: {problem}, {why}", _NEXT)
     files = _ask_hub(name)
-    weights = "*.safetensors" if any(f.endswith(".safetensors") for f in files) else "*.bin"
+    pattern = "*.safetensors" if any(f.endswith(".safetensors") for f in files) else "*.bin"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             folder = Path(
                 snapshot_download(
                     name,
-                    allow_patterns=["*.json", "*.txt", "*.model", "*.jinja", weights],
+                    allow_patterns=["*.json", "*.txt", "*.model", "*.jinja", pattern],
                     ignore_patterns=["*/*"],
+                    force_download="damaged" in problem or "cut off" in problem,
                 )
             )
     except Exception as error:
         raise ModelUnavailable(
             f"{name}: the download from the hub failed ({_explain(error)})",
-            "start again, what has arrived is kept",
+            "start `llmatic prefetch CONFIG` again, what has arrived is kept",
         ) from None
     _check_folder(folder, name)
     return folder

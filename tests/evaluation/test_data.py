@@ -234,14 +234,14 @@ def test_cifar10_in_torchvisions_folder(tmp_path: Path, monkeypatch: pytest.Monk
         assert np.array_equal(found.train.images[3].transpose(2, 0, 1).ravel(), pixels[3])
         assert data.describe(ProblemSettings(data=str(path))) == ((3, 32, 32), 10)
     (folder / "test_batch").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="download=True"):
+    with pytest.raises(DataError, match="llmatic prefetch CONFIG"):
         load(tmp_path)
 
 
 def test_a_folder_without_cifar10_says_how_to_get_it(tmp_path: Path) -> None:
     """Neither reading nor describing guesses."""
     for action in (load, lambda p: data.describe(ProblemSettings(data=str(p)))):
-        with pytest.raises(DataError, match="download=True"):
+        with pytest.raises(DataError, match="llmatic prefetch CONFIG"):
             action(tmp_path)
 
 

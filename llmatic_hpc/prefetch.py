@@ -1,0 +1,49 @@
+"""What a run needs from the network, fetched beforehand: afterwards it runs offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .config import Config
+from .evaluation import data
+from .problems import problem_of
+
+
+def prefetch(config: Config, tell: Callable[[str], None]) -> None:
+    """Fetch the data and the model of ``config`` unless they are here, check both, and ``tell``
+    in a line where each is.
+
+    What is here is left alone, so that it may be repeated; what broke off is taken up. A model
+    behind a server is asked for a token.
+
+    Raises :class:`~llmatic_hpc.errors.LLMaticError` where something cannot be had or is damaged.
+    """
+    where = data.fetch(config.problem)
+    found = data.load(config.problem, config.training, seed=config.run.seed)
+    tell(
+        f"data: {where}: {len(found.train) + len(found.validation):,} images for training, "
+        f"{len(found.test):,} for testing, {found.classes} classes"
+    )
+    tell(f"model: {_model(config)}")
+
+
+def _model(config: Config) -> str:
+    settings = config.generator
+    if settings.kind == "procedural":
+        return "none is needed (generator.kind = 'procedural')"
+    if settings.kind == "replay":
+        from .generation import Replay
+
+        Replay(settings.replay)
+        return f"none is needed, completions are in {settings.replay}"
+    if settings.kind == "endpoint":
+        from .generation.endpoint import Endpoint
+
+        shape, classes = data.describe(config.problem)
+        Endpoint(settings, problem_of(config.problem, shape, classes)).close()
+        return f"{settings.model} answers at {settings.url}"
+    from .generation import loading
+
+    location = loading.locate(settings.model)
+    size = loading.check(location)
+    return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
