@@ -225,6 +225,30 @@ def prefetch(config: Path, overrides: tuple[str, ...]) -> None:
     fetch(load_config(config, overrides), click.echo)
 
 
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@set_option
+@json_option
+@click.option("--run-dir", type=click.Path(path_type=Path), default=Path(), help="Where runs go.")
+def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_dir: Path) -> None:
+    """Check this machine, the model, the data and Slurm; exit 1 if a run would fail."""
+    from .doctor import FAULT, examine
+
+    colours = {"ok": "green", "warning": "yellow", FAULT: "red"}
+    faults = 0
+    for finding in examine(load_config(config, overrides), run_dir):
+        faults += finding.state == FAULT
+        if as_json:
+            print_json(asdict(finding))
+            continue
+        click.secho(f"{finding.state:>7}  ", fg=colours[finding.state], nl=False)
+        click.echo(f"{finding.what}: {finding.found}")
+        if finding.advice:
+            click.echo(f"         -> {finding.advice}")
+    if faults:
+        raise SystemExit(1)
+
+
 # --- looking at a run -------------------------------------------------------------------------
 
 

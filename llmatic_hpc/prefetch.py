@@ -24,10 +24,11 @@ def prefetch(config: Config, tell: Callable[[str], None]) -> None:
         f"data: {where}: {len(found.train) + len(found.validation):,} images for training, "
         f"{len(found.test):,} for testing, {found.classes} classes"
     )
-    tell(f"model: {_model(config)}")
+    tell(f"model: {model_of(config)}")
 
 
-def _model(config: Config) -> str:
+def model_of(config: Config, *, download: bool = True) -> str:
+    """Where the model is, and that it is whole. Raises like :func:`prefetch`."""
     settings = config.generator
     if settings.kind == "procedural":
         return "none is needed (generator.kind = 'procedural')"
@@ -44,6 +45,6 @@ def _model(config: Config) -> str:
         return f"{settings.model} answers at {settings.url}"
     from .generation import loading
 
-    location = loading.locate(settings.model)
+    location = loading.locate(settings.model, download=download)
     size = loading.check(location)
     return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
