@@ -428,7 +428,10 @@ class SlurmBackend:
             return Ending(INTERRUPTED)
         output = submission_folder(folder, element.token) / f"{element.job}_0_log.out"
         seconds = element.account.seconds if element.account else 0.0
-        return Ending(self._cause(element, output), element.node, seconds, output)
+        cause = self._cause(element, output)
+        # Slurm gave up starting it: no node has had it, so none is to blame.
+        node = "" if cause == element.cause else element.node
+        return Ending(cause, node, seconds, output)
 
     def _cause(self, element: _Element, output: Path) -> str:
         if element.cause:

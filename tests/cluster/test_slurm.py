@@ -227,6 +227,7 @@ def test_an_element_held_for_good_is_ended(
     assert adopted.alive(folders) == set(folders[1:])
     assert commands.calls("scancel") == ["7_0"]
     assert adopted.ending(folders[0]).cause == f"held: {reason}"
+    assert not adopted.ending(folders[0]).node
 
 
 def test_what_waits_for_a_person_is_told_once(
