@@ -1,10 +1,11 @@
 """What repair makes of real completions: fit as written, fit afterwards, distinct.
 
-    python -m tests.benchmarks.repair FOLDER_OR_FILE.jsonl... [--failures]
+    python -m tests.benchmarks.repair FOLDER_OR_FILE... [--failures]
 
-Reads JSON Lines with the keys ``model``, ``form``, ``temperature`` and ``completion`` (files with
-``completions`` of other records: ``llmatic generate --json`` writes the last two), for
-pictures of 3 x 32 x 32 and ten classes. Completions that contain no class count for nothing.
+Reads JSON Lines with the keys ``form`` and ``completion``, as ``llmatic generate --json`` writes
+them, and ``model`` and ``temperature`` where they are there; folders of such files; and records
+(run.h5), of which the completions of the first generation count. For pictures of 3 x 32 x 32 and
+ten classes. Completions that contain no class count for nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from llmatic_hpc import store
 from llmatic_hpc.config import Config
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import extract
@@ -41,6 +45,22 @@ def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Mend
     return screener.examine([source for source in sources if source], mend=True)
 
 
+def entries_of(file: Path) -> list[dict[str, Any]]:
+    """The completions of a file."""
+    if file.suffix != ".h5":
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    record = store.load(file)
+    table = record.candidates
+    return [
+        {
+            "model": Path(record.environment["generator"]).name,
+            "form": table["form"][row].decode(),
+            "completion": table["completion"][row] or table["source"][row],
+        }
+        for row in np.flatnonzero(table["generation"] == 0)
+    ]
+
+
 def main() -> None:
     """Print a row for every model, form and temperature."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -48,12 +68,11 @@ def main() -> None:
     parser.add_argument("--failures", action="store_true", help="say what stayed beyond repair")
     options = parser.parse_args()
     files = [f for p in options.files for f in (sorted(p.glob("*.jsonl")) if p.is_dir() else [p])]
-    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            key = (entry.get("model", file.stem), entry["form"], entry.get("temperature", 0.0))
-            groups[key].append(entry)
+        for entry in entries_of(file):
+            key = (entry.get("model", file.stem), entry["form"], entry.get("temperature", "-"))
+            groups[key[0], key[1], str(key[2])].append(entry)
     print("| model | form | temperature | completions | with a class | fit as written (distinct) "
           "| fit with repair (distinct) | share |")  # fmt: skip
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -66,7 +85,7 @@ def main() -> None:
             fit = sum(m.written.status == PENDING for m in found)
             mended = sum(m.screened.status == PENDING for m in found)
             assert len(after) >= len(before)
-            print(f"| {model} | {form} | {temperature:g} | {len(entries)} | {len(found)} "
+            print(f"| {model} | {form} | {temperature} | {len(entries)} | {len(found)} "
                   f"| {fit} ({len(before)}) | {mended} ({len(after)}) "
                   f"| {mended / max(len(found), 1):.2f} |")  # fmt: skip
             left += [m.screened.failure for m in found if m.screened.status != PENDING]
