@@ -28,10 +28,13 @@ REFUSED = words(
     syslog vhangup iopl ioperm fanotify_init fanotify_mark inotify_init inotify_init1
     shmget shmat shmctl msgget msgsnd msgrcv msgctl semget semop semctl semtimedop mq_open
     setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset
+    chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes utimensat futimesat
+    setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr mknod mknodat
     setrlimit setpriority sched_setscheduler sched_setattr ioprio_set personality
     """
 )
-"""System calls that fail whatever their arguments are."""
+"""System calls that fail whatever their arguments are. Modes, owners and times of files are among
+them since Landlock does not cover these."""
 
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
