@@ -8,7 +8,8 @@ This is an allow-list, of kinds of syntax, of imports, of names and of attribute
   its condition looks at. No ``try``, ``global``, ``yield``, ``await``, ``match``, ``:=``.
 - A name is a parameter or variable that its scope binds, an import, a definition, or an
   allowed builtin. Names of imports are never bound again.
-- Behind an import, the whole dotted path must be allowed; a module is never a value.
+- Behind an import, the whole dotted path must be allowed; a module is never a value. Names
+  of ``typing`` are for annotations, which nothing ever evaluates, and for aliases of those.
 - Behind any other value, an attribute must be one of tensors and modules that is allowed, or
   one that the source itself assigns or defines. What it may assign excludes the interface
   of ``nn.Module`` and every refused attribute of a tensor.
@@ -113,7 +114,7 @@ class _Gate(Names):
             raise Refused(node, f"a function of the name {quoted(name)} is not allowed")
         arguments = node.args
         self._signature(arguments)
-        self._optional(node.returns)
+        self._annotation(node.returns)
         parameters = [a.arg for a in syntax.parameters(arguments)]
         bound = {name for s in node.body for name in syntax.bindings(s)}
         self_name = (
@@ -134,7 +135,7 @@ class _Gate(Names):
         for argument in syntax.parameters(arguments):
             if argument.arg.startswith("__"):
                 raise Refused(argument, f"the name {quoted(argument.arg)} is not allowed")
-            self._optional(argument.annotation)
+            self._annotation(argument.annotation)
         for default in [*arguments.defaults, *arguments.kw_defaults]:
             self._optional(default)
 
@@ -184,9 +185,12 @@ class _Gate(Names):
             raise Refused(node, "imports are only allowed at the top level")
 
     def _assign(self, node: ast.Assign) -> None:
+        if any(isinstance(t, ast.Name) and t.id in self.hints for t in node.targets):
+            return self._annotation(node.value)
         self.expression(node.value)
         for target in node.targets:
             self.target(target)
+        return None
 
     def _augmented(self, node: ast.AugAssign) -> None:
         self.expression(node.value)
@@ -196,7 +200,7 @@ class _Gate(Names):
             self.name(node.target)
 
     def _annotated(self, node: ast.AnnAssign) -> None:
-        self.expression(node.annotation)
+        self._annotation(node.annotation)
         if node.value is not None:
             self.expression(node.value)
             self.target(node.target)
@@ -280,6 +284,12 @@ class _Gate(Names):
         if node is not None:
             self.expression(node)
 
+    def _annotation(self, node: ast.expr | None) -> None:
+        """It is removed before anything runs; so here, and only here, typing may be used."""
+        self.annotating = True
+        self._optional(node)
+        self.annotating = False
+
     def _children(self, node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
@@ -301,6 +311,8 @@ class _Gate(Names):
         self._refuse(node, constants.excess(node.op, node.left, node.right))
 
     def _call(self, node: ast.Call) -> None:
+        if self.annotating:
+            raise Refused(node, "a call in an annotation is not allowed")
         function = node.func
         name = function.id if isinstance(function, ast.Name) else ""
         if name in _SPECIAL_CALLS and not self.local(name) and name not in self.globals:
@@ -316,9 +328,13 @@ class _Gate(Names):
             self.expression(function)
         for argument in node.args:
             self.expression(argument)
+        tensor = syntax.dotted(function, self.paths) in vocabulary.TENSOR_CLASSES
         for keyword in node.keywords:
-            if keyword.arg is not None and keyword.arg.startswith("__"):
-                raise Refused(node, f"the keyword {quoted(keyword.arg)} is not allowed")
+            name = keyword.arg or ""
+            if name.startswith("__") or name == "cdata":
+                raise Refused(node, f"the keyword {quoted(name)} is not allowed")
+            if tensor and not name:
+                raise Refused(node, "** is not allowed in making a tensor")
             self.expression(keyword.value)
 
     def _super(self, node: ast.Call) -> None:

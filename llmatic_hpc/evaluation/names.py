@@ -38,6 +38,9 @@ class Names:
         self.classes: dict[str, set[str]] = {}
         self.instances: set[str] = set()
         """Variables of the top level that hold nothing but an instance of a class here."""
+        self.hints: set[str] = set()
+        """Variables of the top level that hold nothing but a type hint."""
+        self.annotating = False
         self.own, self.prefixes = _own_attributes(tree)
         self.scopes: list[set[str]] = []
         self.class_scope: set[str] | None = None
@@ -63,6 +66,12 @@ class Names:
                 }
         bound = Counter(name for s in self.tree.body for name in syntax.bindings(s))
         for statement in self.tree.body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Subscript):
+                path = syntax.dotted(statement.value.value, self.paths) or ""
+                names = [t.id for t in statement.targets if isinstance(t, ast.Name)]
+                named = len(names) == len(statement.targets)
+                if path.startswith("typing.") and named and all(bound[n] == 1 for n in names):
+                    self.hints.update(names)
             if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
                 made, target = statement.value.func, statement.targets[0]
                 if (
@@ -134,6 +143,9 @@ class Names:
         if name in self.paths:
             if self.paths[name] not in vocabulary.PATHS:
                 raise Refused(node, f"the module {self.paths[name]} may not be used as a value")
+            self._hint(node, self.paths[name])
+        elif name in self.hints:
+            self._hint(node, f"typing: {name}")
         elif name in self.globals:
             return
         elif name in vocabulary.CALL_ONLY:
@@ -161,6 +173,7 @@ class Names:
                 if not chain:
                     raise Refused(node, f"the module {path} may not be used as a value")
                 path = f"{path}.{chain.pop(0).attr}"
+            self._hint(node, path)
         else:
             if (
                 isinstance(root, ast.Name)
@@ -172,6 +185,11 @@ class Names:
         for link in chain:
             self._readable(link, link.attr)
         return None
+
+    def _hint(self, node: ast.AST, path: str) -> None:
+        # As values they lead to eval: Union["source"] holds code and knows how to run it.
+        if path.startswith("typing") and not self.annotating:
+            raise Refused(node, f"{quoted(path)} is only allowed in annotations")
 
     def _readable(self, node: ast.AST, attr: str) -> None:
         if vocabulary.ESCAPES.fullmatch(attr) or attr in vocabulary.HIDDEN:

@@ -165,7 +165,7 @@ MODULE_CLASSES = words(
     LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d
     LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear LeakyReLU Linear LocalResponseNorm LogSigmoid
     LogSoftmax MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d Mish Module
-    ModuleDict ModuleList MultiheadAttention PReLU PairwiseDistance ParameterDict ParameterList
+    ModuleDict ModuleList MultiheadAttention PReLU PairwiseDistance ParameterList
     PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6 ReflectionPad1d ReflectionPad2d
     ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d SELU Sequential SiLU Sigmoid
     Softmax Softmax2d Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Transformer
@@ -296,23 +296,32 @@ HIDDEN = words(
     register_post_accumulate_grad_hook reinforce resize_ resize_as_ resize_as_sparse_ retain_grad
     retains_grad set_ setter deleter share_memory_ sparse_resize_ sparse_resize_and_clear_ storage
     storage_offset storage_type to_bytes to_mkldnn translate untyped_storage volatile
-    with_traceback new_empty_strided output_nr
+    with_traceback new_empty_strided output_nr new _key_to_attr _get_abs_string_index
+    _evaluate _inst
+    _coalesced_ _indices _nnz _to_dense _to_sparse _to_sparse_bsc _to_sparse_bsr
+    _to_sparse_csc _to_sparse_csr _values ccol_indices coalesce col_indices crow_indices
+    dequantize int_repr is_coalesced row_indices sparse_mask sspaddmm to_dense
+    to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo to_sparse_csc
+    to_sparse_csr
     """
 )
-"""Attributes of tensors, strings and exceptions that are not allowed. As anything that a
-candidate assigns to becomes allowed behind every value, it may not assign to these."""
+"""Attributes of tensors, strings and exceptions that are not allowed: they lead to pointers,
+hooks or the interpreter, or (indices of sparse tensors, which nobody checks) write anywhere.
+As anything that a candidate assigns to becomes allowed behind every value, it may not assign
+to these."""
 
 REFUSED = words(
     """
-    AdaptiveLogSoftmaxWithLoss CTCLoss Container DataParallel RNNBase RNNCellBase SyncBatchNorm
-    TYPE_CHECKING UninitializedBuffer UninitializedParameter assert_int_or_pair attention
-    boolean_dispatch clip_grad common_types dataclasses factory_kwargs functional fusion
+    AdaptiveLogSoftmaxWithLoss CTCLoss Container DataParallel ParameterDict RNNBase RNNCellBase
+    SyncBatchNorm TYPE_CHECKING UninitializedBuffer UninitializedParameter assert_int_or_pair
+    attention boolean_dispatch clip_grad common_types dataclasses factory_kwargs functional fusion
     grad grouped_mm handle_torch_function has_torch_function importlib init intrinsic math
     modules np parallel parameter parametrizations parametrize qat quantizable quantized
     reproducibility_notes rnn scaled_mm skip_init sparse stateless torch utils warnings
     """
 )
-"""What torch.nn and its functions also hold: not allowed, where other names do not exist."""
+"""What torch.nn and its functions also hold: not allowed, where other names do not exist.
+(A ParameterDict reads and sets any attribute of itself by a string.)"""
 
 BINDABLE = words(
     """
@@ -324,6 +333,9 @@ BINDABLE = words(
 
 CONFUSED = MODULE_CLASSES | _FUNCTIONAL
 """What models also look for in torch itself, where it is not."""
+
+TENSOR_CLASSES = _paths("torch", words("Tensor FloatTensor LongTensor BoolTensor"))
+"""They take a pointer, too: ``torch.Tensor(cdata=1)``."""
 
 TORCH_BASES = _paths("torch.nn", MODULE_CLASSES)
 PYTHON_BASES = words("object Exception ValueError RuntimeError")

@@ -422,6 +422,64 @@ def test_hostile_definitions_are_forbidden(definition: str) -> None:
     assert verdict.status == "forbidden", verdict
 
 
+ALIASED = "class A:\n    def f(self):\n        self.{} = 1\nB = A"
+
+
+@pytest.mark.parametrize(
+    ("top", "statement"),
+    [
+        # Union["source"] is a ForwardRef: compiled code and a method that runs it.
+        ("", "Union['print(1)']"),
+        ("", "t = Union"),
+        ("", "t = [Optional, List][0]"),
+        ("", "y = typing.Union['print(1)']"),
+        ("Code = Union['print(1)', int]", "y = Code"),
+        ("Code = Union['print(1)', int]", "Code.x"),
+        ("Code = More = Union['print(1)', int]", "y = More"),
+        ("Code = nn.Linear.weight = Union['print(1)', int]", ""),
+        ("Code = Union['print(1)', int]\nCode = 1", ""),
+        ("def f(x: Union['print(1)']._evaluate({}, {}, frozenset())): pass", ""),
+        ("def f(x: Union[max(1, 2)]): pass", ""),
+        ("", "self._evaluate = 1"),
+        # Type is type, once it may be called.
+        (ALIASED.format("_inst"), "B.f(Type)"),
+        (ALIASED.format("x"), "B.f(Type)"),
+        ("", "y = Type('X', (object,), {'__array_interface__': {}})"),
+        # A ParameterDict is getattr and setattr by strings, other lists once told so.
+        ("", "nn.ParameterDict()['__class__']"),
+        ("class A(nn.ParameterDict): pass", ""),
+        ("from torch.nn import ParameterDict as P", ""),
+        ("class A(nn.ParameterList):\n    def _get_abs_string_index(self, i): return i", ""),
+        ("class A(nn.Module):\n    def _key_to_attr(self, i): return i", ""),
+        # Pointers, and indices that nobody checks.
+        ("", "torch.Tensor(cdata=12345)"),
+        ("", "torch.Tensor(**{'cda' + 'ta': 12345})"),
+        ("", "torch.FloatTensor(**{'cda' + 'ta': 12345})"),
+        ("", "torch.zeros(1).new(1)"),
+        ("", "y = {'to_sparse': 1}; torch.eye(3).to_sparse()"),
+        ("", "y = {'to_dense': 1}; torch.eye(3).to_dense()"),
+        ("", "y = {'_indices': 1}; torch.eye(3)._indices()"),
+    ],
+)
+def test_values_that_lead_out_are_forbidden(top: str, statement: str) -> None:
+    """Found by walking what allowed values have: none of it may be reached."""
+    typing = "import typing\nfrom typing import List, Optional, Type, Union\n"
+    verdict = gate.check(network(top=typing + top, init=statement), max_bytes=LIMIT)
+    assert verdict.status == "forbidden", verdict
+
+
+def test_type_hints_are_let_in_where_nothing_evaluates_them() -> None:
+    """Annotations, and aliases that stand for them."""
+    top = (
+        "import typing\nfrom typing import Any, List, Optional, Tuple, Union\n"
+        "Pair = Union[int, Tuple[int, int]]\nNested = List[Pair]\n"
+        "def f(x: Pair, y: 'Optional[Pair]' = None, *z: Any) -> typing.List['Pair']:\n"
+        "    w: List[Optional[int]] = [1]\n    return w\n"
+        "SIZES: List[int] = [1, 2]"
+    )
+    assert gate.check(network(top=top), max_bytes=LIMIT) == gate.Verdict("pending")
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
