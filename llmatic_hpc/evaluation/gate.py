@@ -13,8 +13,8 @@ This is an allow-list, of kinds of syntax, of imports, of names and of attribute
 - Behind any other value, an attribute must be one of tensors and modules that is allowed, or
   one that the source itself assigns or defines. What it may assign excludes the interface
   of ``nn.Module`` and every refused attribute of a tensor.
-- No name with two leading underscores, save ``__init__``, and ``__name__`` in
-  ``if __name__ == "__main__"``.
+- No name with two leading underscores, save ``__init__``, ``__repr__`` and ``__constants__``
+  of a class, and ``__name__`` in ``if __name__ == "__main__"``.
 - Constants, constant arithmetic, ranges and repeated lists are bounded, and so are the number
   and depth of nodes.
 
@@ -110,7 +110,7 @@ class _Gate(Names):
             if not known or self.local(plain) or plain in self.globals:
                 raise Refused(node, "only @property and @staticmethod are allowed")
         name = node.name
-        if name.startswith("__") and not (method and name == "__init__"):
+        if name.startswith("__") and not (method and name in vocabulary.METHODS):
             raise Refused(node, f"a function of the name {quoted(name)} is not allowed")
         arguments = node.args
         self._signature(arguments)
@@ -159,7 +159,7 @@ class _Gate(Names):
             self.bindable(name, node)
             if name in vocabulary.RESERVED:
                 raise Refused(node, f"{quoted(name)} belongs to nn.Module")
-            if name != "__init__" and vocabulary.ESCAPES.fullmatch(name):
+            if name not in vocabulary.METHODS and vocabulary.ESCAPES.fullmatch(name):
                 raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
             if name in vocabulary.HIDDEN:
                 raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
@@ -210,7 +210,8 @@ class _Gate(Names):
     def target(self, node: ast.expr) -> None:
         """Something that is assigned to. Names are bound by their scopes already."""
         if isinstance(node, ast.Name):
-            if node.id.startswith("__"):
+            constants_of_class = node.id == "__constants__" and self.class_scope is not None
+            if node.id.startswith("__") and not constants_of_class:
                 raise Refused(node, f"the name {quoted(node.id)} is not allowed")
         elif isinstance(node, (ast.Tuple, ast.List)):
             for element in node.elts:

@@ -120,7 +120,7 @@ class Names:
 
     def bindable(self, name: str, node: ast.AST) -> None:
         """Refuses to bind, outside of functions, what else the name could have meant."""
-        if name.startswith("__") and name != "__init__":
+        if name.startswith("__") and name not in vocabulary.METHODS:
             raise Refused(node, f"the name {quoted(name)} is not allowed")
         if name in self.paths:
             raise Refused(node, f"the imported name {quoted(name)} is bound again")
@@ -248,8 +248,8 @@ def _unknown_path(node: ast.AST, path: str) -> Refused:
 def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
     """Attributes that a source makes for itself, and beginnings of such names.
 
-    Those that it assigns, defines in its classes, or names in strings for ``add_module``
-    and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.
+    Those that it assigns, defines in its classes, asks for by ``hasattr``, or names in strings
+    for ``add_module`` and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.
     """
     own: set[str] = set()
     prefixes: set[str] = set()
@@ -278,6 +278,10 @@ def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
             attr = getattr(node.func, "attr", "")
             if attr in ("add_module", "register_buffer", "register_module", "register_parameter"):
                 named(node.args[0])
+            elif isinstance(node.func, ast.Name) and node.func.id == "hasattr":
+                named(node.args[-1])
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            named(node.slice)
         elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
             named(node.elts[0])
         elif isinstance(node, ast.Dict):

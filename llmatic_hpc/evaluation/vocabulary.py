@@ -45,7 +45,7 @@ CALL_ONLY = words("hasattr iter print super")
 MODULES = words(
     """
     torch torch.nn torch.nn.functional torch.nn.init torch.nn.parameter torch.nn.utils
-    torch.nn.utils.parametrizations math collections functools typing __future__
+    torch.nn.utils.parametrizations math collections copy functools typing __future__
     """
 )
 """What an import may execute."""
@@ -191,7 +191,8 @@ PATHS = (
     | _paths("torch.nn.utils.parametrizations", words("orthogonal spectral_norm weight_norm"))
     | _paths("math", _MATH)
     | _paths("typing", _TYPING)
-    | words("collections.OrderedDict collections.deque functools.partial functools.reduce")
+    | words("collections.OrderedDict collections.deque copy.copy copy.deepcopy")
+    | words("functools.partial functools.reduce")
 )
 """Every dotted name that may stand for a value, as the imports spell it out."""
 
@@ -283,6 +284,9 @@ ESCAPES = re.compile(
 )
 """Attributes that lead from a value to the interpreter."""
 
+METHODS = words("__init__ __repr__ __constants__")
+"""What a class may bind of the names with two underscores. (The last one is of torch.jit.)"""
+
 HIDDEN = words(
     """
     _base _cdata _conj _grad _grad_fn _make_subclass _make_wrapper_subclass _neg_view
@@ -291,7 +295,7 @@ HIDDEN = words(
     _clear_non_serializable_cached_data _dtensor__new__ _lazy_clone _nested_tensor_storage_offsets
     _initialize_hook _lazy_load_hook _load_hook _infer_parameters cls_to_become
     apply_ as_strided as_strided_ as_strided_scatter as_subclass backward const_data_ptr data_ptr
-    encode fdel fget format format_map from_pretrained fset getter grad grad_fn map2_ map_
+    fdel fget format format_map from_pretrained fset getter grad grad_fn map2_ map_
     maketrans module_load numpy parametrizations pin_memory record_stream register_hook
     register_post_accumulate_grad_hook reinforce resize_ resize_as_ resize_as_sparse_ retain_grad
     retains_grad set_ setter deleter share_memory_ sparse_resize_ sparse_resize_and_clear_ storage

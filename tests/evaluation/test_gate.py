@@ -371,6 +371,14 @@ def test_hostile_top_levels_are_forbidden(line: str) -> None:
         "class A(nn.Module):\n    def __setattr__(self, n, v): pass",
         "class A(nn.Module):\n    def __new__(cls): pass",
         "class A(nn.Module):\n    def __del__(self): pass",
+        "class A(nn.Module):\n    def __str__(self): pass",
+        "class A(nn.Module):\n    __repr__ = print",
+        "class A(nn.Module):\n    x = __constants__ = 1\n    def f(self): __constants__ = 1",
+        "def __repr__(): pass",
+        "__constants__ = []",
+        "import copy\ny = copy._deepcopy_dispatch",
+        "import copy\ny = copy.copyreg",
+        "import copy\ny = copy",
         "class A(nn.Module):\n    def __init_subclass__(cls): pass",
         "class A(nn.Module):\n    def __reduce__(self): pass",
         "class A(nn.Module):\n    __class__ = 1",
@@ -552,6 +560,10 @@ def test_warnings_of_the_parser_do_not_leak() -> None:
         "print('shape', sep=' ')",
         "assert 1 == 1, f'{1:.3f} of {2!r}'",
         "self.fc.requires_grad_(False)",
+        "self.encode = nn.Linear(3, 3); self.encode.weight.data.zero_()",
+        "y = max(m.stddev for m in [self.fc] if hasattr(m, 'stddev')) if False else 1",
+        "layers = {}; layers['head'] = self.fc; y = nn.ModuleDict(layers).head",
+        "layers = {}; layers[f'head{3}'] = self.fc; y = nn.ModuleDict(layers).head3",
         "n = next(iter(self.parameters())).shape",
         "n = [m for m in self.modules() if isinstance(m, nn.Linear)]",
         "for p in self.parameters(): p.requires_grad = True",
@@ -598,6 +610,10 @@ def test_honest_statements_are_let_in(statement: str) -> None:
         "from typing import Any, Callable, List, Optional, Union",
         "from functools import partial",
         "from collections import OrderedDict",
+        "import copy\nlayers = [copy.deepcopy(layer) for layer in [nn.ReLU()] * 2]",
+        "from copy import copy, deepcopy",
+        "class A(nn.Module):\n    def __repr__(self): return f'A({self.training})'",
+        "class A(nn.Module):\n    __constants__ = ['downsample']",
         "input = torch.randn(1, 3, 32, 32)",
         "device = 'cuda' if torch.cuda.is_available() else 'cpu'",
     ],
@@ -636,13 +652,14 @@ def test_the_network_is_the_last_class_that_can_be_constructed() -> None:
 def test_no_path_is_a_module() -> None:
     """Every allowed path exists, and none of them is a module that leads on."""
     import collections
+    import copy
     import functools
     import math
     import types
     import typing
 
     roots = {"torch": torch, "math": math, "typing": typing}
-    roots |= {"collections": collections, "functools": functools}
+    roots |= {"collections": collections, "copy": copy, "functools": functools}
     for path in vocabulary.PATHS:
         root, *rest = path.split(".")
         value: object = roots[root]
