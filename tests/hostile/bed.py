@@ -168,6 +168,9 @@ class Bed:
         for container in self._containers.values():
             if remains := os.listdir(container._scratch):
                 found.append(f"left {remains} in the scratch folder")
+                for name in remains:
+                    shutil.rmtree(container._scratch / name, ignore_errors=True)
+                    (container._scratch / name).unlink(missing_ok=True)
         return found
 
     def _left(self) -> list[int]:

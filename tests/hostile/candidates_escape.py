@@ -112,6 +112,7 @@ WRITES = {
     "logging": "import logging\nlogging.FileHandler('@HOME@/log.txt')",
     "python start-up": "open('@HOME@/sitecustomize.py', 'w').write('import os')",
     "temporary folder": "open('/tmp/loot-@TOKEN@', 'w').write('new')",
+    "parent folder": "open('../loot-@TOKEN@', 'w').write('new')",
     "shared memory": "open('/dev/shm/loot-@TOKEN@', 'w').write('new')",
     "shared tensor": (
         "import os\nos.close(os.open('/dev/shm/loot-@TOKEN@', os.O_CREAT | os.O_RDWR))\n"

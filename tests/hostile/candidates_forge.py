@@ -6,6 +6,8 @@ from .table import BOTH, CHILD, FORBIDDEN, HONEST, Hostile, freed, network, repl
 
 FAIR = HONEST + r"|(invalid|diverged|too_slow): "
 """Anything but a score that it did not earn."""
+RETRY = FAIR + r"|infrastructure: $"
+"""A training may say that its machine is broken; it is tried again, and nothing is gained."""
 
 PATCHES = {
     "cross_entropy": "F.cross_entropy = lambda *a, **k: net.fc.weight.sum() * 0",
@@ -95,7 +97,7 @@ REPLIES = {
         "open('training.safetensors', 'wb').write(b'\\xff' * 64)\n"
         "open('seconds', 'w').write('-1e9')"
     ),
-    "a result file": "open('../00000.1.json', 'w').write('{}')\nopen('00000.1.json', 'w')",
+    "a result file": "open('00000.1.json', 'w').write('{}')",
 }
 
 LABELS = {
@@ -203,8 +205,8 @@ CANDIDATES = [
     *(_plain(*row) for row in PLAIN),
     *(_freed(f"patch of {n}", p, reply(FAIR + r"|too_large: "), default=n == "the prediction")
       for n, p in PATCHES.items()),
-    *(_freed(f"reply of {n}", p, reply(FAIR), default=n in ("a score", "nothing, in peace"))
-      for n, p in REPLIES.items()),
+    *(_freed(f"reply of {n}", p, reply(FAIR, RETRY if "machine" in n else ""),
+             default=n in ("a score", "nothing, in peace")) for n, p in REPLIES.items()),
     *(_freed(f"labels from {n}", p, reply(FAIR), "forward", n == "frames")
       for n, p in LABELS.items()),
 ]  # fmt: skip
