@@ -32,10 +32,9 @@ from llmatic_hpc.generation.extract import extract
 from .matrix import CANDIDATES
 from .table import HEADER, network
 
-SOURCES = [
-    *(path.read_text() for path in sorted(Path(__file__).parents[1].glob("honest/models/*.py"))),
-    *(hostile.source for hostile in CANDIDATES if len(hostile.source) < 4000),
-]
+MODELS = Path(__file__).parents[1] / "honest" / "models"
+HONEST = [path.read_text() for path in sorted(MODELS.glob("*.py"))]
+HOSTILE = [hostile.source for hostile in CANDIDATES if len(hostile.source) < 4000]
 SECONDS = 5.0
 """No text may take longer: hundreds of times what a network takes."""
 
@@ -56,6 +55,13 @@ WORDS = [
     *['"""d"""', "u'\u00e9'"],
 ]
 
+FOREIGN = {
+    tokenize.NAME: [word for word in WORDS if word.isidentifier() and not keyword.iskeyword(word)],
+    tokenize.OP: [".", ",", "+", "*", "**", "<<", "//", "="],
+    tokenize.NUMBER: ["0", "1", "-1", "9999999999", "1e9", "65537", "1j"],
+    tokenize.STRING: ["'eval'", "'__class__'", "b'b'", "f'{self}'", "'%9999d'", "''"],
+}
+
 few = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 many = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -63,14 +69,14 @@ many = settings(max_examples=10_000, deadline=None, suppress_health_check=list(H
 @st.composite
 def mutated(draw: Callable[..., Any]) -> str:
     """A source with words exchanged, and lines torn out, moved and doubled."""
-    source: str = draw(st.sampled_from(SOURCES))
+    source: str = draw(st.sampled_from(HONEST) | st.sampled_from(HOSTILE))
     rng = draw(st.randoms(use_true_random=False))
     return _with_other_words(_with_other_lines(source, rng), rng)
 
 
 def _with_other_lines(source: str, rng: random.Random) -> str:
     lines = source.split("\n")
-    for _ in range(rng.randint(0, 3)):
+    for _ in range(rng.choice((0, 0, 0, 1, 2))):
         i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
         lines[i] = rng.choice(["", lines[j], f"{lines[i]}\n{lines[j]}", lines[i][4:]])
     return "\n".join(lines)
@@ -82,13 +88,18 @@ def _with_other_words(source: str, rng: random.Random) -> str:
     except (tokenize.TokenError, SyntaxError):
         return source
     kinds = (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING)
-    places = [t for t in tokens if t.type in kinds and t.start[0] == t.end[0]]
-    names = [t.string for t in places if t.type == tokenize.NAME]
+    places = [
+        t
+        for t in tokens
+        if t.type in kinds and t.start[0] == t.end[0] and t.string not in tuple("()[]{}:")
+    ]
+    alike = {kind: [t.string for t in places if t.type == kind] + FOREIGN[kind] for kind in kinds}
     lines = source.split("\n")
     chosen = rng.sample(places, min(len(places), rng.randint(0, 6)))
     for token in sorted(chosen, key=lambda t: t.start, reverse=True):
         row, start, end = token.start[0] - 1, token.start[1], token.end[1]
-        word = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(WORDS)
+        # Mostly of the same kind, so that the parser does not end it all.
+        word = rng.choice(alike[token.type] if rng.random() < 0.95 else WORDS)
         lines[row] = lines[row][:start] + word + lines[row][end:]
     return "\n".join(lines)
 
@@ -128,7 +139,7 @@ def _dangers(source: str) -> list[str]:
                     not in ("__init__", "__repr__", "__constants__", "__future__", "__name__")
                 )
                 or name.startswith(("gi_", "f_back", "tb_frame", "co_code", "cr_frame"))
-                or name in ("cdata", "_evaluate", "_inst", "as_strided", "data_ptr", "set_")
+                or name in ("_evaluate", "_inst", "as_strided", "data_ptr", "set_")
             ):
                 found.append(name)
         if isinstance(node, ast.Import | ast.ImportFrom):
