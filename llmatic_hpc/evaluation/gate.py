@@ -10,6 +10,7 @@ This is an allow-list, of kinds of syntax, of imports, of names and of attribute
   allowed builtin. Names of imports are never bound again.
 - Behind an import, the whole dotted path must be allowed; a module is never a value. Names
   of ``typing`` are for annotations, which nothing ever evaluates, and for aliases of those.
+- Classes of tensors are called, or asked for by ``isinstance``; they are no values either.
 - Behind any other value, an attribute must be one of tensors and modules that is allowed, or
   one that the source itself assigns or defines. What it may assign excludes the interface
   of ``nn.Module`` and every refused attribute of a tensor.
@@ -316,6 +317,9 @@ class _Gate(Names):
             raise Refused(node, "a call in an annotation is not allowed")
         function = node.func
         name = function.id if isinstance(function, ast.Name) else ""
+        self.called.add(id(function))
+        if isinstance(function, ast.Attribute) and function.attr == "type":
+            self.called.update(map(id, node.args))
         if name in _SPECIAL_CALLS and not self.local(name) and name not in self.globals:
             _SPECIAL_CALLS[name](self, node)
         elif isinstance(function, ast.Attribute) and function.attr == "__init__":
@@ -357,6 +361,11 @@ class _Gate(Names):
             raise Refused(node, "hasattr is only allowed with a constant name")
         if vocabulary.ESCAPES.fullmatch(name.value):
             raise Refused(node, f"the attribute .{quoted(name.value)} is not allowed")
+
+    def _isinstance(self, node: ast.Call) -> None:
+        for kinds in node.args[1:]:
+            self.called.add(id(kinds))
+            self.called.update(map(id, getattr(kinds, "elts", ())))
 
     def _range(self, node: ast.Call) -> None:
         for argument in node.args:
@@ -461,5 +470,6 @@ _SPECIAL_CALLS: dict[str, Callable[[_Gate, ast.Call], None]] = {
     "print": _Gate._print,
     "iter": _Gate._iter,
     "hasattr": _Gate._hasattr,
+    "isinstance": _Gate._isinstance,
     "range": _Gate._range,
 }

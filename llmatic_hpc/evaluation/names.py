@@ -41,6 +41,8 @@ class Names:
         self.hints: set[str] = set()
         """Variables of the top level that hold nothing but a type hint."""
         self.annotating = False
+        self.called: set[int] = set()
+        """Nodes that are called, or asked for by ``isinstance``."""
         self.own, self.prefixes = _own_attributes(tree)
         self.scopes: list[set[str]] = []
         self.class_scope: set[str] | None = None
@@ -143,9 +145,9 @@ class Names:
         if name in self.paths:
             if self.paths[name] not in vocabulary.PATHS:
                 raise Refused(node, f"the module {self.paths[name]} may not be used as a value")
-            self._hint(node, self.paths[name])
+            self._class_of_others(node, self.paths[name])
         elif name in self.hints:
-            self._hint(node, f"typing: {name}")
+            self._class_of_others(node, f"typing: {name}")
         elif name in self.globals:
             return
         elif name in vocabulary.CALL_ONLY:
@@ -173,7 +175,8 @@ class Names:
                 if not chain:
                     raise Refused(node, f"the module {path} may not be used as a value")
                 path = f"{path}.{chain.pop(0).attr}"
-            self._hint(node, path)
+            if not chain or path.startswith("typing"):
+                self._class_of_others(node, path)
         else:
             if (
                 isinstance(root, ast.Name)
@@ -186,10 +189,15 @@ class Names:
             self._readable(link, link.attr)
         return None
 
-    def _hint(self, node: ast.AST, path: str) -> None:
+    def _class_of_others(self, node: ast.AST, path: str) -> None:
+        if self.annotating:
+            return
         # As values they lead to eval: Union["source"] holds code and knows how to run it.
-        if path.startswith("typing") and not self.annotating:
+        if path.startswith("typing"):
             raise Refused(node, f"{quoted(path)} is only allowed in annotations")
+        # Whoever holds one could change all tensors, or make one of a pointer.
+        if path in vocabulary.TENSOR_CLASSES and id(node) not in self.called:
+            raise Refused(node, f"{quoted(path)} may only be called or asked for by isinstance")
 
     def _readable(self, node: ast.AST, attr: str) -> None:
         if vocabulary.ESCAPES.fullmatch(attr) or attr in vocabulary.HIDDEN:

@@ -338,7 +338,9 @@ BINDABLE = words(
 CONFUSED = MODULE_CLASSES | _FUNCTIONAL
 """What models also look for in torch itself, where it is not."""
 
-TENSOR_CLASSES = _paths("torch", words("Tensor FloatTensor LongTensor BoolTensor"))
+TENSOR_CLASSES = _paths("torch", words("Tensor FloatTensor LongTensor BoolTensor")) | _paths(
+    "torch.nn", words("Parameter Buffer parameter.Parameter")
+)
 """They take a pointer, too: ``torch.Tensor(cdata=1)``."""
 
 TORCH_BASES = _paths("torch.nn", MODULE_CLASSES)

@@ -464,6 +464,13 @@ ALIASED = "class A:\n    def f(self):\n        self.{} = 1\nB = A"
         ("", "torch.Tensor(**{'cda' + 'ta': 12345})"),
         ("", "torch.FloatTensor(**{'cda' + 'ta': 12345})"),
         ("", "torch.zeros(1).new(1)"),
+        ("", "t = torch.Tensor"),
+        ("", "t = [torch.FloatTensor]"),
+        ("from torch import Tensor", "t = Tensor; t(**{'cda' + 'ta': 1})"),
+        ("from functools import partial", "partial(torch.Tensor, **{'cda' + 'ta': 1})()"),
+        ("def f(isinstance): return isinstance(1, torch.Tensor)", ""),
+        (ALIASED.format("argmax"), "B.f(torch.Tensor)"),
+        (ALIASED.format("numel"), "B.f(nn.Parameter)"),
         ("", "y = {'to_sparse': 1}; torch.eye(3).to_sparse()"),
         ("", "y = {'to_dense': 1}; torch.eye(3).to_dense()"),
         ("", "y = {'_indices': 1}; torch.eye(3)._indices()"),
@@ -586,6 +593,8 @@ def test_warnings_of_the_parser_do_not_leak() -> None:
         "if False: raise ValueError(f'{3} is not divisible')",
         "y = torch.where(torch.zeros(2) > 0, torch.tensor(float('-inf')), torch.tensor(-1e9))",
         "y = nn.functional.one_hot(torch.arange(3), num_classes=3)",
+        "y = torch.Tensor(3, 4).normal_().type(torch.FloatTensor)",
+        "y = [p for p in self.parameters() if isinstance(p, (nn.Parameter, torch.Tensor))]",
     ],
 )
 def test_honest_statements_are_let_in(statement: str) -> None:

@@ -169,7 +169,7 @@ PLAIN = [
     ("the input changed in place", network(forward="x.data.zero_()\nx.add_(1)"), CHILD,
      reply(HONEST)),
     ("all tensors patched through an alias", network(top=_ALIAS, init="B.f(torch.Tensor)"),
-     CHILD, reply(FAIR)),
+     BOTH, reply(FAIR)),
     ("a class patched through a variable", network(
         init="m = nn.Linear\nm.weight = nn.Parameter(torch.zeros(10, 192))"), CHILD, reply(FAIR)),
     ("methods of the interface by a subscript", network(

@@ -30,7 +30,7 @@ PLAIN = [
     ("many steps of torch", network(forward="for _ in range(1 << 20):\n    x = x + 0"),
      CHILD, reply(SLOW + r"|too_large: ")),
     ("sum over a product", network(
-        forward="n = 3000\nx = x + 0 * sum(i * j for i in range(n) for j in range(n))"),
+        forward="n = 30000\nx = x + 0 * sum(i * j for i in range(n) for j in range(n))"),
      CHILD, reply(SLOW)),
     ("mutual recursion", network(
         top="def f(n):\n    return g(n)\ndef g(n):\n    return f(n) + f(n)",
