@@ -22,6 +22,8 @@ from llmatic_hpc.evaluation.contain import Container
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.evaluation.screen import Screener
 
+from ..evaluation.networks import NETWORKS
+
 MODELS = {path.stem: path for path in sorted((Path(__file__).parent / "models").glob("*.py"))}
 SETTINGS = ContainmentSettings()
 TRAINING = TrainingSettings(epochs=2, batch=32, learning_rate=0.01, momentum=0.9, device="cpu")
@@ -82,13 +84,18 @@ def container(dataset: Dataset) -> Iterator[Container]:
         yield made
 
 
+SOURCES = {name: path.read_text() for name, path in MODELS.items()} | {
+    f"gate: {name}": source for name, source in NETWORKS.items()
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SOURCES)
 def test_its_score_is_that_of_training_it_plainly(
     name: str, dataset: Dataset, container: Container, tmp_path: Path
 ) -> None:
     """Every prediction is the one of a loop that knows nothing of gate and container."""
-    source = MODELS[name].read_text()
+    source = SOURCES[name]
     evaluator = worker._Evaluator(container, dataset, TRAINING, SETTINGS, threads=1)
     job = evaluator.job(source, seed=SEED, epochs=TRAINING.epochs, folder=tmp_path)
     reply = container.run(job)

@@ -11,7 +11,10 @@ GATE, CHILD = frozenset({"gate"}), frozenset({"child"})
 BOTH = GATE | CHILD
 
 FORBIDDEN = r"forbidden: line \d+: "
-DENIED = r"invalid: .*(PermissionError|not permitted|Permission denied|SIGSYS|not implemented)"
+DENIED = (
+    r"invalid: .*(PermissionError|not permitted|Permission denied|SIGSYS|not implemented"
+    r"|cross-device)"
+)
 """A kernel layer said no, to a candidate that does not hide it."""
 SLOW = r"too_slow: it ran out of (CPU )?time"
 HEAVY = r"too_large: "
