@@ -363,7 +363,8 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
                         and isinstance(node.value, ast.Name)
                         and node.value.id == first
                     )
-    fixed = vocabulary.RESERVED | vocabulary.HIDDEN | {"forward", "extra_repr", "__init__"}
+    fixed = vocabulary.RESERVED | vocabulary.HIDDEN | vocabulary.METHODS
+    fixed |= {"forward", "extra_repr"}
     known = vocabulary.ATTRIBUTES
     return {
         name

@@ -8,12 +8,14 @@ This is an allow-list, of kinds of syntax, of imports, of names and of attribute
   its condition looks at. No ``try``, ``global``, ``yield``, ``await``, ``match``, ``:=``.
 - A name is a parameter or variable that its scope binds, an import, a definition, or an
   allowed builtin. Names of imports are never bound again.
-- Behind an import, the whole dotted path must be allowed; a module is never a value.
+- Behind an import, the whole dotted path must be allowed; a module is never a value. Names
+  of ``typing`` are for annotations, which nothing ever evaluates, and for aliases of those.
+- Classes of tensors are called, or asked for by ``isinstance``; they are no values either.
 - Behind any other value, an attribute must be one of tensors and modules that is allowed, or
   one that the source itself assigns or defines. What it may assign excludes the interface
   of ``nn.Module`` and every refused attribute of a tensor.
-- No name with two leading underscores, save ``__init__``, and ``__name__`` in
-  ``if __name__ == "__main__"``.
+- No name with two leading underscores, save ``__init__``, ``__repr__`` and ``__constants__``
+  of a class, and ``__name__`` in ``if __name__ == "__main__"``.
 - Constants, constant arithmetic, ranges and repeated lists are bounded, and so are the number
   and depth of nodes.
 
@@ -109,11 +111,11 @@ class _Gate(Names):
             if not known or self.local(plain) or plain in self.globals:
                 raise Refused(node, "only @property and @staticmethod are allowed")
         name = node.name
-        if name.startswith("__") and not (method and name == "__init__"):
+        if name.startswith("__") and not (method and name in vocabulary.METHODS):
             raise Refused(node, f"a function of the name {quoted(name)} is not allowed")
         arguments = node.args
         self._signature(arguments)
-        self._optional(node.returns)
+        self._annotation(node.returns)
         parameters = [a.arg for a in syntax.parameters(arguments)]
         bound = {name for s in node.body for name in syntax.bindings(s)}
         self_name = (
@@ -134,7 +136,7 @@ class _Gate(Names):
         for argument in syntax.parameters(arguments):
             if argument.arg.startswith("__"):
                 raise Refused(argument, f"the name {quoted(argument.arg)} is not allowed")
-            self._optional(argument.annotation)
+            self._annotation(argument.annotation)
         for default in [*arguments.defaults, *arguments.kw_defaults]:
             self._optional(default)
 
@@ -158,7 +160,7 @@ class _Gate(Names):
             self.bindable(name, node)
             if name in vocabulary.RESERVED:
                 raise Refused(node, f"{quoted(name)} belongs to nn.Module")
-            if name != "__init__" and vocabulary.ESCAPES.fullmatch(name):
+            if name not in vocabulary.METHODS and vocabulary.ESCAPES.fullmatch(name):
                 raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
             if name in vocabulary.HIDDEN:
                 raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
@@ -184,9 +186,12 @@ class _Gate(Names):
             raise Refused(node, "imports are only allowed at the top level")
 
     def _assign(self, node: ast.Assign) -> None:
+        if any(isinstance(t, ast.Name) and t.id in self.hints for t in node.targets):
+            return self._annotation(node.value)
         self.expression(node.value)
         for target in node.targets:
             self.target(target)
+        return None
 
     def _augmented(self, node: ast.AugAssign) -> None:
         self.expression(node.value)
@@ -196,7 +201,7 @@ class _Gate(Names):
             self.name(node.target)
 
     def _annotated(self, node: ast.AnnAssign) -> None:
-        self.expression(node.annotation)
+        self._annotation(node.annotation)
         if node.value is not None:
             self.expression(node.value)
             self.target(node.target)
@@ -206,7 +211,8 @@ class _Gate(Names):
     def target(self, node: ast.expr) -> None:
         """Something that is assigned to. Names are bound by their scopes already."""
         if isinstance(node, ast.Name):
-            if node.id.startswith("__"):
+            constants_of_class = node.id == "__constants__" and self.class_scope is not None
+            if node.id.startswith("__") and not constants_of_class:
                 raise Refused(node, f"the name {quoted(node.id)} is not allowed")
         elif isinstance(node, (ast.Tuple, ast.List)):
             for element in node.elts:
@@ -280,6 +286,12 @@ class _Gate(Names):
         if node is not None:
             self.expression(node)
 
+    def _annotation(self, node: ast.expr | None) -> None:
+        """It is removed before anything runs; so here, and only here, typing may be used."""
+        self.annotating = True
+        self._optional(node)
+        self.annotating = False
+
     def _children(self, node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
@@ -301,8 +313,13 @@ class _Gate(Names):
         self._refuse(node, constants.excess(node.op, node.left, node.right))
 
     def _call(self, node: ast.Call) -> None:
+        if self.annotating:
+            raise Refused(node, "a call in an annotation is not allowed")
         function = node.func
         name = function.id if isinstance(function, ast.Name) else ""
+        self.called.add(id(function))
+        if isinstance(function, ast.Attribute) and function.attr == "type":
+            self.called.update(map(id, node.args))
         if name in _SPECIAL_CALLS and not self.local(name) and name not in self.globals:
             _SPECIAL_CALLS[name](self, node)
         elif isinstance(function, ast.Attribute) and function.attr == "__init__":
@@ -316,9 +333,13 @@ class _Gate(Names):
             self.expression(function)
         for argument in node.args:
             self.expression(argument)
+        tensor = syntax.dotted(function, self.paths) in vocabulary.TENSOR_CLASSES
         for keyword in node.keywords:
-            if keyword.arg is not None and keyword.arg.startswith("__"):
-                raise Refused(node, f"the keyword {quoted(keyword.arg)} is not allowed")
+            name = keyword.arg or ""
+            if name.startswith("__") or name == "cdata":
+                raise Refused(node, f"the keyword {quoted(name)} is not allowed")
+            if tensor and not name:
+                raise Refused(node, "** is not allowed in making a tensor")
             self.expression(keyword.value)
 
     def _super(self, node: ast.Call) -> None:
@@ -340,6 +361,11 @@ class _Gate(Names):
             raise Refused(node, "hasattr is only allowed with a constant name")
         if vocabulary.ESCAPES.fullmatch(name.value):
             raise Refused(node, f"the attribute .{quoted(name.value)} is not allowed")
+
+    def _isinstance(self, node: ast.Call) -> None:
+        for kinds in node.args[1:]:
+            self.called.add(id(kinds))
+            self.called.update(map(id, getattr(kinds, "elts", ())))
 
     def _range(self, node: ast.Call) -> None:
         for argument in node.args:
@@ -444,5 +470,6 @@ _SPECIAL_CALLS: dict[str, Callable[[_Gate, ast.Call], None]] = {
     "print": _Gate._print,
     "iter": _Gate._iter,
     "hasattr": _Gate._hasattr,
+    "isinstance": _Gate._isinstance,
     "range": _Gate._range,
 }

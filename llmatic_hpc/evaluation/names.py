@@ -38,6 +38,11 @@ class Names:
         self.classes: dict[str, set[str]] = {}
         self.instances: set[str] = set()
         """Variables of the top level that hold nothing but an instance of a class here."""
+        self.hints: set[str] = set()
+        """Variables of the top level that hold nothing but a type hint."""
+        self.annotating = False
+        self.called: set[int] = set()
+        """Nodes that are called, or asked for by ``isinstance``."""
         self.own, self.prefixes = _own_attributes(tree)
         self.scopes: list[set[str]] = []
         self.class_scope: set[str] | None = None
@@ -63,6 +68,12 @@ class Names:
                 }
         bound = Counter(name for s in self.tree.body for name in syntax.bindings(s))
         for statement in self.tree.body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Subscript):
+                path = syntax.dotted(statement.value.value, self.paths) or ""
+                names = [t.id for t in statement.targets if isinstance(t, ast.Name)]
+                named = len(names) == len(statement.targets)
+                if path.startswith("typing.") and named and all(bound[n] == 1 for n in names):
+                    self.hints.update(names)
             if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
                 made, target = statement.value.func, statement.targets[0]
                 if (
@@ -111,7 +122,7 @@ class Names:
 
     def bindable(self, name: str, node: ast.AST) -> None:
         """Refuses to bind, outside of functions, what else the name could have meant."""
-        if name.startswith("__") and name != "__init__":
+        if name.startswith("__") and name not in vocabulary.METHODS:
             raise Refused(node, f"the name {quoted(name)} is not allowed")
         if name in self.paths:
             raise Refused(node, f"the imported name {quoted(name)} is bound again")
@@ -134,6 +145,9 @@ class Names:
         if name in self.paths:
             if self.paths[name] not in vocabulary.PATHS:
                 raise Refused(node, f"the module {self.paths[name]} may not be used as a value")
+            self._class_of_others(node, self.paths[name])
+        elif name in self.hints:
+            self._class_of_others(node, f"typing: {name}")
         elif name in self.globals:
             return
         elif name in vocabulary.CALL_ONLY:
@@ -161,6 +175,8 @@ class Names:
                 if not chain:
                     raise Refused(node, f"the module {path} may not be used as a value")
                 path = f"{path}.{chain.pop(0).attr}"
+            if not chain or path.startswith("typing"):
+                self._class_of_others(node, path)
         else:
             if (
                 isinstance(root, ast.Name)
@@ -172,6 +188,16 @@ class Names:
         for link in chain:
             self._readable(link, link.attr)
         return None
+
+    def _class_of_others(self, node: ast.AST, path: str) -> None:
+        if self.annotating:
+            return
+        # As values they lead to eval: Union["source"] holds code and knows how to run it.
+        if path.startswith("typing"):
+            raise Refused(node, f"{quoted(path)} is only allowed in annotations")
+        # Whoever holds one could change all tensors, or make one of a pointer.
+        if path in vocabulary.TENSOR_CLASSES and id(node) not in self.called:
+            raise Refused(node, f"{quoted(path)} may only be called or asked for by isinstance")
 
     def _readable(self, node: ast.AST, attr: str) -> None:
         if vocabulary.ESCAPES.fullmatch(attr) or attr in vocabulary.HIDDEN:
@@ -230,8 +256,8 @@ def _unknown_path(node: ast.AST, path: str) -> Refused:
 def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
     """Attributes that a source makes for itself, and beginnings of such names.
 
-    Those that it assigns, defines in its classes, or names in strings for ``add_module``
-    and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.
+    Those that it assigns, defines in its classes, asks for by ``hasattr``, or names in strings
+    for ``add_module`` and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.
     """
     own: set[str] = set()
     prefixes: set[str] = set()
@@ -260,6 +286,10 @@ def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
             attr = getattr(node.func, "attr", "")
             if attr in ("add_module", "register_buffer", "register_module", "register_parameter"):
                 named(node.args[0])
+            elif isinstance(node.func, ast.Name) and node.func.id == "hasattr":
+                named(node.args[-1])
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            named(node.slice)
         elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
             named(node.elts[0])
         elif isinstance(node, ast.Dict):

@@ -45,7 +45,7 @@ CALL_ONLY = words("hasattr iter print super")
 MODULES = words(
     """
     torch torch.nn torch.nn.functional torch.nn.init torch.nn.parameter torch.nn.utils
-    torch.nn.utils.parametrizations math collections functools typing __future__
+    torch.nn.utils.parametrizations math collections copy functools typing __future__
     """
 )
 """What an import may execute."""
@@ -165,7 +165,7 @@ MODULE_CLASSES = words(
     LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d
     LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear LeakyReLU Linear LocalResponseNorm LogSigmoid
     LogSoftmax MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d Mish Module
-    ModuleDict ModuleList MultiheadAttention PReLU PairwiseDistance ParameterDict ParameterList
+    ModuleDict ModuleList MultiheadAttention PReLU PairwiseDistance ParameterList
     PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6 ReflectionPad1d ReflectionPad2d
     ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d SELU Sequential SiLU Sigmoid
     Softmax Softmax2d Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Transformer
@@ -191,7 +191,8 @@ PATHS = (
     | _paths("torch.nn.utils.parametrizations", words("orthogonal spectral_norm weight_norm"))
     | _paths("math", _MATH)
     | _paths("typing", _TYPING)
-    | words("collections.OrderedDict collections.deque functools.partial functools.reduce")
+    | words("collections.OrderedDict collections.deque copy.copy copy.deepcopy")
+    | words("functools.partial functools.reduce")
 )
 """Every dotted name that may stand for a value, as the imports spell it out."""
 
@@ -283,6 +284,9 @@ ESCAPES = re.compile(
 )
 """Attributes that lead from a value to the interpreter."""
 
+METHODS = words("__init__ __repr__ __constants__")
+"""What a class may bind of the names with two underscores. (The last one is of torch.jit.)"""
+
 HIDDEN = words(
     """
     _base _cdata _conj _grad _grad_fn _make_subclass _make_wrapper_subclass _neg_view
@@ -291,28 +295,37 @@ HIDDEN = words(
     _clear_non_serializable_cached_data _dtensor__new__ _lazy_clone _nested_tensor_storage_offsets
     _initialize_hook _lazy_load_hook _load_hook _infer_parameters cls_to_become
     apply_ as_strided as_strided_ as_strided_scatter as_subclass backward const_data_ptr data_ptr
-    encode fdel fget format format_map from_pretrained fset getter grad grad_fn map2_ map_
+    fdel fget format format_map from_pretrained fset getter grad grad_fn map2_ map_
     maketrans module_load numpy parametrizations pin_memory record_stream register_hook
     register_post_accumulate_grad_hook reinforce resize_ resize_as_ resize_as_sparse_ retain_grad
     retains_grad set_ setter deleter share_memory_ sparse_resize_ sparse_resize_and_clear_ storage
     storage_offset storage_type to_bytes to_mkldnn translate untyped_storage volatile
-    with_traceback new_empty_strided output_nr
+    with_traceback new_empty_strided output_nr new _key_to_attr _get_abs_string_index
+    _evaluate _inst
+    _coalesced_ _indices _nnz _to_dense _to_sparse _to_sparse_bsc _to_sparse_bsr
+    _to_sparse_csc _to_sparse_csr _values ccol_indices coalesce col_indices crow_indices
+    dequantize int_repr is_coalesced row_indices sparse_mask sspaddmm to_dense
+    to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo to_sparse_csc
+    to_sparse_csr
     """
 )
-"""Attributes of tensors, strings and exceptions that are not allowed. As anything that a
-candidate assigns to becomes allowed behind every value, it may not assign to these."""
+"""Attributes of tensors, strings and exceptions that are not allowed: they lead to pointers,
+hooks or the interpreter, or (indices of sparse tensors, which nobody checks) write anywhere.
+As anything that a candidate assigns to becomes allowed behind every value, it may not assign
+to these."""
 
 REFUSED = words(
     """
-    AdaptiveLogSoftmaxWithLoss CTCLoss Container DataParallel RNNBase RNNCellBase SyncBatchNorm
-    TYPE_CHECKING UninitializedBuffer UninitializedParameter assert_int_or_pair attention
-    boolean_dispatch clip_grad common_types dataclasses factory_kwargs functional fusion
+    AdaptiveLogSoftmaxWithLoss CTCLoss Container DataParallel ParameterDict RNNBase RNNCellBase
+    SyncBatchNorm TYPE_CHECKING UninitializedBuffer UninitializedParameter assert_int_or_pair
+    attention boolean_dispatch clip_grad common_types dataclasses factory_kwargs functional fusion
     grad grouped_mm handle_torch_function has_torch_function importlib init intrinsic math
     modules np parallel parameter parametrizations parametrize qat quantizable quantized
     reproducibility_notes rnn scaled_mm skip_init sparse stateless torch utils warnings
     """
 )
-"""What torch.nn and its functions also hold: not allowed, where other names do not exist."""
+"""What torch.nn and its functions also hold: not allowed, where other names do not exist.
+(A ParameterDict reads and sets any attribute of itself by a string.)"""
 
 BINDABLE = words(
     """
@@ -324,6 +337,11 @@ BINDABLE = words(
 
 CONFUSED = MODULE_CLASSES | _FUNCTIONAL
 """What models also look for in torch itself, where it is not."""
+
+TENSOR_CLASSES = _paths("torch", words("Tensor FloatTensor LongTensor BoolTensor")) | _paths(
+    "torch.nn", words("Parameter Buffer parameter.Parameter")
+)
+"""They take a pointer, too: ``torch.Tensor(cdata=1)``."""
 
 TORCH_BASES = _paths("torch.nn", MODULE_CLASSES)
 PYTHON_BASES = words("object Exception ValueError RuntimeError")

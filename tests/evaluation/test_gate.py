@@ -371,6 +371,14 @@ def test_hostile_top_levels_are_forbidden(line: str) -> None:
         "class A(nn.Module):\n    def __setattr__(self, n, v): pass",
         "class A(nn.Module):\n    def __new__(cls): pass",
         "class A(nn.Module):\n    def __del__(self): pass",
+        "class A(nn.Module):\n    def __str__(self): pass",
+        "class A(nn.Module):\n    __repr__ = print",
+        "class A(nn.Module):\n    x = __constants__ = 1\n    def f(self): __constants__ = 1",
+        "def __repr__(): pass",
+        "__constants__ = []",
+        "import copy\ny = copy._deepcopy_dispatch",
+        "import copy\ny = copy.copyreg",
+        "import copy\ny = copy",
         "class A(nn.Module):\n    def __init_subclass__(cls): pass",
         "class A(nn.Module):\n    def __reduce__(self): pass",
         "class A(nn.Module):\n    __class__ = 1",
@@ -420,6 +428,71 @@ def test_hostile_definitions_are_forbidden(definition: str) -> None:
     """Nobody's class but its own is changed, and not the interface of nn.Module."""
     verdict = gate.check(network(top=definition), max_bytes=LIMIT)
     assert verdict.status == "forbidden", verdict
+
+
+ALIASED = "class A:\n    def f(self):\n        self.{} = 1\nB = A"
+
+
+@pytest.mark.parametrize(
+    ("top", "statement"),
+    [
+        # Union["source"] is a ForwardRef: compiled code and a method that runs it.
+        ("", "Union['print(1)']"),
+        ("", "t = Union"),
+        ("", "t = [Optional, List][0]"),
+        ("", "y = typing.Union['print(1)']"),
+        ("Code = Union['print(1)', int]", "y = Code"),
+        ("Code = Union['print(1)', int]", "Code.x"),
+        ("Code = More = Union['print(1)', int]", "y = More"),
+        ("Code = nn.Linear.weight = Union['print(1)', int]", ""),
+        ("Code = Union['print(1)', int]\nCode = 1", ""),
+        ("def f(x: Union['print(1)']._evaluate({}, {}, frozenset())): pass", ""),
+        ("def f(x: Union[max(1, 2)]): pass", ""),
+        ("", "self._evaluate = 1"),
+        # Type is type, once it may be called.
+        (ALIASED.format("_inst"), "B.f(Type)"),
+        (ALIASED.format("x"), "B.f(Type)"),
+        ("", "y = Type('X', (object,), {'__array_interface__': {}})"),
+        # A ParameterDict is getattr and setattr by strings, other lists once told so.
+        ("", "nn.ParameterDict()['__class__']"),
+        ("class A(nn.ParameterDict): pass", ""),
+        ("from torch.nn import ParameterDict as P", ""),
+        ("class A(nn.ParameterList):\n    def _get_abs_string_index(self, i): return i", ""),
+        ("class A(nn.Module):\n    def _key_to_attr(self, i): return i", ""),
+        # Pointers, and indices that nobody checks.
+        ("", "torch.Tensor(cdata=12345)"),
+        ("", "torch.Tensor(**{'cda' + 'ta': 12345})"),
+        ("", "torch.FloatTensor(**{'cda' + 'ta': 12345})"),
+        ("", "torch.zeros(1).new(1)"),
+        ("", "t = torch.Tensor"),
+        ("", "t = [torch.FloatTensor]"),
+        ("from torch import Tensor", "t = Tensor; t(**{'cda' + 'ta': 1})"),
+        ("from functools import partial", "partial(torch.Tensor, **{'cda' + 'ta': 1})()"),
+        ("def f(isinstance): return isinstance(1, torch.Tensor)", ""),
+        (ALIASED.format("argmax"), "B.f(torch.Tensor)"),
+        (ALIASED.format("numel"), "B.f(nn.Parameter)"),
+        ("", "y = {'to_sparse': 1}; torch.eye(3).to_sparse()"),
+        ("", "y = {'to_dense': 1}; torch.eye(3).to_dense()"),
+        ("", "y = {'_indices': 1}; torch.eye(3)._indices()"),
+    ],
+)
+def test_values_that_lead_out_are_forbidden(top: str, statement: str) -> None:
+    """Found by walking what allowed values have: none of it may be reached."""
+    typing = "import typing\nfrom typing import List, Optional, Type, Union\n"
+    verdict = gate.check(network(top=typing + top, init=statement), max_bytes=LIMIT)
+    assert verdict.status == "forbidden", verdict
+
+
+def test_type_hints_are_let_in_where_nothing_evaluates_them() -> None:
+    """Annotations, and aliases that stand for them."""
+    top = (
+        "import typing\nfrom typing import Any, List, Optional, Tuple, Union\n"
+        "Pair = Union[int, Tuple[int, int]]\nNested = List[Pair]\n"
+        "def f(x: Pair, y: 'Optional[Pair]' = None, *z: Any) -> typing.List['Pair']:\n"
+        "    w: List[Optional[int]] = [1]\n    return w\n"
+        "SIZES: List[int] = [1, 2]"
+    )
+    assert gate.check(network(top=top), max_bytes=LIMIT) == gate.Verdict("pending")
 
 
 @pytest.mark.parametrize(
@@ -494,6 +567,10 @@ def test_warnings_of_the_parser_do_not_leak() -> None:
         "print('shape', sep=' ')",
         "assert 1 == 1, f'{1:.3f} of {2!r}'",
         "self.fc.requires_grad_(False)",
+        "self.encode = nn.Linear(3, 3); self.encode.weight.data.zero_()",
+        "y = max(m.stddev for m in [self.fc] if hasattr(m, 'stddev')) if False else 1",
+        "layers = {}; layers['head'] = self.fc; y = nn.ModuleDict(layers).head",
+        "layers = {}; layers[f'head{3}'] = self.fc; y = nn.ModuleDict(layers).head3",
         "n = next(iter(self.parameters())).shape",
         "n = [m for m in self.modules() if isinstance(m, nn.Linear)]",
         "for p in self.parameters(): p.requires_grad = True",
@@ -516,6 +593,8 @@ def test_warnings_of_the_parser_do_not_leak() -> None:
         "if False: raise ValueError(f'{3} is not divisible')",
         "y = torch.where(torch.zeros(2) > 0, torch.tensor(float('-inf')), torch.tensor(-1e9))",
         "y = nn.functional.one_hot(torch.arange(3), num_classes=3)",
+        "y = torch.Tensor(3, 4).normal_().type(torch.FloatTensor)",
+        "y = [p for p in self.parameters() if isinstance(p, (nn.Parameter, torch.Tensor))]",
     ],
 )
 def test_honest_statements_are_let_in(statement: str) -> None:
@@ -540,6 +619,10 @@ def test_honest_statements_are_let_in(statement: str) -> None:
         "from typing import Any, Callable, List, Optional, Union",
         "from functools import partial",
         "from collections import OrderedDict",
+        "import copy\nlayers = [copy.deepcopy(layer) for layer in [nn.ReLU()] * 2]",
+        "from copy import copy, deepcopy",
+        "class A(nn.Module):\n    def __repr__(self): return f'A({self.training})'",
+        "class A(nn.Module):\n    __constants__ = ['downsample']",
         "input = torch.randn(1, 3, 32, 32)",
         "device = 'cuda' if torch.cuda.is_available() else 'cpu'",
     ],
@@ -578,13 +661,14 @@ def test_the_network_is_the_last_class_that_can_be_constructed() -> None:
 def test_no_path_is_a_module() -> None:
     """Every allowed path exists, and none of them is a module that leads on."""
     import collections
+    import copy
     import functools
     import math
     import types
     import typing
 
     roots = {"torch": torch, "math": math, "typing": typing}
-    roots |= {"collections": collections, "functools": functools}
+    roots |= {"collections": collections, "copy": copy, "functools": functools}
     for path in vocabulary.PATHS:
         root, *rest = path.split(".")
         value: object = roots[root]
