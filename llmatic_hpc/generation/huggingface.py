@@ -14,7 +14,7 @@ from ..config import GeneratorSettings
 from ..errors import GeneratorError
 from ..problems import Problem
 from ..records import Completion, Request
-from . import loading, prompts
+from . import loading, packed, prompts
 from .batch import Batch, suits
 from .generated import Generated
 from .sampling import Row, Writer
@@ -56,6 +56,8 @@ class HuggingFace:
             shown_as=settings.model,
         )
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        if self.device == "cpu":
+            packed.pack(self._model)
         self.form = self._form(settings.form)
         self.context = _context(self._model.config)
         self._batch = settings.batch

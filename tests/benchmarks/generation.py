@@ -41,9 +41,11 @@ from torch import nn
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from llmatic_hpc.config import GeneratorSettings
+from llmatic_hpc.generation import loading
 from llmatic_hpc.generation.batch import Batch
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.huggingface import HuggingFace
+from llmatic_hpc.generation.packed import PackedLinear
 from llmatic_hpc.generation.procedural import Procedural
 from llmatic_hpc.generation.sampling import Row
 from llmatic_hpc.problems import Problem, image_classification
@@ -177,10 +179,16 @@ class Clock(StoppingCriteria):
 
 
 class Plain:
-    """transformers' generate, as it comes."""
+    """The same model as transformers loads it, and its generate."""
 
     def __init__(self, generator: HuggingFace) -> None:
         self.generator = generator
+        self.model = loading.load(
+            loading.locate(generator.settings.model),
+            dtype=generator._model.dtype,
+            device=generator.device,
+            shown_as=generator.settings.model,
+        ).model
         self.tokens = generator.settings.max_new_tokens
 
     def write(
@@ -195,7 +203,7 @@ class Plain:
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         torch.manual_seed(requests[0].seed)
         with torch.inference_mode():
-            out = generator._model.generate(
+            out = self.model.generate(
                 input_ids=ids.to(generator.device),
                 attention_mask=mask.to(generator.device),
                 do_sample=True,
@@ -245,7 +253,7 @@ def _similar(generator: HuggingFace, requests: Sequence[Request], count: int) ->
 
 
 def first_tokens(
-    generator: HuggingFace, requests: Sequence[Request], *, draws: int, batch: int
+    generator: HuggingFace, model: Any, requests: Sequence[Request], *, draws: int, batch: int
 ) -> float:
     """Chi-square of first tokens against the softmax; prints each prompt, gives the p of all."""
     total, freedom = 0.0, 0
@@ -258,7 +266,7 @@ def first_tokens(
         counts = Counter(c.text for c in texts)
         ids = torch.tensor([generator._tokens(request)], device=generator.device)
         with torch.inference_mode():
-            logits = generator._model(input_ids=ids).logits[0, -1].double().cpu()
+            logits = model(input_ids=ids).logits[0, -1].double().cpu()
         p = torch.softmax(logits / temperature, dim=-1).numpy()
         expected: Counter[str] = Counter()
         rare = 0.0
@@ -285,59 +293,48 @@ def first_tokens(
     return p_all
 
 
-@dataclass
 class Ceiling:
-    """What the machine does at best with this model's weights."""
+    """What the machine does at best with the products of this model.
 
-    weights: list[torch.Tensor]
+    Args:
+        products: the linear layers, the one that gives the logits included.
+    """
+
+    def __init__(self, products: Sequence[Any]) -> None:
+        self.products = products
+        self.parameters = sum(p.in_features * p.out_features for p in products)
 
     def seconds(self, rows: int, repeats: int = 2) -> float:
         """Of one product of every weight with so many rows; the best of ``repeats``."""
-        inputs = {w.shape[1]: torch.randn(rows, w.shape[1]).to(w) for w in self.weights}
-        taken = []
+        inputs = {p.in_features: torch.randn(rows, p.in_features) for p in self.products}
         with torch.inference_mode():
-            for _ in range(repeats + 1):
-                began = time.perf_counter()
-                for weight in self.weights:
-                    nn.functional.linear(inputs[weight.shape[1]], weight)
-                if weight.device.type == "cuda":
-                    torch.cuda.synchronize()
-                taken.append(time.perf_counter() - began)
-        return min(taken[1:])
-
-    @property
-    def parameters(self) -> int:
-        """Of all products."""
-        return sum(w.numel() for w in self.weights)
-
-    @property
-    def bytes(self) -> int:
-        """Of weights that a step reads."""
-        return sum(w.numel() * w.element_size() for w in self.weights)
+            return min(
+                _timed(lambda: [p(inputs[p.in_features]) for p in self.products])
+                for _ in range(repeats + 1)
+            )
 
 
-def ceiling_of(model: nn.Module) -> Ceiling:
-    """Every linear layer, the one that gives the logits included."""
-    layers = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    return Ceiling([w.detach() for w in layers])
+def products_of(model: nn.Module) -> list[nn.Module]:
+    """Every linear layer, packed or not."""
+    return [m for m in model.modules() if isinstance(m, nn.Linear | PackedLinear)]
 
 
-def compare_with_hardware(model: nn.Module, log: Log, rows: int) -> None:
+def compare_with_hardware(model: Any, plain: Any, log: Log, rows: int) -> None:
     """Prints part 6."""
-    ceiling = ceiling_of(model)
+    ceiling, usual = Ceiling(products_of(model)), Ceiling(products_of(plain))
     one, many = ceiling.seconds(1), ceiling.seconds(rows)
-    bandwidth, flops = ceiling.bytes / one, 2 * ceiling.parameters * rows / many
-    square = torch.randn(2048, 2048).to(ceiling.weights[0])
-    best = min(_timed(lambda: square @ square) for _ in range(4))
-    peak = 2 * 2048**3 / best
+    size, work = 4 * ceiling.parameters, 2 * ceiling.parameters
+    square = torch.randn(2048, 2048)
+    peak = 2 * 2048**3 / min(_timed(lambda: square @ square) for _ in range(4))
     print(
-        f"   weights {ceiling.bytes / 1e9:.2f} GB, {2 * ceiling.parameters / 1e9:.2f} GFLOP a "
-        f"token; products with 1 row read {bandwidth / 1e9:.1f} GB/s, with {rows} rows do "
-        f"{flops / 1e9:.0f} GFLOP/s, square ones {peak / 1e9:.0f} GFLOP/s"
+        f"   weights {size / 1e9:.2f} GB, {work / 1e9:.2f} GFLOP a token; products with 1 row read "
+        f"{size / one / 1e9:.1f} GB/s, with {rows} rows do {work * rows / many / 1e9:.0f} GFLOP/s "
+        f"(as PyTorch does them {work * rows / usual.seconds(rows) / 1e9:.0f}), square ones "
+        f"{peak / 1e9:.0f} GFLOP/s"
     )
     print(
         f"   ceiling for a batch of {rows}: {rows / many:.0f} tokens/s by these products alone, "
-        f"{min(rows / one, peak / (2 * ceiling.parameters)):.0f} by bandwidth and square products"
+        f"{min(rows / one, peak / work):.0f} by bandwidth and square products"
     )
     full = [(r, s) for r, _, s in log.steps if r > 0.9 * rows]
     if full:
@@ -356,7 +353,7 @@ def compare_with_hardware(model: nn.Module, log: Log, rows: int) -> None:
         f"   all {len(log.steps)} steps: {took:.1f} s, their products alone take {due:.1f} s "
         f"({due / took:.0%})"
     )
-    head = ceiling.weights[-1].numel()
+    head = max(p.in_features * p.out_features for p in products_of(model))
     tokens, seconds = (sum(column) for column in zip(*log.read, strict=True))
     reading = 2 * (ceiling.parameters - head) * tokens / peak
     print(
@@ -455,7 +452,9 @@ def main() -> int:
             failed.append(f"{ratio:.2f} x of the static batch is less than {options.over_static}")
     if options.draws:
         print("4. first tokens against the softmax:")
-        p = first_tokens(generator, requests[:4], draws=options.draws, batch=options.batch)
+        p = first_tokens(
+            generator, plain.model, requests[:4], draws=options.draws, batch=options.batch
+        )
         if p < 0.001:
             failed.append(f"first tokens are not distributed as the softmax says (p = {p:.2g})")
     if options.agree:
@@ -466,7 +465,7 @@ def main() -> int:
             again, _ = engine(generator, some, batch=batch)
             print(f"   batch of {batch}: {agreement(written, again)}")
     print("6. the hardware:")
-    compare_with_hardware(generator._model, log, min(options.batch, len(requests)))
+    compare_with_hardware(generator._model, plain.model, log, min(options.batch, len(requests)))
     for line in failed:
         print(f"MISSED: {line}", file=sys.stderr)
     return 1 if failed else 0
