@@ -131,9 +131,15 @@ def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch
         if bool((share[:, -1] >= top_p).all()):
             break
     before = share - likely / total
-    weights.zero_().scatter_(-1, order, likely.masked_fill(before >= top_p, 0.0))
+    inside = before < top_p
+    kept = inside.sum(-1, keepdim=True)
+    edge = likely.gather(-1, torch.cat([kept - 1, kept.clamp(max=likely.shape[-1] - 1)], dim=-1))
+    weights.zero_().scatter_(-1, order, likely.masked_fill(~inside, 0.0))
+    # It could be one token more or less, or the next best in the place of the last.
     nearest = (before - top_p).abs().amin(-1).cpu()
-    return nearest < slack * top_p * (1 - top_p)
+    drop = (edge[:, 0] / edge[:, 1]).log().cpu()
+    whole = (kept[:, 0] == likely.shape[-1]).cpu()
+    return (nearest < slack * top_p * (1 - top_p)) | ((drop < slack) & ~whole)
 
 
 class Writer:
