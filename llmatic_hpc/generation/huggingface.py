@@ -33,9 +33,9 @@ class HuggingFace:
     """A causal language model by hub name, local folder or .gguf file.
 
     Every completion is an exact sample from the model at its request's temperature (and
-    ``top_p``), drawn with its request's seed, whatever else is in the batch. A prompt that
-    several requests share is read once; a completion ends with its class, and leaves the
-    batch then.
+    ``top_p``), drawn with its request's seed, whatever else is in the batch (in half precision up
+    to rounding). What prompts have in common is read once; a completion ends with its class,
+    and its place goes to the next.
 
     Raises:
         ModelUnavailable: neither here nor to be had from the hub.
