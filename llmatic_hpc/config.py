@@ -124,7 +124,7 @@ class GeneratorSettings:
     temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
     top_p: float = setting(1.0, "nucleus sampling", low=0.01, high=1.0)
     max_new_tokens: int = setting(512, "longest completion", low=1, high=100_000)
-    batch: int = setting(16, "completions sampled at a time", low=1, high=10_000, later=True)
+    batch: int = setting(100, "completions sampled at a time", low=1, high=10_000, later=True)
     dtype: str = setting(
         "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
         choices=("auto", "float32", "float16", "bfloat16"), later=True,

@@ -64,8 +64,8 @@ class Observer(Protocol):
         """``generated``, ``screened`` or ``trained`` begins, of ``total`` candidates."""
         ...
 
-    def advance(self, name: str, count: int = 1) -> None:
-        """So many more candidates are through the stage."""
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
+        """So many more candidates are through the stage, for which ``tokens`` were written."""
         ...
 
     def scored(self, candidate: int, fitness: float) -> None:
@@ -226,7 +226,7 @@ class Coordinator:
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
             self._flight.keep_completion(completion)
-            self._observer.advance("generated")
+            self._observer.advance("generated", tokens=completion.tokens)
             if self._stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
         return [done[request.candidate] for request in requests]

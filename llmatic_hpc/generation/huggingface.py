@@ -5,25 +5,26 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 from ..config import GeneratorSettings
 from ..errors import GeneratorError
 from ..problems import Problem
 from ..records import Completion, Request
-from . import loading, prompts
-from .sampling import GumbelSampler, Row, StopRows, Writer
+from . import loading, packed, prompts
+from .batch import Batch, suits
+from .generated import Generated
+from .sampling import Row, Writer
 
 LEAST_NEW_TOKENS = 64
 """Fewer are no network: a prompt that leaves less room than this is not worth an attempt."""
 
-SEGMENT = 32
-"""Tokens between two looks at which rows are done and can leave the batch."""
+REFILL = 8
+"""New rows come in once this part of the batch, one in so many, is free: those who come together
+share the reading of what their prompts have in common."""
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
@@ -32,9 +33,9 @@ class HuggingFace:
     """A causal language model by hub name, local folder or .gguf file.
 
     Every completion is an exact sample from the model at its request's temperature (and
-    ``top_p``), drawn with its request's seed, whatever else is in the batch. A prompt that
-    several requests share is read once; a completion ends with its class, and leaves the
-    batch then.
+    ``top_p``), drawn with its request's seed, whatever else is in the batch (in half precision up
+    to rounding). What prompts have in common is read once; a completion ends with its class,
+    and its place goes to the next.
 
     Raises:
         ModelUnavailable: neither here nor to be had from the hub.
@@ -55,6 +56,8 @@ class HuggingFace:
             shown_as=settings.model,
         )
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        if self.device == "cpu":
+            packed.pack(self._model)
         self.form = self._form(settings.form)
         self.context = _context(self._model.config)
         self._batch = settings.batch
@@ -69,27 +72,30 @@ class HuggingFace:
         self._writer = Writer(self._tokenizer, form=self.form, ends=self._ends)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions in batches of similar prompts, each batch's as they get done."""
-        waiting: list[tuple[list[int], Request]] = []
+        """Completions as they get done. A row that is over gives its place to the next."""
+        asked: list[tuple[Request, list[int]]] = []
+        longest: dict[tuple[str, ...], int] = {}
         for request in requests:
-            prompt = self._tokens(request)
+            prompt, parents = self._tokens(request), request.parents
             if self.context - len(prompt) < min(LEAST_NEW_TOKENS, self.settings.max_new_tokens):
                 yield self._too_long(request, len(prompt))
             else:
-                waiting.append((prompt, request))
-        waiting.sort(key=lambda w: (len(w[0]), w[0], w[1].candidate))
+                asked.append((request, prompt))
+                longest[parents] = max(len(prompt), longest.get(parents, 0))
+        # Long ones first, so that memory is short at once or never; those who share parents side
+        # by side, since they share the reading.
+        asked.sort(key=lambda a: (-longest[a[0].parents], a[1], a[0].candidate))
+        waiting = [self._row(request, prompt) for request, prompt in asked]
         while waiting:
-            batch = waiting[: self._batch]
-            left = {request.candidate for _, request in batch}
             try:
-                for completion in self._sample(batch):
-                    left.remove(completion.candidate)
-                    yield completion
+                for row in self._write(waiting):
+                    waiting = [w for w in waiting if w is not row]
+                    yield self._completion(row)
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
                 self._shrink()
-            waiting = [w for w in batch if w[1].candidate in left] + waiting[len(batch) :]
+                waiting = [row.afresh() for row in waiting]
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -143,98 +149,41 @@ class HuggingFace:
             )
         return ("chat" if has_template else "completion") if form == "auto" else form
 
-    def _sample(self, batch: Sequence[tuple[list[int], Request]]) -> Iterator[Completion]:
-        started = time.perf_counter()
-        rows: dict[int, Row] = {}
-        for number, (prompt, request) in enumerate(batch):
-            generator = torch.Generator(self.device).manual_seed(request.seed % 2**63)
-            limit = min(self.settings.max_new_tokens, self.context - len(prompt))
-            rows[number] = Row(prompt, limit, request.temperature, generator)
-        for number in self._write(list(rows.values())):
-            row, request = rows[number], batch[number][1]
-            now = time.perf_counter()
-            yield Completion(
-                candidate=request.candidate,
-                text=row.text,
-                form=self.form,
-                prefix=self._prefix,
-                tokens=len(row.tokens),
-                finished=row.finished,
-                seconds=(now - started) / len(batch),
-            )
-
-    def _write(self, rows: Sequence[Row]) -> Iterator[int]:
-        """Write all rows to their ends; yields the numbers of rows as they are done."""
-        ids, mask = self._padded([row.ids for row in rows])
-        alive = list(range(len(rows)))
-        cache = self._prefill(rows, ids, mask)
-        while alive:
-            at_work = [rows[n] for n in alive]
-            # A row at its limit must leave at once: its context may end there, too.
-            room = min(row.limit - len(row.tokens) for row in at_work)
-            steps = room if cache is None else min(SEGMENT, room)
-            ids = self._generate(
-                ids,
-                mask,
-                max_new_tokens=steps,
-                past_key_values=cache,
-                logits_processor=LogitsProcessorList(
-                    [GumbelSampler(at_work, top_p=self.settings.top_p)]
-                ),
-                stopping_criteria=StoppingCriteriaList([StopRows(at_work, self._writer)]),
-            )
-            grown = torch.ones((len(alive), ids.shape[1] - mask.shape[1]), dtype=mask.dtype)
-            mask = torch.cat([mask, grown.to(mask.device)], dim=1)
-            yield from [n for n in alive if rows[n].done]
-            keep = [i for i, n in enumerate(alive) if not rows[n].done]
-            if keep and len(keep) < len(alive):
-                chosen = torch.tensor(keep, device=ids.device)
-                ids, mask = ids[chosen], mask[chosen]
-                if cache is not None:
-                    cache.batch_select_indices(chosen)
-            alive = [alive[i] for i in keep]
-
-    def _prefill(
-        self, rows: Sequence[Row], ids: torch.Tensor, mask: torch.Tensor
-    ) -> DynamicCache | None:
-        """Keys and values of all prompts but their last token, each distinct prompt read once.
-
-        None for a model that keeps another kind of state, which then goes without.
-        """
-        first: dict[tuple[int, ...], int] = {}
-        source = [first.setdefault(tuple(row.prompt), n) for n, row in enumerate(rows)]
-        distinct = list(first.values())
-        if ids.shape[1] < 2 or min(len(row.prompt) for row in rows) < 2:
-            return None
-        output = self._generate(
-            ids[distinct, :-1], mask[distinct, :-1], max_new_tokens=1, return_dict_in_generate=True
+    def _row(self, request: Request, prompt: list[int]) -> Row:
+        return Row(
+            candidate=request.candidate,
+            prompt=prompt,
+            limit=min(self.settings.max_new_tokens, self.context - len(prompt)),
+            temperature=request.temperature,
+            seed=request.seed,
         )
-        cache = output.past_key_values
-        if type(cache) is not DynamicCache or cache.get_seq_length() != ids.shape[1] - 1:
-            return None
-        place = {n: i for i, n in enumerate(distinct)}
-        cache.batch_select_indices(torch.tensor([place[n] for n in source], device=ids.device))
-        return cache
 
-    def _generate(self, ids: torch.Tensor, mask: torch.Tensor, **options: Any) -> Any:
-        with torch.inference_mode(), loading.quiet():
-            return self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                do_sample=False,
-                num_beams=1,
-                use_cache=True,
-                pad_token_id=self._pad,
-                eos_token_id=sorted(self._ends) or None,
-                **options,
-            )
+    def _completion(self, row: Row) -> Completion:
+        return Completion(
+            candidate=row.candidate,
+            text=row.text,
+            form=self.form,
+            prefix=self._prefix,
+            tokens=len(row.tokens),
+            finished=row.finished,
+            seconds=row.seconds,
+        )
 
-    def _padded(self, prompts_: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask (rows, longest), padded on the left."""
-        width = max(map(len, prompts_))
-        ids = [[self._pad] * (width - len(p)) + p for p in prompts_]
-        mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts_]
-        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+    def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
+        """Write all rows to their ends; yields each as it is done."""
+        options: dict[str, Any] = {"top_p": self.settings.top_p}
+        batch: Batch | Generated = (
+            Batch(self._model, self._writer, **options)
+            if suits(self._model)
+            else Generated(self._model, self._writer, pad=self._pad, **options)
+        )
+        admitted = 0
+        while admitted < len(waiting) or batch.rows:
+            free = self._batch - len(batch.rows)
+            if admitted < len(waiting) and free * REFILL >= self._batch:
+                batch.admit(waiting[admitted : admitted + free])
+                admitted += free
+            yield from batch.step()
 
     def _shrink(self) -> None:
         _free()

@@ -1,8 +1,9 @@
-"""Sampling many completions at once, each as if it were alone.
+"""Drawing tokens for many completions at once, each as if it were alone.
 
 Every row of a batch brings its own temperature and its own random generator, and a row is over
 when its own class is over. So what is written for a candidate does not depend on which others
-share its batch, up to the rounding of floating point.
+share its batch, up to the rounding of floating point; where rounding could decide, the draw
+says so.
 """
 
 from __future__ import annotations
@@ -12,21 +13,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, StoppingCriteria
 
 from .stopping import end_of_class
+
+GREEDY = 1e-6
+"""Lowest temperature that is told from 0."""
+
+BLOCK = 256
+"""Tokens that are summed before a draw looks at single ones."""
+
+LIKELIEST = 1024
+"""Tokens among which a nucleus is looked for before the vocabulary is sorted."""
 
 
 @dataclass
 class Row:
     """One completion in the making."""
 
+    candidate: int
     prompt: list[int]
     """Token ids."""
     limit: int
     """Most tokens that may be written."""
     temperature: float
-    generator: torch.Generator
+    seed: int
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     finished: bool = False
@@ -34,6 +44,16 @@ class Row:
     text: str = ""
     watched: bool = False
     """Whether the last token ended a line, so that the next may end the class."""
+    seconds: float = 0.0
+    """Its share of every step that it took part in."""
+
+    def __post_init__(self) -> None:
+        # On the CPU whatever the device, so that a seed means the same everywhere.
+        self.generator = torch.Generator().manual_seed(self.seed % 2**63)
+
+    def afresh(self) -> Row:
+        """The same row before its first token."""
+        return Row(self.candidate, self.prompt, self.limit, self.temperature, self.seed)
 
     @property
     def ids(self) -> list[int]:
@@ -41,53 +61,85 @@ class Row:
         return self.prompt + self.tokens
 
 
-class GumbelSampler(LogitsProcessor):
-    """Turns the arg max that follows into an exact draw from the tempered softmax.
+def uniforms(rows: Sequence[Row]) -> torch.Tensor:
+    """The next number of each row's generator, in [0, 1), shape (rows,), float64."""
+    return torch.cat([torch.rand(1, generator=r.generator, dtype=torch.float64) for r in rows])
 
-    The arg max of logits / T + g with g independent standard Gumbel noise is distributed as
-    softmax(logits / T) (the Gumbel-max trick). Logits + T g has the same arg max and
-    stays finite at T = 0, which is greedy decoding. g is -log(E) with E exponential.
+
+def draw(
+    logits: torch.Tensor,
+    temperatures: Sequence[float],
+    chances: torch.Tensor,
+    *,
+    top_p: float = 1.0,
+    error: float = 0.0,
+) -> tuple[list[int], list[bool]]:
+    """A token for every row by inversion of its cumulative distribution.
+
+    The distribution is exactly softmax(logits / T), restricted to the fewest tokens of
+    probability ``top_p``. One number decides a token, where noise for every entry of a
+    vocabulary of 150,000 would cost as much as a good part of the model.
+
+    Args:
+        logits: shape (rows, vocabulary), float32.
+        temperatures: one per row; 0 takes the likeliest.
+        chances: one number in [0, 1) per row, float64, on the CPU.
+        top_p: in (0, 1].
+        error: by how much a logit may be off.
+
+    Returns:
+        The tokens, and for each whether logits off by ``error`` could have made it another.
     """
+    rows = len(logits)
+    heat = torch.tensor(temperatures, dtype=torch.float64).clamp(min=GREEDY)
+    slack = 2 * error / heat
+    scaled = (logits - logits.amax(-1, keepdim=True)) / heat.to(logits)[:, None]
+    weights = scaled.exp_()
+    unsure = torch.zeros(rows, dtype=torch.bool)
+    if top_p < 1:
+        unsure = _restrict(weights, top_p, slack)
+    weights = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
+    blocks = weights.view(rows, -1, BLOCK)
+    sums = blocks.sum(-1).cpu().double()
+    ends = sums.cumsum(-1)
+    total = ends[:, -1:]
+    target = chances[:, None] * total
+    block = torch.searchsorted(ends, target, right=True).clamp(max=sums.shape[-1] - 1)
+    before, mass = (ends - sums).gather(-1, block), sums.gather(-1, block)
+    chosen = block.to(blocks.device)[:, :, None].expand(-1, -1, BLOCK)
+    inside = blocks.gather(1, chosen)[:, 0].cpu().double().cumsum(-1)
+    inside *= mass / inside[:, -1:]  # the block's sum was taken in single precision
+    within = (target - before).clamp(min=0).minimum(inside[:, -1:] * (1 - 1e-12))
+    place = torch.searchsorted(inside, within, right=True).clamp(max=BLOCK - 1)
+    upper = (before + inside.gather(-1, place)) / total
+    lower = torch.where(place > 0, before + inside.gather(-1, (place - 1).clamp(min=0)), before)
+    # Logits off by e move a boundary of the cumulative distribution by 2 e / T in log odds.
+    odds = torch.logit(chances)
+    near = (odds - torch.logit(lower[:, 0] / total[:, 0]) < slack) | (
+        torch.logit(upper[:, 0].clamp(max=1.0)) - odds < slack
+    )
+    tokens: list[int] = (block * BLOCK + place)[:, 0].tolist()
+    return tokens, ((near | unsure) & (slack > 0)).tolist()
 
-    def __init__(self, rows: Sequence[Row], *, top_p: float = 1.0) -> None:
-        self.rows = rows
-        self.top_p = top_p
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) with noise; the rows' generators advance by one draw."""
-        scores = scores.float()
-        temperature = torch.tensor([[r.temperature] for r in self.rows], device=scores.device)
-        if self.top_p < 1:
-            scores = scores.masked_fill(~self._nucleus(scores, temperature), -torch.inf)
-        noise = torch.empty_like(scores)
-        for row, line in zip(self.rows, noise, strict=True):
-            line.exponential_(generator=row.generator)
-        return scores - temperature * noise.log_()
-
-    def _nucleus(self, scores: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-        """The fewest tokens that together have probability ``top_p``, always the likeliest."""
-        probabilities = torch.softmax(scores / temperature.clamp(min=1e-6), dim=-1)
-        descending, order = probabilities.sort(dim=-1, descending=True)
-        before = descending.cumsum(dim=-1) - descending
-        return torch.empty_like(scores, dtype=torch.bool).scatter_(-1, order, before < self.top_p)
-
-
-class StopRows(StoppingCriteria):
-    """Keeps what each row writes and ends it at the end of its class, its text or its limit."""
-
-    def __init__(self, rows: Sequence[Row], writer: Writer) -> None:
-        self.rows = rows
-        self.writer = writer
-
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
-    ) -> torch.Tensor:
-        """Which rows are over, shape (rows,)."""
-        for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
-            if not row.done:
-                self.writer.write(row, token)
-        done = [row.done for row in self.rows]
-        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch.Tensor:
+    """Set to 0, in place, what is not in the nucleus; says which rows' edges are unsure."""
+    total, every = weights.sum(-1, keepdim=True), weights.shape[-1]
+    for count in (min(LIKELIEST, every), every):
+        likely, order = weights.topk(count, dim=-1)
+        share = likely.cumsum(-1) / total
+        if bool((share[:, -1] >= top_p).all()):
+            break
+    before = share - likely / total
+    inside = before < top_p
+    kept = inside.sum(-1, keepdim=True)
+    edge = likely.gather(-1, torch.cat([kept - 1, kept.clamp(max=likely.shape[-1] - 1)], dim=-1))
+    weights.zero_().scatter_(-1, order, likely.masked_fill(~inside, 0.0))
+    # It could be one token more or less, or the next best in the place of the last.
+    nearest = (before - top_p).abs().amin(-1).cpu()
+    drop = (edge[:, 0] / edge[:, 1]).log().cpu()
+    whole = (kept[:, 0] == likely.shape[-1]).cpu()
+    return (nearest < slack * top_p * (1 - top_p)) | ((drop < slack) & ~whole)
 
 
 class Writer:

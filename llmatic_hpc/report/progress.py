@@ -41,7 +41,7 @@ class ProgressObserver(Protocol):
 
     def stage(self, generation: int, name: str, total: int) -> None: ...
 
-    def advance(self, name: str, count: int = 1) -> None: ...
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None: ...
 
     def scored(self, candidate: int, fitness: float) -> None: ...
 
@@ -72,6 +72,21 @@ class _Best:
         return True
 
 
+class _Pace:
+    """Tokens per second since a stage began; empty where none are counted."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._tokens = 0
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._began
+        return f"{self._tokens / seconds:.0f} tokens/s, " if self._tokens and seconds > 0 else ""
+
+    def count(self, tokens: int) -> None:
+        self._tokens += tokens
+
+
 class Lines:
     """One line per event that matters; a stage speaks every twenty seconds and at its end."""
 
@@ -81,6 +96,7 @@ class Lines:
         self._totals: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._generation = 0
+        self._pace = _Pace()
         self._spoke = 0.0
 
     def __enter__(self) -> Lines:
@@ -98,18 +114,19 @@ class Lines:
         print(text, file=sys.stderr, flush=True)
 
     def stage(self, generation: int, name: str, total: int) -> None:
-        self._generation = generation
+        self._generation, self._pace = generation, _Pace()
         self._totals[name], self._done[name] = total, 0
         self._spoke = time.monotonic()
 
-    def advance(self, name: str, count: int = 1) -> None:
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         self._done[name] += count
+        self._pace.count(tokens)
         done, total = self._done[name], self._totals[name]
         if done == total or time.monotonic() - self._spoke > PLAIN_SECONDS:
             self._spoke = time.monotonic()
             self.notice(
                 f"generation {self._generation + 1}/{self._generations}: "
-                f"{name} {done}/{total}, best {self._best}"
+                f"{name} {done}/{total}, {self._pace}best {self._best}"
             )
 
     def scored(self, candidate: int, fitness: float) -> None:
@@ -126,6 +143,8 @@ class Bars:
         self._generations = generations
         self._best = _Best()
         self._tasks: dict[str, TaskID] = {}
+        self._stage = ""
+        self._pace = _Pace()
         self._progress = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(),
@@ -156,13 +175,19 @@ class Bars:
             for task in self._tasks.values():
                 self._progress.remove_task(task)
             self._tasks.clear()
-        note = f"generation {generation + 1}/{self._generations}, best {self._best}"
+        self._stage = f"generation {generation + 1}/{self._generations}, "
+        self._pace = _Pace()
+        note = f"{self._stage}best {self._best}"
         if name in self._tasks:
             self._progress.remove_task(self._tasks[name])
         self._tasks[name] = self._progress.add_task(name, total=total, note=note)
 
-    def advance(self, name: str, count: int = 1) -> None:
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         self._progress.advance(self._tasks[name], count)
+        if tokens:
+            self._pace.count(tokens)
+            note = f"{self._stage}{self._pace}best {self._best}"
+            self._progress.update(self._tasks[name], note=note)
 
     def scored(self, candidate: int, fitness: float) -> None:
         if self._best.offer(candidate, fitness):

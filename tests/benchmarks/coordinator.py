@@ -104,7 +104,7 @@ class Watch:
     def stage(self, generation: int, name: str, total: int) -> None:
         """Nothing."""
 
-    def advance(self, name: str, count: int = 1) -> None:
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         """Nothing."""
 
     def scored(self, candidate: int, fitness: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import GeneratorError
-from llmatic_hpc.generation import extract, shown
+from llmatic_hpc.generation import batch, extract, huggingface, reading, shown
 from llmatic_hpc.generation.huggingface import HuggingFace
+from llmatic_hpc.generation.reading import packs
+from llmatic_hpc.generation.sampling import Row, Writer
 from llmatic_hpc.problems import Problem
 from llmatic_hpc.records import Completion, Request
 
@@ -63,8 +66,8 @@ def test_text_does_not_depend_on_the_batch(
         for n in range(8)
     ]  # fmt: skip
     texts = []
-    for batch in (1, 3, 8):
-        generator = HuggingFace(settings(batch=batch, max_new_tokens=80, top_p=top_p), problem)
+    for size in (1, 3, 8):
+        generator = HuggingFace(settings(batch=size, max_new_tokens=80, top_p=top_p), problem)
         texts.append(by_candidate(list(generator.generate(requests))))
         texts.append(by_candidate(list(generator.generate(requests[::-1]))))
     assert all(t == texts[0] for t in texts[1:])
@@ -163,19 +166,32 @@ def test_the_answer_shrinks_to_what_the_context_leaves(
 
 
 class OutOfMemory:
-    """A model that has memory for so many rows and no more."""
+    """A model that has memory for so many rows and no more; counts what it is asked for."""
 
-    def __init__(self, model: object, rows: int) -> None:
-        self.model, self.rows, self.sizes = model, rows, []
+    def __init__(self, model: object, rows: int = 1000) -> None:
+        self.model, self.rows = model, rows
+        self.sizes: list[int] = []
+        """Rows of every step."""
+        self.read: list[int] = []
+        """Tokens of prompts."""
+        self.alone = 0
+        """Rows that were computed once more, on their own."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
-    def generate(self, *, input_ids: torch.Tensor, **options: object) -> object:
-        self.sizes.append(len(input_ids))
-        if len(input_ids) > self.rows:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return self.model.generate(input_ids=input_ids, **options)  # type: ignore[attr-defined]
+    def __call__(self, *, input_ids: torch.Tensor, **options: object) -> object:
+        if "past_key_values" in options:
+            self.sizes.append(len(input_ids))
+            if len(input_ids) > self.rows:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        else:
+            self.alone += 1
+        return self.model(input_ids=input_ids, **options)  # type: ignore[operator]
+
+    def base_model(self, *, input_ids: torch.Tensor, **options: object) -> object:
+        self.read.append(input_ids.numel())
+        return self.model.base_model(input_ids=input_ids, **options)  # type: ignore[attr-defined]
 
 
 def test_out_of_memory_halves_the_batch(settings: Settings, problem: Problem, ask: Ask) -> None:
@@ -187,6 +203,7 @@ def test_out_of_memory_halves_the_batch(settings: Settings, problem: Problem, as
     generator._model = model
     assert by_candidate(list(generator.generate(requests))) == plain
     assert [n for n in model.sizes if n > 2] == [8, 4]
+    assert generator._batch == 2
 
 
 def test_out_of_memory_for_one_completion_is_an_error(
@@ -209,36 +226,127 @@ def test_other_errors_of_the_model_are_not_swallowed(
         list(generator.generate([ask(0)]))
 
 
-def test_shared_prompts_are_read_once(settings: Settings, problem: Problem, ask: Ask) -> None:
-    """Eight rows with two prompts between them: two are read, by a call of their own."""
+def test_shared_beginnings_are_read_once(settings: Settings, problem: Problem, ask: Ask) -> None:
+    """Of eight rows with two prompts between them, the parent is read once and each end once."""
     generator = HuggingFace(settings(batch=8), problem)
-    model = OutOfMemory(generator._model, rows=100)
+    model = OutOfMemory(generator._model)
     generator._model = model
-    list(generator.generate([ask(n, instruction="AB"[n % 2]) for n in range(8)]))
-    assert model.sizes[:2] == [2, 8]
+    requests = [ask(n, instruction="AB"[n % 2]) for n in range(8)]
+    list(generator.generate(requests))
+    one, two = (generator._tokens(r)[:-1] for r in requests[:2])
+    common = next(n for n in range(len(one)) if one[n] != two[n])
+    assert common > len(one) // 2
+    assert model.read == [len(one) + len(two) - common]
 
 
-def test_done_rows_leave_the_batch(
+@pytest.mark.parametrize("chat", [False, True])
+def test_sharing_changes_no_text(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch,
+    tiny_model: Path, tiny_chat_model: Path, chat: bool,
+) -> None:  # fmt: skip
+    """Prompts that are read each on its own lead to the same texts."""
+    model = str(tiny_chat_model if chat else tiny_model)
+    longer = problem.initial_source + "# a comment\n" * 5
+    requests = [
+        ask(n, parents=(longer if n % 2 else problem.initial_source,)) for n in range(12)
+    ]  # fmt: skip
+    generator = HuggingFace(settings(model=model, max_new_tokens=60, batch=12), problem)
+    shared = by_candidate(list(generator.generate(requests)))
+    apart = partial(packs, share=False)
+    monkeypatch.setattr(batch, "packs", lambda prompts, *, share: apart(prompts))
+    assert by_candidate(list(generator.generate(requests))) == shared
+
+
+def test_a_pack_is_full_at_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts beyond that begin another one; each is there once, whole and in its order."""
+    monkeypatch.setattr(reading, "PACK", 12)
+    prompts = [[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 4], [6] * 20, [], [7, 8], [7, 8, 9, 9]]
+    found = list(packs(prompts))
+    assert [pack.tokens for pack in found] == [[1, 2, 3, 4, 5], [6] * 20, [7, 8, 9, 9]]
+    for pack in found:
+        for prompt, columns in pack.columns.items():
+            assert [pack.tokens[c] for c in columns] == list(prompt)
+            assert [pack.positions[c] for c in columns] == list(range(len(prompt)))
+    assert {p for pack in found for p in pack.columns} == {tuple(p) for p in prompts if p}
+
+
+def test_places_of_done_rows_are_taken_again(
     settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that are over after a segment are not computed any further, nor the others changed."""
-    generator = HuggingFace(settings(max_new_tokens=120, batch=4), problem)
-    requests = [ask(n) for n in range(4)]
-    whole = by_candidate(list(generator.generate(requests)))
-    finish = generator._writer.write
+    """A batch of 8 stays full while rows wait, none is computed beyond its end, and the texts
+    are those of one alone."""
+    requests = [ask(n, temperature=0.2 + 0.05 * n) for n in range(24)]
+    for n in range(0, 24, 5):
+        requests[n] = replace(requests[n], parents=(problem.initial_source + "# more\n" * n,))
+    write = Writer.write
 
-    def end_early(row: object, token: int) -> None:
-        finish(row, token)  # type: ignore[arg-type]
-        if row.temperature == 0.59 and len(row.tokens) == 40:  # type: ignore[attr-defined]
-            row.done = True  # type: ignore[attr-defined]
+    def end_early(writer: Writer, row: Row, token: int) -> None:
+        write(writer, row, token)
+        row.done = row.done or len(row.tokens) == 5 + 17 * row.candidate % 50
 
-    monkeypatch.setattr(generator._writer, "write", end_early)
-    model = OutOfMemory(generator._model, rows=100)
+    monkeypatch.setattr(Writer, "write", end_early)
+    generator = HuggingFace(settings(max_new_tokens=100, batch=8), problem)
+    model = OutOfMemory(generator._model)
     generator._model = model
-    requests[1] = replace(requests[1], temperature=0.59)
-    texts = by_candidate(list(generator.generate(requests)))
-    assert model.sizes == [4, 4, 4, 3, 3]
-    assert [texts[n] == whole[n] for n in (0, 2, 3)] == [True] * 3
+    answers = list(generator.generate(requests))
+    assert {a.candidate: a.tokens for a in answers} == {n: 5 + 17 * n % 50 for n in range(24)}
+    assert sum(model.sizes) == sum(a.tokens for a in answers)
+    assert set(model.sizes[: model.sizes.index(7)]) == {8}
+    assert model.sizes.index(7) > sum(model.sizes) // 8 - 50
+    alone = HuggingFace(settings(max_new_tokens=100, batch=1), problem)
+    assert by_candidate(list(alone.generate(requests))) == by_candidate(answers)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_a_hundred_at_once_write_what_each_writes_alone(
+    settings: Settings, problem: Problem, ask: Ask, top_p: float
+) -> None:
+    """The same texts with 1, 7 and 100 in the batch."""
+    sources = [problem.initial_source + "# line\n" * n for n in range(5)]
+    requests = [
+        ask(n, parents=(sources[n % 5],), temperature=0.1 + 0.01 * n) for n in range(100)
+    ]  # fmt: skip
+    texts = [
+        by_candidate(
+            list(
+                HuggingFace(settings(batch=size, max_new_tokens=16, top_p=top_p), problem).generate(
+                    requests
+                )
+            )
+        )
+        for size in (1, 7, 100)
+    ]
+    assert texts[0] == texts[1] == texts[2]
+    assert len(set(texts[0].values())) > 50
+
+
+def test_what_rounding_could_decide_is_decided_alone(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an error of the logits may change a token, the row's own forward pass decides."""
+    generator = HuggingFace(settings(max_new_tokens=30, batch=4), problem)
+    requests = [ask(n) for n in range(4)]
+    plain = by_candidate(list(generator.generate(requests)))
+    monkeypatch.setattr(batch, "ERROR", 0.05)
+    model = OutOfMemory(generator._model)
+    generator._model = model
+    assert by_candidate(list(generator.generate(requests))) == plain
+    assert 0 < model.alone < 120
+
+
+def test_models_without_keys_and_values_go_through_generate(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write the same, and each row gets all it asked for."""
+    requests = [
+        ask(n, parents=(problem.initial_source + "# line\n" * (n % 3) * 20,)) for n in range(7)
+    ]  # fmt: skip
+    texts = []
+    for fits in (True, False):
+        monkeypatch.setattr(huggingface, "suits", lambda model, fits=fits: fits)
+        generator = HuggingFace(settings(batch=3, max_new_tokens=120), problem)
+        texts.append(by_candidate(list(generator.generate(requests))))
+    assert texts[0] == texts[1]
 
 
 def test_chat_where_there_is_a_template(
