@@ -232,7 +232,7 @@ _MODULE = words(
     out_features out_proj output_padding output_size p padding padding_mode running_mean running_var
     scale_factor start_dim end_dim stride weight weight_ih_l0 weight_hh_l0 bias_ih_l0
     bias_hh_l0 in_proj_weight in_proj_bias norm1 norm2 linear1 linear2 self_attn
-    track_running_stats num_batches_tracked _modules
+    track_running_stats num_batches_tracked _modules _conv_forward
     """
 )
 
@@ -271,9 +271,10 @@ RESERVED = words(
     _parameters _register_load_state_dict_pre_hook _register_state_dict_hook
     _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks
     _state_dict_pre_hooks _version _wrapped_call_impl _flat_weights _flat_weights_names
+    _conv_forward _output_padding _check_input_dim _apply_instance_norm _get_item_by_idx
     """
 )
-"""The interface of nn.Module that a candidate may use but not redefine."""
+"""The interface of nn.Module, and of its layers, that a candidate may use but not redefine."""
 
 ESCAPES = re.compile(
     r"__.*|mro"

@@ -471,6 +471,7 @@ ALIASED = "class A:\n    def f(self):\n        self.{} = 1\nB = A"
         ("def f(isinstance): return isinstance(1, torch.Tensor)", ""),
         (ALIASED.format("argmax"), "B.f(torch.Tensor)"),
         (ALIASED.format("numel"), "B.f(nn.Parameter)"),
+        (ALIASED.format("_conv_forward"), "B.f(nn.Conv2d)"),
         ("", "y = {'to_sparse': 1}; torch.eye(3).to_sparse()"),
         ("", "y = {'to_dense': 1}; torch.eye(3).to_dense()"),
         ("", "y = {'_indices': 1}; torch.eye(3)._indices()"),
@@ -623,6 +624,8 @@ def test_honest_statements_are_let_in(statement: str) -> None:
         "from copy import copy, deepcopy",
         "class A(nn.Module):\n    def __repr__(self): return f'A({self.training})'",
         "class A(nn.Module):\n    __constants__ = ['downsample']",
+        "class A(nn.Conv2d):\n    def forward(self, x):\n"
+        "        return self._conv_forward(x, self.weight * 2, self.bias)",
         "input = torch.randn(1, 3, 32, 32)",
         "device = 'cuda' if torch.cuda.is_available() else 'cpu'",
     ],
