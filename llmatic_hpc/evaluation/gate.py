@@ -270,6 +270,7 @@ class _Gate(Names):
         for target in node.targets:
             if not (isinstance(target, ast.Name) and self.scopes and target.id in self.scopes[-1]):
                 raise Refused(node, "del is only allowed for a variable of the function")
+            self.target(target)
 
     def _nothing(self, node: ast.AST) -> None:
         pass

@@ -228,6 +228,7 @@ HOSTILE = [
     "[0 for F.relu in [1]]",
     "(torch.relu, y) = 1, 2",
     "del torch.relu",
+    "del __builtins__",
     # syntax
     "global torch",
     "import os",

@@ -52,7 +52,9 @@ def routes() -> dict[str, tuple[str, ...]]:
             following = []
             for path, module in level:
                 for name, value in sorted(vars(module).items()):
-                    if not isinstance(value, types.ModuleType) or name.startswith("__"):
+                    if not isinstance(value, types.ModuleType) or not re.match(
+                        r"_?[a-zA-Z]\w*$", name
+                    ):
                         continue
                     if value.__name__ in found:
                         if len(found[value.__name__]) < _PER_TARGET:
