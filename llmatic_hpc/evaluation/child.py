@@ -123,7 +123,10 @@ def _prepare_measure(
 
     def perform_group() -> Reply:
         rows = np.full((len(parameters["sources"]), 5), np.nan)
+        before = _layers()
         for row, source in zip(rows, parameters["sources"], strict=True):
+            if _layers() != before:
+                break  # its predecessor changed torch itself: the rest is measured alone
             if (d := one(source).descriptors) is not None:
                 row[:] = d.width, d.depth, d.ratio, d.flops, d.params
         return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
@@ -131,6 +134,17 @@ def _prepare_measure(
     if "sources" in parameters:
         return perform_group
     return perform
+
+
+def _layers() -> dict[str, tuple[tuple[str, int], ...]]:
+    """What the classes of ``torch.nn`` consist of, by identity."""
+    from torch import nn
+
+    return {
+        name: tuple((key, id(value)) for key, value in vars(kind).items())
+        for name, kind in vars(nn).items()
+        if isinstance(kind, type)
+    }
 
 
 def _prepare_repair(

@@ -213,6 +213,19 @@ def test_a_file_may_not_exceed_its_limit(run) -> None:  # type: ignore[no-untype
     assert "File too large" in reply.failure
 
 
+def test_whoever_changes_torch_disturbs_no_sibling_of_its_group(container: Container) -> None:
+    """After a candidate that patched a layer's class, the rest of its group is not measured."""
+    patch = network(init="nn.Conv2d._conv_forward = nn.Conv2d.extra_repr")
+    honest = measuring(INITIAL)
+    job = Job(**{
+        **honest.__dict__, "source": "", "payload_bytes": 3 * 5 * 8,
+        "parameters": {**honest.parameters, "sources": [INITIAL, patch, INITIAL]},
+    })  # fmt: skip
+    rows = np.frombuffer(container.run(job).payload).reshape(3, 5)
+    assert np.isfinite(rows[0]).all()
+    assert np.isnan(rows[2]).all()
+
+
 def test_children_run_side_by_side(container: Container) -> None:
     """With two slots a slow candidate does not hold up the others, and all get replies."""
     slow = measuring(network("torch.os.sys.modules['time'].sleep(0.4)"))
