@@ -79,7 +79,7 @@ class Batch:
         return self._leave()
 
     def _drawn(self, logits: torch.Tensor) -> list[int]:
-        chances = uniforms(self.rows)
+        chances = uniforms(self.rows, logits.shape[-1])
         temperatures = [row.temperature for row in self.rows]
         tokens, unsure = draw(
             logits.float(), temperatures, chances, top_p=self._top_p, error=self._error

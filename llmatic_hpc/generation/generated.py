@@ -73,7 +73,8 @@ class _Draw(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         temperatures = [row.temperature for row in self.rows]
-        tokens, _ = draw(scores.float(), temperatures, uniforms(self.rows), top_p=self.top_p)
+        chances = uniforms(self.rows, scores.shape[-1])
+        tokens, _ = draw(scores.float(), temperatures, chances, top_p=self.top_p)
         drawn = torch.tensor(tokens, device=scores.device)[:, None]
         return torch.full_like(scores, -torch.inf).scatter_(-1, drawn, 0.0)
 

@@ -20,7 +20,7 @@ GREEDY = 1e-6
 """Lowest temperature that is told from 0."""
 
 BLOCK = 256
-"""Tokens that are summed before a draw looks at single ones."""
+"""Tokens that a draw takes together before it looks at single ones."""
 
 LIKELIEST = 1024
 """Tokens among which a nucleus is looked for before the vocabulary is sorted."""
@@ -61,9 +61,12 @@ class Row:
         return self.prompt + self.tokens
 
 
-def uniforms(rows: Sequence[Row]) -> torch.Tensor:
-    """The next number of each row's generator, in [0, 1), shape (rows,), float64."""
-    return torch.cat([torch.rand(1, generator=r.generator, dtype=torch.float64) for r in rows])
+def uniforms(rows: Sequence[Row], vocabulary: int) -> torch.Tensor:
+    """What :func:`draw` needs of each row's generator for one token, in [0, 1), float64."""
+    count = -(-vocabulary // BLOCK) + BLOCK
+    return torch.stack(
+        [torch.rand(count, generator=row.generator, dtype=torch.float64) for row in rows]
+    )
 
 
 def draw(
@@ -74,16 +77,17 @@ def draw(
     top_p: float = 1.0,
     error: float = 0.0,
 ) -> tuple[list[int], list[bool]]:
-    """A token for every row by inversion of its cumulative distribution.
+    """A token for every row, exactly from softmax(logits / T) restricted to the fewest tokens of
+    probability ``top_p``.
 
-    The distribution is exactly softmax(logits / T), restricted to the fewest tokens of
-    probability ``top_p``. One number decides a token, where noise for every entry of a
-    vocabulary of 150,000 would cost as much as a good part of the model.
+    Which block of the vocabulary, then which token of it: each by adding standard Gumbel noise to
+    the logarithms of the masses, whose arg max is distributed as the masses are. Noise for all of
+    a vocabulary of 150,000 would cost a good part of what the model does.
 
     Args:
         logits: shape (rows, vocabulary), float32.
         temperatures: one per row; 0 takes the likeliest.
-        chances: one number in [0, 1) per row, float64, on the CPU.
+        chances: of :func:`uniforms`, on the CPU.
         top_p: in (0, 1].
         error: by how much a logit may be off.
 
@@ -98,28 +102,21 @@ def draw(
     unsure = torch.zeros(rows, dtype=torch.bool)
     if top_p < 1:
         unsure = _restrict(weights, top_p, slack)
-    weights = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
-    blocks = weights.view(rows, -1, BLOCK)
-    sums = blocks.sum(-1).cpu().double()
-    ends = sums.cumsum(-1)
-    total = ends[:, -1:]
-    target = chances[:, None] * total
-    block = torch.searchsorted(ends, target, right=True).clamp(max=sums.shape[-1] - 1)
-    before, mass = (ends - sums).gather(-1, block), sums.gather(-1, block)
-    chosen = block.to(blocks.device)[:, :, None].expand(-1, -1, BLOCK)
-    inside = blocks.gather(1, chosen)[:, 0].cpu().double().cumsum(-1)
-    inside *= mass / inside[:, -1:]  # the block's sum was taken in single precision
-    within = (target - before).clamp(min=0).minimum(inside[:, -1:] * (1 - 1e-12))
-    place = torch.searchsorted(inside, within, right=True).clamp(max=BLOCK - 1)
-    upper = (before + inside.gather(-1, place)) / total
-    lower = torch.where(place > 0, before + inside.gather(-1, (place - 1).clamp(min=0)), before)
-    # Logits off by e move a boundary of the cumulative distribution by 2 e / T in log odds.
-    odds = torch.logit(chances)
-    near = (odds - torch.logit(lower[:, 0] / total[:, 0]) < slack) | (
-        torch.logit(upper[:, 0].clamp(max=1.0)) - odds < slack
-    )
-    tokens: list[int] = (block * BLOCK + place)[:, 0].tolist()
-    return tokens, ((near | unsure) & (slack > 0)).tolist()
+    blocks = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
+    blocks = blocks.view(rows, -1, BLOCK)
+    noise = -(-chances.log()).log()
+    block, lead = _winner(blocks.sum(-1).cpu().double().log() + noise[:, :-BLOCK])
+    inside = blocks[torch.arange(rows, device=blocks.device), block.to(blocks.device)]
+    place, margin = _winner(inside.cpu().double().log() + noise[:, -BLOCK:])
+    tokens: list[int] = (block * BLOCK + place).tolist()
+    return tokens, (unsure | (lead < slack) | (margin < slack)).tolist()
+
+
+def _winner(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The place of the highest of each row, and by how much it is ahead."""
+    values, places = scores.topk(min(2, scores.shape[-1]), dim=-1)
+    ahead = values[:, 0] - values[:, -1]
+    return places[:, 0], ahead if values.shape[-1] == 2 else torch.full_like(ahead, torch.inf)
 
 
 def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch.Tensor:

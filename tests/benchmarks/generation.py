@@ -262,7 +262,7 @@ def first_tokens(
 ) -> float:
     """Chi-square of first tokens against the softmax; prints each prompt, gives the p of all."""
     total, freedom = 0.0, 0
-    for request, temperature in zip(requests, itertools.cycle((1.0, 2.0, 0.7, 3.0))):
+    for request, temperature in zip(requests, itertools.cycle((1.0, 1.3, 1.5, 1.7))):
         asked = [
             replace(request, candidate=n, seed=10_000 + n, temperature=temperature)
             for n in range(draws)
