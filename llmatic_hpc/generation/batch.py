@@ -31,6 +31,9 @@ class Batch:
     def __init__(self, model: Any, writer: Writer, *, top_p: float) -> None:
         self.rows: list[Row] = []
         self._model = model
+        # transformers has given this another name (5.24).
+        parameters = inspect.signature(model.forward).parameters
+        self._cache = "cache" if "cache" in parameters else "past_key_values"
         self._writer = writer
         self._top_p = top_p
         self._slots = Slots()
@@ -69,8 +72,8 @@ class Batch:
             input_ids=torch.tensor([row.ids[-1:] for row in rows], device=device),
             position_ids=position,
             attention_mask=(torch.arange(width + 1, device=device) >= width - position).long(),
-            past_key_values=slots,
             use_cache=True,
+            **{self._cache: slots},
         )
         slots.extent.end += 1
         for row, token in zip(rows, self._drawn(output.logits[:, -1]), strict=True):
@@ -100,8 +103,8 @@ class Batch:
             input_ids=torch.tensor([pack.tokens], device=device),
             position_ids=torch.tensor([pack.positions], device=device),
             attention_mask=None if mask is None else mask.to(device),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache: cache},
         )
         return cache
 

@@ -181,7 +181,7 @@ class OutOfMemory:
         return getattr(self.model, name)
 
     def __call__(self, *, input_ids: torch.Tensor, **options: object) -> object:
-        if "past_key_values" in options:
+        if {"cache", "past_key_values"} & set(options):
             self.sizes.append(len(input_ids))
             if len(input_ids) > self.rows:
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")

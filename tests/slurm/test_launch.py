@@ -175,7 +175,8 @@ def test_a_requeue_from_outside_counts_once(slurm: Slurm, launched: Launch) -> N
     slurm.command("scontrol", "requeue", job.id)
     assert slurm.wait_end(job.id, seconds=40) == ("COMPLETED", 0)
     assert "stopped by TERM (REQUEUED)" in job.text()
-    assert slurm.accounting(job.id) == ["REQUEUED", "COMPLETED"]
+    # Accounting hears of the end a moment later.
+    slurm.wait_until(lambda: slurm.accounting(job.id) == ["REQUEUED", "COMPLETED"], "its account")
 
 
 def test_a_limit_shorter_than_its_warning(slurm: Slurm, launched: Launch) -> None:
