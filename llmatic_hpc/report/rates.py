@@ -77,12 +77,12 @@ def render(values: dict[str, Any]) -> RenderableType:
 
 def _table(groups: list[dict[str, Any]], name: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(name)
-    for column in (*_COUNTS, "tokens"):
-        table.add_column(column, justify="right")
+    for column in ("all", *_COUNTS[1:], "tokens"):
+        table.add_column(column, justify="right", no_wrap=True, min_width=max(6, len(column)))
+    table.add_column(name, no_wrap=True, overflow="ellipsis")
     for group in groups:
         numbers = [f"{group[column]:,}" for column in (*_COUNTS, "tokens")]
-        table.add_row(Text(str(group[name])), *numbers)
+        table.add_row(*numbers, Text(str(group[name])))
     return table
 
 
