@@ -77,11 +77,11 @@ def render(values: dict[str, Any]) -> RenderableType:
 
 def _table(groups: list[dict[str, Any]], name: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("all", *_COUNTS[1:], "tokens"):
-        table.add_column(column, justify="right", no_wrap=True, min_width=max(6, len(column)))
+    for column in ("all", *_COUNTS[1:]):
+        table.add_column(column, justify="right", no_wrap=True, min_width=max(5, len(column)))
     table.add_column(name, no_wrap=True, overflow="ellipsis")
     for group in groups:
-        numbers = [f"{group[column]:,}" for column in (*_COUNTS, "tokens")]
+        numbers = [f"{group[column]:,}" for column in _COUNTS]
         table.add_row(*numbers, Text(str(group[name])))
     return table
 
