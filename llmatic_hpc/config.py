@@ -129,6 +129,10 @@ class GeneratorSettings:
         "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
         choices=("auto", "float32", "float16", "bfloat16"), later=True,
     )  # fmt: skip
+    quantization: str = setting(
+        "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
+        choices=("", "8bit", "4bit"),
+    )  # fmt: skip
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", later=True)
     threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")

@@ -54,6 +54,7 @@ class HuggingFace:
             dtype=_dtype(settings.dtype, self.device),
             device=self.device,
             shown_as=settings.model,
+            quantization=settings.quantization,
         )
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         if self.device == "cpu":

@@ -30,6 +30,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
 )
 
@@ -96,21 +97,36 @@ def locate(model: str, *, download: bool = True) -> Location:
     return Location(_from_hub(model, download=download))
 
 
-def load(location: Location, *, dtype: torch.dtype, device: str, shown_as: str) -> LanguageModel:
+def load(
+    location: Location,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    shown_as: str,
+    quantization: str = "",
+) -> LanguageModel:
     """Load model and tokenizer, from local files only and without a word on stdout.
+
+    ``quantization``: ``8bit`` or ``4bit`` keeps the weights of linear layers so (bitsandbytes).
 
     Raises:
         GeneratorError: not a causal language model, damaged, or too large for the memory.
     """
+    if quantization:
+        _check_quantization(location, shown_as)
     with quiet():
         try:
             if location.gguf:
                 loaded = _load_gguf(location, dtype, device)
             else:
                 needed = weights.bytes_needed(location.folder, dtype)
+                # Embeddings stay as they are: somewhat more than the bits alone would take.
+                needed = int(needed * {"8bit": 0.6, "4bit": 0.35}.get(quantization, 1.0))
                 weights.check_memory(needed, dtype, device, shown_as)
-                loaded = _load_folder(location.folder, dtype)
-            loaded.model.to(device).eval()
+                loaded = _load_folder(location.folder, dtype, quantization, device)
+            if not quantization:
+                loaded.model.to(device)
+            loaded.model.eval()
         except GeneratorError:
             raise
         except (torch.OutOfMemoryError, MemoryError):
@@ -189,11 +205,37 @@ def _config(folder: Path) -> Any:
     return config
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> LanguageModel:
+def _check_quantization(location: Location, shown_as: str) -> None:
+    if location.gguf:
+        raise GeneratorError(
+            f"{shown_as}: a GGUF file has its own precision; leave generator.quantization empty, "
+            "or set generator.model to a model in transformers' format"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise GeneratorError(
+            "generator.quantization needs the package bitsandbytes; run "
+            "pip install 'llmatic-hpc[quantization]', or leave it empty"
+        )
+
+
+def _load_folder(
+    folder: Path, dtype: torch.dtype, quantization: str = "", device: str = "cpu"
+) -> LanguageModel:
     _config(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    options: dict[str, Any] = {}
+    if quantization:
+        options = {
+            "device_map": {"": device},
+            "quantization_config": BitsAndBytesConfig(
+                load_in_8bit=quantization == "8bit",
+                load_in_4bit=quantization == "4bit",
+                bnb_4bit_compute_dtype=dtype,
+                bnb_4bit_quant_type="nf4",
+            ),
+        }
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, dtype=dtype, output_loading_info=True
+        folder, local_files_only=True, dtype=dtype, output_loading_info=True, **options
     )
     if missing := sorted(report["missing_keys"]):
         raise GeneratorError(

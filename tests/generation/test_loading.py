@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
@@ -276,6 +277,29 @@ def test_a_converted_copy_loads_the_same(copy: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded.model(ids).logits, again.model(ids).logits)
     assert loaded.tokenizer.get_vocab() == again.tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_fewer_bits(copy: Path, bits: str) -> None:
+    """Linear layers keep their weights in 8 or 4 bits, and the model still writes."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not here")
+    options = {"dtype": torch.float32, "device": "cpu", "shown_as": str(copy)}
+    plain = loading.load(loading.locate(str(copy)), **options).model
+    model = loading.load(loading.locate(str(copy)), quantization=bits, **options).model
+    assert model.get_memory_footprint() < plain.get_memory_footprint()
+    ids = torch.arange(20)[None]
+    near = torch.nn.functional.cosine_similarity(model(ids).logits, plain(ids).logits, dim=-1)
+    assert near.mean() > 0.9
+
+
+def test_fewer_bits_without_their_package(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install, or that the file has its own precision; before anything is loaded."""
+    options = {"dtype": torch.float32, "device": "cpu", "quantization": "8bit", "shown_as": "it"}
+    with pytest.raises(GeneratorError, match="own precision"):
+        loading.load(loading.Location(copy, "model.gguf"), **options)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(GeneratorError, match=r"pip install 'llmatic-hpc\[quantization\]'"):
+        loading.load(loading.Location(copy), **options)
 
 
 def test_a_copy_that_cannot_be_kept_does_not_matter(copy: Path, tmp_path: Path) -> None:
