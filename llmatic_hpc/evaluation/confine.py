@@ -33,8 +33,7 @@ crash     48 of 48        48 of 48     40 of 40
 
 Not covered: what the environment lets everybody read below the folders of the interpreter and
 of the system's libraries; on a GPU, what its driver does for whoever may open the device, and
-threads that the driver started before the seal (Landlock binds the thread that asks for it and
-those that it starts).
+threads that the driver started before the seal, which seccomp binds and Landlock does not.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ them since Landlock does not cover these."""
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
+_TSYNC = 4
+"""SCMP_FLTATR_CTL_TSYNC."""
 _ALLOW = 0x7FFF0000
 _FAIL = 0x00050000
 
@@ -68,6 +70,7 @@ def library() -> Any:
         ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint,
         ctypes.POINTER(_Comparison),
     ]  # fmt: skip
+    found.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
     for function in (found.seccomp_load, found.seccomp_release):
         function.argtypes = [ctypes.c_void_p]
     return found if "errno" in actions else None
@@ -86,6 +89,8 @@ def restrict(*, unix_sockets: bool) -> None:
     if not context:
         raise OSError(errno.ENOMEM, "seccomp: no filter could be made")
     try:
+        # All threads of the process, those of a GPU's driver, too.
+        _check(seccomp.seccomp_attr_set(context, _TSYNC, 1), "its threads")
         local = words("socketpair connect sendto sendmsg recvfrom recvmsg") if unix_sockets else ()
         for name in sorted(REFUSED - set(local)):
             _refuse(seccomp, context, name)

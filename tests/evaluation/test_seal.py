@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +147,31 @@ def test_seccomp_leaves_threads_and_ones_own_signals(sealed: dict[str, Container
     reply = run(sealed["seccomp"], body)
     assert reply.status == "pending", reply
     assert "SIGABRT" in run(sealed["seccomp"], "os.abort()").failure
+
+
+@needs_seccomp
+def test_seccomp_binds_threads_that_were_there_before() -> None:
+    """A driver's threads, started before the seal, open no socket either."""
+    code = (
+        "import ctypes, socket, threading\n"
+        "from llmatic_hpc.evaluation import confine, seccomp\n"
+        "go, told = threading.Event(), []\n"
+        "def late():\n"
+        "    go.wait()\n"
+        "    try:\n"
+        "        socket.socket()\n"
+        "    except PermissionError:\n"
+        "        told.append('refused')\n"
+        "thread = threading.Thread(target=late)\n"
+        "thread.start()\n"
+        "confine._prctl(confine._PR_SET_NO_NEW_PRIVS, 1)\n"
+        "seccomp.restrict(unix_sockets=False)\n"
+        "go.set()\n"
+        "thread.join()\n"
+        "print(*told)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to lose")
