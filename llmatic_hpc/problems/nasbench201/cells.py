@@ -103,7 +103,7 @@ def cell_of(text: str) -> Cell:
 def neighbours(cell: Cell) -> list[Cell]:
     """The 24 cells that differ in one edge, in the order of edges and operations."""
     return [
-        cell[:edge] + (operation,) + cell[edge + 1 :]  # type: ignore[misc]
+        (*cell[:edge], operation, *cell[edge + 1 :])  # type: ignore[misc]
         for edge in range(len(EDGES))
         for operation in range(len(OPERATIONS))
         if operation != cell[edge]
