@@ -65,7 +65,7 @@ paper does not give the cell that it began with.)"""
 
 def cells() -> Iterator[Cell]:
     """All 15,625, in no order of the benchmark's."""
-    yield from product(range(5), repeat=6)  # type: ignore[misc]
+    yield from product(range(5), repeat=6)
 
 
 def architecture(cell: Cell) -> str:
@@ -133,6 +133,6 @@ def describe(cell: Cell, dataset: Dataset) -> Descriptors:
 
 def bounds(dataset: Dataset) -> tuple[tuple[float, float], tuple[float, float]]:
     """The smallest and the largest (ratio, FLOPs) of any cell."""
-    found = [describe((operation,) * 6, dataset) for operation in range(len(OPERATIONS))]  # type: ignore[arg-type]
+    found = [describe((operation,) * 6, dataset) for operation in range(len(OPERATIONS))]
     ratios, flops = [d.ratio for d in found], [d.flops for d in found]
     return (min(ratios), min(flops)), (max(ratios), max(flops))
