@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from . import generation
+from . import evaluators, generation
 from .config import Config
 from .errors import LLMaticError
-from .evaluation import data, worker
-from .evaluation.screen import Screener
 from .generation.extract import extract
 from .generation.prompts import shown
-from .problems import Problem, problem_of
 from .records import NO_PROMPT, Completion, Mended, Outcome, Request, Screened
 
 
 def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
     """The screen's verdict on each source text."""
-    problem = _problem(config)
-    with _screener(config, problem) as screener:
-        return screener.screen(sources)
+    with evaluators.alone(config) as evaluator:
+        return [found.screened for found in evaluator.examine(sources, mend=False)]
 
 
 def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
-    """Screen, train and judge a source text as a compute node would."""
-    return worker.evaluate_source(source, config)
+    """Screen and score a source text as a run would."""
+    with evaluators.alone(config) as evaluator:
+        return evaluator.judge(source)
 
 
 def generate_candidates(
@@ -42,7 +39,7 @@ def generate_candidates(
 
     Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
     """
-    problem = _problem(config)
+    problem = evaluators.problem_of(config)
     if not 0 <= prompt < len(problem.prompts):
         known = "\n".join(f"  {i:2d}  {text}" for i, text in enumerate(problem.prompts))
         raise LLMaticError(f"--prompt {prompt}: there is no such prompt. There are:\n{known}")
@@ -59,7 +56,7 @@ def generate_candidates(
     requests = [replace(request, candidate=i, seed=seed + i) for i in range(count)]
     generator = generation.create(config.generator, problem, notify=notify)
     try:
-        with _screener(config, problem) as screener:
+        with evaluators.alone(config) as evaluator:
             for completion in generator.generate(requests):
                 code = extract(
                     completion.text,
@@ -67,23 +64,10 @@ def generate_candidates(
                     prefix=completion.prefix,
                     context=(shown(request),),
                 )
-                found = screener.examine([code.source], mend=config.generator.repair)[0]
+                found = evaluator.examine([code.source], mend=config.generator.repair)[0]
                 if failure := completion.failure or code.failure:
                     verdict = replace(found.screened, status="invalid", failure=failure)
                     found = replace(found, screened=verdict)
                 yield completion, found
     finally:
         generator.close()
-
-
-def _screener(config: Config, problem: Problem) -> Screener:
-    return Screener(
-        input_shape=problem.input_shape,
-        classes=problem.classes,
-        containment=config.containment,
-    )
-
-
-def _problem(config: Config) -> Problem:
-    shape, classes = data.describe(config.problem)
-    return problem_of(config.problem, shape, classes)

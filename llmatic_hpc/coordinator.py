@@ -14,43 +14,35 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from . import config as configuration
-from . import environment, lock, rows, settings, store
-from .cluster import Backend, Dispatcher, Work, chain, submission_prefix
-from .cluster.base import TASK_FILE
+from . import environment, evaluators, lock, rows, settings, store
+from .cluster import Backend
 from .cluster.local import stop_orphans
 from .config import Config
 from .errors import (
-    ClusterError,
     ConfigError,
     ContainmentError,
     Interrupted,
     LLMaticError,
     RecordError,
 )
-from .evaluation import data, worker
-from .evaluation.screen import Screener
+from .evaluators import Evaluator
 from .flight import Flight, write_atomically
 from .generation import create
 from .generation.base import Generator
 from .generation.extract import extract
 from .generation.prompts import shown
 from .paths import RunPaths
-from .placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
-from .problems import problem_of
 from .records import PENDING, Completion, Mended, Proposal, Request, Result
 from .search import Search
 from .store import Record
 from .store.file import explain_os_error
 from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
-
-STOPPING_SECONDS = 60.0
 
 
 class Observer(Protocol):
@@ -81,7 +73,13 @@ class Coordinator:
     """Runs one search in one run directory."""
 
     def __init__(
-        self, config: Config, paths: RunPaths, observer: Observer, stop: threading.Event
+        self,
+        config: Config,
+        paths: RunPaths,
+        observer: Observer,
+        stop: threading.Event,
+        *,
+        backend: Backend | None = None,
     ) -> None:
         self._config = config
         self._paths = paths
@@ -89,8 +87,8 @@ class Coordinator:
         self._stop = stop
         self._flight = Flight(paths)
         self._generator: Generator | None = None
-        self._screener: Screener | None = None
-        self._backend: Backend | None = None
+        self._backend = backend
+        self._evaluator: Evaluator | None = None
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -103,19 +101,26 @@ class Coordinator:
             with lock.hold(self._paths.lock):
                 return self._run()
         except Interrupted:
-            if kind_of(self._config.cluster) == "local":
-                self._stop_late_ones()
+            if self._evaluator is not None:
+                self._evaluator.interrupted()
             raise
         except OSError as error:
             raise LLMaticError(explain_os_error(error, str(self._paths.root))) from error
         finally:
             if self._generator is not None:
                 self._generator.close()
-            if self._screener is not None:
-                self._screener.close()
+            if self._evaluator is not None:
+                self._evaluator.close()
 
     def _run(self) -> Record:
-        record = self._open_record()
+        self._evaluator = evaluator = evaluators.create(
+            self._config,
+            self._paths,
+            notice=self._observer.notice,
+            stop=self._stop,
+            backend=self._backend,
+        )
+        record = self._open_record(evaluator)
         search = resume(record, self._config)
         self._clear_away(record)
         while record.committed_generations < self._config.search.generations:
@@ -124,17 +129,10 @@ class Coordinator:
             proposals = search.ask()
             if record.phase == EVALUATED:
                 self._propose(record, proposals)
-            self._evaluate(record, search)
+            self._evaluate(evaluator, record, search)
             self._observer.generation_done(record)
-        if self._backend is not None:
-            self._backend.end(submission_prefix(record.run_id))
+        evaluator.end(record)
         return record
-
-    def _stop_late_ones(self) -> None:
-        """Workers of candidates that are out, which may go on while no results are gathered."""
-        deadline = time.monotonic() + STOPPING_SECONDS
-        while stop_orphans(self._paths.tasks) and time.monotonic() < deadline:
-            time.sleep(0.1)  # other processes: nothing to wait on
 
     def _clear_away(self, record: Record) -> None:
         """Remove what a generation that is in the record left, and what is of another run."""
@@ -152,9 +150,8 @@ class Coordinator:
 
     # --- opening ----------------------------------------------------------------------------
 
-    def _open_record(self) -> Record:
-        shape, classes = data.describe(self._config.problem)
-        self._problem = problem_of(self._config.problem, shape, classes)
+    def _open_record(self, evaluator: Evaluator) -> Record:
+        self._problem = evaluator.problem
         if self._paths.record.exists() or self._paths.previous_record.exists():
             record = store.load(self._paths.record)
             before = configuration.from_tables(record.config, str(self._paths.record))
@@ -265,14 +262,9 @@ class Coordinator:
         )
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
-        if self._screener is None:
-            self._screener = Screener(
-                input_shape=self._problem.input_shape,
-                classes=self._problem.classes,
-                containment=self._config.containment,
-            )
+        assert self._evaluator is not None
         self._observer.stage(generation, "screened", len(sources))
-        examined = self._screener.examine(sources, mend=self._config.generator.repair)
+        examined = self._evaluator.examine(sources, mend=self._config.generator.repair)
         for found in examined:
             if found.screened.status == "infrastructure":
                 raise ContainmentError(
@@ -284,34 +276,19 @@ class Coordinator:
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
-    def _evaluate(self, record: Record, search: Search) -> None:
+    def _evaluate(self, evaluator: Evaluator, record: Record, search: Search) -> None:
         generation = record.committed_generations
         table, out = record.candidates, record.out()
-        work = [
-            Work(
-                candidate=row,
-                source_sha256=table["source_sha256"][row].decode(),
-                flops=float(table["flops"][row]),
-            )
-            for row in out
-            if table["duplicate_of"][row] < 0
-        ]
+        due = [row for row in out if table["duplicate_of"][row] < 0]
         began = time.time()
-        self._observer.stage(generation, "trained", len(work))
-        dispatcher = self._dispatcher(record)
-        gathered = dispatcher.run(
-            work, enough=self._enough(generation, len(work)), on_result=self._on_result
-        )
+        self._observer.stage(generation, "trained", len(due))
+        evaluated = evaluator.evaluate(record, due, self._on_result)
         for row in out:
             if (original := int(table["duplicate_of"][row])) >= 0:
                 if record.status(original) != PENDING:
                     record.update(row, rows.duplicate(record, original))
-            elif row in gathered:
-                found = gathered[row]
-                record.update(row, rows.result(found.result))
-                record.update(
-                    row, {"attempts": found.attempts, "queue_seconds": found.queue_seconds}
-                )
+            elif row in evaluated.rows:
+                record.update(row, evaluated.rows[row])
 
         out = record.out()
         for row in set(np.flatnonzero(table["told"] < 0).tolist()) - set(out):
@@ -324,7 +301,7 @@ class Coordinator:
             {
                 **told.generation.__dict__,
                 **self._flight.times(),
-                **{f"lost_{kind}_seconds": s for kind, s in dispatcher.lost.items()},
+                **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
                 "evaluate_seconds": time.time() - began,
                 "finished": time.time(),
             }
@@ -335,86 +312,10 @@ class Coordinator:
         store.commit(self._paths, record)
         self._flight.end(out)
 
-    def _enough(self, generation: int, work: int) -> int:
-        """How many results a generation needs; the last one waits for all that are out."""
-        is_last = generation + 1 >= self._config.search.generations
-        return work if is_last else math.ceil(self._config.cluster.quorum * work - 1e-9)
-
     def _on_result(self, result: Result) -> None:
         self._observer.advance("trained")
         if math.isfinite(result.outcome.fitness):
             self._observer.scored(result.candidate, result.outcome.fitness)
-
-    def _dispatcher(self, record: Record) -> Dispatcher:
-        training = self._config.training
-        threads = threads_per_task(self._config)
-        table = record.candidates
-
-        def epochs(row: int) -> int:
-            trained = self._trains_all or not rows.is_of_start(record, row)
-            return training.epochs if trained else 0
-
-        def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
-            candidates = [
-                worker.CandidateSpec(
-                    candidate=work.candidate,
-                    attempt=attempt,
-                    source=table["source"][work.candidate],
-                    source_sha256=work.source_sha256,
-                    training_seed=int(table["seed"][work.candidate]),
-                    epochs=epochs(work.candidate),
-                    flops=work.flops,
-                )
-                for work, attempt in items
-            ]
-            spec = worker.TaskSpec(
-                run_id=record.run_id,
-                results=str(self._paths.results.resolve()),
-                checkpoints=str(self._paths.checkpoints.resolve()),
-                seed=self._config.run.seed,
-                threads=threads,
-                problem=self._config.problem,
-                training=training,
-                containment=self._config.containment,
-                candidates=tuple(candidates),
-                workers=self._config.cluster.workers_per_task,
-            )
-            write_atomically(folder / TASK_FILE, spec.to_json())
-
-        def read_result(path: Path, work: Work) -> Result | None:
-            return worker.read_result(
-                path,
-                run_id=record.run_id,
-                candidate=work.candidate,
-                source_sha256=work.source_sha256,
-            )
-
-        return Dispatcher(
-            self._paths,
-            self._open_backend(),
-            packing(self._config, record),
-            name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
-            parallelism=tasks_at_once(self._config),
-            write_task=write_task,
-            read_result=read_result,
-            wait=self._stop.wait,
-            leave=self._leave if self._config.cluster.chain else None,
-        )
-
-    def _leave(self, jobs: Sequence[str]) -> None:
-        """Let another job gather the results of ``jobs``; without one, stay and do it here."""
-        try:
-            successor = chain.hand_over(jobs, self._paths)
-        except ClusterError as error:
-            self._observer.notice(f"{error}")
-            return
-        raise Interrupted(f"job {successor} continues the run when its array has ended")
-
-    def _open_backend(self) -> Backend:
-        """One for all of a run: it remembers which nodes are bad."""
-        if self._backend is None:
-            self._backend = back_end(self._config)
-        return self._backend
 
 
 # --- small pure parts -------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .evaluation import confine, data, landlock
 from .evaluation.contain import Container
 from .evaluation.screen import Screener
 from .prefetch import model_of
-from .problems import problem_of
+from .problems import image_classification_of
 from .records import PENDING
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
@@ -113,7 +113,7 @@ def _layers(config: Config) -> Iterator[Finding]:
 
 def _child(config: Config) -> Iterator[Finding]:
     shape, classes = (3, 32, 32), 10
-    source = problem_of(config.problem, shape, classes).initial_source
+    source = image_classification_of(config.problem, shape, classes).initial_source
     began = time.monotonic()
     with Container(config.containment, kind="measure") as container:
         screener = Screener(

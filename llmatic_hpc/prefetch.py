@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from . import evaluators
 from .config import Config
 from .evaluation import data
-from .problems import problem_of
 
 
 def prefetch(config: Config, tell: Callable[[str], None]) -> None:
@@ -40,8 +40,7 @@ def model_of(config: Config, *, download: bool = True) -> str:
     if settings.kind == "endpoint":
         from .generation.endpoint import Endpoint
 
-        shape, classes = data.describe(config.problem)
-        Endpoint(settings, problem_of(config.problem, shape, classes)).close()
+        Endpoint(settings, evaluators.problem_of(config)).close()
         return f"{settings.model} answers at {settings.url}"
     from .generation import loading
 

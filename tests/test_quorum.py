@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from llmatic_hpc import config, store
-from llmatic_hpc.cluster import Backend, LocalBackend, stop_orphans
+from llmatic_hpc.cluster import LocalBackend, stop_orphans
 from llmatic_hpc.config import Config
-from llmatic_hpc.coordinator import Coordinator
+from llmatic_hpc.coordinator import Coordinator, Observer
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.paths import RunPaths
 from llmatic_hpc.store import Record
@@ -60,15 +60,10 @@ def settings(root: Path, quorum: float) -> Config:
     )
 
 
-class Held(Coordinator):
+def held(paths: RunPaths, config: Config, watch: Observer, stop: threading.Event) -> Coordinator:
     """One candidate of the first generation begins only when it is allowed to."""
-
-    def _open_backend(self) -> Backend:
-        if self._backend is None:
-            self._backend = LocalBackend(
-                run_held_back, parallelism=3, time_minutes=5, pause_seconds=0.1
-            )
-        return self._backend
+    backend = LocalBackend(run_held_back, parallelism=3, time_minutes=5, pause_seconds=0.1)
+    return Coordinator(config, paths, watch, stop, backend=backend)
 
 
 class Watch:
@@ -104,7 +99,7 @@ def run(paths: RunPaths, *, stopped: bool = False) -> Record:
     """A run in this process; returns the record after its first generation."""
     stop = threading.Event()
     watch = Watch(paths, stop if stopped else None)
-    coordinator = Held(settings(paths.root, 0.7), paths, watch, stop)
+    coordinator = held(paths, settings(paths.root, 0.7), watch, stop)
     with pytest.raises(Interrupted) if stopped else contextlib.nullcontext():
         coordinator.run()
     assert watch.after_first is not None

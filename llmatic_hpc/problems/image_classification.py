@@ -79,7 +79,9 @@ def image_classification(
     )
 
 
-def problem_of(settings: ProblemSettings, shape: tuple[int, ...], classes: int) -> Problem:
+def image_classification_of(
+    settings: ProblemSettings, shape: tuple[int, ...], classes: int
+) -> Problem:
     """The problem that the settings describe, for images of ``shape`` in ``classes`` classes.
 
     Raises :class:`ConfigError` when the file of the initial network cannot be read.

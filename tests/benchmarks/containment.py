@@ -24,7 +24,7 @@ from llmatic_hpc.evaluation import canonical, confine, data, gate, network, trai
 from llmatic_hpc.evaluation.contain import Container
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.procedural import Procedural
-from llmatic_hpc.problems import problem_of
+from llmatic_hpc.problems import image_classification_of
 from llmatic_hpc.records import Request
 
 SOURCES_A_SECOND, SECONDS_A_CANDIDATE = 50.0, 0.15
@@ -37,7 +37,7 @@ CONFIG = Config(
 def sources(count: int) -> list[str]:
     """Different networks, as the control writes them from the initial one."""
     shape, classes = data.describe(CONFIG.problem)
-    problem = problem_of(CONFIG.problem, shape, classes)
+    problem = image_classification_of(CONFIG.problem, shape, classes)
     requests = [
         Request(n, "mutation", n % 13, problem.prompts[n % 13], (problem.initial_source,), 0.8, n)
         for n in range(count)
@@ -71,7 +71,7 @@ def main() -> int:
     arrays = data.for_training(dataset)
     images = training.Images(**{name: torch.from_numpy(a) for name, a in arrays.items()})
     shape, classes = data.describe(CONFIG.problem)
-    source = problem_of(CONFIG.problem, shape, classes).initial_source
+    source = image_classification_of(CONFIG.problem, shape, classes).initial_source
     contained, plain = [], []
     with Container(CONFIG.containment, arrays=arrays) as container:
         evaluator = worker._Evaluator(container, dataset, CONFIG.training, CONFIG.containment, 1)

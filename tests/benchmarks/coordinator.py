@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from llmatic_hpc import config
-from llmatic_hpc.cluster import Backend, InlineBackend
+from llmatic_hpc.cluster import InlineBackend
 from llmatic_hpc.coordinator import Coordinator
 from llmatic_hpc.evaluation.tasks import CandidateSpec, TaskSpec, write_result
 from llmatic_hpc.paths import RunPaths
@@ -74,10 +74,7 @@ class Timed(Coordinator):
         self.screen_seconds += time.perf_counter() - began
         return found
 
-    def _open_backend(self) -> Backend:
-        return InlineBackend(self._made_up_task)
-
-    def _made_up_task(self, folder: Path) -> int:
+    def made_up_task(self, folder: Path) -> int:
         began = time.perf_counter()
         path = folder / "task.json"
         spec = TaskSpec.from_json(path.read_text(), origin=str(path))
@@ -137,7 +134,9 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         watch = Watch()
-        watch.coordinator = Timed(settings, RunPaths(Path(folder)), watch, threading.Event())
+        backend = InlineBackend(lambda task: watch.coordinator.made_up_task(task))
+        paths, stop = RunPaths(Path(folder)), threading.Event()
+        watch.coordinator = Timed(settings, paths, watch, stop, backend=backend)
         watch.coordinator.fitness = FITNESS[options.fitness]
         record = watch.coordinator.run()
     print(

@@ -27,7 +27,7 @@ from llmatic_hpc.generation import loading
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import PREFIX, completion_prompt
 from llmatic_hpc.generation.stopping import end_of_class
-from llmatic_hpc.problems import problem_of
+from llmatic_hpc.problems import image_classification_of
 from llmatic_hpc.records import PENDING, Request
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--max-new-tokens", type=int, default=320)
     options = parser.parse_args()
-    problem = problem_of(Config().problem, SHAPE, CLASSES)
+    problem = image_classification_of(Config().problem, SHAPE, CLASSES)
     loaded = loading.load(
         loading.locate(options.model), dtype=torch.float32, device="cpu", shown_as=options.model
     )

@@ -27,7 +27,7 @@ from llmatic_hpc.config import ClusterSettings, Config, ProblemSettings, Trainin
 from llmatic_hpc.evaluation import data, worker
 from llmatic_hpc.paths import RunPaths
 from llmatic_hpc.placement import run_task
-from llmatic_hpc.problems import problem_of
+from llmatic_hpc.problems import image_classification_of
 from llmatic_hpc.records import Result
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def back_end(kind: str, settings: ClusterSettings) -> Backend:
 def seconds(kind: str, per_task: int, root: Path) -> float:
     """From the first submission to the last result."""
     shape, classes = data.describe(PROBLEM)
-    source = problem_of(PROBLEM, shape, classes).initial_source
+    source = image_classification_of(PROBLEM, shape, classes).initial_source
     digest = hashlib.sha256(source.encode()).hexdigest()
     settings = ClusterSettings(
         array_parallelism=SLOTS, candidates_per_task=per_task, poll_seconds=0.1

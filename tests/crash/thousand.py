@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from llmatic_hpc import store
-from llmatic_hpc.cluster import Backend, SlurmBackend
+from llmatic_hpc.cluster import SlurmBackend
 from llmatic_hpc.config import load
 from llmatic_hpc.coordinator import Coordinator
 from llmatic_hpc.paths import RunPaths
@@ -55,11 +55,6 @@ class MadeUp(Coordinator):
 
     sizes: dict[str, int]
 
-    def _open_backend(self) -> Backend:
-        if self._backend is None:
-            self._backend = SlurmBackend(run_made_up, self._config.cluster, ARRAYS)
-        return self._backend
-
     def _on_result(self, result: Result) -> None:
         self.sizes = sizes(self._paths)
 
@@ -71,7 +66,9 @@ def made_up_run(folder: Path) -> dict[str, int]:
     config.write_text(CONFIG.format(root=ROOT, count=COUNT, each=1))
     paths = RunPaths(folder / "run")
     with observer(1) as watch:
-        coordinator = MadeUp(load(config), paths, watch, threading.Event())
+        settings = load(config)
+        backend = SlurmBackend(run_made_up, settings.cluster, ARRAYS)
+        coordinator = MadeUp(settings, paths, watch, threading.Event(), backend=backend)
         record = coordinator.run()
     assert list(store.verify(record)) == []
     assert record.rows == COUNT
