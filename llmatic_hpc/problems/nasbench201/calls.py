@@ -20,19 +20,17 @@ from .values import (
     Instance,
     Layer,
     Method,
-    NotACell,
     Opaque,
     Stack,
     Super,
     Tensor,
     Torch,
     Value,
-    bind,
     show,
 )
 
 if TYPE_CHECKING:
-    from .interpreter import Frame, Interpreter
+    from .expressions import Evaluator, Frame
 
 Options = Mapping[str, Value]
 
@@ -43,7 +41,7 @@ _SAME = ("clone", "contiguous", "to", "float", "requires_grad_", "type_as")
 
 
 def call(
-    run: Interpreter, function: Value, args: list[Value], options: Options, node: ast.Call
+    run: Evaluator, function: Value, args: list[Value], options: Options, node: ast.Call
 ) -> Value:
     """``function(*args, **options)``."""
     match function:
@@ -67,7 +65,7 @@ def call(
 
 
 def _call_module(
-    run: Interpreter, module: Value, args: list[Value], options: Options, node: ast.AST
+    run: Evaluator, module: Value, args: list[Value], options: Options, node: ast.AST
 ) -> Value:
     if isinstance(module, Instance) and isinstance(module.kind.find("forward"), Function):
         forward = module.kind.find("forward")
@@ -84,7 +82,7 @@ def _call_module(
 
 
 def torch_call(
-    run: Interpreter, function: Torch, args: list[Value], options: Options, node: ast.AST
+    run: Evaluator, function: Torch, args: list[Value], options: Options, node: ast.AST
 ) -> Value:
     """A call of something of torch: a module's constructor or a function."""
     name, path = function.name, function.path
@@ -97,9 +95,7 @@ def torch_call(
     return _function(run, name, args, options, node)
 
 
-def _module(
-    run: Interpreter, name: str, args: list[Value], options: Options, node: ast.AST
-) -> Value:
+def _module(run: Evaluator, name: str, args: list[Value], options: Options, node: ast.AST) -> Value:
     match name:
         case "Sequential":
             return _sequential(run, args)
@@ -114,20 +110,11 @@ def _module(
     text = _text(run, node, name)
     if name in SIGNATURES:
         kind, signature = SIGNATURES[name]
-        return Layer(kind, text, run.line, _bound(run, name, signature, args, options))
+        return Layer(kind, text, run.line, run.bound(name, signature, args, options))
     return Layer("other", text, run.line)
 
 
-def _bound(
-    run: Interpreter, name: str, signature: Options, args: list[Value], options: Options
-) -> dict[str, Value]:
-    try:
-        return bind(signature, args, options)
-    except NotACell as error:
-        return dict(run.refuse(f"{name} {error}"))
-
-
-def _sequential(run: Interpreter, args: list[Value]) -> Chain:
+def _sequential(run: Evaluator, args: list[Value]) -> Chain:
     parts: Sequence[Value] = args
     if len(args) == 1 and isinstance(args[0], dict):
         parts = list(args[0].values())
@@ -138,7 +125,7 @@ def _sequential(run: Interpreter, args: list[Value]) -> Chain:
 
 
 def _function(
-    run: Interpreter, name: str, args: list[Value], options: Options, node: ast.AST
+    run: Evaluator, name: str, args: list[Value], options: Options, node: ast.AST
 ) -> Value:
     options = dict(options)
     first = (
@@ -166,7 +153,7 @@ def _function(
 
 
 def _of_tensor(
-    run: Interpreter, name: str, x: Tensor, args: list[Value], options: Options, node: ast.AST
+    run: Evaluator, name: str, x: Tensor, args: list[Value], options: Options, node: ast.AST
 ) -> Value:
     """A function or method of a tensor."""
     other = args[0] if args else options.get("other")
@@ -178,25 +165,23 @@ def _of_tensor(
         return run.multiply(x, other)
     if name in FUNCTIONS:
         kind, signature = FUNCTIONS[name]
-        arguments = _bound(run, name, signature, args, options)
+        arguments = run.bound(name, signature, args, options)
         return run.tensor(Layer(kind, _text(run, node, name), run.line, arguments), x)
     return run.tensor(Layer("other", _text(run, node, name), run.line), x)
 
 
-def _zeros(run: Interpreter, x: Tensor) -> Tensor:
+def _zeros(run: Evaluator, x: Tensor) -> Tensor:
     return run.tensor(Layer("zero", "zeros_like", run.line), x)
 
 
-def _summed(
-    run: Interpreter, stack: Stack, name: str, args: list[Value], options: Options
-) -> Value:
+def _summed(run: Evaluator, stack: Stack, name: str, args: list[Value], options: Options) -> Value:
     dim = args[0] if args else options.get("dim", options.get("axis"))
     if name != "sum" or dim not in (0, [0], (0,)):
         return run.refuse(f"{name} of a stack; a node is the sum over its first dimension")
     return _sum(run, stack.tensors)
 
 
-def _sum(run: Interpreter, values: Sequence[Value]) -> Value:
+def _sum(run: Evaluator, values: Sequence[Value]) -> Value:
     total: Value = 0
     for value in values:
         if isinstance(total, Tensor) or isinstance(value, Tensor):
@@ -208,7 +193,7 @@ def _sum(run: Interpreter, values: Sequence[Value]) -> Value:
     return total
 
 
-def _text(run: Interpreter, node: ast.AST, name: str) -> str:
+def _text(run: Evaluator, node: ast.AST, name: str) -> str:
     text = run.lines.text(node) if isinstance(node, ast.Call) else name
     return _NAMESPACE.sub("", text)
 
@@ -217,7 +202,7 @@ def _text(run: Interpreter, node: ast.AST, name: str) -> str:
 
 
 def _method(
-    run: Interpreter, method: Method, args: list[Value], options: Options, node: ast.Call
+    run: Evaluator, method: Method, args: list[Value], options: Options, node: ast.Call
 ) -> Value:
     owner, name = method.owner, method.name
     match owner, name:
@@ -268,7 +253,7 @@ LONGEST = 256
 """Most entries of a list."""
 
 
-def _format(run: Interpreter, text: str, args: list[Value]) -> Value:
+def _format(run: Evaluator, text: str, args: list[Value]) -> Value:
     parts = text.split("{}")
     if len(parts) != len(args) + 1 or "{" in "".join(parts):
         return run.refuse("a format that is not understood")
@@ -278,7 +263,7 @@ def _format(run: Interpreter, text: str, args: list[Value]) -> Value:
 
 
 def _super(
-    run: Interpreter, owner: Super, args: list[Value], options: Options, node: ast.AST
+    run: Evaluator, owner: Super, args: list[Value], options: Options, node: ast.AST
 ) -> Value:
     """The constructor of the class behind the one that the method stands in."""
     lineage = owner.owner.kind.lineage()
@@ -295,7 +280,7 @@ def _super(
 
 
 def _builtin(
-    run: Interpreter, name: str, args: list[Value], options: Options, node: ast.Call
+    run: Evaluator, name: str, args: list[Value], options: Options, node: ast.Call
 ) -> Value:
     match name, args:
         case "range", [int(), *rest] if len(args) <= 3 and all(isinstance(a, int) for a in rest):
@@ -341,7 +326,7 @@ def _builtin(
     return run.refuse(f"{run.lines.text(node)} is not understood")
 
 
-def set_attribute(run: Interpreter, owner: Instance, name: Value, value: Value) -> None:
+def set_attribute(run: Evaluator, owner: Instance, name: Value, value: Value) -> None:
     """``setattr(owner, name, value)``."""
     if not isinstance(name, str):
         run.refuse(f"an attribute called {show(name)}")
@@ -352,7 +337,7 @@ def set_attribute(run: Interpreter, owner: Instance, name: Value, value: Value) 
 # --- containers ----------------------------------------------------------------------------------
 
 
-def key(run: Interpreter, value: Value) -> Value:
+def key(run: Evaluator, value: Value) -> Value:
     """``value`` as a key of a dictionary."""
     simple = isinstance(value, int | str) or (
         isinstance(value, tuple) and all(isinstance(v, int | str) for v in value)
@@ -360,7 +345,7 @@ def key(run: Interpreter, value: Value) -> Value:
     return value if simple else run.refuse(f"{show(value)} as a key")
 
 
-def item(run: Interpreter, owner: Value, node: ast.expr, frame: Frame) -> Value:
+def item(run: Evaluator, owner: Value, node: ast.expr, frame: Frame) -> Value:
     """``owner[node]``."""
     if isinstance(owner, Tensor):
         whole = ast.Slice(None, None, None)
@@ -387,7 +372,7 @@ def item(run: Interpreter, owner: Value, node: ast.expr, frame: Frame) -> Value:
     return run.refuse(f"takes a part of {show(owner)}")
 
 
-def _slice(run: Interpreter, owner: Value, node: ast.Slice, frame: Frame) -> Value:
+def _slice(run: Evaluator, owner: Value, node: ast.Slice, frame: Frame) -> Value:
     bounds = [None if p is None else run.value(p, frame) for p in (node.lower, node.upper)]
     plain = node.step is None and all(b is None or isinstance(b, int) for b in bounds)
     if isinstance(owner, list | tuple | str) and plain:
@@ -395,7 +380,7 @@ def _slice(run: Interpreter, owner: Value, node: ast.Slice, frame: Frame) -> Val
     return run.refuse(f"takes a part of {show(owner)}")
 
 
-def set_item(run: Interpreter, owner: Value, index: Value, value: Value) -> None:
+def set_item(run: Evaluator, owner: Value, index: Value, value: Value) -> None:
     """``owner[index] = value``."""
     if isinstance(owner, dict):
         owner[key(run, index)] = value
@@ -405,7 +390,7 @@ def set_item(run: Interpreter, owner: Value, index: Value, value: Value) -> None
         run.refuse(f"sets a part of {show(owner)}")
 
 
-def _pairs(run: Interpreter, value: Value) -> list[tuple[Value, Value]]:
+def _pairs(run: Evaluator, value: Value) -> list[tuple[Value, Value]]:
     pairs = list(value.items()) if isinstance(value, dict) else run.items(value)
     found = []
     for pair in pairs:
@@ -415,7 +400,7 @@ def _pairs(run: Interpreter, value: Value) -> list[tuple[Value, Value]]:
     return found
 
 
-def scaled(run: Interpreter, op: ast.operator, left: Value, right: Value) -> Value:
+def scaled(run: Evaluator, op: ast.operator, left: Value, right: Value) -> Value:
     """Arithmetic with the number of channels."""
     match left, op, right:
         case Channels(scale=scale), ast.Mult(), int():

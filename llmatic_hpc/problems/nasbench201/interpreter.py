@@ -8,112 +8,35 @@ with loops or deep calls ends as any other.
 from __future__ import annotations
 
 import ast
-import operator
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from . import calls
+from .expressions import Broken, Evaluator, Frame
 from .parsing import Lines
 from .values import (
-    LARGEST,
-    Builtin,
     Chain,
     Channels,
     Class,
+    Exhausted,
     Function,
     Instance,
-    Layer,
-    Method,
     NotACell,
     Opaque,
-    Stack,
-    Super,
     Tensor,
     Torch,
     Value,
     show,
 )
 
-MAX_STEPS = 20_000
-"""Expressions and statements that are looked at; a canonical source takes about 200."""
-
-MAX_DEPTH = 90
-"""Of expressions within expressions, calls included."""
-
-MAX_LENGTH = 256
-"""Of a list or a text that a program makes."""
-
-_STANDARD = {
-    "torch": Torch("torch"),
-    "nn": Torch("torch.nn"),
-    "F": Torch("torch.nn.functional"),
-}
-"""The imports that every candidate gets."""
-
-_BUILTINS = (
-    *("range", "len", "sum", "list", "tuple", "dict", "zip", "enumerate", "reversed", "super"),
-    *("str", "int", "print", "getattr", "setattr", "hasattr"),
-)
-
-_COMPARE: dict[type[ast.cmpop], Any] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-}
-
-_ARITHMETIC: dict[type[ast.operator], Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
-}
-
 _RUN_ON, _BREAK, _CONTINUE = object(), object(), object()
 """What a block ends with, other than a value that it returns."""
 
 
-@dataclass
-class Broken:
-    """What a name at the top level is bound to that could not be understood."""
-
-    reason: str
-
-
-@dataclass
-class Frame:
-    """The names that a piece of code sees; its own hide those of the scopes around it."""
-
-    names: dict[str, Value]
-    outer: Mapping[str, Value] = field(default_factory=dict)
-    owner: Instance | None = None
-    home: Class | None = None
-    main: bool = False
-    """Whether it is the network's own ``forward``."""
-
-
-class Interpreter:
+class Interpreter(Evaluator):
     """Of one source. Everything raises :class:`NotACell`, and nothing else."""
 
     def __init__(self, tree: ast.Module, lines: Lines) -> None:
-        self.lines = lines
-        self.where = "the source"
-        """Method of the network that is being run."""
-        self.line = 0
-        self.tensors: list[Tensor] = []
-        self.globals: dict[str, Value] = {n: Builtin(n) for n in _BUILTINS} | _STANDARD
-        self._steps = 0
-        self._depth = 0
+        super().__init__(lines)
         self._tree = tree
 
     # --- the network -----------------------------------------------------------------------------
@@ -155,9 +78,11 @@ class Interpreter:
             try:
                 match statement:
                     case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.ClassDef():
-                        self._statement(statement, frame)
+                        self.statement(statement, frame)
                     case ast.Assign() | ast.AnnAssign():
-                        self._statement(statement, frame)
+                        self.statement(statement, frame)
+            except Exhausted:
+                raise
             except NotACell as error:
                 for node in ast.walk(statement):
                     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -166,64 +91,6 @@ class Interpreter:
                 made = self.globals.get(statement.name)
                 classes += [made] if isinstance(made, Class) else []
         return classes
-
-    # --- tensors ---------------------------------------------------------------------------------
-
-    def tensor(self, layer: Layer | None = None, *origins: Tensor) -> Tensor:
-        """A new place in the graph."""
-        self.tensors.append(Tensor(len(self.tensors), self.line, layer, origins))
-        return self.tensors[-1]
-
-    def apply(self, module: Value, x: Value, node: ast.AST) -> Value:
-        """``module(x)``."""
-        with self._deeper():
-            if not isinstance(x, Tensor):
-                self.refuse(f"calls a layer with {show(x)}")
-            if isinstance(module, Layer):
-                return self.tensor(module, x)
-            if isinstance(module, Instance):
-                forward = module.kind.find("forward")
-                if isinstance(forward, Function):
-                    made = self.enter(
-                        Function(forward.node, forward.names, module, forward.home), [x], {}
-                    )
-                elif module.chain is not None:
-                    made = self.apply(module.chain, x, node)
-                else:
-                    self.refuse(f"class {module.kind.node.name} has no forward method")
-            elif isinstance(module, Chain):
-                made = x
-                for part in module.modules:
-                    if not (isinstance(part, Layer) and part.kind == "identity"):
-                        made = self.apply(part, made, node)
-            else:
-                self.refuse(f"calls {show(module)}")
-            return self.tensor(Layer("identity", "Identity()"), x) if made is x else made
-
-    def add(self, left: Value, right: Value) -> Value:
-        """``left + right`` where one of them is a tensor."""
-        for one, other in ((left, right), (right, left)):
-            if isinstance(one, int | float) and one == 0:
-                return other
-        if isinstance(left, Tensor) and isinstance(right, Tensor):
-            return self.tensor(None, left, right)
-        other = right if isinstance(left, Tensor) else left
-        return self.refuse(f"adds {show(other)} to a node")
-
-    def multiply(self, left: Value, right: Value) -> Value:
-        """``left * right`` where one of them is a tensor."""
-        if isinstance(left, Tensor) and isinstance(right, Tensor):
-            return self.refuse("multiplies two nodes")
-        x, factor = (left, right) if isinstance(left, Tensor) else (right, left)
-        if isinstance(factor, int | float) and factor == 0:
-            return self.tensor(Layer("zero", "0"), x)
-        if isinstance(factor, int | float) and factor == 1:
-            return x
-        return self.refuse(f"multiplies a node by {show(factor)}")
-
-    def refuse(self, reason: str) -> Value:
-        """Raises :class:`NotACell` with the method that is being run."""
-        raise NotACell(f"{self.where}: {reason}")
 
     # --- functions and classes -------------------------------------------------------------------
 
@@ -239,14 +106,14 @@ class Interpreter:
         node = function.node
         given = [function.owner, *args] if function.owner is not None else list(args)
         frame = Frame({}, function.names, function.owner, function.home, main)
-        with self._deeper(6):
-            self._bind(function, given, dict(options), frame)
+        with self.deeper(6):
+            self.bind(function, given, dict(options), frame)
             if isinstance(node, ast.Lambda):
                 return self.value(node.body, frame)
             ended = self._block(node.body, frame)
             return None if ended in (_RUN_ON, _BREAK, _CONTINUE) else ended
 
-    def _bind(
+    def bind(
         self, function: Function, given: list[Value], options: dict[str, Value], frame: Frame
     ) -> None:
         parameters = function.node.args
@@ -307,13 +174,13 @@ class Interpreter:
 
     def _block(self, body: Sequence[ast.stmt], frame: Frame) -> Value:
         for statement in body:
-            ended = self._statement(statement, frame)
+            ended = self.statement(statement, frame)
             if ended is not _RUN_ON:
                 return ended
         return _RUN_ON
 
-    def _statement(self, node: ast.stmt, frame: Frame) -> Value:
-        self._step()
+    def statement(self, node: ast.stmt, frame: Frame) -> Value:
+        self.step()
         self.line = node.lineno
         match node:
             case ast.Return():
@@ -321,18 +188,18 @@ class Interpreter:
             case ast.Assign():
                 value = self.value(node.value, frame)
                 for target in node.targets:
-                    self._assign(target, value, frame)
+                    self.assign(target, value, frame)
             case ast.AnnAssign():
                 if node.value is not None:
-                    self._assign(node.target, self.value(node.value, frame), frame)
+                    self.assign(node.target, self.value(node.value, frame), frame)
             case ast.AugAssign():
                 old = self.value(node.target, frame)  # whatever its context says
-                new = self._binary(node.op, old, self.value(node.value, frame))
-                self._assign(node.target, new, frame)
+                new = self.binary(node.op, old, self.value(node.value, frame))
+                self.assign(node.target, new, frame)
             case ast.Expr():
                 self.value(node.value, frame)
             case ast.If():
-                branch = node.body if self._truth(node.test, frame) else node.orelse
+                branch = node.body if self.truth(node.test, frame) else node.orelse
                 return self._block(branch, frame)
             case ast.For():
                 return self._for(node, frame)
@@ -354,8 +221,8 @@ class Interpreter:
 
     def _for(self, node: ast.For, frame: Frame) -> Value:
         for item in self.items(self.value(node.iter, frame)):
-            self._step()
-            self._assign(node.target, item, frame)
+            self.step()
+            self.assign(node.target, item, frame)
             ended = self._block(node.body, frame)
             if ended is _BREAK:
                 return _RUN_ON
@@ -363,7 +230,7 @@ class Interpreter:
                 return ended
         return self._block(node.orelse, frame)
 
-    def _assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+    def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         match target:
             case ast.Name(id=name):
                 frame.names[name] = value
@@ -383,7 +250,7 @@ class Interpreter:
                 if len(values) != len(target.elts):
                     self.refuse("takes a tuple of another length apart")
                 for part, single in zip(target.elts, values, strict=True):
-                    self._assign(part, single, frame)
+                    self.assign(part, single, frame)
             case _:
                 self.refuse("a starred assignment is not understood")
 
@@ -408,263 +275,8 @@ class Interpreter:
                 function = self._function(statement, Frame(frame.names, frame.outer, home=made))
                 made.members[statement.name] = function
             elif isinstance(statement, ast.Assign | ast.AnnAssign):
-                self._statement(statement, body)
+                self.statement(statement, body)
         return made
-
-    # --- expressions -----------------------------------------------------------------------------
-
-    def value(self, node: ast.expr, frame: Frame) -> Value:
-        """What an expression is."""
-        with self._deeper():
-            self._step()
-            match node:
-                case ast.Constant(value=constant):
-                    return constant
-                case ast.Name(id=name):
-                    return self._name(name, frame)
-                case ast.Attribute():
-                    return self._attribute(self.value(node.value, frame), node.attr)
-                case ast.Call():
-                    return self._call(node, frame)
-                case ast.BinOp():
-                    left, right = self.value(node.left, frame), self.value(node.right, frame)
-                    return self._binary(node.op, left, right)
-                case ast.List() | ast.Tuple():
-                    parts = self._parts(node.elts, frame)
-                    return parts if isinstance(node, ast.List) else tuple(parts)
-                case ast.Dict():
-                    if None in node.keys:
-                        return self.refuse("a dictionary within a dictionary is not understood")
-                    keys = [calls.key(self, self.value(k, frame)) for k in node.keys if k]
-                    return dict(zip(keys, [self.value(v, frame) for v in node.values], strict=True))
-                case ast.Subscript():
-                    owner = self.value(node.value, frame)
-                    return calls.item(self, owner, node.slice, frame)
-                case ast.IfExp():
-                    chosen = node.body if self._truth(node.test, frame) else node.orelse
-                    return self.value(chosen, frame)
-                case ast.Compare() | ast.BoolOp():
-                    return self._truth(node, frame)
-                case ast.UnaryOp():
-                    return self._unary(node, frame)
-                case ast.ListComp() | ast.GeneratorExp():
-                    return self._comprehension(node.generators, node.elt, frame)
-                case ast.DictComp():
-                    pair = ast.Tuple([node.key, node.value], ast.Load())
-                    pairs = self._comprehension(node.generators, pair, frame)
-                    return {calls.key(self, k): v for k, v in pairs}
-                case ast.Lambda():
-                    return Function(node, {**frame.outer, **frame.names})
-                case ast.JoinedStr():
-                    return self._formatted(node, frame)
-            return self.refuse(f"{self.lines.text(node)} is not understood")
-
-    def _name(self, name: str, frame: Frame) -> Value:
-        for names in (frame.names, frame.outer, self.globals):
-            if name in names:
-                found = names[name]
-                if isinstance(found, Broken):
-                    raise NotACell(found.reason)
-                return found
-        return self.refuse(f"{name} is not defined")
-
-    def _attribute(self, owner: Value, name: str) -> Value:
-        match owner:
-            case Torch(path=path):
-                return Torch(f"{path}.{name}")
-            case Instance():
-                if name in owner.attributes:
-                    return owner.attributes[name]
-                found = owner.kind.find(name)
-                if isinstance(found, Function) and found.home is not None:
-                    return Function(found.node, found.names, owner, found.home)
-                if found is not None:
-                    return found
-                if name in ("append", "add_module", "register_module", "children", "modules"):
-                    return Method(owner, name)
-                return self.refuse(f"self.{name} is not defined")
-            case Tensor() if name in ("shape", "device", "dtype", "data"):
-                return owner if name == "data" else Opaque(name, owner)
-            case Super() | Tensor() | Stack() | list() | dict() | str() | Chain() | Opaque():
-                return Method(owner, name)
-            case Layer() if name in ("weight", "bias"):
-                return Opaque(name)
-        return self.refuse(f"{show(owner)} has no attribute {name}")
-
-    def _call(self, node: ast.Call, frame: Frame) -> Value:
-        if isinstance(node.func, ast.Name) and node.func.id == "super":
-            if frame.owner is None or frame.home is None:
-                return self.refuse("super() outside of a method")
-            return Super(frame.owner, frame.home)
-        function = self.value(node.func, frame)
-        args = self._parts(node.args, frame)
-        options: dict[str, Value] = {}
-        for keyword in node.keywords:
-            value = self.value(keyword.value, frame)
-            if keyword.arg is not None:
-                options[keyword.arg] = value
-            elif isinstance(value, dict) and all(isinstance(k, str) for k in value):
-                options |= value
-            else:
-                return self.refuse(f"{self.lines.text(node)} is not understood")
-        before = len(self.tensors)
-        made = calls.call(self, function, args, options, node)
-        if isinstance(made, Tensor) and made.number >= before and not made.label:
-            made.label = self._label(node.func, frame)
-        return made
-
-    def _label(self, function: ast.expr, frame: Frame) -> str:
-        """What a module is called that is called: its attribute, or its key."""
-        if isinstance(function, ast.Attribute):
-            return function.attr if isinstance(function.value, ast.Name) else ""
-        if isinstance(function, ast.Subscript):
-            key = self.value(function.slice, frame)
-            return key if isinstance(key, str) else ""
-        return ""
-
-    def _parts(self, nodes: Sequence[ast.expr], frame: Frame) -> list[Value]:
-        parts: list[Value] = []
-        for node in nodes:
-            if isinstance(node, ast.Starred):
-                parts += self.items(self.value(node.value, frame))
-            else:
-                parts.append(self.value(node, frame))
-        return parts
-
-    def items(self, value: Value) -> list[Value]:
-        """What a loop over ``value`` sees."""
-        match value:
-            case list() | tuple() | range():
-                found = list(value[: MAX_LENGTH + 1])
-            case dict() | str():
-                found = list(value)
-            case Chain():
-                found = list(value.modules)
-            case Instance(chain=Chain() as chain):
-                found = list(chain.modules)
-            case _:
-                return list(self.refuse(f"goes through {show(value)}"))
-        if len(found) > MAX_LENGTH:
-            self.refuse("a loop that is too long")
-        return found
-
-    def _binary(self, op: ast.operator, left: Value, right: Value) -> Value:
-        if isinstance(left, Tensor) or isinstance(right, Tensor):
-            match op:
-                case ast.Add():
-                    return self.add(left, right)
-                case ast.Mult():
-                    return self.multiply(left, right)
-            return self.refuse(f"an operation on nodes other than a sum ({type(op).__name__})")
-        match left, right:
-            case (Channels(), int()) | (int(), Channels()) | (Channels(), Channels()):
-                return calls.scaled(self, op, left, right)
-            case (int() | float(), int() | float()) if type(op) in _ARITHMETIC:
-                try:
-                    number = _ARITHMETIC[type(op)](left, right)
-                except (ArithmeticError, ValueError):
-                    return self.refuse("an arithmetic error")
-                return number if abs(number) < LARGEST else self.refuse("a huge number")
-            case (list(), list()) | (tuple(), tuple()) | (str(), str()) if isinstance(op, ast.Add):
-                if len(left) + len(right) <= MAX_LENGTH:
-                    return left + right
-            case (Opaque(), _) | (_, Opaque()):
-                return Opaque("a value")
-        return self.refuse(f"{show(left)} and {show(right)} do not go together")
-
-    def _unary(self, node: ast.UnaryOp, frame: Frame) -> Value:
-        if isinstance(node.op, ast.Not):
-            return not self._truth(node.operand, frame)
-        value = self.value(node.operand, frame)
-        if isinstance(value, int | float) and isinstance(node.op, ast.USub | ast.UAdd):
-            return -value if isinstance(node.op, ast.USub) else value
-        return self.refuse(f"{self.lines.text(node)} is not understood")
-
-    def _truth(self, node: ast.expr, frame: Frame) -> bool:
-        match node:
-            case ast.BoolOp(op=ast.And()):
-                return all(self._truth(part, frame) for part in node.values)
-            case ast.BoolOp():
-                return any(self._truth(part, frame) for part in node.values)
-            case ast.Compare():
-                values = [self.value(part, frame) for part in (node.left, *node.comparators)]
-                for op, left, right in zip(node.ops, values, values[1:], strict=False):
-                    if not self._compare(op, left, right, node):
-                        return False
-                return True
-        value = self.value(node, frame)
-        if isinstance(value, Tensor | Opaque | Stack):
-            self.refuse("a branch that depends on the input")
-        return bool(value)
-
-    def _compare(self, op: ast.cmpop, left: Value, right: Value, node: ast.expr) -> bool:
-        simple = (int, float, str, bool, type(None), Channels, tuple, list, dict)
-        if isinstance(op, ast.Is | ast.IsNot):
-            return bool(_COMPARE[type(op)](left, right))
-        if isinstance(left, simple) and isinstance(right, simple):
-            try:
-                return bool(_COMPARE[type(op)](left, right))
-            except TypeError:
-                pass
-        return bool(self.refuse(f"{self.lines.text(node)} is not understood"))
-
-    def _comprehension(
-        self, generators: Sequence[ast.comprehension], element: ast.expr, frame: Frame
-    ) -> list[Value]:
-        inner = Frame(
-            dict(frame.names), frame.outer, frame.owner, frame.home
-        )  # what it binds stays inside
-        found: list[Value] = []
-        self._generate(list(generators), element, inner, found)
-        return found
-
-    def _generate(
-        self,
-        generators: list[ast.comprehension],
-        element: ast.expr,
-        frame: Frame,
-        found: list[Value],
-    ) -> None:
-        if not generators:
-            found.append(self.value(element, frame))
-            if len(found) > MAX_LENGTH:
-                self.refuse("a loop that is too long")
-            return
-        first, *rest = generators
-        for item in self.items(self.value(first.iter, frame)):
-            self._step()
-            self._assign(first.target, item, frame)
-            if all(self._truth(test, frame) for test in first.ifs):
-                self._generate(rest, element, frame, found)
-
-    def _formatted(self, node: ast.JoinedStr, frame: Frame) -> str:
-        text = ""
-        for part in node.values:
-            if isinstance(part, ast.FormattedValue):
-                value = self.value(part.value, frame)
-                if part.format_spec is not None or not isinstance(value, int | str):
-                    return str(self.refuse(f"{self.lines.text(node)} is not understood"))
-                text += str(value)
-            elif isinstance(part, ast.Constant):
-                text += str(part.value)
-        return text if len(text) <= MAX_LENGTH else str(self.refuse("a text that is too long"))
-
-    # --- bounds ----------------------------------------------------------------------------------
-
-    def _step(self) -> None:
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise NotACell("does more than any cell needs")
-
-    @contextmanager
-    def _deeper(self, by: int = 1) -> Iterator[None]:
-        self._depth += by
-        try:
-            if self._depth > MAX_DEPTH:
-                raise NotACell("nested too deeply")
-            yield
-        finally:
-            self._depth -= by
 
 
 def _required(node: ast.FunctionDef | ast.Lambda) -> int:

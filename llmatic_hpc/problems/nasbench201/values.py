@@ -21,6 +21,10 @@ class NotACell(ValueError):  # noqa: N818 (a verdict on a text, not a fault)
     """A source is none of the 15,625 cells; the message says in one line why."""
 
 
+class Exhausted(NotACell):
+    """A source asks for more work than any cell takes."""
+
+
 @dataclass(frozen=True)
 class Channels:
     """The number of channels of a cell, which its constructor is told, times ``scale``."""
