@@ -1,0 +1,32 @@
+"""The cell that a source spells, by symbolic interpretation. Nothing of it is ever executed."""
+
+from __future__ import annotations
+
+from .cells import Cell
+from .graph import cell_of_graph
+from .interpreter import Interpreter
+from .parsing import Lines, parse
+from .values import NotACell, Tensor, show
+
+__all__ = ["NotACell", "read"]
+
+
+def read(source: str) -> Cell:
+    """The cell that the last class of ``source`` that derives from nn.Module computes.
+
+    Any spelling of the five operations and of the sums between them is understood: helpers,
+    classes, functions of torch, loops over constants. An edge that is not there carries nothing.
+    A tensor is a node where an operation is applied to it; two nodes are numbered as variables or
+    attributes say (``node_2``, ``edge_0_2``), else in order of evaluation.
+
+    Raises :class:`NotACell`, for any text whatsoever that is none of the 15,625 cells.
+    """
+    try:
+        lines = Lines(source)
+        interpreter = Interpreter(parse(source), lines)
+        _, output = interpreter.run()
+        if not isinstance(output, Tensor):
+            raise NotACell(f"forward returns {show(output)}, not what it made of its input")
+        return cell_of_graph(interpreter.tensors, output)
+    except RecursionError:
+        raise NotACell("nested too deeply") from None
