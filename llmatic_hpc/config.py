@@ -17,7 +17,16 @@ from .errors import ConfigError
 from .settings import merge, parse_override, read_into, setting
 
 # Relative to the file that names them.
-PATHS = ("problem.data", "problem.initial", "generator.replay", "generator.model")
+PATHS = (
+    "problem.data",
+    "problem.initial",
+    "problem.table",
+    "generator.replay",
+    "generator.model",
+)
+
+BASELINES = ("regularized-evolution", "local-search")
+"""Variants that change one edge of a cell by its number, without prompts."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +51,27 @@ class SearchSettings:
             "mutation-only",
             "crossover-only",
             "random",
+            "regularized-evolution",
+            "local-search",
         ),
     )
     generations: int = setting(20, "generations in all", low=1, high=1_000_000, later=True)
     batch: int = setting(100, "candidates per generation", low=1, high=10_000)
+    queries: int = setting(
+        0, "end after the generation in which so many candidates have a score of their own; 0: "
+        "after the last", low=0, later=True,
+    )  # fmt: skip
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
     )
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
+    parents: str = setting(
+        "uniform", "how mutation draws parents among the elites; curious: half of the batch from "
+        "the most curious; tournament: the fittest of search.tournament",
+        choices=("uniform", "curious", "tournament"),
+    )  # fmt: skip
+    tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
     curious_individuals: int = setting(
         10, "how many of the most curious prompt individuals share half the batch", low=1
     )
@@ -70,7 +91,12 @@ class SearchSettings:
     curiosity_added: float = setting(1.0, "its offspring entered the network archive")
     curiosity_rejected: float = setting(-0.5, "its offspring was trained but did not enter")
     curiosity_untrainable: float = setting(-1.0, "its offspring could not be trained")
-    population: int = setting(100, "size of the population that replaces an archive", low=2)
+    population: int = setting(
+        100, "size of the population that replaces an archive, or of regularized evolution", low=2
+    )
+    first_improvement: bool = setting(
+        False, "local search moves to the first better neighbour, not to the best of all"
+    )
 
 
 @dataclass(frozen=True)
@@ -79,8 +105,12 @@ class NetworkArchiveSettings:
 
     cells: int = setting(100, "number of cells", low=1, high=1_000_000)
     kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
-    lower: tuple[float, ...] = setting((0.0, 2e8), "lower bounds of ratio and FLOPs")
-    upper: tuple[float, ...] = setting((200.0, 5e9), "upper bounds of ratio and FLOPs")
+    lower: tuple[float, ...] = setting(
+        (0.0, 2e8), "lower bounds of ratio and FLOPs; empty: the smallest of nasbench201"
+    )
+    upper: tuple[float, ...] = setting(
+        (200.0, 5e9), "upper bounds of ratio and FLOPs; empty: the largest of nasbench201"
+    )
     log_flops: bool = setting(False, "scale the FLOPs axis by its logarithm")
 
 
@@ -136,6 +166,14 @@ class GeneratorSettings:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", later=True)
     threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    unseen: bool = setting(
+        True, "nasbench201: the procedural control writes no cell twice while others are left"
+    )
+    edits: str = setting(
+        "neighbours", "nasbench201: the procedural control changes one edge while the parent has "
+        "unseen neighbours; free: as many edges as the temperature makes it",
+        choices=("neighbours", "free"),
+    )  # fmt: skip
     url: str = setting(
         "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint",
         later=True,
@@ -163,7 +201,10 @@ class GeneratorSettings:
 class ProblemSettings:
     """What is searched for."""
 
-    kind: str = setting("image_classification", "problem", choices=("image_classification",))
+    kind: str = setting(
+        "image_classification", "nasbench201: cells whose trainings are a table",
+        choices=("image_classification", "nasbench201"),
+    )  # fmt: skip
     data: str = setting(
         "digits",
         "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file",
@@ -171,7 +212,18 @@ class ProblemSettings:
     train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
     test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
     initial: str = setting("", "file of the initial network; empty: the paper's")
-    prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's thirteen")
+    prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's")
+    table: str = setting("", "nasbench201: HDF5 table of the benchmark's trainings")
+    dataset: str = setting(
+        "cifar10", "nasbench201: images that the cells were trained on",
+        choices=("cifar10", "cifar100", "imagenet16_120"),
+    )  # fmt: skip
+    protocol: str = setting(
+        "sound", "nasbench201: fitness is the validation accuracy, and only the test accuracy of "
+        "the fittest counts; paper: fitness is the test accuracy, the best seen counts",
+        choices=("sound", "paper"),
+    )  # fmt: skip
+    epochs: int = setting(200, "nasbench201: epochs of the trainings that give fitness, 12 or 200")
 
 
 @dataclass(frozen=True)
@@ -286,9 +338,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
 
     Raises :class:`ConfigError` for a file that is missing or not TOML and for any setting
-    that is unknown, of the wrong type, or out of range. Relative paths in
-    ``problem.data``, ``problem.initial``, ``generator.replay`` and (where such a file or
-    folder exists) ``generator.model`` are relative to the file that names them.
+    that is unknown, of the wrong type, or out of range. Relative paths in ``PATHS`` (and in
+    ``generator.model`` where such a file or folder exists) are relative to the file that names
+    them.
     """
     return override(read_into(Config(), path, paths=PATHS), overrides, str(path))
 
@@ -310,14 +362,18 @@ def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
 
 def _check_together(config: Config, origin: str) -> None:
     """What no single setting can say."""
+    tabulated = config.problem.kind == "nasbench201"
     for name in ("network", "prompt"):
         archive = getattr(config.archive, name)
+        if tabulated and name == "network" and not archive.lower and not archive.upper:
+            continue
         for bound in ("lower", "upper"):
             if len(getattr(archive, bound)) != 2:
                 raise ConfigError(f"{origin}: archive.{name}.{bound} must have two numbers")
         if any(u <= l for l, u in zip(archive.lower, archive.upper, strict=True)):  # noqa: E741
             raise ConfigError(f"{origin}: archive.{name}.upper must exceed archive.{name}.lower")
-    if config.archive.network.log_flops and config.archive.network.lower[1] <= 0:
+    lower = config.archive.network.lower
+    if config.archive.network.log_flops and lower and lower[1] <= 0:
         raise ConfigError(
             f"{origin}: archive.network.log_flops needs a lower FLOPs bound above 0 "
             "(archive.network.lower)"
@@ -339,6 +395,16 @@ def _check_together(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: containment.require has {layer!r}; it may have landlock and seccomp"
             )
+    if config.problem.epochs not in (12, 200):
+        raise ConfigError(
+            f"{origin}: problem.epochs must be 12 or 200, for the benchmark has no other "
+            f"trainings; got {config.problem.epochs}"
+        )
+    if search.variant in BASELINES and not (tabulated and config.generator.kind == "procedural"):
+        raise ConfigError(
+            f"{origin}: search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it "
+            "needs problem.kind = 'nasbench201' and generator.kind = 'procedural'"
+        )
     if config.generator.kind == "replay" and not config.generator.replay:
         raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")
     if config.generator.kind == "endpoint":

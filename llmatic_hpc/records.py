@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 INITIAL = -1
 NO_PROMPT = -1
 
-OPERATORS = ("mutation", "crossover", "random")
-"""``random`` belongs to the variant that generates without evolution."""
+OPERATORS = ("mutation", "crossover", "random", "neighbour")
+"""``random`` belongs to the variant that generates without evolution, ``neighbour`` (one edge
+changed, by its number) to the baselines on NAS-Bench-201."""
 
 STATUSES = (
     "scored",
@@ -44,7 +45,8 @@ class Proposal:
     """Index of the mutation prompt; ``NO_PROMPT`` for crossover and random generation."""
     temperature: float
     individual: int
-    """Candidate whose prompt individual was selected; -1: none was."""
+    """Candidate whose prompt individual was selected; -1: none was. Which neighbour of its parent,
+    where the operator is ``neighbour``."""
     sampling_seed: int
     training_seed: int
 
@@ -62,6 +64,10 @@ class Request:
     """Sources, at least one."""
     temperature: float
     seed: int
+    neighbour: int = -1
+    """Which neighbour of the parent, where the operator is ``neighbour``."""
+    seen: frozenset[str] = frozenset()
+    """Architectures that have a score, where a problem names them; one set for all requests."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class Screened:
     descriptors: Descriptors | None = None
     built: bool = False
     """Whether the network could be constructed, fit or not."""
+    architecture: str = ""
+    """Its name, where the problem has names for its networks."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from .records import PENDING, Completion, Mended, Proposal, Result
 from .store import Record
 from .store.replay import proposal_columns
@@ -48,6 +50,7 @@ def candidate(
         "source": found.source,
         "source_sha256": hashlib.sha256(found.source.encode("utf-8")).hexdigest(),
         "canonical_sha256": key,
+        "architecture": verdict.architecture,
         "duplicate_of": original if original != number else -1,
         "status": status,
         "failure": failure,
@@ -103,6 +106,11 @@ def is_of_start(record: Record, candidate: int) -> bool:
     )
 
 
+def queries(record: Record) -> int:
+    """Candidates with a score of their own: what a budget of evaluations counts."""
+    return int(np.count_nonzero(record.candidates["status"] == b"scored"))
+
+
 def result(found: Result) -> dict[str, Any]:
     """What a result says, by the columns that hold it."""
     outcome = found.outcome
@@ -127,7 +135,7 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
     if status == "infrastructure":
         failure = f"a duplicate of candidate {original}, which the machine spoiled"
         return {"status": status, "failure": failure}
-    copied = ("fitness", "valid_accuracy", "test_accuracy", "train_loss", "epochs")
+    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs")
     why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
     return {
         "status": "duplicate",

@@ -57,7 +57,7 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
         f"```python\n{shown(request)}\n```\n\n"
         f"{request.instruction.rstrip('.')}.\n\n"
         "Write the complete new class `Net` with its imports in one Python code block. "
-        f"{shapes(problem)}"
+        f"{problem.advice or shapes(problem)}"
     )
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 

@@ -21,3 +21,5 @@ class Problem:
     crossover_prompt: str
     random_prompt: str
     """Of the variant that generates without evolution (paper, section 4.2)."""
+    advice: str = ""
+    """What a chat is told beside the instruction; empty: the shapes."""

@@ -86,14 +86,22 @@ def image_classification_of(
 
     Raises :class:`ConfigError` when the file of the initial network cannot be read.
     """
-    initial = ""
-    if settings.initial:
-        try:
-            initial = Path(settings.initial).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"problem.initial: {settings.initial} cannot be read: {error}"
-            ) from error
     return image_classification(
-        input_shape=shape, classes=classes, prompts=settings.prompts, initial_source=initial
+        input_shape=shape,
+        classes=classes,
+        prompts=settings.prompts,
+        initial_source=initial_of(settings),
     )
+
+
+def initial_of(settings: ProblemSettings) -> str:
+    """The text of ``problem.initial``; empty where it is not set.
+
+    Raises :class:`ConfigError` when the file cannot be read.
+    """
+    if not settings.initial:
+        return ""
+    try:
+        return Path(settings.initial).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"problem.initial: {settings.initial} cannot be read: {error}") from error

@@ -125,6 +125,12 @@ class Archive:
         others = found[found != own][:count]
         return tuple(self._elites[others].tolist())
 
+    def fittest(self) -> NDArray[np.int64]:
+        """The elites (num_elites,), the fittest first, equals in the order of their cells."""
+        occupied = np.flatnonzero(self._elites != EMPTY)
+        order = np.argsort(-self._fitness[occupied], kind="stable")
+        return np.asarray(self._elites[occupied[order]])
+
     # --- what a record stores -----------------------------------------------------------------
 
     @property
@@ -184,24 +190,15 @@ class Individual(NamedTuple):
     temperature: float
 
 
-class PromptArchive(Archive):
-    """Archive of prompt individuals over (prompt, temperature), with their curiosity.
+class CuriousArchive(Archive):
+    """An archive whose elites earn curiosity (Cully and Demiris, 2017) by their offspring.
 
-    An individual is known by the candidate that it was made for. Curiosity (Cully and
-    Demiris, 2017) belongs to the individual: it leaves the archive with it, and a newcomer
-    starts at what its own offspring earned.
+    Curiosity belongs to the elite and leaves the archive with it.
     """
 
     def __init__(self, tessellation: Tessellation) -> None:
         super().__init__(tessellation)
         self._curiosity: Floats = np.full(tessellation.cells, np.nan)
-
-    def add(
-        self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
-    ) -> Added:
-        """:meth:`Archive.add` of (prompt, temperature) with the curiosity to start at."""
-        location = self.tessellation.locate([descriptor])[0]
-        return self.place(candidate, fitness, location, curiosity=curiosity)
 
     def place(
         self, candidate: int, fitness: float, location: Location, *, curiosity: float = 0.0
@@ -213,11 +210,38 @@ class PromptArchive(Archive):
         return added
 
     def earn(self, candidate: int, delta: float) -> bool:
-        """Change an individual's curiosity; False if it is no longer in the archive."""
+        """Change an elite's curiosity; False if it is no longer in the archive."""
         if candidate not in self:
             return False
         self._curiosity[self.cell_of(candidate)] += delta
         return True
+
+    def most_curious_elites(self, count: int, rng: np.random.Generator) -> list[int]:
+        """The ``count`` most curious elites or all there are, the most curious first."""
+        occupied = np.flatnonzero(self._elites != EMPTY)
+        chosen = occupied[highest(self._curiosity[occupied], count, rng)]
+        elites: list[int] = self._elites[chosen].tolist()
+        return elites
+
+    @property
+    def curiosity(self) -> Floats:
+        """Curiosity per cell (K,), NaN where empty. Read-only view."""
+        return _read_only(self._curiosity)
+
+
+class PromptArchive(CuriousArchive):
+    """Archive of prompt individuals over (prompt, temperature), with their curiosity.
+
+    An individual is known by the candidate that it was made for. A newcomer starts at the
+    curiosity that its own offspring earned.
+    """
+
+    def add(
+        self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
+    ) -> Added:
+        """:meth:`Archive.add` of (prompt, temperature) with the curiosity to start at."""
+        location = self.tessellation.locate([descriptor])[0]
+        return self.place(candidate, fitness, location, curiosity=curiosity)
 
     def individual(self, candidate: int) -> Individual:
         """Raises ``KeyError`` where ``candidate`` is no elite."""
@@ -226,18 +250,11 @@ class PromptArchive(Archive):
 
     def most_curious(self, count: int, rng: np.random.Generator) -> list[Individual]:
         """The ``count`` most curious individuals or all there are, the most curious first."""
-        occupied = np.flatnonzero(self._elites != EMPTY)
-        chosen = occupied[highest(self._curiosity[occupied], count, rng)]
-        return [self.individual(candidate) for candidate in self._elites[chosen].tolist()]
+        return [self.individual(elite) for elite in self.most_curious_elites(count, rng)]
 
     def of_prompt(self, prompt: int) -> NDArray[np.int64]:
         """Individuals of one prompt, in the order of their cells."""
         return np.asarray(self._elites[self._descriptors[:, 0] == prompt])
-
-    @property
-    def curiosity(self) -> Floats:
-        """Curiosity per cell (K,), NaN where empty. Read-only view."""
-        return _read_only(self._curiosity)
 
 
 def highest(values: Floats | Sequence[float], count: int, rng: np.random.Generator) -> NDArray[Any]:

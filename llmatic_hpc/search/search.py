@@ -12,13 +12,19 @@ Start phase
     begins. Every candidate descends from the initial network (no parents), its prompt is
     uniformly random, its temperature the generator's, no prompt individual is selected.
 Mutation
-    draws a parent uniformly among the network elites for every candidate. The first half of
+    draws a parent among the network elites for every candidate: uniformly, or as
+    ``search.parents`` says. The first half of
     the batch (the larger one) takes prompt and temperature from the ``curious_individuals``
     most curious prompt individuals, ties in random order, in turn. The second half draws a
     prompt uniformly and takes one of that prompt's individuals, or none and the generator's
     temperature where the archive holds none; so does the first half while the prompt archive
     is empty. Within each half every other candidate takes the temperature as it is, the
-    others add noise; all are clipped.
+    others add noise; all are clipped. In a batch of one the halves take turns by generation.
+Parents
+    ``tournament``: the fittest of ``tournament`` elites, drawn with replacement. ``curious``: as
+    for prompts, the first half of the batch takes the ``curious_individuals`` most curious
+    elites in turn, the second half is uniform; an elite earns what its offspring, by whatever
+    operator, would earn a prompt individual, and starts at 0. (Neither is in the paper.)
 Crossover
     draws ``crossover_elites`` elites without replacement and takes them in turn; the mate is
     uniform among the k nearest elites, k drawn from ``crossover_neighbours``. It leaves the
@@ -54,6 +60,8 @@ Variants (``search.variant``):
     updates report what happened in it.
 ``random``
     asks for networks from scratch, every generation alike. They are archived for the record.
+``regularized-evolution``, ``local-search``
+    baselines, see :mod:`.baselines`; both archives are for the record.
 """
 
 from __future__ import annotations
@@ -67,9 +75,11 @@ import numpy as np
 from ..config import ArchiveSettings, SearchSettings
 from ..errors import ConfigError
 from ..records import NO_PROMPT, Evaluation, Generation, Proposal, Update
-from .archive import Archive, Individual, PromptArchive
+from .archive import Archive, CuriousArchive, Individual, PromptArchive
+from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
+from .selection import in_turn, parents, turn
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 
 NO_INDIVIDUAL = -1
@@ -103,6 +113,8 @@ class _Draft:
     prompt: int
     temperature: float
     individual: int = NO_INDIVIDUAL
+    operator: str = ""
+    """Empty: the generation's."""
 
 
 class Search:
@@ -110,7 +122,8 @@ class Search:
 
     What is not evaluated in time may be told with a later generation; until then it is out.
 
-    ``prompts`` is the number of mutation prompts and ``temperature`` the generator's own.
+    ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own, and
+    ``neighbours`` how many networks are one edit away from any (baselines only).
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -123,6 +136,7 @@ class Search:
         prompts: int,
         temperature: float,
         seed: int,
+        neighbours: int = 0,
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
     ) -> None:
@@ -135,7 +149,8 @@ class Search:
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
-        self.network_archive = Archive(
+        curious = search.parents == "curious"
+        self.network_archive = (CuriousArchive if curious else Archive)(
             network_cells
             or network_tessellation(
                 archive.network,
@@ -163,6 +178,7 @@ class Search:
                 upper=search.temperature_upper,
                 rng=generator(seed, 0, Purpose.POPULATION),
             )
+        self._baseline = baseline(search, neighbours)
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
@@ -202,6 +218,7 @@ class Search:
             "mutation": self._mutation,
             "crossover": self._crossover,
             "random": self._random,
+            "neighbour": self._neighbour,
         }[phase if phase == "start" else operator]
         first = self._generation * self.settings.batch
         proposals = tuple(
@@ -209,7 +226,7 @@ class Search:
                 candidate=first + index,
                 generation=self._generation,
                 index=index,
-                operator=operator,
+                operator=made.operator or operator,
                 parents=made.parents,
                 prompt=made.prompt,
                 temperature=made.temperature,
@@ -228,6 +245,8 @@ class Search:
         settings = self.settings
         if settings.variant == "random":
             return "search", "random", "random"
+        if self._baseline is not None:
+            return "search", "neighbour", "neighbour"
         if len(self._networks) < settings.start_elites:
             return "start", "mutation", "mutation"
         if settings.variant in ("mutation-only", "crossover-only"):
@@ -244,25 +263,32 @@ class Search:
     def _random(self) -> Iterable[_Draft]:
         return [_Draft((), NO_PROMPT, self.temperature)] * self.settings.batch
 
+    def _neighbour(self) -> Iterable[_Draft]:
+        assert self._baseline is not None
+        for parent, number in self._baseline.ask(self._candidate_rngs()):
+            if parent < 0:
+                yield _Draft((), NO_PROMPT, self.temperature, operator="random")
+            else:
+                yield _Draft((parent,), NO_PROMPT, self.temperature, number)
+
     def _mutation(self) -> Iterable[_Draft]:
         settings = self.settings
-        elites = self._networks.candidates()
-        half = (settings.batch + 1) // 2
+        draw = parents(settings, self._networks, self._rng(Purpose.PARENTS))
         curious = self._prompts.most_curious(
             settings.curious_individuals, self._rng(Purpose.CURIOSITY)
         )
         for index, rng in enumerate(self._candidate_rngs()):
-            parents = (int(elites[rng.integers(len(elites))]),) if len(elites) else ()
-            position = index if index < half else index - half
-            if index < half and curious:
-                individual = _in_turn(curious, position)
+            is_first, position = turn(settings.batch, self._generation, index)
+            drawn = draw(rng, position if is_first else -1)
+            if is_first and curious:
+                individual = in_turn(curious, position)
             else:
                 individual = self._random_individual(rng)
             temperature = individual.temperature
             if position % 2:
                 noise = settings.temperature_noise
                 temperature += float(rng.uniform(-noise, noise))
-            yield _Draft(parents, individual.prompt, self._clip(temperature), individual.number)
+            yield _Draft(drawn, individual.prompt, self._clip(temperature), individual.number)
 
     def _crossover(self) -> Iterable[_Draft]:
         settings = self.settings
@@ -325,6 +351,8 @@ class Search:
                 proposals, evaluations, individuals, strict=True
             )
         )
+        if self._baseline is not None:
+            self._baseline.tell(evaluations)
         row = self._history(asked, evaluations, updates)
         if not math.isnan(row.best_fitness):
             self._best = row.best_fitness
@@ -395,16 +423,18 @@ class Search:
             entered = bool(added.status)
             if self.network_population is not None:
                 entered = self.network_population.offer(candidate, evaluation.fitness, place)
-        if proposal.prompt == NO_PROMPT:
-            return Update(candidate, network_cell, network_added, clipped)
-
         settings = self.settings
         if place is None:
             delta = settings.curiosity_untrainable
         else:
             delta = settings.curiosity_added if entered else settings.curiosity_rejected
-            if evaluation.fitness > self._best:
-                self._collective[proposal.prompt] += 1.0
+        if isinstance(self.network_archive, CuriousArchive):
+            for parent in proposal.parents:
+                self.network_archive.earn(parent, delta)
+        if proposal.prompt == NO_PROMPT:
+            return Update(candidate, network_cell, network_added, clipped)
+        if place is not None and evaluation.fitness > self._best:
+            self._collective[proposal.prompt] += 1.0
         prompt_cell, prompt_added, temperature = -1, -1, math.nan
         if self.prompt_population is None:
             self.prompt_archive.earn(proposal.individual, delta)
@@ -465,14 +495,3 @@ class Search:
     def _clip(self, temperature: float) -> float:
         settings = self.settings
         return min(max(temperature, settings.temperature_lower), settings.temperature_upper)
-
-
-def _in_turn(individuals: Sequence[Individual], position: int) -> Individual:
-    """The individual at ``position`` of a half of the batch, taken in turn.
-
-    An even number of individuals is shifted by one each round. Otherwise the same ones would
-    always meet the positions that add noise to the temperature.
-    """
-    count = len(individuals)
-    shift = position // count if count % 2 == 0 else 0
-    return individuals[(position + shift) % count]

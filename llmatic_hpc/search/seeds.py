@@ -32,6 +32,8 @@ class Purpose(IntEnum):
     """The seed that the language model samples with; once per candidate."""
     TRAINING = 8
     """The seed that training uses; once per candidate."""
+    PARENTS = 9
+    """Ties among the most curious elites; once per generation."""
 
 
 def generator(

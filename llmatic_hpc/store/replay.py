@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..config import Config, from_tables
+from ..problems import bounds_of, neighbours_of
 from ..records import Evaluation, Generation, Proposal, Update
 from ..search import Search, Tessellation, Told
 from .record import ArchiveState, Record
@@ -25,7 +27,7 @@ GENERATION_COLUMNS = tuple(f.name for f in dataclasses.fields(Generation))
 
 def new_search(config: Config, prompts: int, record: Record | None = None) -> Search:
     """A search before its first generation, in the cells of ``record`` where it has some."""
-    cells: dict[str, Tessellation] = {}
+    cells: dict[str, Any] = {}
     if record is not None:
         cells = {
             f"{name}_cells": Tessellation(
@@ -36,12 +38,17 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
             )
             for name, state in record.archives.items()
         }
+    lower, upper = bounds_of(config.problem)
+    network = config.archive.network
+    if lower and not network.lower:
+        network = replace(network, lower=lower, upper=upper)
     return Search(
         config.search,
-        config.archive,
+        replace(config.archive, network=network),
         prompts=prompts,
         temperature=config.generator.temperature,
         seed=config.run.seed,
+        neighbours=neighbours_of(config.problem),
         **cells,
     )
 

@@ -49,16 +49,16 @@ CANDIDATES = (
     Column("generation", "i4", -1, "generation that proposed the candidate"),
     Column("told", "i4", -1, "generation whose update its evaluation entered; -1: still out"),
     Column("index", "i4", -1, "position in the generation's batch"),
-    Column("operator", "S16", b"", "mutation, crossover or random"),
+    Column("operator", "S16", b"", "mutation, crossover, random or neighbour"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
-    Column("prompt", "i4", -1, "index into prompts/text; -1: crossover or random"),
+    Column("prompt", "i4", -1, "index into prompts/text; -1: no mutation"),
     Column("temperature", "f8", NAN, "sampling temperature", "1"),
     Column(
         "individual",
         "i8",
         -1,
         "candidate whose prompt individual was selected; -1: none. "
-        "Variant network-archive: place in the population",
+        "Variant network-archive: place in the population. Operator neighbour: its number",
     ),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
@@ -70,6 +70,7 @@ CANDIDATES = (
     Column("source", TEXT, "", "source text of the network, repaired"),
     Column("source_sha256", "S64", b"", "digest of the source"),
     Column("canonical_sha256", "S64", b"", "digest of the canonical syntax tree"),
+    Column("architecture", TEXT, "", "NAS-Bench-201: official string of the cell"),
     Column("duplicate_of", "i8", -1, "earlier candidate with the same canonical syntax tree"),
     Column("status", "S16", b"", "what became of it; pending: not evaluated yet"),
     Column("failure", TEXT, "", "why it has no score"),
@@ -81,6 +82,7 @@ CANDIDATES = (
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
     Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
     Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
+    Column("rank", "i4", 0, "NAS-Bench-201: 1 + cells of a higher test accuracy; 0: none", "1"),
     Column("train_loss", "f8", NAN, "mean cross-entropy over the last epoch", "nat"),
     Column("epochs", "i4", 0, "epochs trained", "1"),
     Column("network_cell", "i4", -1, "cell of the network archive; -1: not offered"),
@@ -92,7 +94,7 @@ CANDIDATES = (
     Column("new_temperature", "f8", NAN, "temperature of the new prompt individual", "1"),
     Column("generate_seconds", "f8", NAN, "share of the time that its sampling took", "s"),
     Column("queue_seconds", "f8", NAN, "from submission to start", "s"),
-    Column("train_seconds", "f8", NAN, "training and prediction", "s"),
+    Column("train_seconds", "f8", NAN, "training and prediction; NAS-Bench-201: the table's", "s"),
     Column("attempts", "i4", 0, "evaluations that were started", "1"),
     Column("slurm_job", "S32", b"", "job that evaluated it"),
     Column("node", "S64", b"", "host that evaluated it"),
@@ -100,7 +102,7 @@ CANDIDATES = (
 
 LATER = frozenset(
     (
-        "told", "written", "repairs",
+        "told", "written", "repairs", "architecture", "rank",
         "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
     )
 )  # fmt: skip

@@ -18,7 +18,7 @@ from llmatic_hpc.config import ArchiveSettings, SearchSettings
 from llmatic_hpc.errors import ConfigError
 from llmatic_hpc.records import NO_PROMPT, Evaluation, Proposal, Update
 from llmatic_hpc.search import AskTellError, Purpose, Search, Tessellation, Told, draw_seed
-from llmatic_hpc.search.search import _in_turn
+from llmatic_hpc.search.selection import in_turn
 
 from .conftest import PROMPTS, TEMPERATURE, evaluate, state
 
@@ -268,7 +268,7 @@ def test_mutation_parents_are_any_elites(make_search: MakeSearch) -> None:
 
 
 @pytest.mark.parametrize("batch", [40, 41])
-def test_first_half_takes_the_most_curious_in_turn(make_search: MakeSearch, batch: int) -> None:
+def test_first_half_takes_the_most_curiousin_turn(make_search: MakeSearch, batch: int) -> None:
     """Its individuals are the ten most curious, each as often as the others."""
     search = started(make_search, batch=batch, mutation_probability=1.0)
     for _ in range(5):  # the temperatures spread, and so do the individuals
@@ -331,7 +331,7 @@ def test_every_other_candidate_takes_the_temperature_as_it_is(
 def test_every_curious_individual_meets_both_kinds_of_candidate(count: int) -> None:
     """Taking turns never ties an individual to the candidates with noise."""
     met = {
-        (_in_turn(list(range(count)), position), position % 2)  # type: ignore[arg-type]
+        (in_turn(list(range(count)), position), position % 2)  # type: ignore[arg-type]
         for position in range(2 * count)
     }
     assert len(met) == 2 * count

@@ -76,6 +76,7 @@ def test_purposes_keep_their_numbers() -> None:
         ("VARIATION", 6),
         ("SAMPLING", 7),
         ("TRAINING", 8),
+        ("PARENTS", 9),
     ]
 
 

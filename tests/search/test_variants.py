@@ -62,6 +62,7 @@ def test_variants_are_those_of_the_settings() -> None:
     choices = SearchSettings.__dataclass_fields__["variant"].metadata["choices"]
     assert choices == (
         "llmatic", "network-archive", "prompt-archive", "mutation-only", "crossover-only", "random",
+        "regularized-evolution", "local-search",
     )  # fmt: skip
 
 

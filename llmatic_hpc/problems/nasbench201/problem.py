@@ -1,0 +1,48 @@
+"""Cells of NAS-Bench-201 as a problem: the paper's second half (section 5)."""
+
+from __future__ import annotations
+
+from ...config import ProblemSettings
+from ..base import Problem
+from ..image_classification import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
+from .cells import DATASETS, INITIAL
+from .writing import source
+
+_CONV = "ReLU, {0}x{0} convolutional layer and Batch normalization layer"
+_INSTEAD = "Delete a layer to improve the above network and add"
+
+PROMPTS = (
+    f"Add {_CONV.format(3)} to improve the above network",
+    f"Add {_CONV.format(1)} to improve the above network",
+    "Delete a layer to improve the above network",
+    "Add 3x3 average pooling layer to improve the above network",
+    "Add skip connection to improve the above network",
+    f"{_INSTEAD} {_CONV.format(3)}",
+    f"{_INSTEAD} {_CONV.format(1)}",
+    f"{_INSTEAD} 3x3 average pooling layer",
+    f"{_INSTEAD} skip connection",
+)
+"""The nine mutation prompts of appendix A, in its order."""
+
+ADVICE = (
+    "Change one or two of the six edges and keep the rest. An edge is relu_conv3x3_bn(channels), "
+    "relu_conv1x1_bn(channels), avg_pool3x3(), nn.Identity() or Zero()."
+)
+
+
+def nasbench201(settings: ProblemSettings) -> Problem:
+    """The problem of finding the best cell for ``problem.dataset``.
+
+    Raises :class:`ConfigError` when the file of the initial cell cannot be read.
+    """
+    dataset = DATASETS[settings.dataset]
+    return Problem(
+        name="nasbench201",
+        input_shape=(3, dataset.size, dataset.size),
+        classes=dataset.classes,
+        initial_source=initial_of(settings) or source(INITIAL),
+        prompts=settings.prompts or PROMPTS,
+        crossover_prompt=CROSSOVER_PROMPT,
+        random_prompt=RANDOM_PROMPT,
+        advice=ADVICE,
+    )
