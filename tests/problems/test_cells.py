@@ -122,7 +122,7 @@ def test_descriptors_lie_within_their_bounds(name: str) -> None:
     ],
 )
 def test_other_strings_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="architecture|no operation"):
+    with pytest.raises(ValueError, match=r"architecture|no operation"):
         cell_of(text)
 
 

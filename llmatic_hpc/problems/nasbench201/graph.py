@@ -55,6 +55,8 @@ class Graph:
 
     def __init__(self, tensors: Sequence[Tensor], output: Tensor) -> None:
         self.input = tensors[0]
+        if output is self.input:  # the node is then a sum of nothing but the input
+            output = Tensor(len(tensors), output.line, None, (output,))
         self.output = output
         self.consumers: Counter[Tensor] = Counter()
         self.known: set[Tensor] = set()
@@ -171,8 +173,6 @@ class Graph:
 
     def _into(self, node: Tensor, nodes: set[Tensor]) -> list[Term]:
         """The terms of a node, in the order in which they are written."""
-        if node is self.input:
-            return [Term(SKIP, node, node)]
         found, todo = [], [node]
         while todo:
             current = todo.pop()
@@ -189,8 +189,6 @@ class Graph:
     ) -> dict[Tensor, int]:
         """Numbers of the nodes: as their names say, else in order of evaluation."""
         ends = {self.output: 3, self.input: 0}
-        if self.output is self.input:
-            ends = {self.input: 0}
         choices = [dict(zip(nodes, order, strict=True))
                    for order in itertools.permutations((1, 2), len(nodes))]  # fmt: skip
         names_count = not any(number_named(node.names) == 0 for node in nodes)
