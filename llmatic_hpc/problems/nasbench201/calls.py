@@ -104,14 +104,14 @@ def _module(run: Evaluator, name: str, args: list[Value], options: Options, node
         case "ModuleDict":
             return dict(_pairs(run, args[0])) if args else {}
         case "Identity":
-            return Layer("identity", "Identity()", run.line)
+            return Layer("identity", "Identity()", _line(run, node))
         case "Parameter":
             return Opaque("Parameter")
     text = _text(run, node, name)
     if name in SIGNATURES:
         kind, signature = SIGNATURES[name]
-        return Layer(kind, text, run.line, run.bound(name, signature, args, options))
-    return Layer("other", text, run.line)
+        return Layer(kind, text, _line(run, node), run.bound(name, signature, args, options))
+    return Layer("other", text, _line(run, node))
 
 
 def _sequential(run: Evaluator, args: list[Value]) -> Chain:
@@ -191,6 +191,10 @@ def _sum(run: Evaluator, values: Sequence[Value]) -> Value:
         else:
             return run.refuse(f"a sum of {show(value)}")
     return total
+
+
+def _line(run: Evaluator, node: ast.AST) -> int:
+    return getattr(node, "lineno", run.line)
 
 
 def _text(run: Evaluator, node: ast.AST, name: str) -> str:

@@ -270,7 +270,7 @@ class Evaluator:
         return self.refuse(f"{self.lines.text(node)} is not understood")
 
     def operand(self, node: ast.expr, frame: Frame) -> Value:
-        """What one side of an operation is."""
+        """What one side of an operation is, an argument, or a part of a list."""
         return self.value(node, frame)
 
     def name(self, name: str, frame: Frame) -> Value:
@@ -342,7 +342,7 @@ class Evaluator:
             if isinstance(node, ast.Starred):
                 parts += self.items(self.value(node.value, frame))
             else:
-                parts.append(self.value(node, frame))
+                parts.append(self.operand(node, frame))
         return parts
 
     def items(self, value: Value) -> list[Value]:

@@ -22,6 +22,9 @@ _INTO = re.compile(r"(?:^|[^0-9])([1-3])\s*(?:<-|<)\s*([0-2])(?![0-9])")
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
+Edge = tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Term:
     """What one operation adds to a node."""
@@ -52,6 +55,8 @@ class Graph:
 
     def __init__(self, tensors: Sequence[Tensor], output: Tensor) -> None:
         self.input = tensors[0]
+        if output is self.input:  # the node is then a sum of nothing but the input
+            output = Tensor(len(tensors), output.line, None, (output,))
         self.output = output
         self.consumers: Counter[Tensor] = Counter()
         self.known: set[Tensor] = set()
@@ -60,7 +65,7 @@ class Graph:
         """Tensors that an operation is applied to, or that are used twice."""
         self._reach(output)
         for tensor in tensors:  # computed for nothing, but a node by its name
-            if _number(tensor.names) in (1, 2) and tensor not in self.known:
+            if number_named(tensor.names) in (1, 2) and tensor not in self.known:
                 self.nodes.add(tensor)
                 self._reach(tensor)
         self._measure()
@@ -97,7 +102,7 @@ class Graph:
     def _term(self, tensor: Tensor) -> Term:
         """The operation whose result a tensor is."""
         for length in (1, 3):
-            run = _run(tensor, length)
+            run = last_layers(tensor, length)
             if len(run) == length and not any(flaw(layer) for layer, _ in run):
                 found = operation([layer for layer, _ in run])
                 if found >= 0:
@@ -115,7 +120,7 @@ class Graph:
             (t for t in self.plain if t not in self.nodes and t is not self.input and t.names),
             key=lambda t: t.number,
         )[:MOST_PROMOTED]
-        called = [t for t in spare if _number(t.names) in (1, 2)]
+        called = [t for t in spare if number_named(t.names) in (1, 2)]
         if 0 < len(called) <= free:
             yield frozenset(called)
         yield frozenset()
@@ -133,34 +138,41 @@ class Graph:
     # --- with the nodes known --------------------------------------------------------------------
 
     def cell(self, promoted: frozenset[Tensor]) -> Cell:
-        """The cell, with some more tensors taken as nodes."""
+        """The cell, with some more tensors taken as nodes. Raises :class:`NotACell`."""
+        found: dict[Edge, int] = {}
+        for edge, term in self.edges(promoted):
+            where = f"edge {edge[0]}>{edge[1]}"
+            if term.flaw:
+                raise NotACell(f"{where}: {term.flaw}")
+            there = found.get(edge, NONE)
+            if NONE not in (there, term.operation):
+                both = ", ".join(OPERATIONS[o] for o in (there, term.operation))
+                raise NotACell(f"{where}: two operations ({both})")
+            found[edge] = max(there, term.operation)  # adding zero changes nothing
+        self._check_channels()
+        return tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[return-value]
+
+    def edges(self, promoted: frozenset[Tensor], *, merge: bool = False) -> list[tuple[Edge, Term]]:
+        """Every term with its edge.
+
+        ``merge``: nodes behind the second are taken as the output, and what lies between them
+        is left out. Raises :class:`NotACell` for too many nodes otherwise.
+        """
         nodes = sorted(self.nodes | promoted, key=lambda t: t.number)
-        if len(nodes) > 2:
+        if len(nodes) > 2 and not merge:
             count = _WORDS[len(nodes)] if len(nodes) < len(_WORDS) else str(len(nodes))
             raise NotACell(f"{count} nodes between input and output; a cell has two")
         into = {node: self._into(node, {*nodes}) for node in (*nodes, self.output)}
-        numbers = self._numbers(nodes, into)
-        found: dict[tuple[int, int], int] = {}
-        for node, terms in into.items():
-            for term in terms:
-                edge = (numbers[term.origin], numbers[node])
-                where = f"edge {edge[0]}>{edge[1]}"
-                if term.flaw:
-                    raise NotACell(f"{where}: {term.flaw}")
-                if NONE in (term.operation, found.get(edge, NONE)):
-                    found[edge] = max(term.operation, found.get(edge, NONE))
-                    continue  # a zero changes nothing of what else is added there
-                if edge in found:
-                    both = ", ".join(OPERATIONS[o] for o in (found[edge], term.operation))
-                    raise NotACell(f"{where}: two operations ({both})")
-                found[edge] = term.operation
-        self._check_channels(into.values())
-        return tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[return-value]
+        numbers = {**dict.fromkeys(nodes, 3), **self._numbers(nodes[:2], into)}
+        found = [
+            ((numbers[term.origin], numbers[node]), term)
+            for node, terms in into.items()
+            for term in terms
+        ]
+        return [(edge, term) for edge, term in found if edge in EDGES]
 
     def _into(self, node: Tensor, nodes: set[Tensor]) -> list[Term]:
         """The terms of a node, in the order in which they are written."""
-        if node is self.input:
-            return [Term(SKIP, node, node)]
         found, todo = [], [node]
         while todo:
             current = todo.pop()
@@ -177,37 +189,36 @@ class Graph:
     ) -> dict[Tensor, int]:
         """Numbers of the nodes: as their names say, else in order of evaluation."""
         ends = {self.output: 3, self.input: 0}
-        if self.output is self.input:
-            ends = {self.input: 0}
         choices = [dict(zip(nodes, order, strict=True))
                    for order in itertools.permutations((1, 2), len(nodes))]  # fmt: skip
-        names_count = not any(_number(node.names) == 0 for node in nodes)
+        names_count = not any(number_named(node.names) == 0 for node in nodes)
 
         def agreement(chosen: dict[Tensor, int]) -> int:
             numbers = {**chosen, **ends}
             score = 0
             for node in nodes:
-                if names_count and (said := _number(node.names)) is not None:
+                if names_count and (said := number_named(node.names)) is not None:
                     score += 1 if said == chosen[node] else -1
             for node, terms in into.items():
                 for term in terms:
-                    if edge := _edge(term.tensor.label):
-                        score += 1 if edge == (numbers[term.origin], numbers[node]) else -1
+                    if edge := edge_named(term.tensor.label):
+                        score += 1 if edge == (numbers.get(term.origin), numbers.get(node)) else -1
             return score
 
         possible = [
             chosen
             for chosen in choices
             if all(
-                {**chosen, **ends}[term.origin] < {**chosen, **ends}[node]
-                for node, terms in into.items()
-                for term in terms
+                chosen[term.origin] < chosen[node]
+                for node in nodes
+                for term in into[node]
+                if term.origin in chosen
             )
         ]
         best: dict[Tensor, int] = max(possible, key=agreement)
         return best | ends
 
-    def _check_channels(self, terms: Iterable[Sequence[Term]]) -> None:
+    def _check_channels(self) -> None:
         """One number of channels for all: the sums have it."""
         seen: set[int] = set()
         for tensor in self.known:
@@ -223,7 +234,7 @@ def _last(tensor: Tensor) -> tuple[Layer, Tensor]:
     return tensor.layer, tensor.origins[0]
 
 
-def _run(tensor: Tensor, length: int) -> list[tuple[Layer, Tensor]]:
+def last_layers(tensor: Tensor, length: int) -> list[tuple[Layer, Tensor]]:
     """The last layers of a tensor, each with what it is applied to, in order."""
     found: list[tuple[Layer, Tensor]] = []
     while len(found) < length and tensor.layer is not None:
@@ -242,7 +253,7 @@ def _channels(run: Sequence[tuple[Layer, Tensor]]) -> str:
     )
     if channels == features:
         return ""
-    return f"BatchNorm2d({show(features)}) after a convolution to {show(channels)} channels"
+    return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)} channels"
 
 
 def _reason(layers: Sequence[Layer]) -> str:
@@ -263,7 +274,7 @@ def _reason(layers: Sequence[Layer]) -> str:
     return f"{', '.join(names.get(kind, kind) for kind in kinds)} one after the other"
 
 
-def _number(names: Iterable[str]) -> int | None:
+def number_named(names: Iterable[str]) -> int | None:
     """The number of a node that its variables say, the last one first."""
     for name in reversed(list(names)):
         if match := _NUMBERED.fullmatch(name.lower()):
@@ -271,7 +282,7 @@ def _number(names: Iterable[str]) -> int | None:
     return None
 
 
-def _edge(label: str) -> tuple[int, int] | None:
+def edge_named(label: str) -> Edge | None:
     """The edge that an attribute or a key says: ``edge_0_2``, ``op02``, ``0->2``, ``2<-0``."""
     if match := _INTO.search(label):
         edge = int(match[2]), int(match[1])

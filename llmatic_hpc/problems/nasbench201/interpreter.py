@@ -28,7 +28,7 @@ from .values import (
     show,
 )
 
-_RUN_ON, _BREAK, _CONTINUE = object(), object(), object()
+RUN_ON, _BREAK, _CONTINUE = object(), object(), object()
 """What a block ends with, other than a value that it returns."""
 
 
@@ -43,32 +43,34 @@ class Interpreter(Evaluator):
 
     def run(self) -> tuple[Instance, Value]:
         """The network and what its ``forward`` returns."""
+        instance = self.network()
+        return instance, self.forward(instance)
+
+    def network(self) -> Instance:
+        """The network, told the number of channels for whatever its constructor asks."""
         classes = self._top_level()
         network = next((c for c in reversed(classes) if c.torch_base()), None)
         if network is None:
             raise NotACell("no class that derives from nn.Module")
-        forward = network.find("forward")
         self.where = "__init__"
-        instance = self._network(network)
-        self.where = "forward"
-        if not isinstance(forward, Function) and instance.chain is None:
-            raise NotACell(f"class {network.node.name} has no forward method")
-        x = self.tensor()
-        if not isinstance(forward, Function):
-            return instance, self.apply(instance, x, network.node)
-        result = self.enter(
-            Function(forward.node, forward.names, instance, forward.home), [x], {}, main=True
-        )
-        return instance, result
-
-    def _network(self, network: Class) -> Instance:
-        """The network, told the number of channels for whatever its constructor asks."""
         instance = Instance(network)
         init = network.find("__init__")
         if isinstance(init, Function):
             bound = Function(init.node, init.names, instance, init.home)
             self.enter(bound, [Channels()] * _required(init.node), {})
         return instance
+
+    def forward(self, instance: Instance) -> Value:
+        """What the network makes of its input."""
+        self.where = "forward"
+        x = self.tensor()
+        forward = instance.kind.find("forward")
+        if isinstance(forward, Function):
+            bound = Function(forward.node, forward.names, instance, forward.home)
+            return self.enter(bound, [x], {}, main=True)
+        if instance.chain is None:
+            raise NotACell(f"class {instance.kind.node.name} has no forward method")
+        return self.apply(instance, x, instance.kind.node)
 
     def _top_level(self) -> list[Class]:
         frame = Frame(self.globals)
@@ -111,7 +113,7 @@ class Interpreter(Evaluator):
             if isinstance(node, ast.Lambda):
                 return self.value(node.body, frame)
             ended = self._block(node.body, frame)
-            return None if ended in (_RUN_ON, _BREAK, _CONTINUE) else ended
+            return None if ended in (RUN_ON, _BREAK, _CONTINUE) else ended
 
     def bind(
         self, function: Function, given: list[Value], options: dict[str, Value], frame: Frame
@@ -175,9 +177,9 @@ class Interpreter(Evaluator):
     def _block(self, body: Sequence[ast.stmt], frame: Frame) -> Value:
         for statement in body:
             ended = self.statement(statement, frame)
-            if ended is not _RUN_ON:
+            if ended is not RUN_ON:
                 return ended
-        return _RUN_ON
+        return RUN_ON
 
     def statement(self, node: ast.stmt, frame: Frame) -> Value:
         self.step()
@@ -217,7 +219,7 @@ class Interpreter(Evaluator):
                 pass
             case _:
                 self.refuse(f"a {type(node).__name__.lower()} statement is not understood")
-        return _RUN_ON
+        return RUN_ON
 
     def _for(self, node: ast.For, frame: Frame) -> Value:
         for item in self.items(self.value(node.iter, frame)):
@@ -225,8 +227,8 @@ class Interpreter(Evaluator):
             self.assign(node.target, item, frame)
             ended = self._block(node.body, frame)
             if ended is _BREAK:
-                return _RUN_ON
-            if ended not in (_RUN_ON, _CONTINUE):
+                return RUN_ON
+            if ended not in (RUN_ON, _CONTINUE):
                 return ended
         return self._block(node.orelse, frame)
 

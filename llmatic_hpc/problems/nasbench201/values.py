@@ -47,7 +47,8 @@ class Layer:
     """A module without parts, with its arguments by name (defaults included)."""
 
     kind: str
-    """``relu``, ``conv``, ``bn``, ``pool``, ``identity``, ``zero`` or ``other``."""
+    """``relu``, ``conv``, ``bn``, ``pool``, ``identity``, ``zero`` or ``other``; while mending
+    also ``operation``, one of the benchmark's."""
     text: str
     """As it was written, without its namespace."""
     line: int = 0
@@ -89,6 +90,11 @@ class Opaque:
 
     text: str
     owner: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What could not be understood, while mending: it adds nothing to a sum."""
 
 
 @dataclass(frozen=True)
@@ -328,6 +334,8 @@ def _pool_flaw(given: Mapping[str, Value]) -> str:
 def operation(layers: list[Layer]) -> int:
     """The operation that a faultless run of layers is; -1 if it is none."""
     kinds = [layer.kind for layer in layers]
+    if kinds == ["operation"]:
+        return int(layers[0].arguments["operation"])
     if kinds == ["relu", "conv", "bn"]:
         return CONV3 if pair(layers[1].arguments["kernel_size"]) == (3, 3) else CONV1
     if len(kinds) != 1:
