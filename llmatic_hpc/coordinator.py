@@ -3,7 +3,8 @@
 Read top to bottom. A run is a record, and the archives are a fold over it; nothing else
 holds state. Two commits a generation (its code is written; its results are in) and small
 files in between make every instant a safe one to be killed at: what is on disk is whole,
-and starting again continues from it.
+and starting again continues from it. Where both code and results can be had again at no cost
+(look-ups in a table), nothing lies in between, and generations are committed together.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ from .store import Record
 from .store.file import explain_os_error
 from .store.record import EVALUATED, PROPOSED
 from .store.replay import archive_states, evaluations, new_search, resume
+
+COMMIT_SECONDS = 1.0
+"""Between commits where all can be had again at no cost."""
 
 
 class Observer(Protocol):
@@ -89,6 +93,8 @@ class Coordinator:
         self._generator: Generator | None = None
         self._backend = backend
         self._evaluator: Evaluator | None = None
+        self._times: dict[str, float] = {}
+        self._committed = -math.inf
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -123,16 +129,34 @@ class Coordinator:
         record = self._open_record(evaluator)
         search = resume(record, self._config)
         self._clear_away(record)
-        while record.committed_generations < self._config.search.generations:
+        while not self._is_spent(record):
             if self._stop.is_set():
+                self._commit(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
             proposals = search.ask()
             if record.phase == EVALUATED:
                 self._propose(record, proposals)
             self._evaluate(evaluator, record, search)
             self._observer.generation_done(record)
+        self._commit(record)
         evaluator.end(record)
         return record
+
+    def _is_spent(self, record: Record) -> bool:
+        """Whether the budget of generations or of queries is."""
+        search = self._config.search
+        if search.queries and record.phase == EVALUATED and rows.queries(record) >= search.queries:
+            return True
+        return record.committed_generations >= search.generations
+
+    def _is_cheap(self, record: Record) -> bool:
+        """Whether completions and results can be had again at no cost."""
+        assert self._evaluator is not None
+        return self._evaluator.repeatable and self._open_generator(record).repeatable
+
+    def _commit(self, record: Record) -> None:
+        store.commit(self._paths, record)
+        self._committed = time.monotonic()
 
     def _clear_away(self, record: Record) -> None:
         """Remove what a generation that is in the record left, and what is of another run."""
@@ -161,6 +185,13 @@ class Coordinator:
                     f"{'; '.join(changed)}. Continue it with the old ones "
                     f"({self._paths.config}), or choose another --run-dir"
                 )
+            facts = evaluator.facts()
+            known = {name: record.environment.get(name) for name in facts}
+            if facts != known:
+                raise RecordError(
+                    f"{self._paths.record}: this run was started on other data: it says {known}, "
+                    f"here is {facts}. Continue it with the table that it was started with"
+                )
             if record.prompts != self._problem.prompts:
                 raise RecordError(
                     f"{self._paths.record}: made with other prompts than this version has; "
@@ -172,7 +203,7 @@ class Coordinator:
         record = Record(
             run_id=uuid.uuid4().hex,
             config=settings.to_tables(self._config),
-            environment=environment.describe(),
+            environment={**environment.describe(), **evaluator.facts()},
             prompts=self._problem.prompts,
             archives=archive_states(search),
         )
@@ -185,8 +216,11 @@ class Coordinator:
     def _propose(self, record: Record, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         started = time.time()
-        self._flight.begin(record.run_id, generation)
-        requests = [self._request(record, proposal) for proposal in proposals]
+        is_cheap = self._is_cheap(record)
+        if not is_cheap:
+            self._flight.begin(record.run_id, generation)
+        seen = frozenset(record.candidates["architecture"])
+        requests = [self._request(record, proposal, seen) for proposal in proposals]
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
@@ -204,25 +238,29 @@ class Coordinator:
             ]
         )
         record.phase = PROPOSED
-        self._flight.keep_times(
-            started=started,
-            generate_seconds=generated - started,
-            screen_seconds=time.time() - generated,
-        )
-        store.commit(self._paths, record)
+        self._times = {
+            "started": started,
+            "generate_seconds": generated - started,
+            "screen_seconds": time.time() - generated,
+        }
+        if not is_cheap:
+            self._flight.keep_times(**self._times)
+            self._commit(record)
 
     def _generate(
         self, record: Record, generation: int, requests: Sequence[Request]
     ) -> list[Completion]:
         """A completion for every request; those that are on disk are not sampled again."""
-        done = self._flight.completions()
+        is_kept = not self._is_cheap(record)
+        done = self._flight.completions() if is_kept else {}
         missing = [request for request in requests if request.candidate not in done]
         self._observer.stage(generation, "generated", len(requests))
         self._observer.advance("generated", len(requests) - len(missing))
         generator = self._open_generator(record)
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
-            self._flight.keep_completion(completion)
+            if is_kept:
+                self._flight.keep_completion(completion)
             self._observer.advance("generated", tokens=completion.tokens)
             if self._stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
@@ -243,12 +281,13 @@ class Coordinator:
             record.environment["generator"] = known if fell_back else self._generator.name
         return self._generator
 
-    def _request(self, record: Record, proposal: Proposal) -> Request:
+    def _request(self, record: Record, proposal: Proposal, seen: frozenset[str]) -> Request:
         problem = self._problem
         instruction = {
             "mutation": lambda: problem.prompts[proposal.prompt],
             "crossover": lambda: problem.crossover_prompt,
             "random": lambda: problem.random_prompt,
+            "neighbour": str,
         }[proposal.operator]()
         parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
         return Request(
@@ -259,6 +298,8 @@ class Coordinator:
             parents=parents or (problem.initial_source,),
             temperature=proposal.temperature,
             seed=proposal.sampling_seed,
+            neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
+            seen=seen,
         )
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
@@ -300,7 +341,7 @@ class Coordinator:
         record.append_history(
             {
                 **told.generation.__dict__,
-                **self._flight.times(),
+                **(self._times or self._flight.times()),
                 **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
                 "evaluate_seconds": time.time() - began,
                 "finished": time.time(),
@@ -309,8 +350,12 @@ class Coordinator:
         record.archives = archive_states(search)
         record.phase = EVALUATED
         record.committed_generations += 1
-        store.commit(self._paths, record)
-        self._flight.end(out)
+        self._times = {}
+        if not self._is_cheap(record):
+            self._commit(record)
+            self._flight.end(out)
+        elif time.monotonic() - self._committed >= COMMIT_SECONDS:
+            self._commit(record)
 
     def _on_result(self, result: Result) -> None:
         self._observer.advance("trained")

@@ -77,7 +77,8 @@ class Completion:
     candidate: int
     text: str
     form: str = "completion"
-    """``completion``: continues ``prefix``; ``chat``: an answer in prose and fences."""
+    """``completion``: continues ``prefix``; ``chat``: an answer in prose and fences;
+    ``source``: the network itself."""
     prefix: str = ""
     """The end of the prompt that ``text`` continues (``class Net(nn.Module):``)."""
     tokens: int = 0

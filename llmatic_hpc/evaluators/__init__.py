@@ -14,12 +14,13 @@ from pathlib import Path
 from ..cluster import Backend
 from ..config import Config
 from ..paths import RunPaths
-from ..problems import Problem
+from ..problems import Problem, nasbench201
 from .base import Evaluated, Evaluator
+from .tabulated import Tabulated
 from .trained import Trained
 from .trained import problem_of as _problem_of_images
 
-__all__ = ["Evaluated", "Evaluator", "Trained", "alone", "create", "problem_of"]
+__all__ = ["Evaluated", "Evaluator", "Tabulated", "Trained", "alone", "create", "problem_of"]
 
 
 def problem_of(config: Config) -> Problem:
@@ -27,6 +28,8 @@ def problem_of(config: Config) -> Problem:
 
     Raises :class:`~llmatic_hpc.errors.LLMaticError` where its data cannot be had.
     """
+    if config.problem.kind == "nasbench201":
+        return nasbench201(config.problem)
     return _problem_of_images(config)
 
 
@@ -52,4 +55,6 @@ def create(
 
     Raises :class:`~llmatic_hpc.errors.LLMaticError` where its data cannot be had.
     """
+    if config.problem.kind == "nasbench201":
+        return Tabulated(config)
     return Trained(config, paths, notice=notice, stop=stop, backend=backend)

@@ -46,23 +46,29 @@ def create(
     if settings.kind == "replay":
         return Replay(settings.replay)
     if settings.kind == "procedural":
-        from .procedural import Procedural
-
-        return Procedural(problem)
+        return _procedural(settings, problem)
     try:
         return _language_model(settings, problem)
     except ModelUnavailable as error:
         if settings.fallback != "procedural":
             raise
-        from .procedural import Procedural
-
-        generator = Procedural(problem)
+        generator = _procedural(settings, problem)
         generator.name = f"procedural (control without a language model; fallback: {error.reason})"
         notify(
             f"NO LANGUAGE MODEL: {error.reason}. Since generator.fallback = 'procedural', the "
             "networks of this run are written by fixed rules, as a control."
         )
         return generator
+
+
+def _procedural(settings: GeneratorSettings, problem: Problem) -> Generator:
+    if problem.name == "nasbench201":
+        from .procedural_cells import ProceduralCells
+
+        return ProceduralCells(settings)
+    from .procedural import Procedural
+
+    return Procedural(problem)
 
 
 def _language_model(settings: GeneratorSettings, problem: Problem) -> Generator:

@@ -31,7 +31,10 @@ class Generator(Protocol):
     """What writes the networks, for the record and the report."""
 
     form: str
-    """``completion`` or ``chat``; of the completions it yields (which say it each, too)."""
+    """``completion``, ``chat`` or ``source``; of the completions it yields (each says it, too)."""
+
+    repeatable: bool
+    """Whether the same requests give the same texts at no cost, so that none has to be kept."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """One completion per request, each as soon as it is finished, in any order.

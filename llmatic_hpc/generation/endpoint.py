@@ -63,6 +63,8 @@ class Endpoint:
         GeneratorError: it refuses the key or the form of the requests; no key is set.
     """
 
+    repeatable = False
+
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
         self.name = f"endpoint:{settings.model}"
         self.form = "completion" if settings.form == "completion" else "chat"

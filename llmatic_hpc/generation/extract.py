@@ -55,15 +55,18 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
 
     Args:
         text: what the model wrote.
-        form: ``completion`` or ``chat``. In a completion the class that the prompt began is
-            the network if it is complete; otherwise, and in a chat, it is the last complete
-            class that derives from nn.Module and that no other class uses.
+        form: ``completion``, ``chat``, or ``source``, a network that is left as it is. In a
+            completion the class that the prompt began is the network if it is complete;
+            otherwise, and in a chat, it is the last complete class that derives from nn.Module
+            and that no other class uses.
         prefix: what of the prompt ``text`` continues, in the completion form.
         context: sources that the model was shown: helpers and imports that the network uses
             and ``text`` does not define are taken from there.
     """
     if not text.strip():
         return Extracted("", "the completion is empty")
+    if form == "source":
+        return Extracted(text)
     text = syntax.clean(text)
     if form == "completion":
         text = prefix + text

@@ -42,6 +42,8 @@ class HuggingFace:
         GeneratorError: it cannot be loaded or does not fit the memory.
     """
 
+    repeatable = False
+
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
         self.name = f"huggingface:{settings.model}"
         self.problem = problem

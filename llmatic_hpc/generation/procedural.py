@@ -107,6 +107,7 @@ class Procedural:
 
     name = "procedural (control without a language model)"
     form = "completion"
+    repeatable = False
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem

@@ -24,6 +24,8 @@ class Replay:
             few lines for a candidate that is asked for.
     """
 
+    repeatable = False
+
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).expanduser()
         try:

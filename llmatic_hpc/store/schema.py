@@ -63,7 +63,7 @@ CANDIDATES = (
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
-    Column("form", "S16", b"", "completion (continues a prompt) or chat (an answer)"),
+    Column("form", "S16", b"", "completion (continues a prompt), chat (an answer) or source"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
     Column("written", "S16", b"", "how far it got as written: parsed, built, fits; empty: not"),
     Column("repairs", TEXT, "", "JSON list of what was repaired: rule, lines before, lines after"),

@@ -1,0 +1,160 @@
+"""Candidates are cells of NAS-Bench-201: read statically here, scored by a look-up in its table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import rows
+from ..config import Config
+from ..problems import nasbench201
+from ..problems.nasbench201 import cells, writing
+from ..problems.nasbench201.mending import mend as mended
+from ..problems.nasbench201.reading import NotACell, read
+from ..records import PENDING, Mended, Outcome, Repair, Result, Screened
+from ..store import Record, table
+from .base import Evaluated
+
+EPOCHS = 200
+"""Of the trainings behind test accuracies and times."""
+
+NAME = "nasbench201"
+"""What a result of the table says in place of a node."""
+
+
+class Tabulated:
+    """The evaluator of NAS-Bench-201.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where ``problem.table`` cannot be had.
+    """
+
+    repeatable = True
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        settings = config.problem
+        self.problem = nasbench201(settings)
+        self._dataset = cells.DATASETS[settings.dataset]
+        self._table = table.read(Path(settings.table) if settings.table else None)
+        accuracies = self._table.datasets[settings.dataset]
+        self._valid = (
+            accuracies.valid if settings.epochs == EPOCHS else accuracies.valid_12
+        ) / 100.0
+        at_fidelity = accuracies.test if settings.epochs == EPOCHS else accuracies.test_12
+        is_paper = settings.protocol == "paper"
+        self._fitness = at_fidelity / 100.0 if is_paper else self._valid
+        self._test = accuracies.test / 100.0
+        self._seconds = accuracies.seconds * (settings.epochs / EPOCHS)
+        self._rank = 1 + np.searchsorted(np.sort(-self._test), -self._test, side="left")
+        self._known: dict[str, Screened] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """Which table it is, and what is the best that can be found there."""
+        best = [int(np.argmax(values)) for values in (self._fitness, self._test)]
+        return {
+            "benchmark": {
+                "name": NAME,
+                "dataset": self._dataset.name,
+                "protocol": self._config.problem.protocol,
+                "epochs": self._config.problem.epochs,
+                "table_sha256": self._table.digest,
+                "cells": len(self._table.rows),
+                "best_fitness": float(self._fitness[best[0]]),
+                "best_test_accuracy": float(self._test[best[1]]),
+            }
+        }
+
+    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+        """See :meth:`.Evaluator.examine`. Nothing of a source is executed."""
+        return [self._examined(source, mend) for source in sources]
+
+    def evaluate(
+        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+    ) -> Evaluated:
+        """See :meth:`.Evaluator.evaluate`: an array look-up for each."""
+        found = {}
+        names = record.candidates["architecture"]
+        for candidate in due:
+            row = self._table.row(names[candidate])
+            result = Result(
+                run_id=record.run_id,
+                candidate=candidate,
+                attempt=1,
+                source_sha256="",
+                outcome=self._outcome(row),
+                node=NAME,
+            )
+            found[candidate] = {
+                **rows.result(result),
+                "rank": int(self._rank[row]),
+                "attempts": 1,
+                "queue_seconds": 0.0,
+            }
+            on_result(result)
+        return Evaluated(found)
+
+    def judge(self, source: str) -> tuple[Screened, Outcome]:
+        """Read a source text and look its cell up."""
+        screened = self._screened(source)
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        return screened, self._outcome(self._table.row(screened.architecture))
+
+    def interrupted(self) -> None:
+        """Nothing goes on without the run."""
+
+    def end(self, record: Record) -> None:
+        """Nothing is out."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _outcome(self, row: int) -> Outcome:
+        return Outcome(
+            "scored",
+            fitness=float(self._fitness[row]),
+            valid_accuracy=float(self._valid[row]),
+            test_accuracy=float(self._test[row]),
+            epochs=self._config.problem.epochs,
+            train_seconds=float(self._seconds[row]),
+        )
+
+    def _examined(self, source: str, mend: bool) -> Mended:
+        written = self._screened(source)
+        if not mend or written.status != "invalid" or not source:
+            return Mended(source, written, written)
+        try:
+            cell, repairs = mended(source)
+        except NotACell:
+            return Mended(source, written, written)
+        return self._repaired(cell, repairs, written)
+
+    def _repaired(self, cell: cells.Cell, repairs: Sequence[Repair], written: Screened) -> Mended:
+        text = writing.source(cell)
+        return Mended(text, self._screened(text), written, tuple(repairs))
+
+    def _screened(self, source: str) -> Screened:
+        if (known := self._known.get(source)) is None:
+            known = self._known[source] = self._look(source)
+        return known
+
+    def _look(self, source: str) -> Screened:
+        limit = self._config.containment.source_bytes
+        if len(source.encode("utf-8", "replace")) > limit:
+            return Screened("too_large", f"source: more than containment.source_bytes = {limit}")
+        try:
+            cell = read(source)
+        except NotACell as error:
+            return Screened("invalid", str(error))
+        name = cells.architecture(cell)
+        return Screened(
+            PENDING,
+            canonical_sha256=hashlib.sha256(name.encode()).hexdigest(),
+            descriptors=cells.describe(cell, self._dataset),
+            built=True,
+            architecture=name,
+        )
