@@ -228,11 +228,30 @@ class Lenient(Interpreter):
                 for part in parts:
                     total = self.add(total, part)
                 return total
-        made = super().call(function, args, options, node)
-        if isinstance(function, Function) and images and isinstance(made, _MODULES):
-            self.note("instance", f"{self.lines.text(node.func)}(channels)(...)")
-            return self.apply(made, images[0], node)
-        return made
+        elif isinstance(function, Function) and function.owner is None and len(images) == 1:
+            module = self._helper(function, args, options, node)
+            if module is not None:
+                self.note("instance", f"{self.lines.text(node.func)}(channels)(...)")
+                return self.apply(module, images[0], node)
+        return super().call(function, args, options, node)
+
+    def _helper(
+        self, function: Function, args: list[Value], options: Mapping[str, Value], node: ast.Call
+    ) -> Value:
+        """The module that a helper makes when it is called with channels, not with a node."""
+        before = len(self.notes)
+        told = [Channels() if isinstance(a, Tensor) else a for a in args]
+        named = {k: Channels() if isinstance(v, Tensor) else v for k, v in options.items()}
+        try:
+            made = super().call(function, told, named, node)
+        except Exhausted:
+            raise
+        except NotACell:
+            made = None
+        if isinstance(made, _MODULES):
+            return made
+        del self.notes[before:]
+        return None
 
     def apply(self, module: Value, x: Value, node: ast.AST) -> Value:
         if self.where == "forward":

@@ -33,11 +33,12 @@ apply:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ...records import Repair
 from .cells import CONV1, EDGES, NONE, SKIP, Cell
-from .graph import Edge, Graph, Term, edge_named, last_layers
+from .graph import Edge, Graph, Term, edge_named, last_layers, number_named
 from .lenient import Lenient, meaning, meant
 from .parsing import Lines, parse
 from .reading import read
@@ -60,6 +61,7 @@ MOST_REPAIRS = 24
 LEAST_NAMED = 3
 """Attributes called after edges that make them worth following where the wiring is none."""
 
+_ASSIGNED = re.compile(r"self\.\w+ = ")
 _RETURN = "return self.edge_0_3(x) + self.edge_1_3(node_1) + self.edge_2_3(node_2)"
 
 
@@ -97,12 +99,12 @@ class _Mending:
     def mended(self) -> tuple[Cell, list[Repair]]:
         self.network = self.run.network()
         output = self.run.forward(self.network)
+        for note in self.run.notes:
+            self._repair(note.rule, note.line, note.after)
         graph = None
         if isinstance(output, Tensor):
             tensors, output = self._operations(output)
             graph = Graph(tensors, output)
-        for note in self.run.notes:
-            self._repair(note.rule, note.line, note.after)
         named = self._named()
         found: dict[Edge, int] = {}
         terms = None if graph is None else self._wired(graph, named)
@@ -122,8 +124,10 @@ class _Mending:
 
     def _repair(self, rule: str, line: int, after: str) -> None:
         before = self.lines.line(line)
-        if before != after:
-            self.repairs.append(Repair(rule, before, after))
+        assigned = _ASSIGNED.match(before)
+        if assigned and after in SPELLINGS.values():
+            after = assigned[0] + after
+        self.repairs.append(Repair(rule, before, after))
 
     def _last_line(self) -> int:
         forward = self.network.kind.find("forward")
@@ -133,12 +137,10 @@ class _Mending:
 
     def _operations(self, output: Tensor) -> tuple[list[Tensor], Tensor]:
         """The graph with one layer for each operation and without all other layers."""
-        known = _reached(output)
+        called = [t for t in self.run.tensors if number_named(t.names) in (1, 2)]
+        known = _reached([self.run.tensors[0], output, *called])
         whole = _whole(known)
-        near = {
-            n for t in known for n in (t, *t.origins)
-            if t not in whole and any(_is_conv(m) and m not in whole for m in (t, *t.origins))
-        }  # fmt: skip
+        near = _trimmings(known, whole)
         made: dict[Tensor, Tensor] = {}
         for tensor in known:
             made[tensor] = self._operation(tensor, made, whole, near)
@@ -150,6 +152,9 @@ class _Mending:
     ) -> Tensor:
         origins = tuple(made[origin] for origin in tensor.origins)
         if tensor.layer is None:
+            origins = tuple(
+                self._bare(old, new) for old, new in zip(tensor.origins, origins, strict=True)
+            )
             return Tensor(tensor.number, tensor.line, None, origins, tensor.label, tensor.names)
         found = meant(tensor.layer)
         if found is None:
@@ -165,6 +170,13 @@ class _Mending:
         if tensor not in whole:
             self._repair("operation", layer.line or tensor.line, SPELLINGS[found])
         return Tensor(tensor.number, tensor.line, layer, origins, tensor.label, list(tensor.names))
+
+    def _bare(self, old: Tensor, new: Tensor) -> Tensor:
+        """A term of a sum that was nothing but layers that are left out: a skip, if need be."""
+        if old.layer is None or meant(old.layer) is not None or new.layer is not None:
+            return new
+        layer = Layer("operation", SPELLINGS[SKIP], old.line, {"operation": SKIP, "bare": True})
+        return Tensor(old.number, old.line, layer, (new,), old.label)
 
     # --- edge, nodes -----------------------------------------------------------------------------
 
@@ -194,6 +206,9 @@ class _Mending:
             if there is None or NONE in (there.operation, term.operation):
                 if there is None or there.operation == NONE:
                     found[edge] = term
+                continue
+            if _is_bare(term) or _is_bare(there):
+                found[edge] = there if _is_bare(term) else term
                 continue
             keeps = edge_named(term.tensor.label) == edge != edge_named(there.tensor.label)
             stays, goes = (there, term) if keeps else (term, there)
@@ -256,7 +271,8 @@ class _Mending:
                 fresh.append((carried, line))
             elif found.get(edge, NONE) == NONE:
                 found[edge] = carried
-                self._repair("unused", line, _line(edge, carried))
+                origin = "x" if edge[0] == 0 else f"node_{edge[0]}"
+                self._repair("unused", line, f"... + self.{name}({origin})")
         free = next((e for e in EDGES if found.get(e, NONE) == NONE), None)
         if fresh and free is not None:
             carried, line = fresh[0]
@@ -277,15 +293,39 @@ def _is_trimming(value: Value) -> bool:
     return isinstance(value, Layer) and meant(value) is None
 
 
-def _reached(output: Tensor) -> list[Tensor]:
-    """What a tensor depends on, itself included, in order of evaluation."""
-    found, todo = {output}, [output]
+def _is_bare(term: Term) -> bool:
+    return term.tensor.layer is not None and "bare" in term.tensor.layer.arguments
+
+
+def _reached(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """What some tensors depend on, themselves included, in order of evaluation."""
+    found, todo = {*outputs}, [*outputs]
     while todo:
         for origin in todo.pop().origins:
             if origin not in found:
                 found.add(origin)
                 todo.append(origin)
     return sorted(found, key=lambda t: t.number)
+
+
+def _trimmings(tensors: Sequence[Tensor], whole: set[Tensor]) -> set[Tensor]:
+    """ReLUs and norms around convolutions that are not as they should be: they belong to what
+    these become."""
+
+    def trims(tensor: Tensor) -> bool:
+        return tensor.layer is not None and tensor.layer.kind in ("relu", "bn")
+
+    found: set[Tensor] = set()
+    for tensor in tensors:
+        if _is_conv(tensor) and tensor not in whole:
+            (origin,) = tensor.origins
+            while trims(origin) and origin not in whole:
+                found.add(origin)
+                (origin,) = origin.origins
+            found.add(tensor)
+        elif trims(tensor) and tensor.origins[0] in found and tensor not in whole:
+            found.add(tensor)
+    return found
 
 
 def _whole(tensors: Sequence[Tensor]) -> set[Tensor]:
