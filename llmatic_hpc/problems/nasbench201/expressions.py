@@ -328,9 +328,11 @@ class Evaluator:
         return made
 
     def _label(self, function: ast.expr, frame: Frame) -> str:
-        """What a module is called that is called: its attribute, or its key."""
+        """What a module is called that is called: its attribute, its variable, or its key."""
         if isinstance(function, ast.Attribute):
             return function.attr if isinstance(function.value, ast.Name) else ""
+        if isinstance(function, ast.Name):
+            return function.id
         if isinstance(function, ast.Subscript):
             key = self.value(function.slice, frame)
             return key if isinstance(key, str) else ""

@@ -16,7 +16,7 @@ MOST_PROMOTED = 16
 """Sums that may or may not be nodes, of which all choices of two are tried."""
 
 _NUMBERED = re.compile(r"(?:node|n|h|x|y|s|state|out|feat|features|inter|z)_?([0-3])")
-_BETWEEN = re.compile(r"(?:^|[^0-9])([0-2])[^0-9]{0,4}?([1-3])(?![0-9])")
+_BETWEEN = re.compile(r"(?:^|[^0-9])([0-2])[^0-9x]{0,4}?([1-3])(?![0-9x])")
 _INTO = re.compile(r"(?:^|[^0-9])([1-3])\s*(?:<-|<)\s*([0-2])(?![0-9])")
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

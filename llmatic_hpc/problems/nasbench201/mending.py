@@ -5,9 +5,9 @@ more behind the cell, a name that nobody defined, a convolution without its ReLU
 operation on an edge, nodes that are wired as no cell is. The rules, in the order in which they
 apply:
 
-*name*, *self*
+*name*, *helper*, *self*
     A name that is not defined means what it says (``conv3x3``, ``skip``, ``"nor_conv_3x3"``), or
-    is the attribute or the helper of that name.
+    is the canonical helper, the attribute or the function of that name.
 *arguments*
     Of a call that Python would refuse, what is missing is filled in and what is too much goes.
 *instance*
@@ -28,7 +28,8 @@ apply:
     without such attributes all nodes behind the second are the output.
 *unused*
     An operation that was made and never applied, or left out for the nodes' sake, goes to the
-    edge of its name, else to the first, if that is still free.
+    edge of its name if that is free; the first of those without such a name to the first free
+    edge.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class _Mending:
         self.network = self.run.network()
         output = self.run.forward(self.network)
         for note in self.run.notes:
-            self._repair(note.rule, note.line, note.after)
+            self._repair(note.rule, note.line, note.after, note.before)
         graph = None
         if isinstance(output, Tensor):
             tensors, output = self._operations(output)
@@ -122,12 +123,13 @@ class _Mending:
         cell: Cell = tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[assignment]
         return cell, unique[:MOST_REPAIRS]
 
-    def _repair(self, rule: str, line: int, after: str) -> None:
-        before = self.lines.line(line)
+    def _repair(self, rule: str, line: int, after: str, before: str = "") -> None:
+        before = before or self.lines.line(line)
         assigned = _ASSIGNED.match(before)
         if assigned and after in SPELLINGS.values():
             after = assigned[0] + after
-        self.repairs.append(Repair(rule, before, after))
+        if before != after:
+            self.repairs.append(Repair(rule, before, after))
 
     def _last_line(self) -> int:
         forward = self.network.kind.find("forward")
@@ -257,14 +259,17 @@ class _Mending:
             fresh += [
                 (o, tensor.line)
                 for tensor in sorted(graph.known, key=lambda t: t.number)
-                if tensor.layer is not None and edge_named(tensor.label) is None
+                if tensor.layer is not None and tensor.label and edge_named(tensor.label) is None
                 and (o := operation([tensor.layer])) > NONE
             ]  # fmt: skip
+        for module in self.run.loose:
+            if carried := self._carried(module):
+                fresh.append((carried, self._last_line()))
         for name, value in self.network.attributes.items():
             if id(value) in self.run.applied:
                 continue
             carried = self._carried(value)
-            if carried is None or carried == NONE or _is_trimming(value):
+            if not carried or _is_trimming(value):  # nothing, or NONE
                 continue
             line, edge = self.network.lines.get(name, 0), edge_named(name)
             if edge is None:
