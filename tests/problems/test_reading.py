@@ -354,6 +354,26 @@ def test_any_text_is_answered(text: str) -> None:
     answers(text)
 
 
+@pytest.mark.parametrize(
+    ("first", "repeated", "last"),
+    [
+        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "if a == b: pass"),
+        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "self.e = nn.Conv2d(a, b, 1)"),
+        ("a = nn.ReLU()", "a = nn.Sequential(a, a)", "self.e = a"),
+        ("a = nn.Sequential()", "a = nn.Sequential(a, a)", "self.e = nn.Sequential(a)"),
+        ("a = 'a'", "a = a + a", "self.e = a"),
+        ("a = 9", "a = a * a", "self.e = a"),
+        ("a = channels", "a = 1000 * a", "self.e = nn.Conv2d(a, a, 1)"),
+        ("a = range(200)", "a = [b for b in a for c in a]", "self.e = a"),
+        ("a = []", "a.append(a)", "self.e = nn.Sequential(*a)"),
+        ("def f(): return f() + f()", "f()", "self.e = f()"),
+    ],
+)
+def test_work_that_doubles_is_answered(first: str, repeated: str, last: str) -> None:
+    answers(net("return self.e(x)", "\n".join([first, *[repeated] * 60, last])))
+    answers(net("\n".join(["a = x", *["a = a + a"] * 60, "return a"])))
+
+
 def mutated(text: str, chance: random.Random) -> str:
     """Tokens deleted, doubled, swapped, or replaced by another of the text."""
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .cells import EDGES, NONE, OPERATIONS, SKIP, Cell
-from .values import Layer, NotACell, Tensor, flaw, operation, show
+from .values import Layer, NotACell, Tensor, flaw, operation, same_channels, show
 
 MOST_PROMOTED = 16
 """Sums that may or may not be nodes, of which all choices of two are tried."""
@@ -251,7 +251,7 @@ def _channels(run: Sequence[tuple[Layer, Tensor]]) -> str:
         run[0][0].arguments["out_channels"],
         run[1][0].arguments["num_features"],
     )
-    if channels == features:
+    if same_channels(channels, features):
         return ""
     return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)} channels"
 

@@ -215,7 +215,8 @@ class _Mending:
             keeps = edge_named(term.tensor.label) == edge != edge_named(there.tensor.label)
             stays, goes = (there, term) if keeps else (term, there)
             found[edge] = stays
-            self._repair("edge", goes.tensor.line, _line(edge, stays.operation))
+            line = self._last_line() if goes.tensor is goes.origin else goes.tensor.line
+            self._repair("edge", line, _line(edge, stays.operation))
         return {edge: term.operation for edge, term in found.items()}
 
     def _named(self) -> dict[Edge, int]:
