@@ -56,7 +56,7 @@ def with_edge(number: int, operation: int) -> Cell:
         ("nn.Conv2d(channels, 64, 3, stride=2, groups=4)", 3, ["operation"]),
         ("nn.Conv2d(channels, channels, 3, padding=1, dilation=2)", 3, ["operation"]),
         ("nn.Conv1d(channels, channels, kernel_size=1)", 2, ["operation"]),
-        ("nn.Conv2d(channels, channels)", 3, ["operation"]),
+        ("nn.Conv2d(channels, channels)", 3, ["arguments", "operation"]),
         ("nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), "
          "nn.ReLU())", 3, ["operation"]),
         ("nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False))", 2,
@@ -170,6 +170,16 @@ def test_a_repair_says_what_became_of_a_line() -> None:
             "self.edge_0_2 = nn.Conv2d(channels, channels, 5, padding=2)",
             "self.edge_0_2 = relu_conv3x3_bn(channels)",
         )
+    ]
+
+
+def test_channels_are_the_cells() -> None:
+    parts = "nn.Sequential(nn.ReLU(), nn.Conv2d({0}, {0}, 1), nn.BatchNorm2d({0}))"
+    lines = tuple(f"self.edge_{i}_3 = {parts.format(n)}" for i, n in ((0, 16), (1, 32)))
+    cell, repairs = mend(net((*INIT[:3], *lines, INIT[5])))
+    assert cell == (*PARENT[:3], 2, 2, 2)
+    assert [(r.rule, r.after) for r in repairs] == [
+        ("channels", f"self.edge_{i}_3 = relu_conv1x1_bn(channels)") for i in (0, 1)
     ]
 
 

@@ -6,6 +6,7 @@ import io
 import random
 import time
 import tokenize
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from llmatic_hpc.problems.nasbench201.cells import (
 from llmatic_hpc.problems.nasbench201.mending import mend
 from llmatic_hpc.problems.nasbench201.reading import NotACell, read
 from llmatic_hpc.problems.nasbench201.writing import HELPERS, IMPORTS, source
+from llmatic_hpc.records import Repair
 
 from .spellings import HEAD, ONE, SPELLINGS
 
@@ -330,17 +332,27 @@ def test_spellings_compute_the_cell(name: str) -> None:
 
 
 def answers(text: str) -> None:
-    """Both ways to read end with a cell or a reason, of one line, soon."""
+    """Both ways to read end with a cell or a reason, of one line, soon. What is read is not
+    mended, and what is mended is on the record."""
     started = time.process_time()
-    for function in (read, mend):
-        reason = "a cell"
-        try:
-            function(text)
-        except NotACell as error:
-            reason = str(error)
-        assert 0 < len(reason) < 300
-        assert "\n" not in reason
+    as_written, mended = outcome(lambda: (read(text), [])), outcome(lambda: mend(text))
     assert time.process_time() - started < 2.0
+    if isinstance(as_written, tuple):
+        assert mended == as_written
+    elif isinstance(mended, tuple):
+        cell, repairs = mended
+        assert repairs
+        assert len(cell) == 6
+
+
+def outcome(function: Callable[[], tuple[Cell, list[Repair]]]) -> tuple[Cell, list[Repair]] | str:
+    try:
+        return function()
+    except NotACell as error:
+        reason = str(error)
+    assert 0 < len(reason) < 300
+    assert "\n" not in reason
+    return reason
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -106,7 +106,7 @@ class Graph:
             if len(run) == length and not any(flaw(layer) for layer, _ in run):
                 found = operation([layer for layer, _ in run])
                 if found >= 0:
-                    return Term(found, run[0][1], tensor, _channels(run[1:]))
+                    return Term(found, run[0][1], tensor, channel_flaw(run[1:]))
         run = [_last(tensor)]
         while (origin := run[0][1]).layer is not None and self.consumers[origin] == 1:
             run.insert(0, _last(origin))
@@ -243,7 +243,7 @@ def last_layers(tensor: Tensor, length: int) -> list[tuple[Layer, Tensor]]:
     return found
 
 
-def _channels(run: Sequence[tuple[Layer, Tensor]]) -> str:
+def channel_flaw(run: Sequence[tuple[Layer, Tensor]]) -> str:
     """Why a batch norm does not fit its convolution; empty if it does."""
     if len(run) < 2:
         return ""

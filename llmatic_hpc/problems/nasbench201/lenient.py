@@ -97,8 +97,8 @@ class Lenient(Interpreter):
         self.notes: list[Note] = []
         self.loose: list[Value] = []
         """Modules that were added to a node and applied to nothing."""
-        self.applied: set[int] = set()
-        """Identities of the modules that ``forward`` applied."""
+        self.applied: dict[int, Value] = {}
+        """The modules that ``forward`` applied, by identity."""
         self._last: Tensor | None = None
 
     def note(self, rule: str, after: str = "", line: int = 0) -> None:
@@ -270,7 +270,7 @@ class Lenient(Interpreter):
 
     def apply(self, module: Value, x: Value, node: ast.AST) -> Value:
         if self.where == "forward":
-            self.applied.add(id(module))
+            self.applied[id(module)] = module
         return x if isinstance(x, Absent) else super().apply(module, x, node)
 
     def bind(
@@ -310,6 +310,8 @@ class Lenient(Interpreter):
             for key, default in signature.items()
             if default is REQUIRED and key not in named and key not in names[: len(kept)]
         }
+        if missing or len(kept) + len(named) < len(args) + len(options):
+            self.note("arguments", f"{name}({', '.join(k for k in signature if k in missing)})")
         return super().bound(name, signature, kept, {**named, **missing})
 
 

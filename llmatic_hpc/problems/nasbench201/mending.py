@@ -20,6 +20,8 @@ apply:
 *operation*
     Any other convolution becomes ReLU-conv-BN, 1x1 if its kernel is, else 3x3; any other pooling
     the average pooling.
+*channels*
+    Convolutions that go from one number to another, or that differ, have the cell's number.
 *edge*
     Of two operations on an edge the one that is no ``edge_i_j`` is the new one and stays, else
     the later in the text; a zero never.
@@ -38,8 +40,8 @@ import re
 from collections.abc import Sequence
 
 from ...records import Repair
-from .cells import CONV1, EDGES, NONE, SKIP, Cell
-from .graph import Edge, Graph, Term, edge_named, last_layers, number_named
+from .cells import CONV1, CONV3, EDGES, NONE, SKIP, Cell
+from .graph import Edge, Graph, Term, channel_flaw, edge_named, last_layers, number_named
 from .lenient import Lenient, meaning, meant
 from .parsing import Lines, parse
 from .reading import read
@@ -95,7 +97,6 @@ class _Mending:
         self.lines = Lines(source)
         self.run = Lenient(parse(source), self.lines)
         self.repairs: list[Repair] = []
-        self.used: set[Tensor] = set()
 
     def mended(self) -> tuple[Cell, list[Repair]]:
         self.network = self.run.network()
@@ -116,7 +117,7 @@ class _Mending:
             self._repair("nodes", self._last_line(), _RETURN)
         elif graph is None:
             raise NotACell(self.reason)
-        self._place(found, named, graph, wired=terms is not None)
+        self._place(found, graph, wired=terms is not None)
         if not any(found.values()):
             raise NotACell(self.reason)
         unique = list(dict.fromkeys(self.repairs))
@@ -143,6 +144,14 @@ class _Mending:
         known = _reached([self.run.tensors[0], output, *called])
         whole = _whole(known)
         near = _trimmings(known, whole)
+        fixed = {
+            t.layer: t.layer.arguments["in_channels"]
+            for t in known
+            if t.layer is not None and t.layer.kind == "conv"
+            and isinstance(t.layer.arguments["in_channels"], int)
+        }  # fmt: skip
+        for layer in fixed if len({*fixed.values()}) > 1 else ():
+            self._repair("channels", layer.line, SPELLINGS[meant(layer) or CONV3])
         made: dict[Tensor, Tensor] = {}
         for tensor in known:
             made[tensor] = self._operation(tensor, made, whole, near)
@@ -235,7 +244,7 @@ class _Mending:
         if not isinstance(value, Layer | Chain | Instance):
             return None
         run = self.run
-        before, applied = len(run.notes), set(run.applied)
+        before, applied = len(run.notes), dict(run.applied)
         try:
             x = run.tensor()
             start = len(run.tensors)
@@ -251,9 +260,7 @@ class _Mending:
 
     # --- unused ----------------------------------------------------------------------------------
 
-    def _place(
-        self, found: dict[Edge, int], named: dict[Edge, int], graph: Graph | None, *, wired: bool
-    ) -> None:
+    def _place(self, found: dict[Edge, int], graph: Graph | None, *, wired: bool) -> None:
         """Puts on free edges what was made for nothing: all that name one, else the first."""
         fresh: list[tuple[int, int]] = []  # operation and line
         if graph is not None and not wired:
@@ -291,7 +298,7 @@ def _line(edge: Edge, operation: int) -> str:
 
 
 def _is_conv(tensor: Tensor) -> bool:
-    return tensor.layer is not None and meant(tensor.layer) in (CONV1, CONV1 + 1)
+    return tensor.layer is not None and meant(tensor.layer) in (CONV1, CONV3)
 
 
 def _is_trimming(value: Value) -> bool:
@@ -341,6 +348,8 @@ def _whole(tensors: Sequence[Tensor]) -> set[Tensor]:
         for length in (1, 3):
             run = last_layers(tensor, length)
             layers = [layer for layer, _ in run]
-            if len(run) == length and not any(map(flaw, layers)) and operation(layers) >= 0:
+            if len(run) < length or any(map(flaw, layers)):
+                continue
+            if operation(layers) >= 0 and not channel_flaw(run[1:]):
                 found |= {tensor, *(origin for _, origin in run[1:])}
     return found
