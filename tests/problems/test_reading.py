@@ -6,6 +6,7 @@ import io
 import random
 import time
 import tokenize
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from llmatic_hpc.problems.nasbench201.cells import (
 from llmatic_hpc.problems.nasbench201.mending import mend
 from llmatic_hpc.problems.nasbench201.reading import NotACell, read
 from llmatic_hpc.problems.nasbench201.writing import HELPERS, IMPORTS, source
+from llmatic_hpc.records import Repair
 
 from .spellings import HEAD, ONE, SPELLINGS
 
@@ -330,17 +332,27 @@ def test_spellings_compute_the_cell(name: str) -> None:
 
 
 def answers(text: str) -> None:
-    """Both ways to read end with a cell or a reason, of one line, soon."""
+    """Both ways to read end with a cell or a reason, of one line, soon. What is read is not
+    mended, and what is mended is on the record."""
     started = time.process_time()
-    for function in (read, mend):
-        reason = "a cell"
-        try:
-            function(text)
-        except NotACell as error:
-            reason = str(error)
-        assert 0 < len(reason) < 300
-        assert "\n" not in reason
+    as_written, mended = outcome(lambda: (read(text), [])), outcome(lambda: mend(text))
     assert time.process_time() - started < 2.0
+    if isinstance(as_written, tuple):
+        assert mended == as_written
+    elif isinstance(mended, tuple):
+        cell, repairs = mended
+        assert repairs
+        assert len(cell) == 6
+
+
+def outcome(function: Callable[[], tuple[Cell, list[Repair]]]) -> tuple[Cell, list[Repair]] | str:
+    try:
+        return function()
+    except NotACell as error:
+        reason = str(error)
+    assert 0 < len(reason) < 300
+    assert "\n" not in reason
+    return reason
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -352,6 +364,26 @@ def answers(text: str) -> None:
 @example("if 1:\n pass\n" + "elif 1:\n pass\n" * 3000)
 def test_any_text_is_answered(text: str) -> None:
     answers(text)
+
+
+@pytest.mark.parametrize(
+    ("first", "repeated", "last"),
+    [
+        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "if a == b: pass"),
+        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "self.e = nn.Conv2d(a, b, 1)"),
+        ("a = nn.ReLU()", "a = nn.Sequential(a, a)", "self.e = a"),
+        ("a = nn.Sequential()", "a = nn.Sequential(a, a)", "self.e = nn.Sequential(a)"),
+        ("a = 'a'", "a = a + a", "self.e = a"),
+        ("a = 9", "a = a * a", "self.e = a"),
+        ("a = channels", "a = 1000 * a", "self.e = nn.Conv2d(a, a, 1)"),
+        ("a = range(200)", "a = [b for b in a for c in a]", "self.e = a"),
+        ("a = []", "a.append(a)", "self.e = nn.Sequential(*a)"),
+        ("def f(): return f() + f()", "f()", "self.e = f()"),
+    ],
+)
+def test_work_that_doubles_is_answered(first: str, repeated: str, last: str) -> None:
+    answers(net("return self.e(x)", "\n".join([first, *[repeated] * 60, last])))
+    answers(net("\n".join(["a = x", *["a = a + a"] * 60, "return a"])))
 
 
 def mutated(text: str, chance: random.Random) -> str:

@@ -164,6 +164,7 @@ class Evaluator:
 
     def apply(self, module: Value, x: Value, node: ast.AST) -> Value:
         """``module(x)``."""
+        self.step()
         with self.deeper():
             if not isinstance(x, Tensor):
                 self.refuse(f"calls a layer with {show(x)}")
@@ -328,9 +329,11 @@ class Evaluator:
         return made
 
     def _label(self, function: ast.expr, frame: Frame) -> str:
-        """What a module is called that is called: its attribute, or its key."""
+        """What a module is called that is called: its attribute, its variable, or its key."""
         if isinstance(function, ast.Attribute):
             return function.attr if isinstance(function.value, ast.Name) else ""
+        if isinstance(function, ast.Name):
+            return function.id
         if isinstance(function, ast.Subscript):
             key = self.value(function.slice, frame)
             return key if isinstance(key, str) else ""
@@ -412,10 +415,9 @@ class Evaluator:
         return bool(value)
 
     def _compare(self, op: ast.cmpop, left: Value, right: Value, node: ast.expr) -> bool:
-        simple = (int, float, str, bool, type(None), Channels, tuple, list, dict)
         if isinstance(op, ast.Is | ast.IsNot):
             return bool(_COMPARE[type(op)](left, right))
-        if isinstance(left, simple) and isinstance(right, simple):
+        if _is_flat(left) and _is_flat(right):
             try:
                 return bool(_COMPARE[type(op)](left, right))
             except TypeError:
@@ -479,3 +481,11 @@ class Evaluator:
             yield
         finally:
             self._depth -= by
+
+
+def _is_flat(value: Value) -> bool:
+    """Whether comparing a value takes little time: a constant, or a collection of constants."""
+    constants = (int, float, str, type(None), Channels)
+    if isinstance(value, tuple | list | dict):
+        return all(isinstance(part, (*constants, Tensor, Layer, Chain)) for part in value)
+    return isinstance(value, constants)

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .cells import EDGES, NONE, OPERATIONS, SKIP, Cell
-from .values import Layer, NotACell, Tensor, flaw, operation, show
+from .values import Layer, NotACell, Tensor, flaw, operation, same_channels, show
 
 MOST_PROMOTED = 16
 """Sums that may or may not be nodes, of which all choices of two are tried."""
 
 _NUMBERED = re.compile(r"(?:node|n|h|x|y|s|state|out|feat|features|inter|z)_?([0-3])")
-_BETWEEN = re.compile(r"(?:^|[^0-9])([0-2])[^0-9]{0,4}?([1-3])(?![0-9])")
+_BETWEEN = re.compile(r"(?:^|[^0-9])([0-2])[^0-9x]{0,4}?([1-3])(?![0-9x])")
 _INTO = re.compile(r"(?:^|[^0-9])([1-3])\s*(?:<-|<)\s*([0-2])(?![0-9])")
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -106,7 +106,7 @@ class Graph:
             if len(run) == length and not any(flaw(layer) for layer, _ in run):
                 found = operation([layer for layer, _ in run])
                 if found >= 0:
-                    return Term(found, run[0][1], tensor, _channels(run[1:]))
+                    return Term(found, run[0][1], tensor, channel_flaw(run[1:]))
         run = [_last(tensor)]
         while (origin := run[0][1]).layer is not None and self.consumers[origin] == 1:
             run.insert(0, _last(origin))
@@ -243,7 +243,7 @@ def last_layers(tensor: Tensor, length: int) -> list[tuple[Layer, Tensor]]:
     return found
 
 
-def _channels(run: Sequence[tuple[Layer, Tensor]]) -> str:
+def channel_flaw(run: Sequence[tuple[Layer, Tensor]]) -> str:
     """Why a batch norm does not fit its convolution; empty if it does."""
     if len(run) < 2:
         return ""
@@ -251,7 +251,7 @@ def _channels(run: Sequence[tuple[Layer, Tensor]]) -> str:
         run[0][0].arguments["out_channels"],
         run[1][0].arguments["num_features"],
     )
-    if channels == features:
+    if same_channels(channels, features):
         return ""
     return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)} channels"
 

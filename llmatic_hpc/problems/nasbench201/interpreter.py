@@ -112,7 +112,9 @@ class Interpreter(Evaluator):
             self.bind(function, given, dict(options), frame)
             if isinstance(node, ast.Lambda):
                 return self.value(node.body, frame)
+            line = self.line
             ended = self._block(node.body, frame)
+            self.line = line
             return None if ended in (RUN_ON, _BREAK, _CONTINUE) else ended
 
     def bind(

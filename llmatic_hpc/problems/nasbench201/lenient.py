@@ -85,6 +85,8 @@ class Note:
     rule: str
     line: int
     after: str
+    before: str = ""
+    """What of the line is meant; empty: all of it."""
 
 
 class Lenient(Interpreter):
@@ -93,8 +95,10 @@ class Lenient(Interpreter):
     def __init__(self, tree: ast.Module, lines: Lines) -> None:
         super().__init__(tree, lines)
         self.notes: list[Note] = []
-        self.applied: set[int] = set()
-        """Identities of the modules that ``forward`` applied."""
+        self.loose: list[Value] = []
+        """Modules that were added to a node and applied to nothing."""
+        self.applied: dict[int, Value] = {}
+        """The modules that ``forward`` applied, by identity."""
         self._last: Tensor | None = None
 
     def note(self, rule: str, after: str = "", line: int = 0) -> None:
@@ -140,7 +144,7 @@ class Lenient(Interpreter):
         except Exhausted:
             raise
         except NotACell:
-            self.note("left out", line=node.lineno)
+            self.notes.append(Note("left out", node.lineno, "", self.lines.text(node)))
             return Absent()
 
     def binary(self, op: ast.operator, left: Value, right: Value) -> Value:
@@ -154,7 +158,15 @@ class Lenient(Interpreter):
     def add(self, left: Value, right: Value) -> Value:
         if isinstance(left, Absent) or isinstance(right, Absent):
             return right if isinstance(left, Absent) else left
-        return super().add(left, right)
+        try:
+            return super().add(left, right)
+        except NotACell:
+            node, other = (left, right) if isinstance(left, Tensor) else (right, left)
+            if isinstance(other, _MODULES):
+                self.loose.append(other)
+            else:
+                self.note("left out")
+            return node
 
     def multiply(self, left: Value, right: Value) -> Value:
         if isinstance(left, Tensor) and isinstance(right, Tensor):
@@ -176,7 +188,7 @@ class Lenient(Interpreter):
                 self.note("self", f"self.{name}")
                 return frame.owner.attributes[name]
             if (found := meaning(name)) is not None:
-                return self._made(found)
+                return self._made(found, name)
             if self.where == "__init__" and _CHANNELS.fullmatch(name.lower()):
                 self.note("name", "channels")
                 return Channels()
@@ -192,12 +204,15 @@ class Lenient(Interpreter):
                     self.note("self", name)
                     return found
             if isinstance(owner, Instance | Torch) and (says := meaning(name)) is not None:
-                return self._made(says)
+                return self._made(says, name)
             raise
 
-    def _made(self, operation: int) -> Layer:
+    def _made(self, operation: int, name: str) -> Layer:
         spelling = SPELLINGS[operation]
-        self.note("name", spelling)
+        if spelling.startswith(f"{name}("):
+            self.note("helper", f"with the helper {name}")
+        else:
+            self.note("name", spelling)
         return Layer("operation", spelling, self.line, {"operation": operation})
 
     # --- calls -----------------------------------------------------------------------------------
@@ -208,7 +223,7 @@ class Lenient(Interpreter):
         values = [*args, *options.values()]
         images = [v for v in values if isinstance(v, Tensor | Absent)]
         if isinstance(function, str) and (says := meaning(function)) is not None:
-            function = self._made(says)
+            function = self._made(says, function)
         if isinstance(function, Layer | Chain) and not images:
             return function  # a helper of which no more than its name is known
         if any(isinstance(v, Absent) for v in images):
@@ -228,15 +243,34 @@ class Lenient(Interpreter):
                 for part in parts:
                     total = self.add(total, part)
                 return total
-        made = super().call(function, args, options, node)
-        if isinstance(function, Function) and images and isinstance(made, _MODULES):
-            self.note("instance", f"{self.lines.text(node.func)}(channels)(...)")
-            return self.apply(made, images[0], node)
-        return made
+        elif isinstance(function, Function) and function.owner is None and len(images) == 1:
+            module = self._helper(function, args, options, node)
+            if module is not None:
+                self.note("instance", f"{self.lines.text(node.func)}(channels)(...)")
+                return self.apply(module, images[0], node)
+        return super().call(function, args, options, node)
+
+    def _helper(
+        self, function: Function, args: list[Value], options: Mapping[str, Value], node: ast.Call
+    ) -> Value:
+        """The module that a helper makes when it is called with channels, not with a node."""
+        before = len(self.notes)
+        told = [Channels() if isinstance(a, Tensor) else a for a in args]
+        named = {k: Channels() if isinstance(v, Tensor) else v for k, v in options.items()}
+        try:
+            made = super().call(function, told, named, node)
+        except Exhausted:
+            raise
+        except NotACell:
+            made = None
+        if isinstance(made, _MODULES):
+            return made
+        del self.notes[before:]
+        return None
 
     def apply(self, module: Value, x: Value, node: ast.AST) -> Value:
         if self.where == "forward":
-            self.applied.add(id(module))
+            self.applied[id(module)] = module
         return x if isinstance(x, Absent) else super().apply(module, x, node)
 
     def bind(
@@ -276,6 +310,8 @@ class Lenient(Interpreter):
             for key, default in signature.items()
             if default is REQUIRED and key not in named and key not in names[: len(kept)]
         }
+        if missing or len(kept) + len(named) < len(args) + len(options):
+            self.note("arguments", f"{name}({', '.join(k for k in signature if k in missing)})")
         return super().bound(name, signature, kept, {**named, **missing})
 
 

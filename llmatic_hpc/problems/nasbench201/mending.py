@@ -5,9 +5,9 @@ more behind the cell, a name that nobody defined, a convolution without its ReLU
 operation on an edge, nodes that are wired as no cell is. The rules, in the order in which they
 apply:
 
-*name*, *self*
+*name*, *helper*, *self*
     A name that is not defined means what it says (``conv3x3``, ``skip``, ``"nor_conv_3x3"``), or
-    is the attribute or the helper of that name.
+    is the canonical helper, the attribute or the function of that name.
 *arguments*
     Of a call that Python would refuse, what is missing is filled in and what is too much goes.
 *instance*
@@ -20,6 +20,8 @@ apply:
 *operation*
     Any other convolution becomes ReLU-conv-BN, 1x1 if its kernel is, else 3x3; any other pooling
     the average pooling.
+*channels*
+    Convolutions that go from one number to another, or that differ, have the cell's number.
 *edge*
     Of two operations on an edge the one that is no ``edge_i_j`` is the new one and stays, else
     the later in the text; a zero never.
@@ -28,16 +30,18 @@ apply:
     without such attributes all nodes behind the second are the output.
 *unused*
     An operation that was made and never applied, or left out for the nodes' sake, goes to the
-    edge of its name, else to the first, if that is still free.
+    edge of its name if that is free; the first of those without such a name to the first free
+    edge.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ...records import Repair
-from .cells import CONV1, EDGES, NONE, SKIP, Cell
-from .graph import Edge, Graph, Term, edge_named, last_layers
+from .cells import CONV1, CONV3, EDGES, NONE, SKIP, Cell
+from .graph import Edge, Graph, Term, channel_flaw, edge_named, last_layers, number_named
 from .lenient import Lenient, meaning, meant
 from .parsing import Lines, parse
 from .reading import read
@@ -60,6 +64,7 @@ MOST_REPAIRS = 24
 LEAST_NAMED = 3
 """Attributes called after edges that make them worth following where the wiring is none."""
 
+_ASSIGNED = re.compile(r"self\.\w+ = ")
 _RETURN = "return self.edge_0_3(x) + self.edge_1_3(node_1) + self.edge_2_3(node_2)"
 
 
@@ -92,17 +97,16 @@ class _Mending:
         self.lines = Lines(source)
         self.run = Lenient(parse(source), self.lines)
         self.repairs: list[Repair] = []
-        self.used: set[Tensor] = set()
 
     def mended(self) -> tuple[Cell, list[Repair]]:
         self.network = self.run.network()
         output = self.run.forward(self.network)
+        for note in self.run.notes:
+            self._repair(note.rule, note.line, note.after, note.before)
         graph = None
         if isinstance(output, Tensor):
             tensors, output = self._operations(output)
             graph = Graph(tensors, output)
-        for note in self.run.notes:
-            self._repair(note.rule, note.line, note.after)
         named = self._named()
         found: dict[Edge, int] = {}
         terms = None if graph is None else self._wired(graph, named)
@@ -113,15 +117,18 @@ class _Mending:
             self._repair("nodes", self._last_line(), _RETURN)
         elif graph is None:
             raise NotACell(self.reason)
-        self._place(found, named, graph, wired=terms is not None)
+        self._place(found, graph, wired=terms is not None)
         if not any(found.values()):
             raise NotACell(self.reason)
         unique = list(dict.fromkeys(self.repairs))
         cell: Cell = tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[assignment]
         return cell, unique[:MOST_REPAIRS]
 
-    def _repair(self, rule: str, line: int, after: str) -> None:
-        before = self.lines.line(line)
+    def _repair(self, rule: str, line: int, after: str, before: str = "") -> None:
+        before = before or self.lines.line(line)
+        assigned = _ASSIGNED.match(before)
+        if assigned and after in SPELLINGS.values():
+            after = assigned[0] + after
         if before != after:
             self.repairs.append(Repair(rule, before, after))
 
@@ -133,12 +140,18 @@ class _Mending:
 
     def _operations(self, output: Tensor) -> tuple[list[Tensor], Tensor]:
         """The graph with one layer for each operation and without all other layers."""
-        known = _reached(output)
+        called = [t for t in self.run.tensors if number_named(t.names) in (1, 2)]
+        known = _reached([self.run.tensors[0], output, *called])
         whole = _whole(known)
-        near = {
-            n for t in known for n in (t, *t.origins)
-            if t not in whole and any(_is_conv(m) and m not in whole for m in (t, *t.origins))
+        near = _trimmings(known, whole)
+        fixed = {
+            t.layer: t.layer.arguments["in_channels"]
+            for t in known
+            if t.layer is not None and t.layer.kind == "conv"
+            and isinstance(t.layer.arguments["in_channels"], int)
         }  # fmt: skip
+        for layer in fixed if len({*fixed.values()}) > 1 else ():
+            self._repair("channels", layer.line, SPELLINGS[meant(layer) or CONV3])
         made: dict[Tensor, Tensor] = {}
         for tensor in known:
             made[tensor] = self._operation(tensor, made, whole, near)
@@ -150,6 +163,9 @@ class _Mending:
     ) -> Tensor:
         origins = tuple(made[origin] for origin in tensor.origins)
         if tensor.layer is None:
+            origins = tuple(
+                self._bare(old, new) for old, new in zip(tensor.origins, origins, strict=True)
+            )
             return Tensor(tensor.number, tensor.line, None, origins, tensor.label, tensor.names)
         found = meant(tensor.layer)
         if found is None:
@@ -165,6 +181,13 @@ class _Mending:
         if tensor not in whole:
             self._repair("operation", layer.line or tensor.line, SPELLINGS[found])
         return Tensor(tensor.number, tensor.line, layer, origins, tensor.label, list(tensor.names))
+
+    def _bare(self, old: Tensor, new: Tensor) -> Tensor:
+        """A term of a sum that was nothing but layers that are left out: a skip, if need be."""
+        if old.layer is None or meant(old.layer) is not None or new.layer is not None:
+            return new
+        layer = Layer("operation", SPELLINGS[SKIP], old.line, {"operation": SKIP, "bare": True})
+        return Tensor(old.number, old.line, layer, (new,), old.label)
 
     # --- edge, nodes -----------------------------------------------------------------------------
 
@@ -195,10 +218,14 @@ class _Mending:
                 if there is None or there.operation == NONE:
                     found[edge] = term
                 continue
+            if _is_bare(term) or _is_bare(there):
+                found[edge] = there if _is_bare(term) else term
+                continue
             keeps = edge_named(term.tensor.label) == edge != edge_named(there.tensor.label)
             stays, goes = (there, term) if keeps else (term, there)
             found[edge] = stays
-            self._repair("edge", goes.tensor.line, _line(edge, stays.operation))
+            line = self._last_line() if goes.tensor is goes.origin else goes.tensor.line
+            self._repair("edge", line, _line(edge, stays.operation))
         return {edge: term.operation for edge, term in found.items()}
 
     def _named(self) -> dict[Edge, int]:
@@ -217,7 +244,7 @@ class _Mending:
         if not isinstance(value, Layer | Chain | Instance):
             return None
         run = self.run
-        before, applied = len(run.notes), set(run.applied)
+        before, applied = len(run.notes), dict(run.applied)
         try:
             x = run.tensor()
             start = len(run.tensors)
@@ -233,30 +260,32 @@ class _Mending:
 
     # --- unused ----------------------------------------------------------------------------------
 
-    def _place(
-        self, found: dict[Edge, int], named: dict[Edge, int], graph: Graph | None, *, wired: bool
-    ) -> None:
+    def _place(self, found: dict[Edge, int], graph: Graph | None, *, wired: bool) -> None:
         """Puts on free edges what was made for nothing: all that name one, else the first."""
         fresh: list[tuple[int, int]] = []  # operation and line
         if graph is not None and not wired:
             fresh += [
                 (o, tensor.line)
                 for tensor in sorted(graph.known, key=lambda t: t.number)
-                if tensor.layer is not None and edge_named(tensor.label) is None
+                if tensor.layer is not None and tensor.label and edge_named(tensor.label) is None
                 and (o := operation([tensor.layer])) > NONE
             ]  # fmt: skip
+        for module in self.run.loose:
+            if carried := self._carried(module):
+                fresh.append((carried, self._last_line()))
         for name, value in self.network.attributes.items():
             if id(value) in self.run.applied:
                 continue
             carried = self._carried(value)
-            if carried is None or carried == NONE or _is_trimming(value):
+            if not carried or _is_trimming(value):  # nothing, or NONE
                 continue
             line, edge = self.network.lines.get(name, 0), edge_named(name)
             if edge is None:
                 fresh.append((carried, line))
             elif found.get(edge, NONE) == NONE:
                 found[edge] = carried
-                self._repair("unused", line, _line(edge, carried))
+                origin = "x" if edge[0] == 0 else f"node_{edge[0]}"
+                self._repair("unused", line, f"... + self.{name}({origin})")
         free = next((e for e in EDGES if found.get(e, NONE) == NONE), None)
         if fresh and free is not None:
             carried, line = fresh[0]
@@ -269,7 +298,7 @@ def _line(edge: Edge, operation: int) -> str:
 
 
 def _is_conv(tensor: Tensor) -> bool:
-    return tensor.layer is not None and meant(tensor.layer) in (CONV1, CONV1 + 1)
+    return tensor.layer is not None and meant(tensor.layer) in (CONV1, CONV3)
 
 
 def _is_trimming(value: Value) -> bool:
@@ -277,15 +306,39 @@ def _is_trimming(value: Value) -> bool:
     return isinstance(value, Layer) and meant(value) is None
 
 
-def _reached(output: Tensor) -> list[Tensor]:
-    """What a tensor depends on, itself included, in order of evaluation."""
-    found, todo = {output}, [output]
+def _is_bare(term: Term) -> bool:
+    return term.tensor.layer is not None and "bare" in term.tensor.layer.arguments
+
+
+def _reached(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """What some tensors depend on, themselves included, in order of evaluation."""
+    found, todo = {*outputs}, [*outputs]
     while todo:
         for origin in todo.pop().origins:
             if origin not in found:
                 found.add(origin)
                 todo.append(origin)
     return sorted(found, key=lambda t: t.number)
+
+
+def _trimmings(tensors: Sequence[Tensor], whole: set[Tensor]) -> set[Tensor]:
+    """ReLUs and norms around convolutions that are not as they should be: they belong to what
+    these become."""
+
+    def trims(tensor: Tensor) -> bool:
+        return tensor.layer is not None and tensor.layer.kind in ("relu", "bn")
+
+    found: set[Tensor] = set()
+    for tensor in tensors:
+        if _is_conv(tensor) and tensor not in whole:
+            (origin,) = tensor.origins
+            while trims(origin) and origin not in whole:
+                found.add(origin)
+                (origin,) = origin.origins
+            found.add(tensor)
+        elif trims(tensor) and tensor.origins[0] in found and tensor not in whole:
+            found.add(tensor)
+    return found
 
 
 def _whole(tensors: Sequence[Tensor]) -> set[Tensor]:
@@ -295,6 +348,8 @@ def _whole(tensors: Sequence[Tensor]) -> set[Tensor]:
         for length in (1, 3):
             run = last_layers(tensor, length)
             layers = [layer for layer, _ in run]
-            if len(run) == length and not any(map(flaw, layers)) and operation(layers) >= 0:
+            if len(run) < length or any(map(flaw, layers)):
+                continue
+            if operation(layers) >= 0 and not channel_flaw(run[1:]):
                 found |= {tensor, *(origin for _, origin in run[1:])}
     return found

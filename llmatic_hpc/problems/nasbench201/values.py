@@ -42,7 +42,7 @@ Value = Any
 """Of the interpreter: one of the classes here, or a Python constant, list, tuple or dict."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A module without parts, with its arguments by name (defaults included)."""
 
@@ -55,7 +55,7 @@ class Layer:
     arguments: Mapping[str, Value] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chain:
     """``nn.Sequential``: modules applied one after the other."""
 
@@ -77,7 +77,7 @@ class Tensor:
     """Variables of the network's own ``forward`` that were bound to it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """``torch.stack([...])``, of which only the sum over its first dimension is of use."""
 
@@ -287,6 +287,12 @@ def _shown(value: Value) -> str:
     return show(first) if first == second and first != -1 else show(value)
 
 
+def same_channels(one: Value, other: Value) -> bool:
+    """Whether two numbers of channels are numbers, and one."""
+    known = isinstance(one, int | Channels) and isinstance(other, int | Channels)
+    return known and one == other
+
+
 def flaw(layer: Layer) -> str:
     """Why no edge of a cell may have ``layer`` in it; empty if one may."""
     if layer.kind == "other":
@@ -299,7 +305,7 @@ def flaw(layer: Layer) -> str:
 
 
 def _conv_flaw(given: Mapping[str, Value]) -> str:
-    if given["in_channels"] != given["out_channels"]:
+    if not same_channels(given["in_channels"], given["out_channels"]):
         channels = f"{show(given['in_channels'])} to {show(given['out_channels'])} channels"
         return f"Conv2d from {channels}"
     kernel = pair(given["kernel_size"])
