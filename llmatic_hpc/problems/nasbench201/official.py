@@ -15,7 +15,7 @@ read: for some cells they are wrong in the files, and a formula is exact
 (:func:`~.cells.describe`).
 
 A cell is 0.3 MB of learning curves and becomes some forty numbers while it is read, so the
-memory does not grow with the file: ``python tests/benchmarks/converter.py`` measures how much
+memory does not grow with the file: ``python -m tests.benchmarks.converter`` measures how much
 and how fast.
 """
 
@@ -301,6 +301,9 @@ class _Trained:
 _DROPPED = ("arch_config", "eval_acc5es", "eval_losses", "eval_times", "flop", "latency",
             "net_state_dict", "params", "train_acc1es", "train_acc5es", "train_losses")  # fmt: skip
 
+_MAX_SECONDS = 1e8
+"""Three years; the longest training took a day."""
+
 _EPOCHS = {"12": 12, "200": 200, "less": 12, "full": 200}
 """What a cell's two entries are called by NATS-Bench, and by NAS-Bench-201."""
 
@@ -369,7 +372,10 @@ def _trained(path: Path, epochs: int, results: Any) -> Any:
             return math.nan
         if not all(isinstance(time, _Times) and time.epochs == epochs for time in times):
             raise DataError(f"{where}: not a time for each of {epochs} epochs on {dataset}")
-        return _mean([time.total for time in times])
+        mean = _mean([time.total for time in times])
+        if not 0 <= mean <= _MAX_SECONDS:
+            raise DataError(f"{where}: {mean:.4g} is no time of a training in seconds ({dataset})")
+        return mean
 
     datasets = {}
     for name, splits in _SPLITS.items():
