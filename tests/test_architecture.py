@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     "cli": 7, "__main__": 8,
     "candidates": 6, "cancel": 6, "coordinator": 6, "doctor": 6.5, "prefetch": 6,
-    "evaluators": 5.5, "rows": 5, "placement": 5, "flight": 5,
+    "evaluators": 5.5, "rows": 5, "placement": 5, "flight": 5, "convert": 5,
     "report": 4,
     "generation": 3, "evaluation": 3, "cluster": 3, "store": 3,
     "search": 2, "problems": 2,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import rows
-from ..config import Config
+from ..config import Config, ProblemSettings
+from ..errors import DataError
 from ..problems import nasbench201
 from ..problems.nasbench201 import cells, writing
 from ..problems.nasbench201.mending import mend as mended
@@ -26,6 +27,35 @@ NAME = "nasbench201"
 """What a result of the table says in place of a node."""
 
 
+def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
+    """The whole table that the settings ask for.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where it is missing, damaged, or lacks what a
+    run needs, and says how to get one.
+    """
+    if not settings.table:
+        raise DataError(
+            "problem.table is not set: it names the table of NAS-Bench-201 that accuracies are "
+            f"looked up in. {table.HOW}"
+        )
+    found = table.read(Path(settings.table))
+    if not found.complete:
+        raise DataError(
+            f"{found.path}: {len(found.rows):,} of the benchmark's {table.CELLS:,} cells; a search "
+            f"needs all of them. {table.HOW}"
+        )
+    accuracies = found.datasets[settings.dataset]
+    if settings.epochs != EPOCHS and not (
+        np.isfinite(accuracies.valid_12).all() and np.isfinite(accuracies.test_12).all()
+    ):
+        raise DataError(
+            f"{found.path}: without accuracies after {settings.epochs} epochs on "
+            f"{settings.dataset}, as the official file that it was made of; set problem.epochs = "
+            f"{EPOCHS}, or convert a newer official file"
+        )
+    return found
+
+
 class Tabulated:
     """The evaluator of NAS-Bench-201.
 
@@ -39,7 +69,7 @@ class Tabulated:
         settings = config.problem
         self.problem = nasbench201(settings)
         self._dataset = cells.DATASETS[settings.dataset]
-        self._table = table.read(Path(settings.table) if settings.table else None)
+        self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
         self._valid = (
             accuracies.valid if settings.epochs == EPOCHS else accuracies.valid_12
