@@ -21,20 +21,23 @@ def shown(request: Request) -> str:
 
     One parent stands there as it is. Several are joined as in appendix A of the paper: the
     imports once, then the networks, renamed to ``Net1``, ``Net2`` and so on; a helper that
-    two parents define differently gets the number of its network, too.
+    two parents define differently gets the number of its network, too, and one that they define
+    alike stands there once.
     """
     if request.operator != "crossover" or len(request.parents) < 2:
         return request.parents[0].strip()
     imports: list[str] = []
     bodies: list[str] = []
+    helpers: set[str] = set()
     for number, parent in enumerate(request.parents, start=1):
-        body = []
+        body: list[str] = []
         for chunk in syntax.chunks(syntax.clean(parent)):
             if chunk.text.startswith(("import ", "from ")):
                 statement = _without_trailing_comments(chunk.text)
                 imports += [statement] if statement not in imports else []
-            else:
-                body.append(_without_trailing_comments(chunk.text))
+            elif (definition := _without_trailing_comments(chunk.text)) not in helpers:
+                body.append(definition)
+        helpers |= set(body[:-1])
         text = "\n\n".join(body)
         clashes = {name: f"{name}{number}" for name in _defined(text, bodies)}
         bodies.append(rename(text, {**clashes, _last_class(text): f"Net{number}"}))

@@ -25,9 +25,12 @@ PROMPTS = (
 """The nine mutation prompts of appendix A, in its order."""
 
 ADVICE = (
-    "Change one or two of the six edges and keep the rest. An edge is relu_conv3x3_bn(channels), "
-    "relu_conv1x1_bn(channels), avg_pool3x3(), nn.Identity() or Zero()."
+    "The network has exactly six edges. Keep `forward`; replace the operation of one edge by "
+    "another of `Zero()` (nothing), `nn.Identity()` (skip), `relu_conv1x1_bn(channels)`, "
+    "`relu_conv3x3_bn(channels)`, `avg_pool3x3()`."
 )
+"""What a chat is told beside the instruction: models small enough for a laptop repeat the parent
+as it is in most of their answers unless the vocabulary is spelled out."""
 
 
 def nasbench201(settings: ProblemSettings) -> Problem:
