@@ -218,7 +218,7 @@ def submit(
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--from", "official", type=click.Path(path_type=Path), metavar="OFFICIAL",
-              help="NAS-Bench-201: what its authors publish, to make problem.table of.")  # fmt: skip
+              help="NAS-Bench-201: its authors' files, to make problem.table of.")  # fmt: skip
 @set_option
 def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) -> None:
     """Fetch model and data where the network is; afterwards everything runs offline."""
