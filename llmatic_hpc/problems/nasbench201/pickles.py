@@ -63,7 +63,7 @@ class Reader:
                 self.data += read
             self.data += read
             self.safe = len(self.data) - MARGIN - 1
-            if self.safe >= 0:
+            if read:
                 return self.data, 0, self.safe
             # No opcode is a zero byte: what reads on into this is told that the file ends.
             self.data += bytes(MARGIN)
