@@ -262,6 +262,7 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
             at += width
             if size > MAX_TEXT:
                 data, at, safe = reader.skip(at, size)
+                last += size
                 push(INERT)
                 continue
             while at + size > len(data) - MARGIN and safe < len(data):
