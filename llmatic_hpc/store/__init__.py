@@ -1,7 +1,8 @@
 """run.h5: its schema, commits that are always whole, loading, replaying, and verifying.
 
 The only room that reads or writes HDF5. A record is the history of a run; the archives in
-it are a fold over its candidate table and stand there so that others need not fold.
+it are a fold over its candidate table and stand there so that others need not fold. Beside
+it, :mod:`.table` is the table of a benchmark.
 """
 
 from .file import commit, load
