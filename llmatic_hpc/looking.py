@@ -134,4 +134,25 @@ def cancel(run_dir: Path, wait: float) -> None:
     click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
 
 
-COMMANDS = (status, verify, export, cancel)
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--queries", type=click.IntRange(1), help="As if each had ended after so many.")
+@json_option
+def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
+    """Methods side by side: mean and deviation over the seeds of each."""
+    from rich.console import Console
+
+    from . import store
+    from .report.compare import compare as compared
+    from .report.compare_tables import render
+    from .report.methods import look
+
+    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    Console().print(render(rows))
+
+
+COMMANDS = (status, verify, export, compare, cancel)
