@@ -7,14 +7,11 @@ standard error.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -23,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import __version__, environment
+from . import __version__, environment, looking
 from . import config as configuration
 from .config import Config
 from .errors import ConfigError, Interrupted, LLMaticError
+from .output import json_option, print_json
 from .paths import RunPaths
 from .records import PENDING
 
@@ -39,13 +37,16 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Override a setting, for example search.generations=5. Repeatable.",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="llmatic")
 def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
+
+
+for command in looking.COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:
@@ -262,128 +263,6 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_d
         raise SystemExit(1)
 
 
-# --- looking at a run -------------------------------------------------------------------------
-
-
-@cli.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@json_option
-@click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
-@click.option("--rates", is_flag=True, help="Also what became of completions, by prompt.")
-def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
-    """Where a run stands: generation, candidates by status, best, archives, time left."""
-    from rich.console import Console, Group, RenderableType
-    from rich.live import Live
-
-    from . import store
-    from .report import rates as of_completions
-    from .report.status import render
-    from .report.status import status as status_of
-
-    paths = RunPaths(run_dir)
-
-    def look() -> dict[str, Any]:
-        return status_of(store.load(paths.record), paths)
-
-    def again(values: dict[str, Any]) -> bool:
-        return watch and values["state"] == "running"
-
-    values = look()
-    if as_json:
-        print_json(values)
-        while again(values):
-            time.sleep(2)
-            values = look()
-            print_json(values)
-        return
-
-    def shown(values: dict[str, Any]) -> RenderableType:
-        more = [of_completions.render(values["rates"])] if rates else []
-        return Group(render(values), *more)
-
-    with Live(shown(values), console=Console(), auto_refresh=False) as live:
-        while again(values):
-            time.sleep(2)
-            values = look()
-            live.update(shown(values), refresh=True)
-
-
-@cli.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@json_option
-def verify(run_dir: Path, as_json: bool) -> None:
-    """Check a record's integrity and replay its history; exit 1 with the first difference."""
-    from . import store
-
-    path = RunPaths(run_dir).record if run_dir.is_dir() else run_dir
-    record = store.load(path)
-    first = next(iter(store.verify(record)), None)
-    if as_json:
-        print_json(
-            {
-                "record": str(path),
-                "ok": first is None,
-                "generations": record.committed_generations,
-                "candidates": record.rows,
-                "difference": None if first is None else asdict(first),
-            }
-        )
-    if first is not None:
-        raise LLMaticError(
-            f"{path}: {first}. The record does not equal a replay of its own history: "
-            "it was damaged or edited, or this version of llmatic searches differently"
-        )
-    if not as_json:
-        click.echo(
-            f"{path}: sound. {record.committed_generations} generations, {record.rows} "
-            "candidates; proposals and archives equal a replay."
-        )
-
-
-@cli.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
-@click.option("--best", is_flag=True, help="The fittest candidate.")
-@click.option("--max-flops", type=float, default=math.inf, help="With --best: at most so many.")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
-def export(
-    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
-) -> None:
-    """Write a network's source to a file, with its provenance as a comment."""
-    from . import store
-    from .report.export import exported_source
-    from .report.status import best_candidate
-
-    if best == (candidate is not None):
-        raise click.UsageError("say either --candidate ID or --best")
-    path = RunPaths(run_dir).record
-    record = store.load(path)
-    if best:
-        candidate = best_candidate(record, max_flops=max_flops)
-        if candidate is None:
-            raise LLMaticError(f"{path}: no scored candidate with at most {max_flops:g} FLOPs yet")
-    assert candidate is not None
-    if candidate >= record.rows:
-        raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
-    try:
-        output.write_text(exported_source(record, candidate), encoding="utf-8")
-    except OSError as error:
-        raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
-    click.echo(f"candidate {candidate} written to {output}", err=True)
-
-
-@cli.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
-def cancel(run_dir: Path, wait: float) -> None:
-    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
-    from .cancel import cancel as cancel_run
-
-    if not run_dir.is_dir():
-        raise LLMaticError(f"{run_dir}: no such run directory")
-    click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
-
-
 # --- single candidates ------------------------------------------------------------------------
 
 
@@ -542,15 +421,3 @@ def read_source(path: Path) -> str:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise LLMaticError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def print_json(values: dict[str, Any]) -> None:
-    """One object, one line; what is not finite is null."""
-    click.echo(json.dumps(finite(values), ensure_ascii=True))
-
-
-def finite(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, as None."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,11 +16,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     "cli": 7, "__main__": 8,
     "candidates": 6, "cancel": 6, "coordinator": 6, "doctor": 6.5, "prefetch": 6,
+    "looking": 6.5,
     "evaluators": 5.5, "rows": 5, "placement": 5, "flight": 5, "convert": 5,
     "report": 4,
     "generation": 3, "evaluation": 3, "cluster": 3, "store": 3,
     "search": 2, "problems": 2,
     "records": 1, "config": 1, "paths": 1, "lock": 1, "environment": 1, "syntax": 1,
+    "output": 1,
     "settings": 0.5,
     "errors": 0, "__init__": 0,
 }  # fmt: skip

@@ -1,0 +1,168 @@
+"""Runs of one method: those whose configurations differ in nothing that matters but the seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import config as configuration
+from ..config import BASELINES
+from ..store import Record
+from ..store.record import EVALUATED
+
+Settings = dict[str, Any]
+
+WRITER = "generator"
+"""What wrote the networks, beside the settings: after a fallback these do not say it."""
+
+_NAMES = {"llmatic": "LLMatic", "random": "random search"}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A record with what a comparison asks of it."""
+
+    path: Path
+    record: Record
+    settings: Settings
+    """By full name, without those that may differ when a run is continued, and :data:`WRITER`."""
+    queries: NDArray[np.intp]
+    """Candidates with a score of their own, in order: within the budget, if there is one."""
+    finished: bool
+    """Whether its own budget or the comparison's is spent."""
+
+    @property
+    def seed(self) -> int:
+        """Of every random draw."""
+        return int(self.record.config["run"]["seed"])
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Runs that differ in their seeds, and in what the comparison puts side by side."""
+
+    name: str
+    settings: Settings
+    """What its runs have in common."""
+    runs: tuple[Run, ...]
+    differs: Settings
+    """Where it differs from other methods of the same name."""
+    number: int
+    """Tells methods of one name apart, from 1; 0: there is one only."""
+
+    @property
+    def title(self) -> str:
+        """Name and number, with a star where a run is not finished."""
+        number = f" [{self.number}]" if self.number else ""
+        return self.name + number + ("" if all(run.finished for run in self.runs) else " *")
+
+    @property
+    def note(self) -> str:
+        """What its number stands for."""
+        return ", ".join(f"{key} = {json.dumps(value)}" for key, value in self.differs.items())
+
+
+def look(path: Path, record: Record, budget: int) -> Run:
+    """A run as far as its first ``budget`` queries; 0: all of it.
+
+    Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
+    """
+    config = configuration.from_tables(record.config, str(path))
+    settings = dict(_lasting(config))
+    del settings["run.seed"]
+    queries = np.flatnonzero(record.candidates["status"] == b"scored")
+    enough = [n for n in (budget, config.search.queries) if n]
+    finished = any(len(queries) >= n for n in enough) or (
+        record.phase == EVALUATED and record.committed_generations >= config.search.generations
+    )
+    settings[WRITER] = record.environment.get("generator")
+    return Run(path, record, settings, queries[: budget or None], finished)
+
+
+def methods(
+    runs: Iterable[Run], *, aside: Sequence[str], told: Sequence[str], same: Callable[[Run], object]
+) -> list[Method]:
+    """Runs by method, in the order of names.
+
+    Args:
+        runs: of one problem; a run that is named twice counts once.
+        aside: settings that the comparison puts side by side.
+        told: settings that it says of every method, so that no number need stand for them.
+        same: what else makes runs comparable.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in {run.record.run_id: run for run in runs}.values():
+        common = {key: value for key, value in run.settings.items() if key not in aside}
+        groups.setdefault(json.dumps([common, same(run)], sort_keys=True), []).append(run)
+    by_name: dict[str, list[tuple[Settings, list[Run]]]] = {}
+    for text, group in groups.items():
+        common = json.loads(text)[0]
+        by_name.setdefault(_name(common), []).append((common, sorted(group, key=_by_seed)))
+    return [
+        method
+        for name in sorted(by_name, key=str.lower)
+        for method in _numbered(name, by_name[name], told)
+    ]
+
+
+def _numbered(
+    name: str, groups: Sequence[tuple[Settings, list[Run]]], told: Sequence[str]
+) -> list[Method]:
+    first = groups[0][0]
+    differing = [
+        key for key in first
+        if key not in told and any(settings[key] != first[key] for settings, _ in groups)
+    ]  # fmt: skip
+    found = [({key: settings[key] for key in differing}, settings, runs)
+             for settings, runs in groups]  # fmt: skip
+    kinds = sorted({json.dumps(differs, sort_keys=True) for differs, _, _ in found})
+    return sorted(
+        (
+            Method(
+                name, settings, tuple(runs), differs,
+                1 + kinds.index(json.dumps(differs, sort_keys=True)) if differing else 0,
+            )
+            for differs, settings, runs in found
+        ),
+        key=lambda method: (method.number, [str(method.settings[key]) for key in told]),
+    )  # fmt: skip
+
+
+def _name(settings: Settings) -> str:
+    """``LLMatic (procedural control)``: an algorithm, and who writes the networks for it."""
+    variant, writer = settings["search.variant"], str(settings[WRITER])
+    is_control = writer.startswith("procedural")
+    name = _NAMES.get(variant) or (
+        variant.replace("-", " ") if variant in BASELINES else f"LLMatic, {variant}"
+    )
+    if is_control and (variant in BASELINES or variant == "random"):
+        return str(name)
+    return f"{name} ({'procedural control' if is_control else _model(writer)})"
+
+
+def _model(writer: str) -> str:
+    """``huggingface:Qwen/Qwen2.5-0.5B`` by the model alone, a file by its name alone."""
+    kind, _, model = writer.partition(":")
+    if kind == "replay" or not model:
+        return writer
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def _by_seed(run: Run) -> tuple[int, str]:
+    return run.seed, str(run.path)
+
+
+def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Settings by their full names, without those that may change when a run is continued."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            yield from _lasting(value, f"{prefix}{f.name}.")
+        elif not f.metadata["later"]:
+            yield f"{prefix}{f.name}", list(value) if isinstance(value, tuple) else value
