@@ -7,6 +7,16 @@ it, :mod:`.table` is the table of a benchmark.
 
 from .file import commit, load
 from .record import ArchiveState, Record
-from .verify import Difference, verify
+from .table import read as read_table
+from .verify import Difference, against, verify
 
-__all__ = ["ArchiveState", "Difference", "Record", "commit", "load", "verify"]
+__all__ = [
+    "ArchiveState",
+    "Difference",
+    "Record",
+    "against",
+    "commit",
+    "load",
+    "read_table",
+    "verify",
+]

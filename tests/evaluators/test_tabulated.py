@@ -202,6 +202,19 @@ def test_another_table_is_refused(test_data: Path, tmp_path: Path) -> None:
     assert "problem.table" in str(done.exception) or isinstance(done.exception, RecordError)
 
 
+def test_verify_against_the_table(test_data: Path, tmp_path: Path) -> None:
+    """A score that is not the table's, or a name that is not the source's, is told."""
+    record = run(tmp_path / "run", test_data, "search.queries=30")
+    table = store.read_table(test_data / "nasbench201.h5")
+    assert list(store.against(record, table)) == []
+    record.candidates["test_accuracy"][3] += 1e-6
+    record.candidates["source"][4] = writing.source(cells.INITIAL)
+    told = [str(difference) for difference in store.against(record, table)]
+    assert len(told) == 2
+    assert "candidate 3: test_accuracy" in told[0]
+    assert "candidate 4: architecture" in told[1]
+
+
 def test_without_a_table(tmp_path: Path) -> None:
     """The message says how to get one."""
     for changes in (["problem.table="], [f"problem.table={tmp_path / 'none.h5'}"]):
