@@ -8,8 +8,7 @@ from dataclasses import replace
 from . import evaluators, generation
 from .config import Config
 from .errors import LLMaticError
-from .generation.extract import extract
-from .generation.prompts import shown
+from .generation.extract import extracted_from
 from .records import NO_PROMPT, Completion, Mended, Outcome, Request, Screened
 
 
@@ -58,12 +57,7 @@ def generate_candidates(
     try:
         with evaluators.alone(config) as evaluator:
             for completion in generator.generate(requests):
-                code = extract(
-                    completion.text,
-                    form=completion.form,
-                    prefix=completion.prefix,
-                    context=(shown(request),),
-                )
+                code = extracted_from(completion, request)
                 found = evaluator.examine([code.source], mend=config.generator.repair)[0]
                 if failure := completion.failure or code.failure:
                     verdict = replace(found.screened, status="invalid", failure=failure)

@@ -35,8 +35,7 @@ from .evaluators import Evaluator
 from .flight import Flight, write_atomically
 from .generation import create
 from .generation.base import Generator
-from .generation.extract import extract
-from .generation.prompts import shown
+from .generation.extract import extracted_from
 from .paths import RunPaths
 from .records import PENDING, Completion, Mended, Proposal, Request, Result
 from .search import Search
@@ -224,8 +223,8 @@ class Coordinator:
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
-            extract(c.text, form=c.form, prefix=c.prefix, context=(shown(request),))
-            for c, request in zip(completions, requests, strict=True)
+            extracted_from(completion, request)
+            for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(generation, [code.source for code in extracted])
         originals = rows.originals(record, None if self._trains_all else starts(proposals))

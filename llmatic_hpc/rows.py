@@ -83,17 +83,13 @@ def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
     phase are not trained; None: all.
     """
     table = record.candidates
-    of_start = record.history["phase"] == b"start"
+    is_first = (table["duplicate_of"] < 0) & np.isin(table["status"], SHARED)
+    if start_phase is not None:
+        of_start = record.history["phase"] == b"start"
+        is_first &= of_start[table["generation"]] == start_phase
     found: dict[str, int] = {}
-    for number in range(record.rows):
-        alike = start_phase is None or bool(of_start[table["generation"][number]]) == start_phase
-        key = table["canonical_sha256"][number]
-        if (
-            alike
-            and key
-            and table["duplicate_of"][number] < 0
-            and table["status"][number] in SHARED
-        ):
+    for number in np.flatnonzero(is_first).tolist():
+        if key := table["canonical_sha256"][number]:
             found.setdefault(key.decode(), number)
     return found
 

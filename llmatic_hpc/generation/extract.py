@@ -13,7 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..records import Completion, Request
 from . import syntax
+from .prompts import shown
 from .syntax import Chunk
 
 STANDARD_IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -77,6 +79,16 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
         return _Reader(shown, syntax.chunks(text)).network(first=form == "completion")
     except RecursionError:  # the walks over a tree that just passed the parser
         return Extracted("", "expressions are nested too deeply")
+
+
+def extracted_from(completion: Completion, request: Request) -> Extracted:
+    """The network in a completion, with what the model was shown for context."""
+    return extract(
+        completion.text,
+        form=completion.form,
+        prefix=completion.prefix,
+        context=() if completion.form == "source" else (shown(request),),
+    )
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 from ...records import Descriptors
@@ -68,6 +69,7 @@ def cells() -> Iterator[Cell]:
     yield from product(range(5), repeat=6)
 
 
+@cache
 def architecture(cell: Cell) -> str:
     """The official string of a cell: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
     nodes = []
@@ -95,7 +97,7 @@ def cell_of(text: str) -> Cell:
                 raise ValueError(f"{text!r}: {name!r} is no operation on edge {origin}>{node}")
             found.append(OPERATIONS.index(operation))
     cell = tuple(found)
-    if architecture(cell) != text:  # type: ignore[arg-type]
+    if architecture(cell) != text:
         raise ValueError(f"{text!r} is no architecture string of NAS-Bench-201")
     return cell  # type: ignore[return-value]
 
