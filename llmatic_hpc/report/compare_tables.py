@@ -46,7 +46,7 @@ def _accuracies(rows: Sequence[Row]) -> Table:
         _line(row, lambda found: measured(found["test_accuracy"], 100.0)) for row in rows
     ]
     theirs: Lines = [
-        (f"{name} (paper)", "as published", "", *(_published(*values[dataset]) for dataset in DATASETS))
+        (f"{name} (paper)", "as published", "", *(_published(*values[d]) for d in DATASETS))
         for name, values in published.TEST_ACCURACY.items()
     ]
     best: Lines = []
