@@ -68,21 +68,24 @@ def draw(found: list[_runs.Method], is_cost: bool, output: str) -> None:
     )
     for panel, (dataset, title) in zip(panels, _runs.DATASETS.items(), strict=True):
         floor = 100.0
-        for method in found:
+        for number, method in enumerate(found):
             runs = method.by_dataset.get(dataset)
             if not runs or not all(len(run.test) for run in runs):
                 continue
             x, (low, middle, high) = over_hours(runs) if is_cost else over_queries(runs)
             if not len(x):
                 continue
-            (line,) = panel.plot(x, middle, label=f"{method.title}, {method.protocol}")
-            panel.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            colour = f"C{number}"
+            panel.plot(x, middle, color=colour, label=f"{method.title}, {method.protocol}")
+            panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
             panel.axhline(100 * runs[0].best_test, color="0.4", linestyle=":", linewidth=1)
             floor = min(floor, middle[len(x) // 20])
         if panel.lines:
             panel.set(xscale="log")
             panel.set_ylim(bottom=floor - 0.5)  # the first cells would flatten all that follows
             panel.legend(loc="lower right", fontsize=7)
+        else:
+            panel.set_axis_off()
         panel.set_title(title)
         panel.set_xlabel("simulated hours of training" if is_cost else "unique queries")
         panel.set_ylabel("best test accuracy so far, %")

@@ -65,6 +65,8 @@ def main() -> None:
             if runs := [run for run in method.by_dataset.get(dataset, []) if len(run.test)]:
                 draw(panel, runs)
                 panel.legend(loc="lower right", fontsize=7)
+            else:
+                panel.set_axis_off()
     figure.savefig(arguments.output, dpi=150)
     _runs.show_notes(found)
 

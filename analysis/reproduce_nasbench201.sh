@@ -34,6 +34,7 @@ PYTHON=${PYTHON:-python3}
 export TABLE CONFIGS QUERIES RUNS LLMATIC
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
+# shellcheck disable=SC2329  # xargs calls it
 one() {
     local method=$1 protocol=$2 dataset=$3 seed=$4
     local name=$method-$protocol-$dataset-seed$seed
