@@ -218,12 +218,25 @@ def submit(
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option("--from", "official", type=click.Path(path_type=Path), metavar="OFFICIAL",
+              help="NAS-Bench-201: its authors' files, to make problem.table of.")  # fmt: skip
 @set_option
-def prefetch(config: Path, overrides: tuple[str, ...]) -> None:
+def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) -> None:
     """Fetch model and data where the network is; afterwards everything runs offline."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from .prefetch import prefetch as fetch
 
-    fetch(load_config(config, overrides), click.echo)
+    settings = load_config(config, overrides)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        reading = bar.add_task("official files", total=1.0, visible=official is not None)
+        fetch(
+            settings,
+            click.echo,
+            official=official,
+            progress=lambda fraction: bar.update(reading, completed=fraction),
+        )
 
 
 @cli.command()
@@ -275,13 +288,15 @@ def screen(
             "verdict": "fits" if verdict.status == "pending" else verdict.status,
             "failure": verdict.failure,
             "canonical_sha256": verdict.canonical_sha256,
+            "architecture": verdict.architecture,
             **(asdict(described) if described else {}),
         }
         if as_json:
             print_json(values)
         else:
+            name = f" {values['architecture']}" if values["architecture"] else ""
             size = (
-                f": width {described.width}, depth {described.depth}, "
+                f":{name} width {described.width}, depth {described.depth}, "
                 f"{described.flops:.4g} FLOPs, {described.params} parameters"
                 if described
                 else ""

@@ -136,8 +136,8 @@ class Coordinator:
             proposals = search.ask()
             if record.phase == EVALUATED:
                 self._propose(record, proposals)
-            self._evaluate(evaluator, record, search)
-            self._observer.generation_done(record)
+            if self._evaluate(evaluator, record, search):
+                self._observer.generation_done(record)
         self._commit(record)
         evaluator.end(record)
         return record
@@ -287,7 +287,7 @@ class Coordinator:
             "mutation": lambda: problem.prompts[proposal.prompt],
             "crossover": lambda: problem.crossover_prompt,
             "random": lambda: problem.random_prompt,
-            "neighbour": str,
+            "neighbour": lambda: problem.random_prompt,  # of a baseline, without a model to read it
         }[proposal.operator]()
         parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
         return Request(
@@ -317,7 +317,8 @@ class Coordinator:
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
-    def _evaluate(self, evaluator: Evaluator, record: Record, search: Search) -> None:
+    def _evaluate(self, evaluator: Evaluator, record: Record, search: Search) -> bool:
+        """Whether the generation was committed at once, not with later ones."""
         generation = record.committed_generations
         table, out = record.candidates, record.out()
         due = [row for row in out if table["duplicate_of"][row] < 0]
@@ -354,8 +355,10 @@ class Coordinator:
         if not self._is_cheap(record):
             self._commit(record)
             self._flight.end(out)
-        elif time.monotonic() - self._committed >= COMMIT_SECONDS:
+            return True
+        if is_due := time.monotonic() - self._committed >= COMMIT_SECONDS:
             self._commit(record)
+        return is_due
 
     def _on_result(self, result: Result) -> None:
         self._observer.advance("trained")

@@ -20,7 +20,7 @@ from .errors import LLMaticError
 from .evaluation import confine, data, landlock
 from .evaluation.contain import Container
 from .evaluation.screen import Screener
-from .prefetch import model_of
+from .prefetch import model_of, table_of
 from .problems import image_classification_of
 from .records import PENDING
 
@@ -43,10 +43,14 @@ class Finding:
 
 def examine(config: Config, folder: Path) -> Iterator[Finding]:
     """Look at everything that a run of ``config`` in ``folder`` needs, one after the other."""
-    looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("packages", _packages),
+    runs_candidates = config.problem.kind != "nasbench201"
+    contained: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("containment", lambda: _layers(config)),
         ("a contained child", lambda: _child(config)),
+    )
+    looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("packages", _packages),
+        *(contained if runs_candidates else ()),
         ("data", lambda: _data(config)),
         ("model", lambda: _model(config)),
         ("GPU", lambda: _gpu(config)),
@@ -130,6 +134,9 @@ def _child(config: Config) -> Iterator[Finding]:
 
 
 def _data(config: Config) -> Iterator[Finding]:
+    if config.problem.kind == "nasbench201":
+        yield Finding("data", OK, table_of(config))
+        return
     shape, classes = data.describe(config.problem)
     size = " x ".join(map(str, shape))
     yield Finding("data", OK, f"{config.problem.data}: {size}, {classes} classes")

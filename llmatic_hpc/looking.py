@@ -61,13 +61,18 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @json_option
-def verify(run_dir: Path, as_json: bool) -> None:
+@click.option("--table", type=click.Path(path_type=Path),
+              help="NAS-Bench-201: check each score against this table, too.")  # fmt: skip
+def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
     """Check a record's integrity and replay its history; exit 1 with the first difference."""
+    from itertools import chain
+
     from . import store
 
     path = RunPaths(run_dir).record if run_dir.is_dir() else run_dir
     record = store.load(path)
-    first = next(iter(store.verify(record)), None)
+    scores = store.against(record, store.read_table(table)) if table else ()
+    first = next(iter(chain(store.verify(record), scores)), None)
     if as_json:
         print_json(
             {
@@ -80,13 +85,15 @@ def verify(run_dir: Path, as_json: bool) -> None:
         )
     if first is not None:
         raise LLMaticError(
-            f"{path}: {first}. The record does not equal a replay of its own history: "
-            "it was damaged or edited, or this version of llmatic searches differently"
+            f"{path}: {first}. The record does not equal a replay of its own history"
+            f"{' or the table' if table else ''}: it was damaged or edited, or this version of "
+            "llmatic searches differently"
         )
     if not as_json:
         click.echo(
             f"{path}: sound. {record.committed_generations} generations, {record.rows} "
-            "candidates; proposals and archives equal a replay."
+            "candidates; proposals and archives equal a replay"
+            f"{', scores the table' if table else ''}."
         )
 
 

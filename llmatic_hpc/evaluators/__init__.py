@@ -16,11 +16,20 @@ from ..config import Config
 from ..paths import RunPaths
 from ..problems import Problem, nasbench201
 from .base import Evaluated, Evaluator
-from .tabulated import Tabulated
+from .tabulated import Tabulated, load_table
 from .trained import Trained
 from .trained import problem_of as _problem_of_images
 
-__all__ = ["Evaluated", "Evaluator", "Tabulated", "Trained", "alone", "create", "problem_of"]
+__all__ = [
+    "Evaluated",
+    "Evaluator",
+    "Tabulated",
+    "Trained",
+    "alone",
+    "create",
+    "load_table",
+    "problem_of",
+]
 
 
 def problem_of(config: Config) -> Problem:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import rows
 from ..config import Config, ProblemSettings
 from ..errors import DataError
+from ..evaluation import gate
 from ..problems import nasbench201
 from ..problems.nasbench201 import cells, writing
 from ..problems.nasbench201.mending import mend as mended
@@ -180,6 +181,11 @@ class Tabulated:
             cell = read(source)
         except NotACell as error:
             return Screened("invalid", str(error))
+        if source != writing.source(cell):
+            # Never executed here, but a user may export it and run it.
+            verdict = gate.check(source, max_bytes=limit)
+            if verdict.status == "forbidden":
+                return Screened("forbidden", verdict.failure)
         name = cells.architecture(cell)
         return Screened(
             PENDING,

@@ -25,6 +25,11 @@ def exported_source(record: Record, candidate: int) -> str:
         f"candidate {candidate} of run {record.run_id}",
         f"status: {text('status')}; fitness {number('fitness')}, validation accuracy "
         f"{number('valid_accuracy')}, test accuracy {number('test_accuracy')}",
+        *(
+            [f"cell: {table['architecture'][candidate]}; rank {int(table['rank'][candidate])}"]
+            if table["architecture"][candidate]
+            else []
+        ),
         f"size: {number('params')} parameters, {number('flops')} FLOPs (multiply-adds), width "
         f"{number('width')}, depth {number('depth')}",
         f"made by: {text('operator')} in generation {int(table['generation'][candidate])} from "

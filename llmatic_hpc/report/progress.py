@@ -23,6 +23,8 @@ from .status import generation_line
 STAGES = ("generated", "screened", "trained")
 PLAIN_SECONDS = 20.0
 """Between two lines of the same stage in a log."""
+QUICK_SECONDS = 0.02
+"""A stage that takes less goes without saying."""
 
 
 class ProgressObserver(Protocol):
@@ -88,7 +90,8 @@ class _Pace:
 
 
 class Lines:
-    """One line per event that matters; a stage speaks every twenty seconds and at its end."""
+    """One line per event that matters; a stage speaks every twenty seconds and at its end, unless
+    it was a look-up."""
 
     def __init__(self, generations: int) -> None:
         self._generations = generations
@@ -97,7 +100,7 @@ class Lines:
         self._done: dict[str, int] = {}
         self._generation = 0
         self._pace = _Pace()
-        self._spoke = 0.0
+        self._spoke = self._began = 0.0
 
     def __enter__(self) -> Lines:
         return self
@@ -116,14 +119,16 @@ class Lines:
     def stage(self, generation: int, name: str, total: int) -> None:
         self._generation, self._pace = generation, _Pace()
         self._totals[name], self._done[name] = total, 0
-        self._spoke = time.monotonic()
+        self._spoke = self._began = time.monotonic()
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         self._done[name] += count
         self._pace.count(tokens)
         done, total = self._done[name], self._totals[name]
-        if done == total or time.monotonic() - self._spoke > PLAIN_SECONDS:
-            self._spoke = time.monotonic()
+        now = time.monotonic()
+        is_end = done == total and now - self._began > QUICK_SECONDS
+        if is_end or now - self._spoke > PLAIN_SECONDS:
+            self._spoke = now
             self.notice(
                 f"generation {self._generation + 1}/{self._generations}: "
                 f"{name} {done}/{total}, {self._pace}best {self._best}"

@@ -30,7 +30,10 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
     done = record.committed_generations
     wall = _wall_seconds(record)
     holder = lock.holder(paths.lock)
-    state = "running" if holder is not None else "finished" if done >= total else "stopped"
+    budget = int(record.config["search"].get("queries", 0))
+    queries = counts["scored"]
+    is_spent = done >= total or bool(budget and queries >= budget)
+    state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: history[name][-1] for name in history} if done else {}
     return {
         "run": str(paths.root),
@@ -41,6 +44,9 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "generation": done,
         "generations": total,
         "candidates": record.rows,
+        "queries": queries,
+        "budget": budget or None,
+        "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
@@ -80,6 +86,14 @@ def render(values: dict[str, Any]) -> RenderableType:
         row("array", _array_line(array))
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
+    if values["budget"]:
+        row("queries", f"{values['queries']} of {values['budget']}")
+    if benchmark := values["benchmark"]:
+        row(
+            "benchmark",
+            f"{benchmark['name']}, {benchmark['dataset']}, protocol {benchmark['protocol']}: at "
+            f"best {benchmark['best_fitness']:.4f}",
+        )
     row("written by", values["generator"] or "nothing yet")
     if values["candidates"]:
         row("completions", rates.line(values["rates"]))
@@ -94,7 +108,8 @@ def render(values: dict[str, Any]) -> RenderableType:
                     f"QD score {values['qd_score']:.3f}")  # fmt: skip
     row("prompts", f"{values['prompt_elites']} elites in {values['prompt_cells']} cells")
     hours = values["hours"]
-    row("hours", f"{hours['useful']:.2f} useful, {hours['untrainable']:.2f} on what got no score, "
+    spent = "hours saved" if values["benchmark"] else "hours"
+    row(spent, f"{hours['useful']:.2f} useful, {hours['untrainable']:.2f} on what got no score, "
                  f"{_lost(hours)}; {hours['queueing']:.2f} queueing")  # fmt: skip
     row("coordinator", f"{hours['coordinator_generating']:.2f} hours generating, "
                        f"{hours['coordinator_idle']:.2f} idle")  # fmt: skip

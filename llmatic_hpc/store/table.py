@@ -179,7 +179,7 @@ def _layout() -> dict[str, _Array]:
     edges = ",".join(f"{origin}>{end}" for origin, end in EDGES)
     found = {
         "arch_ops": _Array(
-            "u1", (6,), "", f"op index of each edge {edges} into file attribute op_names"
+            "u1", (6,), "", f"op index of each edge {edges} into attribute op_names"
         ),
         "arch_str": _Array("S95", (), "", "architecture string, ASCII bytes"),
         "n_seeds": _Array("u1", (), "runs", "number of 200-epoch training runs averaged"),

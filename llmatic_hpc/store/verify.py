@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..config import Config, from_tables
+from ..problems.nasbench201.cells import architecture
+from ..problems.nasbench201.reading import NotACell, read
 from ..records import PENDING, STATUSES, Proposal
 from . import replay
 from .record import PROPOSED, Record
+from .table import BenchmarkTable
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,40 @@ def verify(record: Record) -> Iterator[Difference]:
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
     if record.rows != expected:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
+
+
+def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
+    """Where scores of NAS-Bench-201 are not what the benchmark's table says of the cell that the
+    source spells. Sources are read, never executed."""
+    problem = from_tables(record.config, "run.h5").problem
+    known = record.environment.get("benchmark", {}).get("table_sha256")
+    if known != table.digest:
+        yield Difference("environment", f"the run's table is {known}, this one {table.digest}")
+        return
+    accuracies, columns = table.datasets[problem.dataset], record.candidates
+    is_full = problem.epochs == 200
+    valid = accuracies.valid if is_full else accuracies.valid_12
+    fitness = valid
+    if problem.protocol == "paper":
+        fitness = accuracies.test if is_full else accuracies.test_12
+    for row in np.flatnonzero(columns["status"] == b"scored").tolist():
+        where, name = f"candidate {row}", columns["architecture"][row]
+        try:
+            spelled = architecture(read(columns["source"][row]))
+        except NotACell as error:
+            spelled = f"no cell ({error})"
+        if spelled != name:
+            yield Difference(where, f"architecture is {name}, its source spells {spelled}")
+            continue
+        at = table.row(name)
+        for column, values in (
+            ("fitness", fitness),
+            ("valid_accuracy", valid),
+            ("test_accuracy", accuracies.test),
+        ):
+            there, here = float(columns[column][row]), float(values[at] / 100.0)
+            if there != here:
+                yield Difference(where, f"{column} is {there}, the table says {here}")
 
 
 def _told(record: Record) -> Iterator[Difference]:

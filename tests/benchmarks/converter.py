@@ -48,8 +48,8 @@ def main() -> None:
         measure(many, max(count // 10, 3))
 
 
-def measure(source: Path, count: int) -> None:
-    """Read in a new process, and print what it took."""
+def measure(source: Path, count: int) -> float:
+    """Read in a new process, and print what it took. Returns its peak memory, MB."""
     code = (
         "import re, sys, time; from pathlib import Path; "
         "from llmatic_hpc.problems.nasbench201 import official; "
@@ -73,6 +73,7 @@ def measure(source: Path, count: int) -> None:
         f"peak {peak:.0f} MB",
         flush=True,
     )
+    return peak
 
 
 class Template:

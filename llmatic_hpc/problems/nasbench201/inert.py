@@ -55,11 +55,11 @@ def _dtype(code: str, *_: Any) -> _DType:
     return _DType(code)
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: str | Inert, encoding: str) -> bytes | Inert:
     """How protocols 0 to 2 say bytes."""
     if encoding != "latin1":
         raise ValueError(encoding)
-    return text.encode("latin-1")
+    return text if isinstance(text, Inert) else text.encode("latin-1")
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:

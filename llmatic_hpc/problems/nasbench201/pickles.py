@@ -63,7 +63,7 @@ class Reader:
                 self.data += read
             self.data += read
             self.safe = len(self.data) - MARGIN - 1
-            if self.safe >= 0:
+            if read:
                 return self.data, 0, self.safe
             # No opcode is a zero byte: what reads on into this is told that the file ends.
             self.data += bytes(MARGIN)
@@ -262,6 +262,7 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
             at += width
             if size > MAX_TEXT:
                 data, at, safe = reader.skip(at, size)
+                last += size
                 push(INERT)
                 continue
             while at + size > len(data) - MARGIN and safe < len(data):
