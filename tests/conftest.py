@@ -25,3 +25,13 @@ def test_data() -> Path:
 def test_model() -> Path:
     """A real small instruct model, one GGUF file."""
     return _from_environment("LLMATIC_TEST_MODEL", "a real small language model")
+
+
+@pytest.fixture(scope="session")
+def benchmark_runs(
+    test_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str, int], Path]:
+    """Small finished runs of NAS-Bench-201 by method, data set and seed; not to be changed."""
+    from .benchmark_runs import make_all
+
+    return make_all(tmp_path_factory.mktemp("benchmark"), test_data / "nasbench201.h5")

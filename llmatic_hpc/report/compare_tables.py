@@ -25,7 +25,7 @@ def render(rows: Sequence[Row]) -> RenderableType:
     trained = [row for row in rows if row["problem"] != BENCHMARK]
     parts: list[RenderableType] = []
     if tabulated:
-        parts += [_accuracies(tabulated), _ranks(tabulated), _costs(tabulated)]
+        parts += [_accuracies(tabulated), _ranks(tabulated), _needed(tabulated), _hours(tabulated)]
     if trained:
         parts.append(_networks(trained))
     notes = ["± is the sample standard deviation (n - 1) over seeds.", *_notes(rows)]
@@ -46,12 +46,7 @@ def _accuracies(rows: Sequence[Row]) -> Table:
         _line(row, lambda found: measured(found["test_accuracy"], 100.0)) for row in rows
     ]
     theirs: Lines = [
-        (
-            f"{name} (paper)",
-            "as published",
-            "",
-            *(_published(*values[dataset]) for dataset in DATASETS),
-        )
+        (f"{name} (paper)", "as published", "", *(_published(*values[d]) for d in DATASETS))
         for name, values in published.TEST_ACCURACY.items()
     ]
     best: Lines = []
@@ -80,21 +75,22 @@ def _ranks(rows: Sequence[Row]) -> Table:
     return _table(title, ("seeds", *_datasets()), [_line(row, rank) for row in rows], theirs)
 
 
-def _costs(rows: Sequence[Row]) -> Table:
+def _needed(rows: Sequence[Row]) -> Table:
     def needed(found: Row) -> str:
         median, total = found["median_queries_to_best"], len(found["runs"])
         text = f"> {max(found['queries']):,}" if median is None else f"{median:,.10g}"
         return text if found["found_best"] == total else f"{text} ({found['found_best']}/{total})"
 
-    lines: Lines = []
-    for row in rows:
-        found = list(row["datasets"].values())
-        hours = " / ".join(measured(f["simulated_hours"], digits=0) for f in found)
-        queries = _range([n for f in found for n in f["queries"]])
-        lines.append((*_line(row, needed), queries, hours))
-    title = "Median queries until the fittest cell (found in so many runs), and what runs cost"
-    names = ("seeds", *_datasets(), "queries", "simulated hours")
-    return _table(title, names, lines)
+    title = "Median queries until the fittest cell of all (found in so many runs)"
+    return _table(title, ("queries", *_datasets()), [_spent(row, needed) for row in rows])
+
+
+def _hours(rows: Sequence[Row]) -> Table:
+    def hours(found: Row) -> str:
+        return measured(found["simulated_hours"], digits=0)
+
+    lines: Lines = [_spent(row, hours) for row in rows]
+    return _table("Simulated hours of training", ("queries", *_datasets()), lines)
 
 
 def _networks(rows: Sequence[Row]) -> Table:
@@ -108,7 +104,7 @@ def _networks(rows: Sequence[Row]) -> Table:
         for row in rows
     ]  # fmt: skip
     names = ("seeds", "queries", "best fitness", "its test accuracy", "elites", "QD score")
-    return _table("Networks", names, lines, protocol="data, fitness")
+    return _table("Networks", names, lines, second="data, fitness")
 
 
 def _line(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
@@ -123,13 +119,20 @@ def _line(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
     )
 
 
-def _table(title: str, names: Sequence[str], *parts: Lines, protocol: str = "protocol") -> Table:
+def _spent(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
+    """The same with the queries of a run instead of the seeds."""
+    title, protocol, _, *cells = _line(row, cell)
+    queries = [n for found in row["datasets"].values() for n in found["queries"]]
+    return (title, protocol, _range(queries), *cells)
+
+
+def _table(title: str, names: Sequence[str], *parts: Lines, second: str = "protocol") -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False,
                   header_style="bold", title_style="bold")  # fmt: skip
     table.add_column("method", overflow="fold")
-    table.add_column(protocol, no_wrap=True)
+    table.add_column(second)
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=len(names) < 6)
     for part in parts:
         for line in part:
             table.add_row(*map(Text, line))
