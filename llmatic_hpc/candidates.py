@@ -57,7 +57,7 @@ def generate_candidates(
     try:
         with evaluators.alone(config) as evaluator:
             for completion in generator.generate(requests):
-                code = extracted_from(completion, request)
+                code = extracted_from(completion, request, problem.helpers)
                 found = evaluator.examine([code.source], mend=config.generator.repair)[0]
                 if failure := completion.failure or code.failure:
                     verdict = replace(found.screened, status="invalid", failure=failure)

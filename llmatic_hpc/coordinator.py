@@ -94,6 +94,7 @@ class Coordinator:
         self._evaluator: Evaluator | None = None
         self._times: dict[str, float] = {}
         self._committed = -math.inf
+        self._is_due = False
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -130,14 +131,14 @@ class Coordinator:
         self._clear_away(record)
         while not self._is_spent(record):
             if self._stop.is_set():
-                self._commit(record)
+                self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
             proposals = search.ask()
             if record.phase == EVALUATED:
                 self._propose(record, proposals)
             if self._evaluate(evaluator, record, search):
                 self._observer.generation_done(record)
-        self._commit(record)
+        self._commit_rest(record)
         evaluator.end(record)
         return record
 
@@ -156,6 +157,21 @@ class Coordinator:
     def _commit(self, record: Record) -> None:
         store.commit(self._paths, record)
         self._committed = time.monotonic()
+        self._is_due = False
+
+    def _commit_rest(self, record: Record) -> None:
+        """Commit generations that were left to be committed with later ones."""
+        if self._is_due:
+            self._commit(record)
+
+    def _stage(self, generation: int, name: str, total: int) -> None:
+        """Tell of a stage, unless it is one of thousands of look-ups."""
+        if not self._is_due:
+            self._observer.stage(generation, name, total)
+
+    def _advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
+        if not self._is_due:
+            self._observer.advance(name, count, tokens=tokens)
 
     def _clear_away(self, record: Record) -> None:
         """Remove what a generation that is in the record left, and what is of another run."""
@@ -215,7 +231,7 @@ class Coordinator:
     def _propose(self, record: Record, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         started = time.time()
-        is_cheap = self._is_cheap(record)
+        self._is_due = is_cheap = self._is_cheap(record)
         if not is_cheap:
             self._flight.begin(record.run_id, generation)
         seen = frozenset(record.candidates["architecture"])
@@ -223,7 +239,7 @@ class Coordinator:
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
-            extracted_from(completion, request)
+            extracted_from(completion, request, self._problem.helpers)
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(generation, [code.source for code in extracted])
@@ -253,14 +269,14 @@ class Coordinator:
         is_kept = not self._is_cheap(record)
         done = self._flight.completions() if is_kept else {}
         missing = [request for request in requests if request.candidate not in done]
-        self._observer.stage(generation, "generated", len(requests))
-        self._observer.advance("generated", len(requests) - len(missing))
+        self._stage(generation, "generated", len(requests))
+        self._advance("generated", len(requests) - len(missing))
         generator = self._open_generator(record)
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
             if is_kept:
                 self._flight.keep_completion(completion)
-            self._observer.advance("generated", tokens=completion.tokens)
+            self._advance("generated", tokens=completion.tokens)
             if self._stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
         return [done[request.candidate] for request in requests]
@@ -303,7 +319,7 @@ class Coordinator:
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
         assert self._evaluator is not None
-        self._observer.stage(generation, "screened", len(sources))
+        self._stage(generation, "screened", len(sources))
         examined = self._evaluator.examine(sources, mend=self._config.generator.repair)
         for found in examined:
             if found.screened.status == "infrastructure":
@@ -311,7 +327,7 @@ class Coordinator:
                     f"a network could not be screened: {found.screened.failure}. Nothing is "
                     "lost: mend that and start the run again"
                 )
-        self._observer.advance("screened", len(sources))
+        self._advance("screened", len(sources))
         return examined
 
     # --- evaluate, update: the second commit --------------------------------------------------
@@ -322,7 +338,7 @@ class Coordinator:
         table, out = record.candidates, record.out()
         due = [row for row in out if table["duplicate_of"][row] < 0]
         began = time.time()
-        self._observer.stage(generation, "trained", len(due))
+        self._stage(generation, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
         for row in out:
             if (original := int(table["duplicate_of"][row])) >= 0:
@@ -355,12 +371,12 @@ class Coordinator:
             self._commit(record)
             self._flight.end(out)
             return True
-        if is_due := time.monotonic() - self._committed >= COMMIT_SECONDS:
+        if time.monotonic() - self._committed >= COMMIT_SECONDS:
             self._commit(record)
-        return is_due
+        return not self._is_due
 
     def _on_result(self, result: Result) -> None:
-        self._observer.advance("trained")
+        self._advance("trained")
         if math.isfinite(result.outcome.fitness):
             self._observer.scored(result.candidate, result.outcome.fitness)
 

@@ -81,13 +81,14 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
         return Extracted("", "expressions are nested too deeply")
 
 
-def extracted_from(completion: Completion, request: Request) -> Extracted:
-    """The network in a completion, with what the model was shown for context."""
+def extracted_from(completion: Completion, request: Request, helpers: str = "") -> Extracted:
+    """The network in a completion; what it lacks is taken from what the model was shown, or from
+    the problem's ``helpers``."""
     return extract(
         completion.text,
         form=completion.form,
         prefix=completion.prefix,
-        context=() if completion.form == "source" else (shown(request),),
+        context=() if completion.form == "source" else (helpers, shown(request)),
     )
 
 

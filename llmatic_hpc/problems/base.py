@@ -23,3 +23,5 @@ class Problem:
     """Of the variant that generates without evolution (paper, section 4.2)."""
     advice: str = ""
     """What a chat is told beside the instruction; empty: the shapes."""
+    helpers: str = ""
+    """Definitions that a network may use without giving them."""

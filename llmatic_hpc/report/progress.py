@@ -23,8 +23,6 @@ from .status import generation_line
 STAGES = ("generated", "screened", "trained")
 PLAIN_SECONDS = 20.0
 """Between two lines of the same stage in a log."""
-QUICK_SECONDS = 0.02
-"""A stage that takes less goes without saying."""
 
 
 class ProgressObserver(Protocol):
@@ -90,8 +88,7 @@ class _Pace:
 
 
 class Lines:
-    """One line per event that matters; a stage speaks every twenty seconds and at its end, unless
-    it was a look-up."""
+    """One line per event that matters; a stage speaks every twenty seconds and at its end."""
 
     def __init__(self, generations: int) -> None:
         self._generations = generations
@@ -100,7 +97,7 @@ class Lines:
         self._done: dict[str, int] = {}
         self._generation = 0
         self._pace = _Pace()
-        self._spoke = self._began = 0.0
+        self._spoke = 0.0
 
     def __enter__(self) -> Lines:
         return self
@@ -119,16 +116,14 @@ class Lines:
     def stage(self, generation: int, name: str, total: int) -> None:
         self._generation, self._pace = generation, _Pace()
         self._totals[name], self._done[name] = total, 0
-        self._spoke = self._began = time.monotonic()
+        self._spoke = time.monotonic()
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         self._done[name] += count
         self._pace.count(tokens)
         done, total = self._done[name], self._totals[name]
-        now = time.monotonic()
-        is_end = done == total and now - self._began > QUICK_SECONDS
-        if is_end or now - self._spoke > PLAIN_SECONDS:
-            self._spoke = now
+        if done == total or time.monotonic() - self._spoke > PLAIN_SECONDS:
+            self._spoke = time.monotonic()
             self.notice(
                 f"generation {self._generation + 1}/{self._generations}: "
                 f"{name} {done}/{total}, {self._pace}best {self._best}"

@@ -6,7 +6,7 @@ from ...config import ProblemSettings
 from ..base import Problem
 from ..image_classification import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
 from .cells import DATASETS, INITIAL
-from .writing import source
+from .writing import HELPERS, IMPORTS, source
 
 _CONV = "ReLU, {0}x{0} convolutional layer and Batch normalization layer"
 _INSTEAD = "Delete a layer to improve the above network and add"
@@ -48,4 +48,5 @@ def nasbench201(settings: ProblemSettings) -> Problem:
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
         advice=ADVICE,
+        helpers=f"{IMPORTS}\n\n{HELPERS}",
     )
