@@ -45,7 +45,7 @@ one() {
             --set "problem.table=$TABLE" --set "problem.protocol=$protocol" \
             --set "problem.dataset=$dataset" ${QUERIES:+--set "search.queries=$QUERIES"} \
             >"$RUNS/$name.log" 2>&1 &&
-        $LLMATIC verify "$RUNS/$name" >>"$RUNS/$name.log" 2>&1
+        $LLMATIC verify "$RUNS/$name" --table "$TABLE" >>"$RUNS/$name.log" 2>&1
     then
         echo "verified $name"
     else
