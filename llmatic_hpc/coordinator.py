@@ -277,7 +277,7 @@ class Coordinator:
             if is_kept:
                 self._flight.keep_completion(completion)
             self._advance("generated", tokens=completion.tokens)
-            if self._stop.is_set() and len(done) < len(requests):
+            if is_kept and self._stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
         return [done[request.candidate] for request in requests]
 
