@@ -400,6 +400,11 @@ def _check_together(config: Config, origin: str) -> None:
             f"{origin}: problem.epochs must be 12 or 200, for the benchmark has no other "
             f"trainings; got {config.problem.epochs}"
         )
+    if search.queries and config.cluster.quorum < 1.0:
+        raise ConfigError(
+            f"{origin}: search.queries needs cluster.quorum = 1, or candidates that are late would "
+            "be left out where it ends"
+        )
     if search.variant in BASELINES and not (tabulated and config.generator.kind == "procedural"):
         raise ConfigError(
             f"{origin}: search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it "

@@ -34,15 +34,16 @@ SETTINGS = {
     "as it is": (),
     "cells may be seen": ("generator.unseen=false",),
     "free edits": ("generator.edits=free",),
-    "free edits, cells may be seen": ("generator.edits=free", "generator.unseen=false"),
     "parents uniform": ("search.parents=uniform",),
     "parents curious": ("search.parents=curious",),
-    **{f"tournament of {n}": (f"search.tournament={n}",) for n in (5, 10, 40)},
-    **{f"batch of {n}": (f"search.batch={n}",) for n in (1, 2, 10, 20, 100)},
-    **{f"mutation {p}": (f"search.mutation_probability={p}",) for p in (0.5, 0.7, 1.0)},
-    **{f"start {n}": (f"search.start_elites={n}",) for n in (1, 5, 10)},
-    "2 curious individuals": ("search.curious_individuals=2",),
-    "prompt grid": ("archive.prompt.kind=grid",),
+    "tournament of 5": ("search.tournament=5",),
+    "tournament of 40": ("search.tournament=40",),
+    "batch of 1": ("search.batch=1",),
+    "batch of 10": ("search.batch=10",),
+    "batch of 100": ("search.batch=100",),
+    "mutation 0.7": ("search.mutation_probability=0.7",),
+    "mutation 1.0": ("search.mutation_probability=1.0",),
+    "start 10": ("search.start_elites=10",),
 }
 
 
