@@ -282,7 +282,7 @@ def _name(settings: dict[str, Any]) -> str:
 
 def _tell_apart(same: Sequence[Method]) -> None:
     """Number methods of one name that differ in more than what a table says of each."""
-    told = ("problem.protocol", "problem.epochs")
+    told = ("problem.protocol", "problem.table_epochs")
     keys = dict.fromkeys(key for method in same for key in method.settings)
     differing = [key for key in keys if key not in told and
                  any(m.settings.get(key) != same[0].settings.get(key) for m in same)]  # fmt: skip

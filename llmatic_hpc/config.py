@@ -223,7 +223,9 @@ class ProblemSettings:
         "the fittest counts; paper: fitness is the test accuracy, the best seen counts",
         choices=("sound", "paper"),
     )  # fmt: skip
-    epochs: int = setting(200, "nasbench201: epochs of the trainings that give fitness, 12 or 200")
+    table_epochs: int = setting(
+        200, "nasbench201: epochs of the trainings that give fitness, 12 or 200"
+    )
 
 
 @dataclass(frozen=True)
@@ -395,10 +397,10 @@ def _check_together(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: containment.require has {layer!r}; it may have landlock and seccomp"
             )
-    if config.problem.epochs not in (12, 200):
+    if config.problem.table_epochs not in (12, 200):
         raise ConfigError(
-            f"{origin}: problem.epochs must be 12 or 200, for the benchmark has no other "
-            f"trainings; got {config.problem.epochs}"
+            f"{origin}: problem.table_epochs must be 12 or 200, for the benchmark has no other "
+            f"trainings; got {config.problem.table_epochs}"
         )
     if search.queries and config.cluster.quorum < 1.0:
         raise ConfigError(

@@ -46,12 +46,12 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
             f"needs all of them. {table.HOW}"
         )
     accuracies = found.datasets[settings.dataset]
-    if settings.epochs != EPOCHS and not (
+    if settings.table_epochs != EPOCHS and not (
         np.isfinite(accuracies.valid_12).all() and np.isfinite(accuracies.test_12).all()
     ):
         raise DataError(
-            f"{found.path}: without accuracies after {settings.epochs} epochs on "
-            f"{settings.dataset}, as the official file that it was made of; set problem.epochs = "
+            f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
+            f"{settings.dataset}, as the official file that it was made of; set problem.table_epochs = "
             f"{EPOCHS}, or convert a newer official file"
         )
     return found
@@ -73,13 +73,13 @@ class Tabulated:
         self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
         self._valid = (
-            accuracies.valid if settings.epochs == EPOCHS else accuracies.valid_12
+            accuracies.valid if settings.table_epochs == EPOCHS else accuracies.valid_12
         ) / 100.0
-        at_fidelity = accuracies.test if settings.epochs == EPOCHS else accuracies.test_12
+        at_fidelity = accuracies.test if settings.table_epochs == EPOCHS else accuracies.test_12
         is_paper = settings.protocol == "paper"
         self._fitness = at_fidelity / 100.0 if is_paper else self._valid
         self._test = accuracies.test / 100.0
-        self._seconds = accuracies.seconds * (settings.epochs / EPOCHS)
+        self._seconds = accuracies.seconds * (settings.table_epochs / EPOCHS)
         self._rank = 1 + np.searchsorted(np.sort(-self._test), -self._test, side="left")
         self._known: dict[str, Screened] = {}
 
@@ -91,7 +91,7 @@ class Tabulated:
                 "name": NAME,
                 "dataset": self._dataset.name,
                 "protocol": self._config.problem.protocol,
-                "epochs": self._config.problem.epochs,
+                "epochs": self._config.problem.table_epochs,
                 "table_sha256": self._table.digest,
                 "cells": len(self._table.rows),
                 "best_fitness": float(self._fitness[best[0]]),
@@ -150,7 +150,7 @@ class Tabulated:
             fitness=float(self._fitness[row]),
             valid_accuracy=float(self._valid[row]),
             test_accuracy=float(self._test[row]),
-            epochs=self._config.problem.epochs,
+            epochs=self._config.problem.table_epochs,
             train_seconds=float(self._seconds[row]),
         )
 

@@ -26,7 +26,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [
         *(_tabulated(method) for method in methods(
             tabulated, aside=("problem.dataset", "problem.table"),
-            told=("problem.protocol", "problem.epochs"), same=_table,
+            told=("problem.protocol", "problem.table_epochs"), same=_table,
         )),
         *(_trained(method) for method in methods(
             trained, aside=(), told=("problem.data", "training.fitness_split"),
@@ -70,7 +70,7 @@ def _tabulated(method: Method) -> dict[str, Any]:
     return {
         **_row(method, BENCHMARK),
         "protocol": method.settings["problem.protocol"],
-        "epochs": method.settings["problem.epochs"],
+        "epochs": method.settings["problem.table_epochs"],
         "table_sha256": _table(method.runs[0]),
         "datasets": {name: _dataset(runs) for name, runs in by_dataset.items()},
     }

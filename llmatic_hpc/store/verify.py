@@ -84,7 +84,7 @@ def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
         yield Difference("environment", f"the run's table is {known}, this one {table.digest}")
         return
     accuracies, columns = table.datasets[problem.dataset], record.candidates
-    is_full = problem.epochs == 200
+    is_full = problem.table_epochs == 200
     valid = accuracies.valid if is_full else accuracies.valid_12
     fitness = valid
     if problem.protocol == "paper":

@@ -65,7 +65,7 @@ def test_scores_are_the_table_s(
 ) -> None:
     """Fitness by protocol and fidelity; test accuracy and rank always of 200 epochs."""
     changes = (f"problem.dataset={dataset}", f"problem.protocol={protocol}")
-    tabulated = Tabulated(settings(test_data, *changes, f"problem.epochs={epochs}"))
+    tabulated = Tabulated(settings(test_data, *changes, f"problem.table_epochs={epochs}"))
     with h5py.File(test_data / "nasbench201.h5") as file:
         names = [name.decode() for name in file["arch_str"][:]]
         fitness, test = file[dataset][column][:], file[dataset]["test_acc"][:]
