@@ -51,8 +51,8 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
     ):
         raise DataError(
             f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
-            f"{settings.dataset}, as the official file that it was made of; set problem.table_epochs = "
-            f"{EPOCHS}, or convert a newer official file"
+            f"{settings.dataset}, as the official file that it was made of; set "
+            f"problem.table_epochs = {EPOCHS}, or convert a newer official file"
         )
     return found
 
