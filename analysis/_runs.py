@@ -196,7 +196,7 @@ def read(path: Path, queries: int = 0) -> Run | None:
             seed=config["run"]["seed"],
             dataset=config["problem"]["dataset"],
             protocol=config["problem"]["protocol"],
-            epochs=config["problem"]["epochs"],
+            epochs=config["problem"]["table_epochs"],
             settings={
                 **{k: v for k, v in _flat(config, "") if k not in IGNORED},
                 "generator": environment.get("generator"),
