@@ -8,6 +8,7 @@ standard error.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -325,10 +326,12 @@ def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_jso
         click.echo(f"{file}: {outcome.status}" + (f" ({outcome.failure})" if outcome.failure
                                                   else ""))  # fmt: skip
         if outcome.status == "scored":
+            loss = outcome.train_loss
+            how = "looked up" if math.isnan(loss) and outcome.epochs else f"loss {loss:.4f}"
             click.echo(
                 f"fitness {outcome.fitness:.4f}, validation {outcome.valid_accuracy:.4f}, test "
-                f"{outcome.test_accuracy:.4f}, loss {outcome.train_loss:.4f}, {outcome.epochs} "
-                f"epochs in {outcome.train_seconds:.1f} s"
+                f"{outcome.test_accuracy:.4f}, {how}, {outcome.epochs} epochs in "
+                f"{outcome.train_seconds:.1f} s"
             )
     if outcome.status != "scored":
         sys.exit(1)

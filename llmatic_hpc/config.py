@@ -72,6 +72,9 @@ class SearchSettings:
         choices=("uniform", "curious", "tournament"),
     )  # fmt: skip
     tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
+    small_batches: bool = setting(
+        False, "in a batch of one or two, the halves and their individuals take turns by generation"
+    )
     curious_individuals: int = setting(
         10, "how many of the most curious prompt individuals share half the batch", low=1
     )
@@ -167,7 +170,7 @@ class GeneratorSettings:
     threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, later=True)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
     unseen: bool = setting(
-        True, "nasbench201: the procedural control writes no cell twice while others are left"
+        True, "nasbench201: the procedural control rather writes cells that have no score yet"
     )
     edits: str = setting(
         "neighbours", "nasbench201: the procedural control changes one edge while the parent has "
@@ -213,7 +216,10 @@ class ProblemSettings:
     test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
     initial: str = setting("", "file of the initial network; empty: the paper's")
     prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's")
-    table: str = setting("", "nasbench201: HDF5 table of the benchmark's trainings")
+    table: str = setting(
+        "", "nasbench201: HDF5 table of the benchmark's trainings; its digest is on the record",
+        later=True,
+    )  # fmt: skip
     dataset: str = setting(
         "cifar10", "nasbench201: images that the cells were trained on",
         choices=("cifar10", "cifar100", "imagenet16_120"),
@@ -401,6 +407,11 @@ def _check_together(config: Config, origin: str) -> None:
         raise ConfigError(
             f"{origin}: problem.table_epochs must be 12 or 200, for the benchmark has no other "
             f"trainings; got {config.problem.table_epochs}"
+        )
+    if tabulated and not search.train_start:
+        raise ConfigError(
+            f"{origin}: search.train_start = false saves trainings, and problem.kind = "
+            "'nasbench201' has none: leave it true"
         )
     if search.queries and config.cluster.quorum < 1.0:
         raise ConfigError(

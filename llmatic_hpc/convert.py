@@ -30,6 +30,11 @@ def convert(
     _check_writable(target)  # before the minutes that reading may take
     found = official.read(source, progress)
     tell(f"official: {source}: {found.count:,} of {found.total:,} cells")
+    if target.exists() and found.count < found.total:
+        raise DataError(
+            f"{target}: left as it is: {source} has {found.count:,} of {found.total:,} cells only. "
+            "Let problem.table name a file that is not there yet, or fetch the rest"
+        )
     made = table.write(target, found.cells, found.name)
     lacking = [
         name
@@ -48,8 +53,8 @@ def _check_writable(target: Path) -> None:
             table.read(target)
         except DataError as error:
             raise DataError(
-                f"{target}: it is there and is no whole table, so it was left as it is: move it "
-                "away, or let problem.table name another file"
+                f"{target}: it is there and is no whole table, so it was left as it is ({error}); "
+                "move it away, or let problem.table name another file"
             ) from error
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):

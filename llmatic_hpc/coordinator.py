@@ -367,7 +367,7 @@ class Coordinator:
         record.phase = EVALUATED
         record.committed_generations += 1
         self._times = {}
-        if not self._is_cheap(record):
+        if not self._is_due:
             self._commit(record)
             self._flight.end(out)
             return True

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import rows
 from ..config import Config, ProblemSettings
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..evaluation import gate
 from ..problems import nasbench201
 from ..problems.nasbench201 import cells, writing
@@ -57,6 +57,24 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
     return found
 
 
+def _check(config: Config, initial: str, dataset: cells.Dataset) -> None:
+    """Raises :class:`~llmatic_hpc.errors.ConfigError` for what would search in vain."""
+    try:
+        read(initial)
+    except NotACell as error:
+        raise ConfigError(
+            f"problem.initial: {config.problem.initial} is no cell: {error}"
+        ) from error
+    given = config.archive.network
+    (_, least), (_, most) = cells.bounds(dataset)
+    if given.lower and (given.lower[1] >= most or given.upper[1] <= least):
+        raise ConfigError(
+            f"archive.network.lower and upper: FLOPs from {given.lower[1]:g} to "
+            f"{given.upper[1]:g}, but every cell has {least:g} to {most:g}; set both to [] for the "
+            "benchmark's own"
+        )
+
+
 class Tabulated:
     """The evaluator of NAS-Bench-201.
 
@@ -70,6 +88,7 @@ class Tabulated:
         settings = config.problem
         self.problem = nasbench201(settings)
         self._dataset = cells.DATASETS[settings.dataset]
+        _check(config, self.problem.initial_source, self._dataset)
         self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
         self._valid = (

@@ -47,9 +47,10 @@ ATTEMPTS = 64
 class ProceduralCells:
     """A generator that edits the parent cell as the prompt's number asks.
 
-    Everything is drawn from the seed of the request, among what neither has a score
+    Everything is drawn from the seed of the request, rather among what neither has a score
     (``Request.seen``) nor was written for an earlier request of the same call: a batch is written
-    as a whole, and again in the very same way. Prompts beyond the nine mean any edit. A parent
+    as a whole, and again in the very same way. Where a prompt leaves nothing of that, mostly a
+    known cell is repeated (``INSISTENCE``). Prompts beyond the nine mean any edit. A parent
     that is no cell is taken for the initial one.
     """
 

@@ -37,8 +37,13 @@ def exported_source(record: Record, candidate: int) -> str:
         *([f"prompt {prompt}: {record.prompts[prompt]}"] if prompt != NO_PROMPT else []),
         f"written by: {record.environment.get('generator')}, temperature "
         f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
-        f"trained for {int(table['epochs'][candidate])} epochs with seed "
-        f"{int(table['seed'][candidate])}; llmatic-hpc {record.environment.get('llmatic_hpc')}",
+        f"trained for {int(table['epochs'][candidate])} epochs "
+        + (
+            "by the benchmark"
+            if table["architecture"][candidate]
+            else f"with seed {int(table['seed'][candidate])}"
+        )
+        + f"; llmatic-hpc {record.environment.get('llmatic_hpc')}",
         f"sha256 of the source: {text('source_sha256')}",
     ]
     return "".join(f"# {line}\n" for line in lines) + "\n" + str(table["source"][candidate])

@@ -19,7 +19,8 @@ Mutation
     prompt uniformly and takes one of that prompt's individuals, or none and the generator's
     temperature where the archive holds none; so does the first half while the prompt archive
     is empty. Within each half every other candidate takes the temperature as it is, the
-    others add noise; all are clipped. In a batch of one the halves take turns by generation.
+    others add noise; all are clipped. With ``search.small_batches`` what a batch of one or two has
+    no room for takes turns by generation.
 Parents
     ``tournament``: the fittest of ``tournament`` elites, drawn with replacement. ``curious``: as
     for prompts, the first half of the batch takes the ``curious_individuals`` most curious
@@ -278,7 +279,9 @@ class Search:
             settings.curious_individuals, self._rng(Purpose.CURIOSITY)
         )
         for index, rng in enumerate(self._candidate_rngs()):
-            is_first, position = turn(settings.batch, self._generation, index)
+            is_first, position = turn(
+                settings.batch, self._generation, index, small=settings.small_batches
+            )
             drawn = draw(rng, position if is_first else -1)
             if is_first and curious:
                 individual = in_turn(curious, position)

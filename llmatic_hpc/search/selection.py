@@ -18,14 +18,15 @@ Parents = Callable[[np.random.Generator, int], tuple[int, ...]]
 curious half of the batch, or -1 in the other half."""
 
 
-def turn(batch: int, generation: int, index: int) -> tuple[bool, int]:
+def turn(batch: int, generation: int, index: int, *, small: bool) -> tuple[bool, int]:
     """Whether a candidate is of the first half (the larger one) of its batch, and its turn there.
 
-    Where a half has one place or none, it takes turns by generation.
+    ``small``: in a batch of one or two, where a half has one place or none, the places take turns
+    by generation.
     """
-    if batch == 1:
+    if small and batch == 1:
         return generation % 2 == 0, generation // 2
-    if batch == 2:
+    if small and batch == 2:
         return index == 0, generation
     half = (batch + 1) // 2
     return index < half, index if index < half else index - half

@@ -108,12 +108,19 @@ def read(path: Path) -> BenchmarkTable:
     HDF5 file, without an array or with one of another shape, or has a string that is no cell, a
     cell twice, an accuracy outside 0 to 100, or none where there must be one.
     """
-    if not path.exists():
+    try:
+        is_there, is_official = path.exists(), official.looks_official(path)
+        is_odd = is_there and not path.is_file() and not path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if is_odd:
+        raise DataError(f"{path}: neither a file nor a folder. {HOW}")
+    if not is_there:
         raise DataError(
             f"{path}: no such file. problem.table names the table of NAS-Bench-201 that "
             f"accuracies are looked up in. {HOW}"
         )
-    if official.looks_official(path):
+    if is_official:
         raise DataError(
             f"{path}: an official file of the benchmark, not the table that is made of it. Let "
             f"problem.table name a file that is not there yet, then: llmatic prefetch CONFIG "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import Config, from_tables
+from ..errors import DataError
 from ..problems.nasbench201.cells import architecture
 from ..problems.nasbench201.reading import NotACell, read
 from ..records import PENDING, STATUSES, Proposal
@@ -77,12 +78,17 @@ def verify(record: Record) -> Iterator[Difference]:
 
 def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
     """Where scores of NAS-Bench-201 are not what the benchmark's table says of the cell that the
-    source spells. Sources are read, never executed."""
+    source spells. Sources are read, never executed. Raises :class:`DataError` for another table
+    than the run's."""
     problem = from_tables(record.config, "run.h5").problem
     known = record.environment.get("benchmark", {}).get("table_sha256")
+    if known is None:
+        raise DataError(f"{table.path}: the run is none of NAS-Bench-201; leave --table out")
     if known != table.digest:
-        yield Difference("environment", f"the run's table is {known}, this one {table.digest}")
-        return
+        raise DataError(
+            f"{table.path}: not the table of this run, whose SHA-256 begins with {known[:12]} and "
+            f"not with {table.digest[:12]}"
+        )
     accuracies, columns = table.datasets[problem.dataset], record.candidates
     is_full = problem.table_epochs == 200
     valid = accuracies.valid if is_full else accuracies.valid_12

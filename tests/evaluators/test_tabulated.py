@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from llmatic_hpc import config, store
 from llmatic_hpc.cli import cli
 from llmatic_hpc.config import Config
-from llmatic_hpc.errors import DataError, LLMaticError, RecordError
+from llmatic_hpc.errors import ConfigError, DataError, LLMaticError, RecordError
 from llmatic_hpc.evaluators import Tabulated
 from llmatic_hpc.paths import RunPaths
 from llmatic_hpc.problems.nasbench201 import cells, writing
@@ -213,6 +213,30 @@ def test_verify_against_the_table(test_data: Path, tmp_path: Path) -> None:
     assert len(told) == 2
     assert "candidate 3: test_accuracy" in told[0]
     assert "candidate 4: architecture" in told[1]
+
+
+def test_a_whole_table_is_not_replaced_by_a_part(test_data: Path, tmp_path: Path) -> None:
+    made = tmp_path / "table.h5"
+    made.write_bytes((test_data / "nasbench201.h5").read_bytes())
+    official = test_data / "NATS-tss-v1_0-3ffb9-simple"
+    line = ["prefetch", str(CONFIG), "--from", str(official), "--set", f"problem.table={made}"]
+    done = CliRunner().invoke(cli, line)
+    assert isinstance(done.exception, DataError)
+    assert "left as it is" in str(done.exception)
+    assert store.read_table(made).complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("archive.network.lower=[0.0, 2.5e8]", "archive.network.upper=[200.0, 5e9]"), "set both"),
+        (("search.train_start=false",), "train_start"),
+        (("problem.initial=setup.cfg",), "is no cell"),
+    ],
+)
+def test_what_would_search_in_vain(test_data: Path, changes: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Tabulated(settings(test_data, *changes))
 
 
 def test_without_a_table(tmp_path: Path) -> None:

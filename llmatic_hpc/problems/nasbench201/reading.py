@@ -19,6 +19,12 @@ def read(source: str) -> Cell:
     A tensor is a node where an operation is applied to it; two nodes are numbered as variables or
     attributes say (``node_2``, ``edge_0_2``), else in order of evaluation.
 
+    It is read as a spelling of the six operations, and takes these liberties: operations in place
+    (``inplace=True``, ``add_``) count by their value, not by what they leave in their argument; a
+    layer that two edges share counts for each; padding counts or not in an average pooling; a batch
+    norm may lack its affine part; what is rebound at run time (attributes of torch's modules,
+    definitions inside of blocks, decorators, ``__call__``) is not followed.
+
     Raises :class:`NotACell`, for any text whatsoever that is none of the 15,625 cells.
     """
     try:
