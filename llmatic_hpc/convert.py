@@ -30,7 +30,7 @@ def convert(
     _check_writable(target)  # before the minutes that reading may take
     found = official.read(source, progress)
     tell(f"official: {source}: {found.count:,} of {found.total:,} cells")
-    if target.exists() and found.count < found.total:
+    if found.count < found.total and target.exists() and table.read(target).complete:
         raise DataError(
             f"{target}: left as it is: {source} has {found.count:,} of {found.total:,} cells only. "
             "Let problem.table name a file that is not there yet, or fetch the rest"
