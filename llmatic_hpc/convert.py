@@ -53,8 +53,8 @@ def _check_writable(target: Path) -> None:
             table.read(target)
         except DataError as error:
             raise DataError(
-                f"{target}: it is there and is no whole table, so it was left as it is ({error}); "
-                "move it away, or let problem.table name another file"
+                f"{target}: it is there and is no whole table, so it was left as it is: move it "
+                "away, or let problem.table name another file"
             ) from error
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
