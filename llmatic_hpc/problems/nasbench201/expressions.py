@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Frame:
     """Whether it is the network's own ``forward``."""
 
 
-class Evaluator:
+class Evaluator(ABC):
     """Of the expressions of one source; what statements do is left to who derives from it."""
 
     def __init__(self, lines: Lines) -> None:
@@ -109,6 +110,7 @@ class Evaluator:
         self._steps = 0
         self._depth = 0
 
+    @abstractmethod
     def enter(
         self,
         function: Function,
@@ -118,23 +120,22 @@ class Evaluator:
         main: bool = False,
     ) -> Value:
         """What a function of the source returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def instantiate(
         self, kind: Class, args: Sequence[Value], options: Mapping[str, Value], node: ast.AST
     ) -> Value:
         """An object of a class of the source."""
-        raise NotImplementedError
 
+    @abstractmethod
     def initialise(
         self, instance: Instance, args: list[Value], options: dict[str, Value], node: ast.AST
     ) -> None:
         """The constructor of the class of torch that an instance's class derives from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         """``target = value``."""
-        raise NotImplementedError
 
     def call(
         self, function: Value, args: list[Value], options: Mapping[str, Value], node: ast.Call
