@@ -95,6 +95,7 @@ class Coordinator:
         self._times: dict[str, float] = {}
         self._committed = -math.inf
         self._is_due = False
+        """Whether generations, of look-ups then, wait to be committed together; nothing is told."""
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
