@@ -139,7 +139,12 @@ def summary(record: Record, paths: RunPaths) -> str:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once."""
+    """Yield an event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once.
+
+    Whoever leaves has an exit code to deliver, so that from then on these signals are ignored, to
+    the very end of the process: Python puts handlers back to the system's default while it ends,
+    and a second TERM would replace the code, but it leaves alone what is ignored.
+    """
     stop = threading.Event()
 
     def request(number: int, frame: object) -> None:
@@ -148,12 +153,13 @@ def stop_on_signals() -> Iterator[threading.Event]:
         stop.set()
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.signal(number, request) for number in numbers}
+    for number in numbers:
+        signal.signal(number, request)
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _LogFile(logging.FileHandler):

@@ -69,20 +69,23 @@ def test_the_virtual_environment_where_sbatch_was_called(tmp_path: Path) -> None
 
 
 def test_the_childs_code_survives_a_storm_of_signals(tmp_path: Path) -> None:
-    """However many signals interrupt its wait, the script ends with the code of its child."""
-    package = tmp_path / "llmatic_hpc"
-    package.mkdir()
-    (package / "__init__.py").write_text('__version__ = "0"\n')
-    (package / "__main__.py").write_text(
-        "import signal, sys\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "print('ready', flush=True)\n"
-        "signal.pause()\n"
+    """However many signals arrive, a coordinator that leaves keeps its code, and so does the
+    script, whose wait each of them interrupts."""
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import sys\n"
+        "from llmatic_hpc.cli import stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    stop.wait()\n"
+        "sys.exit(7)\n"
     )
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo 0 || exec {sys.executable} {child}\n')
+    python.chmod(0o755)
     script = subprocess.Popen(
         ["bash", SLURM / "launch.sh", "c", "r"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "LLMATIC_PYTHON": sys.executable},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LLMATIC_PYTHON": str(python)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
