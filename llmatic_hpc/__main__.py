@@ -1,6 +1,6 @@
 """``python -m llmatic_hpc`` is the command ``llmatic``."""
 
-from .cli import main
+from .commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -32,6 +32,6 @@ def benchmark_runs(
     test_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str, int], Path]:
     """Small finished runs of NAS-Bench-201 by method, data set and seed; not to be changed."""
-    from .benchmark_runs import make_all
+    from .report.benchmark_runs import make_all
 
     return make_all(tmp_path_factory.mktemp("benchmark"), test_data / "nasbench201.h5")

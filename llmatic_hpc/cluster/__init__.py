@@ -6,7 +6,7 @@ file proves that a candidate is done (invariant 6), and only the :class:`Dispatc
 what is lost and what is tried again.
 """
 
-from .base import Backend, Gathered, Work, submission_prefix
+from .backend import Backend, Gathered, Work, submission_prefix
 from .dispatch import Dispatcher
 from .inline import InlineBackend
 from .local import LocalBackend, stop_orphans

@@ -18,7 +18,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from ..config import ClusterSettings
 from ..errors import ClusterError
-from ..paths import RunPaths
+from ..rundir.paths import RunPaths
 from . import refusals, scheduler
 from .site import ArrayResources, Site, minutes
 

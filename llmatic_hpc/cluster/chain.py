@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ClusterError
-from ..paths import RunPaths
+from ..rundir.paths import RunPaths
 from . import launch, scheduler
 from .site import Resources, Site, site_of_job
 

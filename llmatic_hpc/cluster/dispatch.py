@@ -31,9 +31,9 @@ from pathlib import Path
 
 from ..config import ClusterSettings
 from ..errors import Interrupted
-from ..paths import RunPaths
-from ..records import Outcome, Result
-from .base import (
+from ..rundir.paths import RunPaths
+from ..types import Outcome, Result
+from .backend import (
     CANCELLED,
     INTERRUPTED,
     OUT_OF_MEMORY,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .base import Ending, Started, Task
+from .backend import Ending, Started, Task
 
 
 class InlineBackend:

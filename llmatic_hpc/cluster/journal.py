@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .base import OUT_OF_MEMORY, PREEMPTED, TIME_OUT, Ending
+from .backend import OUT_OF_MEMORY, PREEMPTED, TIME_OUT, Ending
 
 Item = tuple[int, int]
 """(candidate, number of the attempt)."""

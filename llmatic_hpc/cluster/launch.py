@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import ClusterError
-from ..paths import RunPaths
+from ..rundir.paths import RunPaths
 from . import refusals, scheduler
 from .array import array_of, script
 from .site import Site

@@ -17,7 +17,7 @@ from pathlib import Path
 import submitit
 
 from ..errors import ClusterError
-from .base import Ending, Started, Task
+from .backend import Ending, Started, Task
 
 
 class LocalBackend:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from typing import TypeVar
 
-from .base import Work
+from .backend import Work
 
 FIXED_COST_FLOPS = 2e6
 """What a candidate costs beside its own arithmetic, in FLOPs: loading, forking, judging."""

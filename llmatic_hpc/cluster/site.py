@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config.fields import read_into, setting
 from ..errors import ConfigError
-from ..settings import read_into, setting
 
 WARNING_MINUTES = 10
 """slurm/launch.sh asks for its signal so long before the time limit."""

@@ -34,7 +34,7 @@ from ..config import ClusterSettings
 from ..errors import ClusterError
 from . import refusals, scheduler
 from .array import array_of, make_executor, submission_folder
-from .base import (
+from .backend import (
     CANCELLED,
     ENDED,
     INTERRUPTED,

@@ -9,6 +9,6 @@ Who may do what::
         └ child    one forked process per candidate: executes it inside :mod:`.confine` and
                    answers with class predictions, never with scores
 
-Read :mod:`.contain` first, then :mod:`.worker`. This room imports nothing of the search, the
+Read :mod:`.container` first, then :mod:`.worker`. This room imports nothing of the search, the
 generators, the record or the cluster, and importing it does not import torch.
 """

@@ -2,7 +2,7 @@
 
 Two frames: ``{"ready": true}`` once everything of ours is in place, and after that the reply
 proper. What goes wrong before is the machine's fault, what goes wrong afterwards the
-candidate's, who may say anything from then on; :mod:`.contain` believes neither more.
+candidate's, who may say anything from then on; :mod:`.container` believes neither more.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import PENDING, Screened
-from . import confine, wire
+from ..sandbox import confine, wire
+from ..types import PENDING, Screened
 
 if TYPE_CHECKING:
     import torch
@@ -151,14 +151,14 @@ def _prepare_repair(
     message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
 ) -> Any:
     from . import repair
-    from .repair import shapes
+    from .repair import dynamic
 
     _threads(message["threads"])
     confine.limit_memory(message["memory_bytes"])
     parameters = message["parameters"]
 
     def perform() -> Reply:
-        findings = shapes.find(
+        findings = dynamic.find(
             message["source"],
             input_shape=tuple(parameters["input_shape"]),
             classes=parameters["classes"],
@@ -174,7 +174,7 @@ def _prepare_train(
     import safetensors.torch
     import torch
 
-    from . import network, training
+    from . import build, training
 
     parameters = message["parameters"]
     recipe = training.Recipe(**parameters["recipe"])
@@ -196,7 +196,7 @@ def _prepare_train(
     def perform() -> Reply:
         try:
             trained = training.train(
-                lambda: network.build(message["source"]),
+                lambda: build.build(message["source"]),
                 images,
                 recipe,
                 classes=parameters["classes"],
@@ -255,11 +255,11 @@ def _seed(seed: int) -> None:
 
 def _blame(perform: Any) -> Reply:
     """What ``perform`` answers, or whose fault it was and what."""
-    from . import network, training
+    from . import build, training
 
     try:
         answer: Reply = perform()
-    except network.CandidateError as error:
+    except build.CandidateError as error:
         status, failure = error.status, error.message
     except training.Diverged as error:
         status, failure = "diverged", str(error)
@@ -287,10 +287,10 @@ def classify(error: BaseException) -> str:
 
 def describe(error: BaseException) -> str:
     """An exception as one bounded line, with the line of the source that it came from."""
-    from . import network
+    from . import build
 
     try:
-        return network.candidate_error(error).message
+        return build.candidate_error(error).message
     except BaseException:  # a candidate's exception, a candidate's __str__
         return f"{type(error).__name__}: its message cannot be read"
 

@@ -3,7 +3,7 @@
 A candidate is fit if its network has parameters within bounds, maps (N, \\*input_shape) to
 floating-point (N, classes) in training for N = 3 and in evaluation for N = 1 (2, if it refuses
 one image alone), and if a backward step reaches at least one parameter. What width, depth and
-FLOPs mean is defined in :mod:`.counting`; they are taken in evaluation mode for one image.
+FLOPs mean is defined in :mod:`.layers`; they are taken in evaluation mode for one image.
 
 A small network is simply run on the CPU, which is several times faster than deriving shapes
 on the meta device. A network that turns out to be larger is measured on the meta device,
@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..records import PENDING, Descriptors, Screened
-from . import network
-from .counting import Building, Counting, OverBudget, Running, TooMany
-from .network import CandidateError
+from ..types import PENDING, Descriptors, Screened
+from . import build
+from .build import CandidateError
+from .layers import Building, Counting, OverBudget, Running, TooMany
 
 SMALL_PARAMS = 2_000_000
 SMALL_FLOPS = 30_000_000
@@ -81,8 +81,8 @@ def measure(
                     break
             except OverBudget:
                 failure = f"needs far more memory than {max_params} parameters take"
-            except network.CANDIDATE_EXCEPTIONS as raised:
-                error = network.candidate_error(raised)
+            except build.CANDIDATE_EXCEPTIONS as raised:
+                error = build.candidate_error(raised)
                 # On the meta device it may be the device that is at fault.
                 if attempt.device == "meta" and error.status == "invalid":
                     continue
@@ -131,7 +131,7 @@ def _measure(
         if attempt.device == "meta":
             stack.enter_context(device)
         with Building(attempt.params):
-            model = network.build(source)
+            model = build.build(source)
         try:
             return _described(model, input_shape, classes, bounds=bounds, attempt=attempt)
         except CandidateError as error:
@@ -168,7 +168,7 @@ def _described(
             raise CandidateError("invalid", "no parameter takes part in the output")
         try:
             output.sum().backward()  # type: ignore[no-untyped-call]
-        except network.CANDIDATE_EXCEPTIONS as error:
+        except build.CANDIDATE_EXCEPTIONS as error:
             raise _while("in the backward step", error) from None
         if all(p.grad is None for p in parameters):
             raise CandidateError("invalid", "the backward step reaches no parameter")
@@ -219,22 +219,22 @@ def _forward(model: nn.Module, images: Tensor, classes: int) -> Tensor:
     mode = "training" if model.training else "evaluation"
     try:
         output = model(images.clone())
-    except network.CANDIDATE_EXCEPTIONS as error:
+    except build.CANDIDATE_EXCEPTIONS as error:
         raise _while(f"in {mode} with a batch of {batch}", error) from None
     if not isinstance(output, Tensor):
         what = f"forward returns {type(output).__name__} in {mode}, not a tensor"
-        raise CandidateError("invalid", network.bounded(what))
+        raise CandidateError("invalid", build.bounded(what))
     if output.shape != (batch, classes):
         what = f"forward returns shape {tuple(output.shape)} in {mode}, not {(batch, classes)}"
-        raise CandidateError("invalid", network.bounded(what))
+        raise CandidateError("invalid", build.bounded(what))
     if not output.is_floating_point():
         raise CandidateError("invalid", f"forward returns {output.dtype}, not floating point")
     return output
 
 
 def _while(what: str, error: BaseException) -> CandidateError:
-    found = network.candidate_error(error)
-    return CandidateError(found.status, network.bounded(f"{found.message} ({what})"))
+    found = build.candidate_error(error)
+    return CandidateError(found.status, build.bounded(f"{found.message} ({what})"))
 
 
 def _check_params(parameters: list[nn.Parameter], bounds: _Bounds) -> int:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..config import ContainmentSettings
-from ..records import PENDING, Descriptors, Mended, Repair, Screened
-from . import canonical, gate, repair
-from .contain import Container, Job, Reply
+from ..sandbox.container import Container, Job, Reply
+from ..source import canonical, gate
+from ..types import PENDING, Descriptors, Mended, Repair, Screened
+from . import repair
 
 ATTEMPTS = 3
 """Times that a source is looked at when the machine is at fault."""

@@ -12,15 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..config import (
-    ContainmentSettings,
-    ProblemSettings,
-    TrainingSettings,
-    from_tables,
-)
+from ..config import ContainmentSettings, ProblemSettings, TrainingSettings, from_tables
+from ..config.fields import to_tables
 from ..errors import LLMaticError
-from ..records import STATUSES, Outcome, Result
-from ..settings import to_tables
+from ..types import STATUSES, Outcome, Result
 
 MAX_RESULT_BYTES = 64 << 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")

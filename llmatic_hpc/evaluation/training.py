@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from . import checkpoint
-from .network import CandidateError
+from .build import CandidateError
 
 _LOOK_STEPS = 500
 """How many steps may pass before a loss that is not finite ends a training."""

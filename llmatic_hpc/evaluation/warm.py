@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import child, confine, pages, wire
+from ..sandbox import confine, hugepages, wire
+from . import child
 
 SWEEP_SECONDS = 1.0
 """How long the end of a job waits for what escaped from it to be dead."""
@@ -74,7 +75,7 @@ class Warm:
                     timeout = _WATCH_SECONDS
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
                 if busy and not (readable or self._jobs or self._ended):
-                    pages.collapse()
+                    hugepages.collapse()
                     self._collapsed = True
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
@@ -226,8 +227,7 @@ def _warm_up(kind: str) -> None:
     """
     import torch
 
-    from . import measure, training  # noqa: F401
-    from .repair import shapes  # noqa: F401
+    from . import measure
 
     torch.set_num_threads(1)
     if kind == "measure":

@@ -23,10 +23,11 @@ from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings
 from ..errors import DataError, LLMaticError
-from ..paths import RunPaths
-from ..records import PENDING, Outcome, Result, Screened
-from . import data, judge, wire
-from .contain import Container, Job, Reply
+from ..rundir.paths import RunPaths
+from ..sandbox import wire
+from ..sandbox.container import Container, Job, Reply
+from ..types import PENDING, Outcome, Result, Screened
+from . import data, score
 from .screen import Screener
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
 
@@ -165,7 +166,7 @@ class _Evaluator:
                 "weights": _WEIGHTS if weights else "",
             },
             success="trained",
-            payload_bytes=judge.payload_bytes(self._dataset),
+            payload_bytes=score.payload_bytes(self._dataset),
             scratch=folder,
             threads=self._threads,
         )
@@ -181,7 +182,7 @@ class _Evaluator:
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
         reply = Reply(reply.status, reply.failure, reply.values, reply.payload, seconds)
-        return judge.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        return score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
 
 
 class _Worker:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config import GeneratorSettings
-from ..problems import Problem
+from ..types import Problem
 from .base import Generator, ModelUnavailable
 from .extract import Extracted, extract
 from .prompts import chat_messages, completion_prompt, shown
@@ -63,10 +63,10 @@ def create(
 
 def _procedural(settings: GeneratorSettings, problem: Problem) -> Generator:
     if problem.name == "nasbench201":
-        from .procedural_cells import ProceduralCells
+        from ..problems.nasbench201.procedural import ProceduralCells
 
         return ProceduralCells(settings)
-    from .procedural import Procedural
+    from .procedural.control import Procedural
 
     return Procedural(problem)
 
@@ -76,6 +76,6 @@ def _language_model(settings: GeneratorSettings, problem: Problem) -> Generator:
         from .endpoint import Endpoint
 
         return Endpoint(settings, problem)
-    from .huggingface import HuggingFace
+    from .language_model.huggingface import HuggingFace
 
     return HuggingFace(settings, problem)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..errors import GeneratorError
-from ..records import Completion, Request
+from ..types import Completion, Request
 
 
 class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)

@@ -22,11 +22,10 @@ from urllib.parse import urlsplit
 
 from ..config import GeneratorSettings
 from ..errors import GeneratorError
-from ..problems import Problem
-from ..records import Completion, Request
+from ..types import Completion, Problem, Request
 from . import prompts
 from .base import ModelUnavailable
-from .stopping import end_of_class
+from .language_model.stopping import end_of_class
 
 try:
     import openai

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..records import Completion, Request
-from . import syntax
+from ..source import chunks
+from ..source.chunks import Chunk
+from ..types import Completion, Request
 from .prompts import shown
-from .syntax import Chunk
 
 STANDARD_IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 """At the top of every candidate, as in the paper."""
@@ -69,14 +69,14 @@ def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = 
         return Extracted("", "the completion is empty")
     if form == "source":
         return Extracted(text)
-    text = syntax.clean(text)
+    text = chunks.clean(text)
     if form == "completion":
         text = prefix + text
     else:
         text = _THOUGHTS.split(text)[-1]
     try:
-        shown = [c for source in context for c in syntax.chunks(syntax.clean(source))]
-        return _Reader(shown, syntax.chunks(text)).network(first=form == "completion")
+        shown = [c for source in context for c in chunks.chunks(chunks.clean(source))]
+        return _Reader(shown, chunks.chunks(text)).network(first=form == "completion")
     except RecursionError:  # the walks over a tree that just passed the parser
         return Extracted("", "expressions are nested too deeply")
 
@@ -195,13 +195,13 @@ class _Reader:
         )
         if forward is None and not self._inherits_forward(number, node):
             return CUT_OFF if chunk.last else f"class {node.name} has no forward method"
-        if forward is not None and not syntax.returns_value(forward):
+        if forward is not None and not chunks.returns_value(forward):
             return CUT_OFF if chunk.last else f"forward of class {node.name} returns nothing"
         return ""
 
     def _header_derives(self, chunk: Chunk) -> bool:
         header = next(s for s in chunk.text.split("\n") if s.startswith("class"))
-        parsed = syntax.parse(header + " pass" if header.endswith(":") else "")
+        parsed = chunks.parse(header + " pass" if header.endswith(":") else "")
         if not isinstance(parsed, ast.Module) or not parsed.body:
             return "Module" in header
         node = parsed.body[0]
@@ -265,7 +265,7 @@ class _Reader:
         chunk = self.chunks[number]
         if not chunk.truncated or not self._header_derives(chunk):
             return ""
-        text = syntax.without_last_statement(chunk.text)
+        text = chunks.without_last_statement(chunk.text)
         if _is_whole(text):
             return text
         node = _only_class(text)
@@ -328,7 +328,7 @@ def _is_whole(text: str) -> bool:
     return (
         "__init__" in methods
         and "forward" in methods
-        and syntax.always_returns(methods["forward"].body)
+        and chunks.always_returns(methods["forward"].body)
     )
 
 

@@ -6,9 +6,8 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-from ..problems import Problem
-from ..records import Request
-from . import syntax
+from ..source import chunks
+from ..types import Problem, Request
 
 PREFIX = "class Net(nn.Module):"
 """The last line of a completion prompt, which the model continues."""
@@ -31,7 +30,7 @@ def shown(request: Request) -> str:
     helpers: set[str] = set()
     for number, parent in enumerate(request.parents, start=1):
         body: list[str] = []
-        for chunk in syntax.chunks(syntax.clean(parent)):
+        for chunk in chunks.chunks(chunks.clean(parent)):
             if chunk.text.startswith(("import ", "from ")):
                 statement = _without_trailing_comments(chunk.text)
                 imports += [statement] if statement not in imports else []
@@ -82,7 +81,7 @@ def rename(source: str, names: Mapping[str, str]) -> str:
     """``source`` with top-level definitions renamed wherever they are used, by position in the
     syntax tree (so that neither texts nor attributes are touched); as it is if it does not
     parse."""
-    tree = syntax.parse(source)
+    tree = chunks.parse(source)
     if isinstance(tree, str):
         return source
     lines = [line.encode() for line in source.split("\n")]  # columns count bytes
@@ -111,7 +110,7 @@ def _without_trailing_comments(text: str) -> str:
 
 
 def _top_level(text: str) -> list[ast.ClassDef | ast.FunctionDef]:
-    tree = syntax.parse(text)
+    tree = chunks.parse(text)
     body = tree.body if isinstance(tree, ast.Module) else []
     return [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 

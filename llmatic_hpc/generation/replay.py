@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GeneratorError
-from ..records import Completion, Request
+from ..types import Completion, Request
 from .prompts import PREFIX
 
 

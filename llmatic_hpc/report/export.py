@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..records import NO_PROMPT
 from ..store import Record
+from ..types import NO_PROMPT
 
 
 def exported_source(record: Record, candidate: int) -> str:

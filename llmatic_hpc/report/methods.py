@@ -164,5 +164,5 @@ def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
         value = getattr(config, f.name)
         if is_dataclass(value):
             yield from _lasting(value, f"{prefix}{f.name}.")
-        elif not f.metadata["later"]:
+        elif not f.metadata["resumable"]:
             yield f"{prefix}{f.name}", list(value) if isinstance(value, tuple) else value

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..records import NO_PROMPT
 from ..store import Record
+from ..types import NO_PROMPT
 
 STEP = 0.1
 """Width of the classes of temperature."""

@@ -11,13 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .. import lock
 from ..cluster import scheduler, submission_prefix
 from ..cluster.journal import Journal
-from ..paths import RunPaths
-from ..records import STATUSES
+from ..rundir import lock
+from ..rundir.paths import RunPaths
 from ..store import Record
 from ..store.record import PROPOSED
+from ..types import STATUSES
 from . import rates
 
 

@@ -10,13 +10,7 @@ from .archive import Added, AddStatus, Archive, CuriousArchive, Individual, Prom
 from .population import NetworkPopulation, PromptPopulation
 from .search import AskTellError, Search, Told
 from .seeds import Purpose, draw_seed, generator
-from .tessellation import (
-    Location,
-    Tessellation,
-    cvt,
-    network_tessellation,
-    prompt_tessellation,
-)
+from .tessellation import Location, Tessellation, cvt, network_tessellation, prompt_tessellation
 
 __all__ = [
     "AddStatus",

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ..config import SearchSettings
-from ..records import Evaluation
+from ..types import Evaluation
 
 
 class Baseline(Protocol):

@@ -75,7 +75,7 @@ import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings
 from ..errors import ConfigError
-from ..records import NO_PROMPT, Evaluation, Generation, Proposal, Update
+from ..types import NO_PROMPT, Evaluation, Generation, Proposal, Update
 from .archive import Archive, CuriousArchive, Individual, PromptArchive
 from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation

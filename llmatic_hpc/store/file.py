@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import RecordError
-from ..paths import RunPaths
+from ..rundir.paths import RunPaths
 from . import schema
 from .record import EVALUATED, PROPOSED, ArchiveState, Record
 

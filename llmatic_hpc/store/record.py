@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import PENDING
+from ..types import PENDING
 from . import schema
 
 PROPOSED = "proposed"

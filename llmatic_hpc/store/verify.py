@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..config import Config, from_tables
-from ..errors import DataError
-from ..problems.nasbench201.cells import architecture
-from ..problems.nasbench201.reading import NotACell, read
-from ..records import PENDING, STATUSES, Proposal
-from . import replay
+from ..types import PENDING, STATUSES, Proposal
+from . import fold
 from .record import PROPOSED, Record
-from .table import BenchmarkTable
 
 
 @dataclass(frozen=True)
@@ -44,23 +40,23 @@ def verify(record: Record) -> Iterator[Difference]:
     if impossible := list(_told(record)):
         yield from impossible
         return  # no search can be told so
-    search = replay.new_search(config, len(record.prompts), record)
+    search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch
     for generation in range(record.committed_generations):
         yield from _proposals(record, search.ask())
-        told = search.tell(replay.evaluations(record, generation))
+        told = search.tell(fold.evaluations(record, generation))
         for update in told.updates:
-            recorded = {c: record.candidates[c][update.candidate] for c in replay.UPDATE_COLUMNS}
+            recorded = {c: record.candidates[c][update.candidate] for c in fold.UPDATE_COLUMNS}
             for name, (there, again) in _unequal(recorded, asdict(update)):
                 yield Difference(
                     f"candidate {update.candidate}", f"{name} is {there}, a replay gives {again}"
                 )
-        recorded = {c: record.history[c][generation] for c in replay.GENERATION_COLUMNS}
+        recorded = {c: record.history[c][generation] for c in fold.GENERATION_COLUMNS}
         for name, (there, again) in _unequal(recorded, asdict(told.generation)):
             yield Difference(
                 f"generation {generation}", f"{name} is {there}, a replay gives {again}"
             )
-    for name, state in replay.archive_states(search).items():
+    for name, state in fold.archive_states(search).items():
         stored = record.archives[name]
         for column in ("elite", "fitness", "curiosity"):
             there, again = getattr(stored, column), getattr(state, column)
@@ -74,45 +70,6 @@ def verify(record: Record) -> Iterator[Difference]:
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
     if record.rows != expected:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
-
-
-def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
-    """Where scores of NAS-Bench-201 are not what the benchmark's table says of the cell that the
-    source spells. Sources are read, never executed. Raises :class:`DataError` for another table
-    than the run's."""
-    problem = from_tables(record.config, "run.h5").problem
-    known = record.environment.get("benchmark", {}).get("table_sha256")
-    if known is None:
-        raise DataError(f"{table.path}: the run is none of NAS-Bench-201; leave --table out")
-    if known != table.digest:
-        raise DataError(
-            f"{table.path}: not the table of this run, whose SHA-256 begins with {known[:12]} and "
-            f"not with {table.digest[:12]}"
-        )
-    accuracies, columns = table.datasets[problem.dataset], record.candidates
-    is_full = problem.table_epochs == 200
-    valid = accuracies.valid if is_full else accuracies.valid_12
-    fitness = valid
-    if problem.protocol == "paper":
-        fitness = accuracies.test if is_full else accuracies.test_12
-    for row in np.flatnonzero(columns["status"] == b"scored").tolist():
-        where, name = f"candidate {row}", columns["architecture"][row]
-        try:
-            spelled = architecture(read(columns["source"][row]))
-        except NotACell as error:
-            spelled = f"no cell ({error})"
-        if spelled != name:
-            yield Difference(where, f"architecture is {name}, its source spells {spelled}")
-            continue
-        at = table.row(name)
-        for column, values in (
-            ("fitness", fitness),
-            ("valid_accuracy", valid),
-            ("test_accuracy", accuracies.test),
-        ):
-            there, here = float(columns[column][row]), float(values[at] / 100.0)
-            if there != here:
-                yield Difference(where, f"{column} is {there}, the table says {here}")
 
 
 def _told(record: Record) -> Iterator[Difference]:
@@ -169,7 +126,7 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
 
 def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:
     for proposal in proposals:
-        expected = replay.proposal_columns(proposal)
+        expected = fold.proposal_columns(proposal)
         padding = (-1,) * (3 - len(proposal.parents))
         expected["parents"] = [*proposal.parents, *padding]
         recorded = {c: record.candidates[c][proposal.candidate] for c in expected}

@@ -21,7 +21,7 @@ from llmatic_hpc.report.compare import compare
 from llmatic_hpc.report.compare_tables import measured
 from llmatic_hpc.report.methods import look
 
-from ..benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, facts
+from ..report.benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, facts
 
 ANALYSIS = Path(__file__).parents[2] / "analysis"
 Runs = dict[tuple[str, str, int], Path]

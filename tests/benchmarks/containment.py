@@ -20,12 +20,14 @@ from pathlib import Path
 import torch
 
 from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
-from llmatic_hpc.evaluation import canonical, confine, data, gate, network, training, worker
-from llmatic_hpc.evaluation.contain import Container
+from llmatic_hpc.evaluation import build, data, training, worker
 from llmatic_hpc.generation.extract import extract
-from llmatic_hpc.generation.procedural import Procedural
-from llmatic_hpc.problems import image_classification_of
-from llmatic_hpc.records import Request
+from llmatic_hpc.generation.procedural.control import Procedural
+from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.sandbox import confine
+from llmatic_hpc.sandbox.container import Container
+from llmatic_hpc.source import canonical, gate
+from llmatic_hpc.types import Request
 
 SOURCES_A_SECOND, SECONDS_A_CANDIDATE = 50.0, 0.15
 CONFIG = Config(
@@ -87,7 +89,7 @@ def main() -> int:
                 began = time.perf_counter()
                 torch.manual_seed(0)
                 training.train(
-                    lambda: network.build(source), images, recipe, classes=classes,
+                    lambda: build.build(source), images, recipe, classes=classes,
                     folder=Path(folder), identity="", asked=lambda: False,
                 )  # fmt: skip
                 plain.append(time.perf_counter() - began)

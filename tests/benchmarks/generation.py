@@ -41,15 +41,15 @@ from torch import nn
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from llmatic_hpc.config import GeneratorSettings
-from llmatic_hpc.generation import loading
-from llmatic_hpc.generation.batch import Batch
 from llmatic_hpc.generation.extract import extract
-from llmatic_hpc.generation.huggingface import HuggingFace
-from llmatic_hpc.generation.packed import PackedLinear
-from llmatic_hpc.generation.procedural import Procedural
-from llmatic_hpc.generation.sampling import Row
-from llmatic_hpc.problems import Problem, image_classification
-from llmatic_hpc.records import Completion, Request
+from llmatic_hpc.generation.language_model import load
+from llmatic_hpc.generation.language_model.batch import Batch
+from llmatic_hpc.generation.language_model.huggingface import HuggingFace
+from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
+from llmatic_hpc.generation.language_model.sampling import Row
+from llmatic_hpc.generation.procedural.control import Procedural
+from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.types import Completion, Problem, Request
 
 STATIC_TEMPERATURE = 0.6
 PROBED = 6
@@ -188,8 +188,8 @@ class Plain:
 
     def __init__(self, generator: HuggingFace) -> None:
         self.generator = generator
-        self.model = loading.load(
-            loading.locate(generator.settings.model),
+        self.model = load.load(
+            load.locate(generator.settings.model),
             dtype=generator._model.dtype,
             device=generator.device,
             shown_as=generator.settings.model,

@@ -23,12 +23,12 @@ from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteria
 
 from llmatic_hpc.config import Config
 from llmatic_hpc.evaluation.screen import Screener
-from llmatic_hpc.generation import loading
 from llmatic_hpc.generation.extract import extract
+from llmatic_hpc.generation.language_model import load
+from llmatic_hpc.generation.language_model.stopping import end_of_class
 from llmatic_hpc.generation.prompts import PREFIX, completion_prompt
-from llmatic_hpc.generation.stopping import end_of_class
-from llmatic_hpc.problems import image_classification_of
-from llmatic_hpc.records import PENDING, Request
+from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.types import PENDING, Request
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=320)
     options = parser.parse_args()
     problem = image_classification_of(Config().problem, SHAPE, CLASSES)
-    loaded = loading.load(
-        loading.locate(options.model), dtype=torch.float32, device="cpu", shown_as=options.model
+    loaded = load.load(
+        load.locate(options.model), dtype=torch.float32, device="cpu", shown_as=options.model
     )
     model, tokenizer = loaded.model, loaded.tokenizer
     tokenizer.padding_side = "left"
@@ -100,7 +100,7 @@ def main() -> None:
                 processors.append(xgrammar.contrib.hf.LogitsProcessor(compiled))
             torch.manual_seed(1)
             began = time.perf_counter()
-            with torch.inference_mode(), loading.quiet():
+            with torch.inference_mode(), load.quiet():
                 found = model.generate(
                     **batch, do_sample=True, temperature=options.temperature, top_p=1.0, top_k=0,
                     max_new_tokens=options.max_new_tokens, pad_token_id=tokenizer.pad_token_id,

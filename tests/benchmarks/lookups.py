@@ -16,10 +16,12 @@ import threading
 import time
 from pathlib import Path
 
-from llmatic_hpc import config, coordinator
-from llmatic_hpc.coordinator import Coordinator
-from llmatic_hpc.paths import RunPaths
-from llmatic_hpc.store import Record, table
+from llmatic_hpc import config
+from llmatic_hpc.problems.nasbench201 import table
+from llmatic_hpc.run import coordinator
+from llmatic_hpc.run.coordinator import Coordinator
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import Record
 
 from .coordinator import Watch
 

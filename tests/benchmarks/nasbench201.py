@@ -21,11 +21,11 @@ from pathlib import Path
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc.config import Config
-from llmatic_hpc.evaluators import Tabulated
 from llmatic_hpc.generation import create
 from llmatic_hpc.problems.nasbench201.cells import DATASETS
-from llmatic_hpc.records import Evaluation, Proposal, Request
-from llmatic_hpc.store.replay import new_search
+from llmatic_hpc.problems.nasbench201.evaluator import Tabulated
+from llmatic_hpc.store.fold import new_search
+from llmatic_hpc.types import Evaluation, Proposal, Request
 
 ROOT = Path(__file__).parents[2] / "configs"
 NAMES = ("llmatic", "paper", "local-search", "regularized-evolution", "random-search")

@@ -21,14 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmatic_hpc.cluster import Backend, Dispatcher, LocalBackend, SlurmBackend, Work
-from llmatic_hpc.cluster.base import TASK_FILE
+from llmatic_hpc.cluster.backend import TASK_FILE
+from llmatic_hpc.cluster.placement import run_task
 from llmatic_hpc.cluster.site import ArrayResources, Environment, Site
 from llmatic_hpc.config import ClusterSettings, Config, ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import data, worker
-from llmatic_hpc.paths import RunPaths
-from llmatic_hpc.placement import run_task
-from llmatic_hpc.problems import image_classification_of
-from llmatic_hpc.records import Result
+from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.types import Result
 
 ROOT = Path(__file__).parents[2]
 COUNT, SLOTS = 100, 2

@@ -24,8 +24,8 @@ from llmatic_hpc.config import Config
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import PREFIX
-from llmatic_hpc.problems import image_classification_of
-from llmatic_hpc.records import PENDING, Mended
+from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.types import PENDING, Mended
 
 SHAPE, CLASSES = (3, 32, 32), 10
 

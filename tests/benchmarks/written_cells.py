@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from llmatic_hpc import store
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.problems.nasbench201 import table as table_file
+from llmatic_hpc.rundir.paths import RunPaths
 
 AT = (5, 10, 20, 40)
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     options = parser.parse_args()
-    table, rng = store.read_table(options.table), np.random.default_rng(0)
+    table, rng = table_file.read(options.table), np.random.default_rng(0)
     for run in options.runs:
         record = store.load(RunPaths(run).record)
         rows, status = record.candidates, record.candidates["status"]

@@ -11,7 +11,7 @@ from llmatic_hpc.cluster.chain import hand_over, resources_of
 from llmatic_hpc.cluster.launch import job_name
 from llmatic_hpc.cluster.site import Resources
 from llmatic_hpc.errors import ClusterError
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 
 from .commands import Commands
 

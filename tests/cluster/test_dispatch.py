@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
-from llmatic_hpc.cluster.base import Backend, Ending
+from llmatic_hpc.cluster.backend import Backend, Ending
 from llmatic_hpc.cluster.dispatch import Patience
 from llmatic_hpc.cluster.journal import Journal
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
-from llmatic_hpc.paths import RunPaths
-from llmatic_hpc.records import Outcome, Result
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.types import Outcome, Result
 
 from .tasks import run_task
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llmatic_hpc.cluster.site import Environment, Resources, Site, find_site, load_site, minutes
+from llmatic_hpc.config.fields import every_key
 from llmatic_hpc.errors import ConfigError
-from llmatic_hpc.settings import every_key
 
 SITES = Path(__file__).parents[2] / "configs" / "sites"
 

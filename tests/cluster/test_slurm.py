@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmatic_hpc.cluster import SlurmBackend
-from llmatic_hpc.cluster.base import (
+from llmatic_hpc.cluster.backend import (
     ENDED,
     OUT_OF_MEMORY,
     PREEMPTED,

@@ -31,7 +31,7 @@ import numpy as np
 
 from llmatic_hpc import store
 from llmatic_hpc.cluster.local import _task_processes
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 
 ROOT = Path(__file__).parents[2]

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from llmatic_hpc import store
 from llmatic_hpc.cluster.launch import job_name
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
 
 from ..slurm.bed import Bed, Element, Slurm, TooLateError

@@ -15,13 +15,14 @@ import torch
 import torchvision
 from torch import nn
 
-from llmatic_hpc.evaluation import gate, measure, network
-from llmatic_hpc.evaluation.counting import Building, Counting
-from llmatic_hpc.evaluation.network import CandidateError
-from llmatic_hpc.problems import image_classification
-from llmatic_hpc.records import Descriptors, Screened
+from llmatic_hpc.evaluation import build, measure
+from llmatic_hpc.evaluation.build import CandidateError
+from llmatic_hpc.evaluation.layers import Building, Counting
+from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.source import gate
+from llmatic_hpc.types import Descriptors, Screened
 
-from .networks import HEADER, NETWORKS
+from ..source.networks import HEADER, NETWORKS
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +202,7 @@ UNCOUNTED = {"recurrent", "encoder", "cells", "weight_norm", "einsum"}
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - UNCOUNTED))
 def test_flops_are_those_of_fvcore(name: str) -> None:
     """Where fvcore knows every operation, its total is ours to the unit."""
-    assert described(NETWORKS[name]).flops == fvcore(network.build(NETWORKS[name]), (3, 32, 32))
+    assert described(NETWORKS[name]).flops == fvcore(build.build(NETWORKS[name]), (3, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_flops_are_those_of_fvcore(name: str) -> None:
 )
 def test_flops_that_fvcore_misses(name: str, missing: int) -> None:
     """Fused attention, recurrent and bilinear layers come on top, by hand; einsum is rounded."""
-    total = fvcore(network.build(NETWORKS[name]), (3, 32, 32))
+    total = fvcore(build.build(NETWORKS[name]), (3, 32, 32))
     assert described(NETWORKS[name]).flops == total + missing
 
 
@@ -446,7 +447,7 @@ def test_unfit_networks_are_invalid(forward: str, init: str, said: str) -> None:
     if "raise Sys" in forward or "raise Key" in forward:
         exception = "SystemExit" if "Sys" in forward else "KeyboardInterrupt"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(network.vocabulary, "BUILTINS", network.vocabulary.BUILTINS | {exception})
+            patch.setattr(build.vocabulary, "BUILTINS", build.vocabulary.BUILTINS | {exception})
             found = screened(source)
     else:
         found = screened(source)
@@ -568,20 +569,20 @@ def test_candidate_errors_are_bounded() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    error = network.candidate_error(MuteError())
+    error = build.candidate_error(MuteError())
     assert (error.status, error.message) == ("invalid", "MuteError")
-    assert network.candidate_error(MemoryError()).status == "too_large"
+    assert build.candidate_error(MemoryError()).status == "too_large"
     exhausted = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
-    assert network.candidate_error(exhausted).status == "too_large"
-    assert len(network.candidate_error(ValueError("x" * 10**6)).message) == network.MESSAGE_LIMIT
-    assert network.candidate_error(error) is error
+    assert build.candidate_error(exhausted).status == "too_large"
+    assert len(build.candidate_error(ValueError("x" * 10**6)).message) == build.MESSAGE_LIMIT
+    assert build.candidate_error(error) is error
     assert isinstance(error, CandidateError)
 
 
 def test_building_draws_as_any_program_does() -> None:
     """The builder itself leaves the initialisation to torch and the global random state."""
     torch.manual_seed(1)
-    built = network.build(NETWORKS["functional"])
+    built = build.build(NETWORKS["functional"])
     torch.manual_seed(1)
     expected = nn.Conv2d(3, 8, 3, padding=1)
     assert torch.equal(next(built.parameters()), expected.weight)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from llmatic_hpc.config import ContainmentSettings
 from llmatic_hpc.evaluation import repair
-from llmatic_hpc.evaluation.repair import Finding, edits, names
-from llmatic_hpc.evaluation.repair.text import NotApplicableError
+from llmatic_hpc.evaluation.repair import Finding, rules, static
+from llmatic_hpc.evaluation.repair.spans import NotApplicableError
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import STANDARD_IMPORTS
-from llmatic_hpc.records import PENDING, Mended
+from llmatic_hpc.types import PENDING, Mended
 
 from ..benchmarks.repair import examined
 
@@ -289,7 +289,7 @@ def test_invariant_5_a_child_reports_findings_and_no_text() -> None:
     ]
     for finding in evil:
         with pytest.raises(NotApplicableError):
-            edits.apply(source, finding)
+            rules.apply(source, finding)
 
 
 @given(st.binary(max_size=300) | st.recursive(
@@ -315,7 +315,7 @@ def test_findings_survive_the_way_to_the_judge() -> None:
 @given(st.text(alphabet="selfclassNet(nn.):=\n  x123_,F", max_size=200))
 def test_names_of_any_text(text: str) -> None:
     """No text makes the part that runs in the judge fail."""
-    list(names.find(STANDARD_IMPORTS + text, channels=3, classes=10))
+    list(static.find(STANDARD_IMPORTS + text, channels=3, classes=10))
 
 
 def test_real_completions(screener: Screener, test_data: Path) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from llmatic_hpc.config import ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import checkpoint, data, training
-from llmatic_hpc.evaluation.network import CandidateError
+from llmatic_hpc.evaluation.build import CandidateError
 from llmatic_hpc.evaluation.training import Images, Recipe, Trained, train
 
 RECIPE = Recipe(

@@ -21,18 +21,14 @@ import safetensors.torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmatic_hpc.config import (
-    Config,
-    ContainmentSettings,
-    ProblemSettings,
-    TrainingSettings,
-)
+from llmatic_hpc.config import Config, ContainmentSettings, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import LLMaticError
-from llmatic_hpc.evaluation import confine, contain, worker
+from llmatic_hpc.evaluation import worker
 from llmatic_hpc.evaluation.tasks import write_result
 from llmatic_hpc.evaluation.worker import CandidateSpec, TaskSpec, read_result, run_task
-from llmatic_hpc.paths import RunPaths
-from llmatic_hpc.records import Outcome, Result
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.sandbox import confine, container
+from llmatic_hpc.types import Outcome, Result
 
 from .helpers import INITIAL, network
 
@@ -260,7 +256,7 @@ def test_without_anything_to_do_no_process_is_started(
     paths.results.mkdir(parents=True)
     outcome = Outcome("invalid", "x")
     write_result(paths.result(0, 1), Result("run", spec.candidate, 1, spec.source_sha256, outcome))
-    monkeypatch.setattr(contain, "_WarmParent", None)
+    monkeypatch.setattr(container, "_WarmParent", None)
     assert run_task(task(tmp_path, [spec])) == 0
 
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CodeGenConfig, CodeGenForCausalLM, PreTrainedTokenizerFast
 
 from llmatic_hpc.config import GeneratorSettings
-from llmatic_hpc.problems import Problem, image_classification
-from llmatic_hpc.records import Request
+from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.types import Problem, Request
 
 CONTEXT = 512
 CHAT_TEMPLATE = (

@@ -20,11 +20,10 @@ import pytest
 from llmatic_hpc import config as configuration
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import ConfigError, GeneratorError
-from llmatic_hpc.evaluation import confine
 from llmatic_hpc.generation import ModelUnavailable, create
 from llmatic_hpc.generation.endpoint import Endpoint, _base
-from llmatic_hpc.problems import Problem
-from llmatic_hpc.records import Completion, Request
+from llmatic_hpc.sandbox import confine
+from llmatic_hpc.types import Completion, Problem, Request
 
 Ask = Callable[..., Request]
 KEY = "sk-very-secret-0123456789"
@@ -586,7 +585,7 @@ def test_the_example(tmp_path: Path) -> None:
         ["generator.url=http://elsewhere", "generator.concurrency=3", "generator.retries=0",
          "generator.request_seconds=9", "generator.key_variable=OTHER_KEY"],
     )  # fmt: skip
-    from llmatic_hpc.settings import changed_settings
+    from llmatic_hpc.config.fields import changed_settings
 
     assert changed_settings(config, other) == []
     assert os.environ.get("OTHER_KEY") is None

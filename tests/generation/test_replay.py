@@ -11,7 +11,7 @@ import pytest
 
 from llmatic_hpc.errors import GeneratorError
 from llmatic_hpc.generation import Replay
-from llmatic_hpc.records import Completion, Request
+from llmatic_hpc.types import Completion, Request
 
 Ask = Callable[..., Request]
 

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
-from llmatic_hpc.evaluation import data, gate, syntax, worker
-from llmatic_hpc.evaluation.contain import Container
+from llmatic_hpc.evaluation import data, worker
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.evaluation.screen import Screener
+from llmatic_hpc.sandbox.container import Container
+from llmatic_hpc.source import gate
+from llmatic_hpc.source.network import network_class
 
-from ..evaluation.networks import NETWORKS
+from ..source.networks import NETWORKS
 
 MODELS = {path.stem: path for path in sorted((Path(__file__).parent / "models").glob("*.py"))}
 SETTINGS = ContainmentSettings()
@@ -116,7 +118,7 @@ def trained_plainly(source: str, dataset: Dataset) -> NDArray[np.int64]:
     try:
         namespace: dict[str, object] = {"__name__": "plain"}
         exec(compile(source, "plain", "exec"), namespace)
-        found = syntax.network_class(ast.parse(source))
+        found = network_class(ast.parse(source))
         assert found is not None
         random.seed(SEED)
         np.random.seed(SEED)

@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
-from llmatic_hpc.evaluation import confine, data, gate, worker
-from llmatic_hpc.evaluation.contain import Container, Job
+from llmatic_hpc.evaluation import data, worker
 from llmatic_hpc.evaluation.data import Dataset, Split
+from llmatic_hpc.sandbox import confine
+from llmatic_hpc.sandbox.container import Container, Job
+from llmatic_hpc.source import gate
 
 from .table import Hostile
 

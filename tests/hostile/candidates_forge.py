@@ -88,7 +88,7 @@ REPLIES = {
         "raise ValueError('\\x1b[2J\\x1b]0;owned\\x07\\r\\n' * 9 + '\\u202e\\u0000')"
     ),
     "ready once more": (
-        "import os, sys\nw = sys.modules['llmatic_hpc.evaluation.verdict']\nos.write(3, w.READY)"
+        "import os, sys\nw = sys.modules['llmatic_hpc.sandbox.verdict']\nos.write(3, w.READY)"
     ),
     "a score on standard output": (
         "import os\nos.write(1, b'{\"fitness\": 1.0}')\nos.write(2, b'accuracy 1.0')"

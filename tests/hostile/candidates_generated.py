@@ -10,7 +10,7 @@ import warnings
 import torch
 from torch import nn
 
-from llmatic_hpc.evaluation import vocabulary
+from llmatic_hpc.source import allowlist
 
 from .table import BOTH, DENIED, FORBIDDEN, HEADER, Hostile, network, reply
 
@@ -69,8 +69,8 @@ def routes() -> dict[str, tuple[str, ...]]:
 @functools.cache
 def doors() -> tuple[str, ...]:
     """Attributes by which a class or function of torch leads to the interpreter."""
-    classes = [f"nn.{name}" for name in sorted(vocabulary.MODULE_CLASSES)]
-    functions = sorted(p for p in vocabulary.PATHS if p.startswith("torch.nn.functional."))
+    classes = [f"nn.{name}" for name in sorted(allowlist.MODULE_CLASSES)]
+    functions = sorted(p for p in allowlist.PATHS if p.startswith("torch.nn.functional."))
     found = [f"{c}.{door}" for c in classes for door in _DOORS]
     found += [f"{f}.{a}" for f in functions for a in ("__globals__", "__code__", "__builtins__")]
     return tuple(found)
@@ -82,7 +82,7 @@ def torch_functions() -> tuple[str, ...]:
     spaces = {"torch": torch, "torch.nn": nn, "torch.nn.functional": nn.functional,
               "torch.nn.init": nn.init, "torch.nn.utils": nn.utils, "torch.linalg": torch.linalg,
               "torch.fft": torch.fft, "torch.cuda": torch.cuda}  # fmt: skip
-    known = vocabulary.PATHS | vocabulary.NAMESPACES
+    known = allowlist.PATHS | allowlist.NAMESPACES
     return tuple(
         f"{space}.{name}"
         for space, module in spaces.items()

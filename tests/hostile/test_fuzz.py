@@ -24,10 +24,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmatic_hpc.evaluation import canonical, gate, judge, screen, vocabulary, wire
+from llmatic_hpc.evaluation import score, screen
 from llmatic_hpc.evaluation.data import Dataset, Split
-from llmatic_hpc.evaluation.verdict import READY, Job, verdict
 from llmatic_hpc.generation.extract import extract
+from llmatic_hpc.sandbox import wire
+from llmatic_hpc.sandbox.verdict import READY, Job, verdict
+from llmatic_hpc.source import allowlist, canonical, gate
 
 from .matrix import CANDIDATES
 from .table import HEADER, network
@@ -41,7 +43,7 @@ SECONDS = 5.0
 WORDS = [
     *keyword.kwlist,
     *sorted(
-        vocabulary.words(
+        allowlist.words(
             r"""
             torch nn F self x os sys eval exec open getattr setattr __import__ __builtins__
             __class__ __globals__ __dict__ gi_frame numpy storage apply_ register_hook cdata
@@ -171,13 +173,13 @@ def test_many_texts_are_looked_at(source: str) -> None:
 _numbers = st.one_of(
     st.integers(-(1 << 70), 1 << 70), st.floats(), st.none(), st.booleans(), st.text(max_size=5)
 )
-_keys = vocabulary.words("train_loss epochs width depth ratio flops params built x")
+_keys = allowlist.words("train_loss epochs width depth ratio flops params built x")
 _values = st.dictionaries(
     st.sampled_from(sorted(_keys)), st.one_of(_numbers, st.lists(_numbers, max_size=2)), max_size=8
 )
 _statuses = st.sampled_from(
     sorted(
-        vocabulary.words(
+        allowlist.words(
             """
             trained pending scored looked invalid forbidden too_large too_slow diverged
             checkpointed infrastructure duplicate other
@@ -242,7 +244,7 @@ def believe(data: bytes, code: int, job: Job) -> None:
         assert code == 0
         assert len(reply.payload) == job.payload_bytes
     if job.kind == "train":
-        outcome = judge.outcome(reply, DATASET, fitness_split="validation")
+        outcome = score.outcome(reply, DATASET, fitness_split="validation")
         assert outcome.status != job.success
         assert (outcome.status == "scored") == (not math.isnan(outcome.fitness))
         assert outcome.status != "scored" or 0 <= outcome.fitness <= 1

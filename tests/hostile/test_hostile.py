@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmatic_hpc.evaluation import gate
+from llmatic_hpc.source import gate
 
 from . import candidates_generated as generated
 from .bed import CONFIGURATIONS, Bed, available, faults

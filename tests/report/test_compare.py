@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from llmatic_hpc import store
-from llmatic_hpc.cli import cli
+from llmatic_hpc.commands.main import cli
 from llmatic_hpc.report.compare import compare, spread
 from llmatic_hpc.report.compare_tables import measured, render
 from llmatic_hpc.report.methods import Run, look
 
-from ..benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, Facts, facts, make
 from ..store.conftest import made_up
+from .benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, Facts, facts, make
 
 Runs = dict[tuple[str, str, int], Path]
 NAMES = {"llmatic": "LLMatic (procedural control)", "random-search": "random search"}

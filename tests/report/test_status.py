@@ -10,8 +10,8 @@ from rich.console import Console
 
 from llmatic_hpc.cluster import submission_prefix
 from llmatic_hpc.cluster.journal import Journal
-from llmatic_hpc.paths import RunPaths
 from llmatic_hpc.report.status import render, status
+from llmatic_hpc.rundir.paths import RunPaths
 
 from ..cluster.commands import Commands
 from ..store.conftest import made_up

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from llmatic_hpc.config import ArchiveSettings, SearchSettings
-from llmatic_hpc.records import Evaluation, Proposal
 from llmatic_hpc.search import Purpose, Search, Tessellation, generator
 from llmatic_hpc.search.tessellation import network_tessellation, prompt_tessellation
+from llmatic_hpc.types import Evaluation, Proposal
 
 PROMPTS = 13
 TEMPERATURE = 0.6

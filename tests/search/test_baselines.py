@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from llmatic_hpc.records import Evaluation
 from llmatic_hpc.search.baselines import LocalSearch, RegularizedEvolution
+from llmatic_hpc.types import Evaluation
 
 NEIGHBOURS = 6
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from llmatic_hpc.config import ArchiveSettings, SearchSettings
 from llmatic_hpc.errors import ConfigError
-from llmatic_hpc.records import NO_PROMPT, Evaluation, Proposal, Update
 from llmatic_hpc.search import AskTellError, Purpose, Search, Tessellation, Told, draw_seed
 from llmatic_hpc.search.selection import in_turn
+from llmatic_hpc.types import NO_PROMPT, Evaluation, Proposal, Update
 
 from .conftest import PROMPTS, TEMPERATURE, evaluate, state
 

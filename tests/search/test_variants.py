@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatic_hpc.config import SearchSettings
-from llmatic_hpc.records import NO_PROMPT, Evaluation, Proposal
 from llmatic_hpc.search import NetworkPopulation, PromptPopulation, Search, Told
 from llmatic_hpc.search.tessellation import Location
+from llmatic_hpc.types import NO_PROMPT, Evaluation, Proposal
 
 from .conftest import PROMPTS, TEMPERATURE, evaluate
 

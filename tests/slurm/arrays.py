@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmatic_hpc.cluster import Dispatcher, SlurmBackend, Work
-from llmatic_hpc.cluster.base import Backend
+from llmatic_hpc.cluster.backend import Backend
 from llmatic_hpc.cluster.site import ArrayResources, Environment, Site
 from llmatic_hpc.config import ClusterSettings
-from llmatic_hpc.paths import RunPaths
-from llmatic_hpc.records import Outcome, Result
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.types import Outcome, Result
 
 from .tasks import run_task
 

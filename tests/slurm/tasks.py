@@ -27,7 +27,7 @@ def run_task(folder: Path) -> int:
 def run_made_up(folder: Path) -> int:
     """A worker's task, each candidate with a made-up score."""
     from llmatic_hpc.evaluation.tasks import TaskSpec, write_result
-    from llmatic_hpc.records import Outcome, Result
+    from llmatic_hpc.types import Outcome, Result
 
     path = folder / "task.json"
     spec = TaskSpec.from_json(path.read_text(), origin=str(path))

@@ -17,7 +17,7 @@ import submitit.core.utils
 
 from llmatic_hpc import store
 from llmatic_hpc.cluster.journal import Journal
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 
 from ..crash.kill_anywhere import differences
 from ..crash.slurm_faults import ROOT, SITE, Bench, Run, llmatic

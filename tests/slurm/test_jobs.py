@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from llmatic_hpc import store
-from llmatic_hpc.cli import cli
 from llmatic_hpc.cluster import submission_prefix
 from llmatic_hpc.cluster.launch import job_name
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.commands.main import cli
+from llmatic_hpc.rundir.paths import RunPaths
 
 from .bed import Slurm
 

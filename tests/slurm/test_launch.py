@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from llmatic_hpc.cli import cli
 from llmatic_hpc.cluster import launch
 from llmatic_hpc.cluster.site import Site
+from llmatic_hpc.commands.main import cli
 from llmatic_hpc.errors import ClusterError
 
 from .conftest import Slurm

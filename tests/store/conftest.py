@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from llmatic_hpc.config import Config
-from llmatic_hpc.problems import image_classification
-from llmatic_hpc.settings import to_tables
+from llmatic_hpc.config.fields import to_tables
+from llmatic_hpc.problems.images.problem import image_classification
 from llmatic_hpc.store import Record
+from llmatic_hpc.store.fold import archive_states, evaluations, new_search, proposal_columns
 from llmatic_hpc.store.record import EVALUATED, PROPOSED
-from llmatic_hpc.store.replay import archive_states, evaluations, new_search, proposal_columns
 
 
 def small_config() -> Config:

@@ -15,7 +15,7 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.errors import RecordError
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 
 from .conftest import made_up
@@ -198,7 +198,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from llmatic_hpc import store
-from llmatic_hpc.paths import RunPaths
+from llmatic_hpc.rundir.paths import RunPaths
 paths = RunPaths(Path(sys.argv[1]))
 record = store.load(paths.record)
 print("go", flush=True)

@@ -1,7 +1,7 @@
 """Making an almost-right network build: by named rules, minimal, and on the record.
 
-:mod:`.names` finds what the text alone shows to be wrong, :mod:`.shapes` what running it in a
-contained child shows; :mod:`.edits` makes the changes, in the judge, on the judge's own copy
+:mod:`.static` finds what the text alone shows to be wrong, :mod:`.dynamic` what running it in a
+contained child shows; :mod:`.rules` makes the changes, in the judge, on the judge's own copy
 of the text. A child answers with findings and never with text.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ...records import Repair
-from . import names
-from .edits import Finding, apply
-from .text import NotApplicableError
+from ...types import Repair
+from . import static
+from .rules import Finding, apply
+from .spans import NotApplicableError
 
 MOST_FINDINGS = 32
 """Most changes to one source, by the text alone and again by running it."""
@@ -28,7 +28,7 @@ def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Rep
     repairs: list[Repair] = []
     seen = {source}
     for _ in range(MOST_FINDINGS):
-        for finding in names.find(source, channels=channels, classes=classes):
+        for finding in static.find(source, channels=channels, classes=classes):
             try:
                 changed, repair = apply(source, finding)
             except NotApplicableError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...config import ProblemSettings
-from ..base import Problem
-from ..image_classification import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
+from ...types import Problem
+from ..images.problem import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
 from .cells import DATASETS, INITIAL
-from .writing import HELPERS, IMPORTS, source
+from .write import HELPERS, IMPORTS, source
 
 _CONV = "ReLU, {0}x{0} convolutional layer and Batch normalization layer"
 _INSTEAD = "Delete a layer to improve the above network and add"

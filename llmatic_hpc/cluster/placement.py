@@ -1,0 +1,94 @@
+"""Where a run's candidates are evaluated, by its settings: the back end and sizes of tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..config import ClusterSettings, Config
+from ..evaluation import worker
+from ..store import Record
+from . import Backend, InlineBackend, LocalBackend, SlurmBackend, site_of_job
+from .backend import TASK_FILE
+from .local import visible_gpus
+
+LOCAL_MINUTES = 24 * 60
+
+
+def run_task(folder: Path) -> int:
+    """What a worker process does with its task's folder."""
+    return worker.run_task(folder / TASK_FILE)
+
+
+def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
+    """``cluster.kind``, with ``auto`` made definite: in a Slurm job arrays, else local workers."""
+    if cluster.kind == "auto":
+        return "slurm" if environ.get("SLURM_JOB_ID") else "local"
+    return cluster.kind
+
+
+def back_end(config: Config) -> Backend:
+    """The back end that ``cluster.kind`` names. Raises :class:`ConfigError` for a bad site file."""
+    cluster, kind = config.cluster, kind_of(config.cluster)
+    if kind == "slurm":
+        site, file = site_of_job()
+        return SlurmBackend(run_task, cluster, site, site_file=file)
+    if kind == "inline":
+        return InlineBackend(run_task)
+    return LocalBackend(
+        run_task,
+        parallelism=tasks_at_once(config),
+        time_minutes=cluster.time_minutes or LOCAL_MINUTES,
+        pause_seconds=cluster.poll_seconds,
+    )
+
+
+def tasks_at_once(config: Config) -> int:
+    """How many tasks run at once on this machine."""
+    if kind_of(config.cluster) == "inline":
+        return 1
+    gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
+    return config.cluster.array_parallelism or gpus or available_cores()
+
+
+def threads_per_task(config: Config) -> int:
+    """CPU threads of a task; 0: the cores that it finds itself given."""
+    if config.training.threads or kind_of(config.cluster) == "slurm":
+        return config.training.threads
+    return max(1, available_cores() // tasks_at_once(config))
+
+
+def packing(config: Config, record: Record) -> ClusterSettings:
+    """The cluster's settings with the number of candidates that share a task made definite.
+
+    ``target_task_minutes`` goes by the median training time of the last generation that
+    trained any; before there is one, and without it, an element of an array has one candidate.
+    """
+    cluster = config.cluster
+    if cluster.candidates_per_task:
+        return cluster
+    if cluster.target_task_minutes and (seconds := _median_seconds(record)) > 0:
+        side_by_side = cluster.workers_per_task
+        fit = int(60 * cluster.target_task_minutes / seconds * side_by_side)
+        return replace(cluster, candidates_per_task=max(side_by_side, fit))
+    if kind_of(cluster) == "slurm":
+        return replace(cluster, candidates_per_task=cluster.workers_per_task)
+    return cluster
+
+
+def _median_seconds(record: Record) -> float:
+    seconds = record.candidates["train_seconds"]
+    trained = np.flatnonzero(np.isfinite(seconds) & (record.candidates["epochs"] > 0))
+    if not len(trained):
+        return 0.0
+    generation = record.candidates["generation"][trained]
+    return float(np.median(seconds[trained][generation == generation[-1]]))
+
+
+def available_cores() -> int:
+    """Cores that this process may use; a Slurm job or a container may have fewer than all."""
+    return len(os.sched_getaffinity(0))

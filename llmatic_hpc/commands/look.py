@@ -1,0 +1,167 @@
+"""The commands that look at a run, or end it. Thin, as all commands are: see :mod:`.main`."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import LLMaticError
+from ..rundir.paths import RunPaths
+from .json_output import json_option, print_json
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@json_option
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
+@click.option("--rates", is_flag=True, help="Also what became of completions, by prompt.")
+def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
+    """Where a run stands: generation, candidates by status, best, archives, time left."""
+    from rich.console import Console, Group, RenderableType
+    from rich.live import Live
+
+    from .. import store
+    from ..report import rates as of_completions
+    from ..report.status import render
+    from ..report.status import status as status_of
+
+    paths = RunPaths(run_dir)
+
+    def look() -> dict[str, Any]:
+        return status_of(store.load(paths.record), paths)
+
+    def again(values: dict[str, Any]) -> bool:
+        return watch and values["state"] == "running"
+
+    values = look()
+    if as_json:
+        print_json(values)
+        while again(values):
+            time.sleep(2)
+            values = look()
+            print_json(values)
+        return
+
+    def shown(values: dict[str, Any]) -> RenderableType:
+        more = [of_completions.render(values["rates"])] if rates else []
+        return Group(render(values), *more)
+
+    with Live(shown(values), console=Console(), auto_refresh=False) as live:
+        while again(values):
+            time.sleep(2)
+            values = look()
+            live.update(shown(values), refresh=True)
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@json_option
+@click.option("--table", type=click.Path(path_type=Path),
+              help="NAS-Bench-201: check each score against this table, too.")  # fmt: skip
+def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
+    """Check a record's integrity and replay its history; exit 1 with the first difference."""
+    from itertools import chain
+
+    from .. import store
+    from ..problems.nasbench201.table import read as read_table
+    from ..problems.nasbench201.verify import against
+
+    path = RunPaths(run_dir).record if run_dir.is_dir() else run_dir
+    record = store.load(path)
+    scores = against(record, read_table(table)) if table else ()
+    first = next(iter(chain(store.verify(record), scores)), None)
+    if as_json:
+        print_json(
+            {
+                "record": str(path),
+                "ok": first is None,
+                "generations": record.committed_generations,
+                "candidates": record.rows,
+                "difference": None if first is None else asdict(first),
+            }
+        )
+    if first is not None:
+        raise LLMaticError(
+            f"{path}: {first}. The record does not equal a replay of its own history"
+            f"{' or the table' if table else ''}: it was damaged or edited, or this version of "
+            "llmatic searches differently"
+        )
+    if not as_json:
+        click.echo(
+            f"{path}: sound. {record.committed_generations} generations, {record.rows} "
+            "candidates; proposals and archives equal a replay"
+            f"{', scores the table' if table else ''}."
+        )
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
+@click.option("--best", is_flag=True, help="The fittest candidate.")
+@click.option("--max-flops", type=float, default=math.inf, help="With --best: at most so many.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+def export(
+    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
+) -> None:
+    """Write a network's source to a file, with its provenance as a comment."""
+    from .. import store
+    from ..report.export import exported_source
+    from ..report.status import best_candidate
+
+    if best == (candidate is not None):
+        raise click.UsageError("say either --candidate ID or --best")
+    path = RunPaths(run_dir).record
+    record = store.load(path)
+    if best:
+        candidate = best_candidate(record, max_flops=max_flops)
+        if candidate is None:
+            raise LLMaticError(f"{path}: no scored candidate with at most {max_flops:g} FLOPs yet")
+    assert candidate is not None
+    if candidate >= record.rows:
+        raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
+    try:
+        output.write_text(exported_source(record, candidate), encoding="utf-8")
+    except OSError as error:
+        raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
+    click.echo(f"candidate {candidate} written to {output}", err=True)
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
+def cancel(run_dir: Path, wait: float) -> None:
+    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
+    from ..run.cancel import cancel as cancel_run
+
+    if not run_dir.is_dir():
+        raise LLMaticError(f"{run_dir}: no such run directory")
+    click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--queries", type=click.IntRange(1), help="As if each had ended after so many.")
+@json_option
+def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
+    """Methods side by side: mean and deviation over the seeds of each."""
+    from rich.console import Console
+
+    from .. import store
+    from ..report.compare import compare as compared
+    from ..report.compare_tables import render
+    from ..report.methods import look
+
+    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    Console().print(render(rows))
+
+
+COMMANDS = (status, verify, export, compare, cancel)

@@ -1,0 +1,240 @@
+"""Settings as frozen dataclasses: TOML in, TOML out, and mistakes told in one line.
+
+A setting's key, type, range and default stand in its dataclass and nowhere else. An unknown
+key, a wrong type or a value out of range raises :class:`~llmatic_hpc.errors.ConfigError` with
+one line that names the file, the key, what is allowed and the nearest key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from ..errors import ConfigError
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    resumable: bool = False,
+) -> Any:
+    """A dataclass field that knows its range, its choices and whether it may change later.
+
+    ``low`` and ``high`` are inclusive and hold for each element of a list. ``resumable=True``
+    marks a setting that may differ when a run is continued: it changes where, how fast or
+    how long the run goes, never what the search does.
+    """
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "choices": tuple(choices),
+        "resumable": resumable,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def read_into(settings: T, path: Path, *, paths: Sequence[str] = ()) -> T:
+    """``settings``, a dataclass made of :func:`setting` fields, with what a TOML file changes.
+
+    The file may begin with ``extends = "other.toml"`` (relative to itself); what it says itself
+    wins. ``paths`` names the settings that are relative to the file that says them, where such
+    a file or folder exists. Raises :class:`ConfigError` for a file that is missing or not TOML
+    and for any setting that is unknown, of the wrong type, or out of range.
+    """
+    for file, table in _read(path, paths, ()):
+        settings = merge(settings, table, str(file), "")
+    return settings
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``search.generations=5`` as a nested table; what is not TOML is taken as a string."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key or not all(key.split(".")):
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, for example search.generations=5")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(key.split(".")):
+        parsed = {part: parsed}
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def to_tables(config: Any) -> dict[str, Any]:
+    """Nested plain dictionaries: what JSON and TOML can say."""
+    return {
+        f.name: to_tables(value) if is_dataclass(value := getattr(config, f.name))
+        else list(value) if isinstance(value, tuple) else value
+        for f in fields(config)
+    }  # fmt: skip
+
+
+def to_toml(config: Any) -> str:
+    """The configuration as TOML text that :func:`load` reads back to an equal one."""
+    lines: list[str] = []
+
+    def table(value: Any, name: str) -> None:
+        plain = [f for f in fields(value) if not is_dataclass(getattr(value, f.name))]
+        if name and plain:
+            lines.append(f"[{name}]")
+            lines.extend(f"{f.name} = {_toml_value(getattr(value, f.name))}" for f in plain)
+            lines.append("")
+        for f in fields(value):
+            if is_dataclass(inner := getattr(value, f.name)):
+                table(inner, f"{name}.{f.name}" if name else f.name)
+
+    table(config, "")
+    return "\n".join(lines)
+
+
+def changed_settings(before: Any, after: Any) -> list[str]:
+    """Names and values of settings that a continued run may not change but did."""
+    found: list[str] = []
+
+    def compare(a: Any, b: Any, name: str) -> None:
+        for f in fields(a):
+            x, y, key = getattr(a, f.name), getattr(b, f.name), f"{name}{f.name}"
+            if is_dataclass(x):
+                compare(x, y, key + ".")
+            elif x != y and not f.metadata["resumable"]:
+                found.append(f"{key} (was {_toml_value(x)}, now {_toml_value(y)})")
+
+    compare(before, after, "")
+    return found
+
+
+def every_key(root: type) -> list[str]:
+    """All settings by their full names, in order."""
+
+    def walk(kind: Any, prefix: str) -> list[str]:
+        hints = get_type_hints(kind)
+        return [
+            key
+            for f in fields(kind)
+            for key in (
+                walk(hints[f.name], f"{prefix}{f.name}.")
+                if is_dataclass(hints[f.name])
+                else [f"{prefix}{f.name}"]
+            )
+        ]
+
+    return walk(root, "")
+
+
+def _read(
+    path: Path, paths: Sequence[str], seen: tuple[Path, ...]
+) -> list[tuple[Path, dict[str, Any]]]:
+    """The tables of a file and of what it extends, the most general first."""
+    resolved = path.resolve()
+    if resolved in seen:
+        chain = " -> ".join(str(p) for p in (*seen, resolved))
+        raise ConfigError(f"{path}: extends itself: {chain}")
+    try:
+        table = tomllib.loads(resolved.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        by = f" (extended by {seen[-1]})" if seen else ""
+        near = _nearest(path.name, [p.name for p in resolved.parent.glob("*.toml")])
+        raise ConfigError(f"{path}: no such file{by}{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    parent = table.pop("extends", None)
+    _resolve_paths(table, resolved.parent, paths)
+    if parent is None:
+        return [(path, table)]
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends: expected a file name, got {parent!r}")
+    return [*_read(resolved.parent / parent, paths, (*seen, resolved)), (path, table)]
+
+
+def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) -> None:
+    for name in paths:
+        section, _, key = name.partition(".")
+        inner = table.get(section)
+        value = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(value, str) and value and (folder / Path(value).expanduser()).exists():
+            table[section][key] = str(folder / Path(value).expanduser())
+
+
+def merge(
+    current: Any, table: Mapping[str, Any], origin: str, prefix: str, root: type | None = None
+) -> Any:
+    """``current``, the part ``prefix`` of a ``root``, with the settings in ``table``."""
+    root = root or type(current)
+    hints = get_type_hints(type(current))
+    known = {f.name: f for f in fields(current)}
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if key not in known:
+            near = _nearest(key, list(known), prefix) or _nearest(name, every_key(root))
+            raise ConfigError(f"{origin}: unknown setting {name}{near}")
+        if is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{origin}: {name} is a table of settings, got {value!r}")
+            changes[key] = merge(getattr(current, key), value, origin, name + ".", root)
+        else:
+            changes[key] = _convert(value, hints[key], known[key], origin, name)
+    return dataclasses.replace(current, **changes)
+
+
+def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, name: str) -> Any:
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{origin}: {name} must be a list, got {value!r}")
+        return tuple(_convert(v, get_args(kind)[0], spec, origin, name) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ConfigError(f"{origin}: {name} must be {words[kind]}, got {value!r}")
+    low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
+    if choices and value not in choices:
+        allowed = ", ".join(repr(c) for c in choices)
+        near = _nearest(str(value), choices)
+        raise ConfigError(f"{origin}: {name} must be one of {allowed}, got {value!r}{near}")
+    if kind in (int, float) and not _within(value, low, high):
+        bounds = ((f"at least {low}", low), (f"at most {high}", high))
+        allowed = " and ".join(text for text, bound in bounds if bound is not None)
+        raise ConfigError(f"{origin}: {name} must be {allowed or 'a number'}, got {value!r}")
+    return value
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high) and value == value
+
+
+def _nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    last = name.rpartition(".")[2]
+    found = [k for k in known if k.rpartition(".")[2] == last]  # under the wrong table
+    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML basic string once DEL is escaped, too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return repr(value)

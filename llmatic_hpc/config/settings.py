@@ -1,0 +1,330 @@
+"""Every setting of a run: its type, range, default, and whether it may change later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .fields import setting
+
+BASELINES = ("regularized-evolution", "local-search")
+"""Variants that change one edge of a cell by its number, without prompts."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run lives and what makes it repeatable."""
+
+    directory: str = setting("", "run directory; empty: runs/<name of the config>", resumable=True)
+    seed: int = setting(0, "every random draw derives from it", low=0, high=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Algorithm 1 of the paper and its variants (section 4.2)."""
+
+    variant: str = setting(
+        "llmatic",
+        "which algorithm",
+        choices=(
+            "llmatic",
+            "network-archive",
+            "prompt-archive",
+            "mutation-only",
+            "crossover-only",
+            "random",
+            "regularized-evolution",
+            "local-search",
+        ),
+    )
+    generations: int = setting(20, "generations in all", low=1, high=1_000_000, resumable=True)
+    batch: int = setting(100, "candidates per generation", low=1, high=10_000)
+    queries: int = setting(
+        0, "end after the generation in which so many candidates have a score of their own; 0: "
+        "after the last", low=0, resumable=True,
+    )  # fmt: skip
+    start_elites: int = setting(
+        10, "the start phase lasts while the network archive holds fewer elites", low=0
+    )
+    train_start: bool = setting(True, "train the candidates of the start phase, too")
+    mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
+    parents: str = setting(
+        "uniform", "how mutation draws parents among the elites; curious: half of the batch from "
+        "the most curious; tournament: the fittest of search.tournament",
+        choices=("uniform", "curious", "tournament"),
+    )  # fmt: skip
+    tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
+    small_batches: bool = setting(
+        False, "in a batch of one or two, the halves and their individuals take turns by generation"
+    )
+    curious_individuals: int = setting(
+        10, "how many of the most curious prompt individuals share half the batch", low=1
+    )
+    temperature_noise: float = setting(
+        0.1, "every other candidate adds a uniform draw from plus or minus this", low=0.0, high=1.0
+    )
+    temperature_step: float = setting(
+        0.05, "up when at least the previous generation's best, else down", low=0.0, high=1.0
+    )
+    temperature_lower: float = setting(0.05, "temperatures are clipped to it", low=0.0, high=10.0)
+    temperature_upper: float = setting(1.0, "temperatures are clipped to it", low=0.0, high=10.0)
+    crossover_elites: int = setting(10, "elites drawn for a crossover generation", low=1)
+    crossover_neighbours: tuple[int, ...] = setting(
+        (2, 3), "a mate is one of this many nearest elites; the number is drawn", low=1
+    )
+    crossover_temperature: float = setting(0.7, "temperature of crossover", low=0.0, high=10.0)
+    curiosity_added: float = setting(1.0, "its offspring entered the network archive")
+    curiosity_rejected: float = setting(-0.5, "its offspring was trained but did not enter")
+    curiosity_untrainable: float = setting(-1.0, "its offspring could not be trained")
+    population: int = setting(
+        100, "size of the population that replaces an archive, or of regularized evolution", low=2
+    )
+    first_improvement: bool = setting(
+        False, "local search moves to the first better neighbour, not to the best of all"
+    )
+
+
+@dataclass(frozen=True)
+class NetworkArchiveSettings:
+    """CVT-MAP-Elites over (width/depth ratio, FLOPs)."""
+
+    cells: int = setting(100, "number of cells", low=1, high=1_000_000)
+    kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
+    lower: tuple[float, ...] = setting(
+        (0.0, 2e8), "lower bounds of ratio and FLOPs; empty: the smallest of nasbench201"
+    )
+    upper: tuple[float, ...] = setting(
+        (200.0, 5e9), "upper bounds of ratio and FLOPs; empty: the largest of nasbench201"
+    )
+    log_flops: bool = setting(False, "scale the FLOPs axis by its logarithm")
+
+
+@dataclass(frozen=True)
+class PromptArchiveSettings:
+    """CVT-MAP-Elites over (prompt index, temperature)."""
+
+    cells: int = setting(100, "number of cells", low=1, high=1_000_000)
+    kind: str = setting("cvt", "tessellation; grid: a row per prompt", choices=("cvt", "grid"))
+    lower: tuple[float, ...] = setting((0.0, 0.0), "lower bounds of prompt and temperature")
+    upper: tuple[float, ...] = setting((16.0, 1.0), "upper bounds of prompt and temperature")
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """The two archives and how their cells are made."""
+
+    samples: int = setting(25_000, "points that Lloyd's algorithm clusters, at least", low=1)
+    network: NetworkArchiveSettings = field(default_factory=NetworkArchiveSettings)
+    prompt: PromptArchiveSettings = field(default_factory=PromptArchiveSettings)
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What writes the networks."""
+
+    kind: str = setting(
+        "huggingface",
+        "a causal language model here; one behind a server; the control without one; completions "
+        "from a file",
+        choices=("huggingface", "endpoint", "procedural", "replay"),
+    )
+    model: str = setting(
+        "Salesforce/codegen-350M-mono",
+        "hub name, local folder, or a .gguf file; for kind = endpoint the server's name for it",
+    )
+    form: str = setting(
+        "auto", "auto: chat where the model has a chat template, and for kind = endpoint",
+        choices=("auto", "completion", "chat"),
+    )  # fmt: skip
+    temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
+    top_p: float = setting(1.0, "nucleus sampling", low=0.01, high=1.0)
+    max_new_tokens: int = setting(512, "longest completion", low=1, high=100_000)
+    batch: int = setting(100, "completions sampled at a time", low=1, high=10_000, resumable=True)
+    dtype: str = setting(
+        "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
+        choices=("auto", "float32", "float16", "bfloat16"), resumable=True,
+    )  # fmt: skip
+    quantization: str = setting(
+        "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
+        choices=("", "8bit", "4bit"),
+    )  # fmt: skip
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", resumable=True)
+    threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, resumable=True)
+    repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    unseen: bool = setting(
+        True, "nasbench201: the procedural control rather writes cells that have no score yet"
+    )
+    edits: str = setting(
+        "neighbours", "nasbench201: the procedural control changes one edge while the parent has "
+        "unseen neighbours; free: as many edges as the temperature makes it",
+        choices=("neighbours", "free"),
+    )  # fmt: skip
+    url: str = setting(
+        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint",
+        resumable=True,
+    )  # fmt: skip
+    key_variable: str = setting(
+        "", "name of the environment variable with the server's key; empty: it wants none",
+        resumable=True,
+    )  # fmt: skip
+    concurrency: int = setting(
+        16, "requests to the server at once", low=1, high=1000, resumable=True
+    )
+    request_seconds: float = setting(
+        300.0, "longest wait for the server's answer to one request", low=0.1, resumable=True
+    )
+    retries: int = setting(
+        6, "further attempts at a request for which the server had no time or no answer", low=0,
+        high=1000, resumable=True,
+    )  # fmt: skip
+    replay: str = setting("", "JSON Lines file of completions, for kind = replay")
+    fallback: str = setting(
+        "", "what takes over where the model cannot be had; empty: stop",
+        choices=("", "procedural"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProblemSettings:
+    """What is searched for."""
+
+    kind: str = setting(
+        "image_classification", "nasbench201: cells whose trainings are a table",
+        choices=("image_classification", "nasbench201"),
+    )  # fmt: skip
+    data: str = setting(
+        "digits",
+        "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file",
+    )
+    train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
+    test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
+    initial: str = setting("", "file of the initial network; empty: the paper's")
+    prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's")
+    table: str = setting(
+        "", "nasbench201: HDF5 table of the benchmark's trainings; its digest is on the record",
+        resumable=True,
+    )  # fmt: skip
+    dataset: str = setting(
+        "cifar10", "nasbench201: images that the cells were trained on",
+        choices=("cifar10", "cifar100", "imagenet16_120"),
+    )  # fmt: skip
+    protocol: str = setting(
+        "sound", "nasbench201: fitness is the validation accuracy, and only the test accuracy of "
+        "the fittest counts; paper: fitness is the test accuracy, the best seen counts",
+        choices=("sound", "paper"),
+    )  # fmt: skip
+    table_epochs: int = setting(
+        200, "nasbench201: epochs of the trainings that give fitness, 12 or 200"
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a candidate is trained and what its fitness is."""
+
+    epochs: int = setting(50, "passes over the training images", low=0, high=100_000)
+    batch: int = setting(32, "images per optimiser step", low=1)
+    learning_rate: float = setting(0.001, "of stochastic gradient descent", low=0.0)
+    momentum: float = setting(0.9, "of stochastic gradient descent", low=0.0, high=1.0)
+    fitness_split: str = setting(
+        "validation", "test is the paper's protocol, validation the sound one",
+        choices=("validation", "test"),
+    )  # fmt: skip
+    validation_fraction: float = setting(
+        0.1, "of the training images, stratified by class", low=0.001, high=0.9
+    )
+    device: str = setting("auto", "auto, cpu, cuda", resumable=True)
+    threads: int = setting(0, "CPU threads per worker; 0: cores / workers", low=0, resumable=True)
+    checkpoint_seconds: float = setting(
+        60.0, "save the training state at the end of an epoch this often", low=0.0, resumable=True
+    )
+    evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+
+
+@dataclass(frozen=True)
+class ContainmentSettings:
+    """Limits on what a model wrote; a candidate that meets one is ended, and says which."""
+
+    require: tuple[str, ...] = setting(
+        (), "layers of the kernel without which nothing is run: landlock, seccomp", resumable=True
+    )
+    wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
+    screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
+    memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
+    file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)
+    source_bytes: int = setting(100_000, "longest source text", low=100)
+    max_params: int = setting(200_000_000, "most parameters", low=1)
+    max_flops: float = setting(2e10, "most multiply-adds for one image", low=1.0)
+    max_layers: int = setting(2_000, "most executed layers", low=1)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where candidates are evaluated."""
+
+    kind: str = setting(
+        "auto", "slurm: job arrays; local: worker processes on this machine; inline: in the "
+        "coordinator, one by one; auto: slurm in a Slurm job, else local",
+        choices=("auto", "slurm", "local", "inline"), resumable=True,
+    )  # fmt: skip
+    partition: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
+    account: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
+    qos: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
+    gres: str = setting(
+        "", "of an element, such as gpu:1; empty: see the site file", resumable=True
+    )
+    array_parallelism: int = setting(
+        0, "tasks that run at once; 0: one per core on a CPU, one per GPU; Slurm: no throttle",
+        low=0, resumable=True,
+    )  # fmt: skip
+    candidates_per_task: int = setting(
+        0, "candidates that share a task; 0: spread evenly over the tasks, on Slurm one a task",
+        low=0, resumable=True,
+    )  # fmt: skip
+    workers_per_task: int = setting(
+        1, "candidates of a task that train side by side, on one GPU or its cores", low=1,
+        resumable=True,
+    )  # fmt: skip
+    target_task_minutes: float = setting(
+        0.0, "pack as many candidates into a task as should last so long; 0: do not", low=0.0,
+        resumable=True,
+    )  # fmt: skip
+    time_minutes: int = setting(
+        0, "time limit of a task; 0: a day, on Slurm array.time of the site file or an hour",
+        low=0, resumable=True,
+    )  # fmt: skip
+    max_attempts: int = setting(
+        3, "attempts at a candidate when the machine is at fault", low=1, resumable=True
+    )
+    poll_seconds: float = setting(0.5, "between looks at the results", low=0.01, resumable=True)
+    absence_seconds: float = setting(
+        120.0, "how long a task must be missing from Slurm's queue to count as lost", low=0.0,
+        resumable=True,
+    )  # fmt: skip
+    exclude_minutes: float = setting(
+        60.0,
+        "how long a node that spoiled two tasks is left out; 0: never",
+        low=0.0,
+        resumable=True,
+    )
+    quorum: float = setting(
+        1.0, "share of a generation whose results end it while the rest are late", low=0.01,
+        high=1.0, resumable=True,
+    )  # fmt: skip
+    chain: bool = setting(
+        False, "on Slurm: the coordinator leaves while candidates train, and comes back as a new "
+        "job", resumable=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    problem: ProblemSettings = field(default_factory=ProblemSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    containment: ContainmentSettings = field(default_factory=ContainmentSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)

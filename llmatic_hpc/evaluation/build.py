@@ -1,0 +1,161 @@
+"""From a candidate's source to its network. For a contained child only: this runs the source.
+
+The gate has looked at the source before, and the child is confined; as a layer between the
+two, the source runs with a short list of builtins, may import only what a network needs, and
+its ``print`` says nothing. None of that is meant to hold on its own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import types
+import warnings
+from collections.abc import Mapping, Sequence
+from types import CodeType
+from typing import Any
+
+from torch import nn
+
+from ..source import allowlist
+from ..source.network import live, network_class
+from ..source.parse import SourceError, parse
+
+SOURCE_NAME = "<candidate>"
+"""What tracebacks call the source."""
+
+MESSAGE_LIMIT = 300
+"""Longest message of a :class:`CandidateError`, in characters."""
+
+
+class CandidateError(Exception):
+    """A candidate is at fault: ``status`` of :data:`llmatic_hpc.types.STATUSES`, and why.
+
+    The message is one line: where in the source, which exception, what it said.
+    """
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.built = False
+        """Whether the network had been constructed before."""
+
+
+CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What running a candidate's code may raise. Any other ``BaseException`` is not its doing."""
+
+
+def build(source: str) -> nn.Module:
+    """Runs ``source`` and constructs its network (see :func:`.network.network_class`).
+
+    Only the statements that the network needs are run. Parameters are made on the default
+    device from the global random state, as in any program.
+
+    Raises :class:`CandidateError` for anything that the source does wrong, whatever it raises.
+    """
+    try:
+        return construct(source)
+    except CANDIDATE_EXCEPTIONS as error:
+        raise candidate_error(error) from None
+
+
+def construct(source: str) -> nn.Module:
+    """Like :func:`build`, but lets through whatever the source raises, with its traceback."""
+    try:
+        code, name, line = _program(source)
+    except (SourceError, RecursionError) as error:
+        raise CandidateError("invalid", bounded(str(error))) from None
+    namespace: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "candidate"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, namespace)
+        instance = namespace[name]()
+    if not isinstance(instance, nn.Module):
+        raise CandidateError("invalid", f"{name} is not an nn.Module")
+    if "_parameters" not in vars(instance):
+        message = f"{name}.__init__ does not call super().__init__()"
+        raise CandidateError("invalid", f"line {line}: {message}")
+    return instance
+
+
+@functools.lru_cache(maxsize=1)  # measuring may take several builds of one source
+def _program(source: str) -> tuple[CodeType, str, int]:
+    """The statements that the network needs as code; its class's name and line."""
+    tree = live(parse(source))
+    network = network_class(tree)
+    if network is None:
+        raise CandidateError("invalid", allowlist.NO_NETWORK)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = compile(tree, SOURCE_NAME, "exec", dont_inherit=True)
+    except CANDIDATE_EXCEPTIONS as error:
+        raise candidate_error(error) from None
+    return code, network.name, network.lineno
+
+
+def candidate_error(error: BaseException) -> CandidateError:
+    """What a candidate's code raised, as the verdict on the candidate.
+
+    ``too_large`` where memory ran out, else ``invalid``.
+    """
+    if isinstance(error, CandidateError):
+        return error
+    try:
+        text = str(error)
+    except CANDIDATE_EXCEPTIONS:
+        text = ""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == SOURCE_NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"line {line}: " if line else ""
+    message = bounded(f"{where}{type(error).__name__}: {text}")
+    exhausted = isinstance(error, MemoryError) or any(
+        sign in text for sign in ("can't allocate memory", "out of memory", "not enough memory")
+    )
+    return CandidateError("too_large" if exhausted else "invalid", message)
+
+
+def bounded(text: str) -> str:
+    """``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
+    line = " ".join(text[: 4 * MESSAGE_LIMIT].split())
+    line = "".join(c if c.isprintable() else "?" for c in line).rstrip(": ")
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+
+
+def _builtins() -> dict[str, Any]:
+    names = allowlist.BUILTINS - {"print"}
+    return {
+        **{name: getattr(builtins, name) for name in names},
+        "__build_class__": builtins.__build_class__,
+        "__import__": _import,
+        "print": _print,
+    }
+
+
+def _print(*_values: object, **_options: object) -> None:
+    """Says nothing, however often it is called."""
+
+
+def _import(
+    name: str,
+    globals: Mapping[str, Any] | None = None,
+    locals: Mapping[str, Any] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> types.ModuleType:
+    """``import`` of the few modules that a network may use.
+
+    And of what C++ in torch looks up on its behalf, which names no names: it passes a list.
+    """
+    torch_itself = isinstance(fromlist, list) and name.partition(".")[0] == "torch"
+    if level or not (torch_itself or name in allowlist.MODULES):
+        raise ImportError(f"{name} is not available to a network")
+    return __import__(name, globals, locals, fromlist or (), 0)
+
+
+__all__ = ["CANDIDATE_EXCEPTIONS", "CandidateError", "bounded", "build", "candidate_error"]

@@ -1,0 +1,400 @@
+"""Layers, width and multiply-adds of one forward pass, counted while it runs.
+
+**Layers.** A layer is an executed call of a module that ``torch.nn`` defines and that is not
+merely a container (``nn.ReLU``, ``nn.Conv2d``, ``nn.MultiheadAttention``), or a call of a
+function of ``torch`` or ``torch.nn.functional`` or a tensor method that such a module stands
+for, made outside of one: ``nn.ReLU``, ``F.relu``, ``torch.relu`` and ``x.relu()`` are one
+layer each. So is a matrix product with a parameter, which is ``nn.Linear`` spelled out. A call
+of a candidate's own module that has no children counts as the layers in it, at least as one.
+What is executed n times counts n times; what is never executed does not count; neither do
+``nn.Identity`` and empty containers. *Depth* is the number of layers.
+
+**Width** is the largest number of output features or channels of any layer with weights of
+its own, of any layer at all where none has weights: the last dimension behind linear,
+recurrent, attention and embedding layers and layer norm, else dimension 1.
+
+**FLOPs** are multiply-adds, by the conventions in :mod:`.flops`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.overrides import TorchFunctionMode
+
+from ..source.allowlist import words
+from .flops import FROM_INPUTS, FROM_OUTPUT, Arguments, Options, about, argument
+
+LAYERS = words(
+    """
+    linear bilinear embedding embedding_bag
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
+    multi_head_attention_forward scaled_dot_product_attention
+    batch_norm instance_norm layer_norm group_norm rms_norm local_response_norm
+    max_pool1d max_pool2d max_pool3d
+    max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+    avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+    adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+    adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
+    adaptive_max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d
+    fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices
+    max_unpool1d max_unpool2d max_unpool3d
+    dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
+    relu relu6 leaky_relu prelu rrelu selu celu gelu silu mish glu sigmoid logsigmoid tanh
+    hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold
+    softmax log_softmax softmin
+    flatten unflatten pad constant_pad_nd interpolate upsample fold
+    pixel_shuffle pixel_unshuffle channel_shuffle cosine_similarity
+    """
+)
+"""Functions and tensor methods that a module of torch.nn stands for."""
+
+_PRODUCTS = words("matmul mm bmm mv addmm baddbmm addmv einsum tensordot")
+
+_LAST = (
+    words(
+        """
+    linear bilinear embedding embedding_bag lstm gru rnn_tanh rnn_relu lstm_cell gru_cell
+    rnn_tanh_cell rnn_relu_cell multi_head_attention_forward scaled_dot_product_attention
+    layer_norm rms_norm
+    Linear NonDynamicallyQuantizableLinear LazyLinear Bilinear Embedding EmbeddingBag
+    LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention LayerNorm RMSNorm
+    """
+    )
+    | _PRODUCTS
+)
+"""Layers whose features are the last dimension of their output."""
+
+_CONTAINERS = words(
+    """
+    Module Sequential ModuleList ModuleDict ParameterList ParameterDict Identity Container
+    Transformer TransformerEncoder TransformerDecoder TransformerEncoderLayer
+    TransformerDecoderLayer
+    """
+)
+
+_CONVOLUTIONS = words("conv1d conv2d conv3d")
+
+_RECURRENT = words("lstm gru rnn_tanh rnn_relu")
+
+_FACTORIES = words(
+    """
+    empty zeros ones full rand randn randint randperm eye arange linspace logspace normal
+    empty_strided new_empty new_zeros new_ones new_full tril_indices triu_indices
+    """
+)
+_FILLS = words(
+    """
+    uniform_ normal_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_
+    kaiming_normal_ orthogonal_ sparse_
+    """
+)
+
+
+class OverBudget(BaseException):
+    """More work or memory than this attempt may take. No candidate can catch it."""
+
+
+class Building(TorchFunctionMode):
+    """While a network is built: allocates at most ``limit`` numbers, and draws none.
+
+    Parameters are filled with a constant in place of random numbers, which for a large
+    network take longer than all of its screening.
+    """
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self._left = limit
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _FILLS:
+            tensor: Tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if not tensor.is_meta:
+                with torch.no_grad():
+                    tensor.fill_(0.01)
+            return tensor
+        if name in _FACTORIES:
+            self._left -= _size_of(func, args, kwargs)
+            if self._left < 0:
+                raise OverBudget
+        return func(*args, **kwargs)
+
+
+def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
+    """How many numbers a call that makes a tensor would allocate."""
+    sizes = args[0] if args and isinstance(args[0], (tuple, list)) else args
+    plain = func in (torch.empty, torch.zeros, torch.ones) and sizes
+    if plain and all(type(size) is int for size in sizes):
+        return math.prod(sizes)
+    result: Tensor = func(*args, **{**kwargs, "device": "meta"})
+    return result.numel()
+
+
+class _Made(torch.autograd.Function):
+    """A tensor of a given shape that hangs in the autograd graph below its inputs.
+
+    ``keeps``: what torch's own function would need again in the backward step, its ``result``
+    or its ``inputs``; so writing into that in between is an error here, too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
+        ctx.shapes = [x.shape for x in inputs]
+        made = inputs[0].new_empty(shape)
+        ctx.save_for_backward(*([made] if keeps == "result" else inputs if keeps else []))
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ctx.saved_tensors  # noqa: B018 - raises where one was written into
+        return (None, None, *(gradients[0].new_empty(shape) for shape in ctx.shapes))
+
+
+def _made(shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
+    made: Tensor = _Made.apply(shape, keeps, *inputs)
+    return made
+
+
+_ELEMENTWISE = {
+    **dict.fromkeys(words("relu sigmoid tanh"), "result"),
+    **dict.fromkeys(
+        words("relu6 leaky_relu elu selu celu gelu silu mish logsigmoid hardtanh hardsigmoid "
+              "hardswish softplus"), "inputs",
+    ),
+    **dict.fromkeys(words("dropout feature_dropout"), ""),
+}  # fmt: skip
+"""Functions of one tensor, with what they keep (derivatives.yaml of torch)."""
+
+_PAIRWISE = {
+    **dict.fromkeys(words("add sub __add__ __radd__ __sub__"), ""),
+    **dict.fromkeys(words("mul __mul__ __rmul__"), "inputs"),
+}
+
+
+class Running(TorchFunctionMode):
+    """While a network runs on the meta device: what needs no thought about shapes costs little.
+
+    torch derives shapes there in Python: a tenth of a millisecond for an activation, more for a
+    batch norm, and a recurrent layer becomes a loop over its steps. Here such outputs are made
+    directly. They have the right shapes and hang in the autograd graph. In-place calls, and all
+    that is not plainly one of these, take torch's own way.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], Tensor) and args[0].is_meta:
+            name = getattr(func, "__name__", "")
+            if name in _ELEMENTWISE and args[0].is_floating_point():
+                if _is_plain(name, args[1:], kwargs):
+                    return _made(args[0].shape, _ELEMENTWISE[name], args[0])
+            elif name in _PAIRWISE and not kwargs:
+                if len(args) == 2 and _alike(args[0], args[1]):
+                    return _made(args[0].shape, _PAIRWISE[name], *args)
+            elif name == "batch_norm":
+                return _normalised(func, args, kwargs)
+            elif name in ("layer_norm", "group_norm"):
+                return _normalised_alone(name, func, args, kwargs)
+            elif name in _RECURRENT and isinstance(args[2], (list, tuple)):
+                return _recurrent(name, args)
+        return func(*args, **kwargs)
+
+
+def _is_plain(name: str, args: Arguments, kwargs: Options) -> bool:
+    """Whether a call writes nowhere and cannot fail; ``args`` without the tensor."""
+    values = (*args, *kwargs.values())
+    if not all(isinstance(value, (int, float, str, type(None))) for value in values):
+        return False
+    if name in ("dropout", "feature_dropout"):
+        p: Any = kwargs.get("p", args[0] if args else 0.5)
+        return bool(0 <= p <= 1) and not kwargs.get("inplace") and not any(args[2:])
+    return not kwargs.get("inplace") and not any(value is True for value in args)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return (
+        isinstance(b, Tensor)
+        and b.is_meta
+        and a.shape == b.shape
+        and a.dtype == b.dtype
+        and a.is_floating_point()
+    )
+
+
+def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
+    """What ``torch.lstm`` and its like would return, as far as shapes and gradients go."""
+    x, states, weights = args[0], args[1], args[2]
+    states = states if name == "lstm" else (states,)
+    # Products of the true shapes, so that a mismatch is still an error.
+    torch.nn.functional.linear(x.reshape(-1, x.shape[-1])[:1], weights[0])
+    directions = 2 if args[7] else 1
+    shape = torch.Size((*x.shape[:-1], directions * states[0].shape[-1]))
+    output = _made(shape, "inputs", x, *weights)
+    return (output, *(_made(state.shape, "inputs", state, x, *weights) for state in states))
+
+
+def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
+    """What ``F.batch_norm`` would return; where something does not fit, itself says so."""
+    x = args[0]
+    tensors = [
+        argument(args, kwargs, index, name)
+        for index, name in enumerate(("running_mean", "running_var", "weight", "bias"), start=1)
+    ]
+    fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
+    if not fits or any(t is not None and t.shape != x.shape[1:2] for t in tensors):
+        return func(*args, **kwargs)
+    return _made(x.shape, "inputs", x, *(t for t in tensors[2:] if t is not None))
+
+
+def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
+    """``F.layer_norm`` and ``F.group_norm``; where something does not fit, they say so."""
+    x = args[0]
+    how = argument(args, kwargs, 1, "normalized_shape" if name == "layer_norm" else "num_groups")
+    weights = [argument(args, kwargs, n, w) for n, w in ((2, "weight"), (3, "bias"))]
+    if name == "layer_norm":
+        shape = tuple(how) if isinstance(how, (list, tuple)) else ()
+        fits = len(shape) > 0 and tuple(x.shape[-len(shape) :]) == shape
+    else:
+        shape = tuple(x.shape[1:2])
+        groups = how if type(how) is int and how > 0 else 0
+        fits = len(shape) > 0 and groups > 0 and shape[0] % groups == 0
+        fits = fits and x.numel() > x.shape[0] * groups  # more than one value in a group
+    if not fits or any(w is not None and tuple(w.shape) != shape for w in weights):
+        return func(*args, **kwargs)
+    return _made(x.shape, "inputs", x, *(w for w in weights if w is not None))
+
+
+class Counting(Running):
+    """While a network runs: counts its layers, their widths and their multiply-adds.
+
+    ``max_layers`` and ``max_flops`` end a run that goes beyond: :class:`TooMany` is raised.
+    """
+
+    def __init__(self, *, max_layers: float = math.inf, max_flops: float = math.inf) -> None:
+        super().__init__()
+        self.flops = 0
+        self.depth = 0
+        self._max_layers = max_layers
+        self._max_flops = max_flops
+        self._width_weighted = 0
+        self._width_any = 0
+        self._inside = 0
+        self._before: list[int] = []
+        self._handles: list[Any] = []
+
+    @property
+    def width(self) -> int:
+        """Largest number of output features or channels so far."""
+        return self._width_weighted or self._width_any
+
+    def __enter__(self) -> Counting:
+        self._handles = [
+            module_hooks.register_module_forward_pre_hook(self._enter_module),
+            module_hooks.register_module_forward_hook(self._leave_module),
+        ]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        super().__exit__(*details)  # type: ignore[no-untyped-call]
+        for handle in self._handles:
+            handle.remove()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "").rstrip("_")
+        kwargs = kwargs or {}
+        early = FROM_INPUTS.get(name)
+        if early is not None:
+            self._spend(early(args, kwargs))
+        elif name in _CONVOLUTIONS and about(args, kwargs) > 4 * (self._max_flops - self.flops):
+            raise TooMany("flops")
+        result = super().__torch_function__(func, types, args, kwargs)
+        late = FROM_OUTPUT.get(name)
+        if late is not None:
+            self._spend(late(args, kwargs, result))
+        if not self._inside and (name in LAYERS or name in _PRODUCTS):
+            weighted = _has_parameter(args) or _has_parameter(tuple(kwargs.values()))
+            if weighted or name in LAYERS:
+                self._layer(name, result, weighted)
+        return result
+
+    def _spend(self, flops: int) -> None:
+        self.flops += flops
+        if self.flops > self._max_flops:
+            raise TooMany("flops")
+
+    def _layer(self, kind: str, output: Any, weighted: bool) -> None:
+        self.depth += 1
+        if self.depth > self._max_layers:
+            raise TooMany("layers")
+        while isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if not isinstance(output, Tensor) or output.dim() < 2:
+            return
+        last = kind in _LAST or (output.dim() == 3 and not kind)
+        width = output.shape[-1 if last else 1]
+        self._width_any = max(self._width_any, width)
+        if weighted:
+            self._width_weighted = max(self._width_weighted, width)
+
+    def _enter_module(self, module: nn.Module, _inputs: Any) -> None:
+        if _torch_layer(type(module)):
+            self._inside += 1
+        self._before.append(self.depth)
+
+    def _leave_module(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        before = self._before.pop()
+        kind = _torch_layer(type(module))
+        if kind:
+            self._inside -= 1
+        if self._inside:
+            return
+        own = not kind and type(module).__module__.partition(".")[0] != "torch"
+        if kind or (own and self.depth == before and not module._modules):
+            weighted = any(True for _ in module.parameters())
+            with torch._C.DisableTorchFunction():
+                self._layer(kind, output, weighted)
+
+
+class TooMany(OverBudget):
+    """A bound was passed: ``what`` is ``layers`` or ``flops``."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def _torch_layer(cls: type) -> str:
+    """Name of the torch.nn class that makes modules of ``cls`` layers; empty for the others."""
+    name = _KINDS.get(cls)
+    if name is None:
+        base = next(c for c in cls.__mro__ if c.__module__.startswith("torch.nn.modules."))
+        name = _KINDS[cls] = "" if base.__name__ in _CONTAINERS else base.__name__
+    return name
+
+
+_KINDS: dict[type, str] = {}
+
+
+def _has_parameter(values: Arguments) -> bool:
+    """Whether a parameter, or a view of one, is among the arguments of a call."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if isinstance(value, nn.Parameter) or isinstance(value._base, nn.Parameter):
+                return True
+        elif isinstance(value, (list, tuple)) and _has_parameter(tuple(value)):
+            return True
+    return False

@@ -1,0 +1,232 @@
+"""What the text alone shows to be wrong: constructors, attributes, modules. Pure.
+
+These slips keep a source from passing the gate or from being built at all, so they are looked
+for before anything is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from typing import TypeGuard
+
+from ...source import allowlist, network
+from ...source.parse import SourceError, parse
+from .rules import Finding, calls_super, required
+from .spans import span_of
+
+_LAST = re.compile(r"(fc|lin|linear|dense|out|output|classifier|head|last|final|proj|logits)\d*")
+"""What models call the layer that makes the classes."""
+
+WIDTH = 16
+"""What a constructor is told that wants a size of its own."""
+
+_PLAIN_LAYERS = allowlist.words(
+    "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Softplus Flatten Identity "
+    "Hardswish Hardsigmoid LogSigmoid Softsign Dropout Dropout2d"
+)
+"""Layers that need no arguments."""
+
+_MODULES = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
+
+
+def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
+    """What is wrong with the names in a source, what stands in the way of the rest first."""
+    try:
+        tree = parse(source)
+    except SourceError:
+        return
+    owners = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    by_name = {owner.name: owner for owner in owners}
+    if owners and network.network_class(tree) is None:
+        yield from _defaults(owners[-1], channels, classes)
+    for owner in owners:
+        yield from _constructor(owner)
+    for owner in owners:
+        yield from _instances(owner)
+        yield from _attributes(owner, by_name, classes)
+    yield from _homes(tree)
+    yield from _methods_of_tensors(tree)
+
+
+def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Finding]:
+    """The last class cannot be constructed without being told sizes."""
+    function = _methods(owner).get("__init__")
+    if function is None or "forward" not in _methods(owner):
+        return
+    values = []
+    for wanted in required(function):
+        name = wanted.arg.lower()
+        if re.search(r"class|out", name):
+            values.append(classes)
+        elif re.match(r"in|.*in_|channels", name):
+            values.append(channels)
+        elif "kernel" in name:
+            values.append(3)
+        else:
+            values.append(WIDTH)
+    if values:
+        yield Finding("default", span_of(function), "", tuple(values))
+
+
+def _constructor(owner: ast.ClassDef) -> Iterator[Finding]:
+    """No ``super().__init__()`` before the first attribute is set."""
+    function = _methods(owner).get("__init__")
+    if function is None or not owner.bases:
+        return
+    for statement in function.body:
+        if calls_super(statement):
+            return
+        if any(_is_own(node) for node in ast.walk(statement)):
+            break
+    yield Finding("super", span_of(function))
+
+
+def _attributes(
+    owner: ast.ClassDef, by_name: dict[str, ast.ClassDef], classes: int
+) -> Iterator[Finding]:
+    """Attributes that are read and set nowhere, and the one that was meant."""
+    declared = {name for relative in _family(owner, by_name) for name in _declared(relative)}
+    own = [node for node in ast.walk(owner) if _is_own(node)]
+    read = [node for node in own if isinstance(node.ctx, ast.Load)]
+    used = {node.attr for node in read}
+    unknown = sorted(
+        (n for n in read if n.attr not in declared and n.attr not in allowlist.ATTRIBUTES),
+        key=span_of,
+    )
+    for node in unknown:
+        twins = [name for name in declared if _stem(name) == _stem(node.attr)]
+        if twins:
+            nearest = min(twins, key=lambda name: (name in used, _distance(name, node.attr), name))
+            yield Finding("attribute", span_of(node), nearest)
+    for node in unknown:
+        if not _LAST.fullmatch(node.attr):
+            yield from _dropped(owner, node)
+    if len({node.attr for node in unknown}) == 1 and _LAST.fullmatch(unknown[0].attr):
+        yield Finding("undeclared", span_of(owner), unknown[0].attr, (classes,))
+
+
+def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
+    """``self.act = nn.ReLU``, which is no layer yet."""
+    for node in ast.walk(owner):
+        if isinstance(node, ast.Assign) and _is_own(node.targets[0]):
+            value = node.value
+            if isinstance(value, ast.Attribute) and value.attr in _PLAIN_LAYERS:
+                yield Finding("instance", span_of(value))
+
+
+def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
+    """``x.something()`` that no tensor has."""
+    own = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and _is_own(n)}
+    own |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        owner, name = call.func.value, call.func.attr
+        plain = isinstance(owner, ast.Name) and owner.id not in ("self", *_MODULES)
+        if plain and name not in allowlist.ATTRIBUTES | allowlist.RESERVED | own:
+            yield Finding("drop", span_of(call), "", (1,))
+
+
+def _homes(tree: ast.Module) -> Iterator[Finding]:
+    """Names of torch that are used without their module, or from another one."""
+    names = network.imports(tree.body)
+    if any(names.get(short) != path for short, path in _MODULES.items()):
+        return
+    bound = set(names) | set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            if node.id not in bound:
+                if home := _home(node.id):
+                    yield Finding("module", span_of(node), home)
+                yield from _undefined(tree, node)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            path = f"{_MODULES.get(node.value.id, '')}.{node.attr}"
+            known = path in allowlist.PATHS or path in allowlist.NAMESPACES
+            if node.value.id not in _MODULES or known:
+                continue
+            if home := _home(node.attr):
+                yield Finding("module", span_of(node), home)
+            plain = _stem(node.attr)
+            if plain != node.attr and f"{_MODULES[node.value.id]}.{plain}" in allowlist.PATHS:
+                yield Finding("attribute", span_of(node), plain)
+            yield from _dropped(tree, node)
+
+
+def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
+    """A named argument that is given something that does not exist."""
+    for call in ast.walk(tree):
+        for number, keyword in enumerate(call.keywords if isinstance(call, ast.Call) else ()):
+            if keyword.value is name:
+                yield Finding("keyword", span_of(call), "", (number,))
+
+
+def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
+    """A call, in a method but the constructor, of something that does not exist."""
+    for method in ast.walk(tree):
+        if isinstance(method, ast.FunctionDef) and method.name != "__init__":
+            for call in ast.walk(method):
+                if isinstance(call, ast.Call) and call.func is function and call.args:
+                    yield Finding("drop", span_of(call))
+
+
+def _home(name: str) -> str:
+    """The module of the standard imports that a name of torch lives in; empty: none."""
+    return next((s for s, path in _MODULES.items() if f"{path}.{name}" in allowlist.PATHS), "")
+
+
+def _methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    return {s.name: s for s in owner.body if isinstance(s, ast.FunctionDef)}
+
+
+def _family(owner: ast.ClassDef, by_name: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
+    """A class with those of the source that it derives from."""
+    found, todo = [owner], [owner]
+    while todo:
+        for base in todo.pop().bases:
+            parent = by_name.get(base.id) if isinstance(base, ast.Name) else None
+            if parent is not None and parent not in found:
+                found.append(parent)
+                todo.append(parent)
+    return found
+
+
+def _declared(owner: ast.ClassDef) -> set[str]:
+    """Attributes that instances of a class have by the class's own doing."""
+    found = {name for statement in owner.body for name in network.bindings(statement)}
+    for node in ast.walk(owner):
+        if _is_own(node) and not isinstance(node.ctx, ast.Load):
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            first = node.args[0] if node.args else None
+            registers = node.func.attr in ("register_buffer", "register_parameter", "add_module")
+            if registers and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                found.add(first.value)
+    return found
+
+
+def _is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    """Whether a node is ``self.something``."""
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    )
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"_?\d+", "", name)
+
+
+def _distance(one: str, other: str) -> int:
+    numbers = [int("".join(re.findall(r"\d", name))[:6] or 0) for name in (one, other)]
+    return abs(numbers[0] - numbers[1])

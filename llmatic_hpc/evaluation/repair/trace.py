@@ -1,0 +1,102 @@
+"""Where a source constructs and calls its modules, seen while it runs. For a contained child."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from .. import build
+from .spans import Span
+
+
+@dataclass
+class Call:
+    """A module at work."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    place: Span | None
+    """The expression of the source that called it, or what it is part of."""
+
+
+@dataclass
+class Watch:
+    """Where the source constructs and calls every module."""
+
+    sites: dict[int, list[Span]] = field(default_factory=dict)
+    """By id of the module: the call that constructs it, the call around that, and so on."""
+    stack: list[Call] = field(default_factory=list)
+    """Modules at work; after an exception, the last one raised it or let it pass."""
+    called: set[int] = field(default_factory=set)
+    tuples: list[Span] = field(default_factory=list)
+    """Calls of torch's own layers that gave a tuple, the last one last."""
+
+    def __enter__(self) -> Watch:
+        self._original = original = nn.Module.__init__
+
+        def initialise(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+            places = [place for place in map(_place, _frames()) if place is not None]
+            self.sites.setdefault(id(module), places)
+            original(module, *args, **kwargs)
+
+        nn.Module.__init__ = initialise  # type: ignore[assignment, method-assign]
+        self._hooks = [
+            module_hooks.register_module_forward_pre_hook(self._before),
+            module_hooks.register_module_forward_hook(self._after),
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        nn.Module.__init__ = self._original  # type: ignore[method-assign]
+        for hook in self._hooks:
+            hook.remove()
+
+    def _before(self, module: nn.Module, inputs: Any) -> None:
+        place = next(map(_place, _frames()), None)
+        self.stack.append(Call(module, inputs, place))
+        self.called.add(id(module))
+
+    def _after(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        while self.stack:
+            call = self.stack.pop()
+            if call.module is module:
+                if isinstance(output, tuple) and is_torch(module) and call.place:
+                    self.tuples.append(call.place)
+                return
+
+
+def _frames() -> Iterator[FrameType]:
+    """Frames of the source, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == build.SOURCE_NAME:
+            yield frame
+        frame = frame.f_back
+
+
+def _place(frame: FrameType) -> Span | None:
+    return position(frame.f_code, frame.f_lasti)
+
+
+def position(code: Any, instruction: int) -> Span | None:
+    """The expression of the source that an instruction belongs to."""
+    positions = list(code.co_positions())
+    line, end_line, column, end_column = positions[instruction // 2]
+    if None in (line, end_line, column, end_column):
+        return None
+    return (line, column, end_line, end_column)
+
+
+def is_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")

@@ -1,0 +1,60 @@
+"""Scores from predictions. Numpy only: here are the labels, and nothing that a model wrote."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sandbox.container import Reply
+from ..types import Outcome
+from .data import Dataset
+
+BYTES_PER_PREDICTION = 8
+"""A prediction is a class as a little-endian int64."""
+
+
+def accuracy(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """Fraction of ``predictions`` that equal their label, both (N,); NaN without any."""
+    if predictions.shape != labels.shape:
+        raise ValueError(f"{predictions.shape} predictions for {labels.shape} labels")
+    return float(np.mean(predictions == labels)) if len(labels) else float("nan")
+
+
+def payload_bytes(dataset: Dataset) -> int:
+    """Length of a reply's predictions: of the validation images, then of the test images."""
+    return BYTES_PER_PREDICTION * (len(dataset.validation) + len(dataset.test))
+
+
+def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
+    """What a reply of a training child is worth.
+
+    Fitness is the accuracy on the split that ``training.fitness_split`` names. Predictions
+    that are no classes are the candidate's fault, thus ``invalid``.
+    """
+    if reply.status != "trained":
+        return Outcome(reply.status, reply.failure, train_seconds=reply.seconds)
+    predictions = np.frombuffer(reply.payload, "<i8").astype(np.int64)
+    loss, epochs = reply.values.get("train_loss"), reply.values.get("epochs")
+    fault = ""
+    if len(reply.payload) != payload_bytes(dataset):
+        fault = f"it has {len(reply.payload)} bytes of predictions"
+    elif len(predictions) and not 0 <= predictions.min() <= predictions.max() < dataset.classes:
+        fault = f"its predictions are not classes 0 to {dataset.classes - 1}"
+    elif type(epochs) is not int or epochs < 0:
+        fault = "its number of epochs is none"
+    elif (loss is None) != (epochs == 0) or (loss is not None and loss < 0):
+        fault = "its training loss is none"
+    if fault or type(epochs) is not int:
+        return Outcome("invalid", f"reply: {fault}", train_seconds=reply.seconds)
+    valid, test = np.split(predictions, [len(dataset.validation)])
+    valid_accuracy = accuracy(valid, dataset.validation.labels)
+    test_accuracy = accuracy(test, dataset.test.labels)
+    return Outcome(
+        "scored",
+        fitness=valid_accuracy if fitness_split == "validation" else test_accuracy,
+        valid_accuracy=valid_accuracy,
+        test_accuracy=test_accuracy,
+        train_loss=float("nan") if loss is None else float(loss),
+        epochs=epochs,
+        train_seconds=reply.seconds,
+    )

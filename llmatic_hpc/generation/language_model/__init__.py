@@ -1,0 +1,1 @@
+"""A causal language model of transformers that writes a generation side by side."""

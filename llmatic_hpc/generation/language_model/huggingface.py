@@ -1,0 +1,246 @@
+"""Networks written by a causal language model of transformers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from ...config import GeneratorSettings
+from ...errors import GeneratorError
+from ...types import Completion, Problem, Request
+from .. import prompts
+from . import load, packed_linear
+from .batch import Batch, suits
+from .sampling import Row, Writer
+from .static_batch import Generated
+
+LEAST_NEW_TOKENS = 64
+"""Fewer are no network: a prompt that leaves less room than this is not worth an attempt."""
+
+REFILL = 8
+"""New rows come in once this part of the batch, one in so many, is free: those who come together
+share the reading of what their prompts have in common."""
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+
+
+class HuggingFace:
+    """A causal language model by hub name, local folder or .gguf file.
+
+    Every completion is an exact sample from the model at its request's temperature (and
+    ``top_p``), drawn with its request's seed, whatever else is in the batch (in half precision up
+    to rounding). What prompts have in common is read once; a completion ends with its class,
+    and its place goes to the next.
+
+    Raises:
+        ModelUnavailable: neither here nor to be had from the hub.
+        GeneratorError: it cannot be loaded or does not fit the memory.
+    """
+
+    repeatable = False
+
+    def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
+        self.name = f"huggingface:{settings.model}"
+        self.problem = problem
+        self.settings = settings
+        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        self.device = _device(settings.device)
+        location = load.locate(settings.model)
+        loaded = load.load(
+            location,
+            dtype=_dtype(settings.dtype, self.device),
+            device=self.device,
+            shown_as=settings.model,
+            quantization=settings.quantization,
+        )
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        if self.device == "cpu":
+            packed_linear.pack(self._model)
+        self.form = self._form(settings.form)
+        self.context = _context(self._model.config)
+        self._batch = settings.batch
+        ends = self._model.generation_config.eos_token_id
+        self._ends = frozenset(
+            t
+            for t in [*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id]
+            if t is not None
+        )
+        pad = self._tokenizer.pad_token_id
+        self._pad = pad if pad is not None else min(self._ends, default=0)
+        self._writer = Writer(self._tokenizer, form=self.form, ends=self._ends)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Completions as they get done. A row that is over gives its place to the next."""
+        asked: list[tuple[Request, list[int]]] = []
+        longest: dict[tuple[str, ...], int] = {}
+        for request in requests:
+            prompt, parents = self._tokens(request), request.parents
+            if self.context - len(prompt) < min(LEAST_NEW_TOKENS, self.settings.max_new_tokens):
+                yield self._too_long(request, len(prompt))
+            else:
+                asked.append((request, prompt))
+                longest[parents] = max(len(prompt), longest.get(parents, 0))
+        # Long ones first, so that memory is short at once or never; those who share parents side
+        # by side, since they share the reading.
+        asked.sort(key=lambda a: (-longest[a[0].parents], a[1], a[0].candidate))
+        waiting = [self._row(request, prompt) for request, prompt in asked]
+        while waiting:
+            try:
+                for row in self._write(waiting):
+                    waiting = [w for w in waiting if w is not row]
+                    yield self._completion(row)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                self._shrink()
+                waiting = [row.afresh() for row in waiting]
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._model = None
+        _free()
+
+    def prompt(self, request: Request) -> str:
+        """The text that the model gets to see, markup of its chat template included."""
+        if self.form == "completion":
+            return prompts.completion_prompt(request)
+        messages = prompts.chat_messages(request, self.problem)
+        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+        try:
+            text: str = self._tokenizer.apply_chat_template(messages, **options)
+        except Exception:  # some templates know no system role
+            user = f"{messages[0]['content']}\n\n{messages[1]['content']}"
+            one = [{"role": "user", "content": user}]
+            text = self._tokenizer.apply_chat_template(one, **options)
+        return text
+
+    def _tokens(self, request: Request) -> list[int]:
+        # A chat template writes the special tokens itself.
+        text, plain = self.prompt(request), self.form == "completion"
+        with load.quiet():
+            ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
+        return ids[:-1] if ids[-1] in self._ends and plain else ids
+
+    def _too_long(self, request: Request, tokens: int) -> Completion:
+        room = "" if tokens > self.context else f", which leaves {self.context - tokens} to write"
+        return Completion(
+            candidate=request.candidate,
+            text="",
+            form=self.form,
+            prefix=self._prefix,
+            finished=False,
+            failure=(
+                f"the parents do not fit the context: {tokens:,} tokens of {self.context:,}{room}"
+            ),
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return prompts.PREFIX if self.form == "completion" else ""
+
+    def _form(self, form: str) -> str:
+        has_template = bool(getattr(self._tokenizer, "chat_template", None))
+        if form == "chat" and not has_template:
+            raise GeneratorError(
+                f"{self.settings.model}: the model has no chat template; set "
+                "generator.form = 'completion'"
+            )
+        return ("chat" if has_template else "completion") if form == "auto" else form
+
+    def _row(self, request: Request, prompt: list[int]) -> Row:
+        return Row(
+            candidate=request.candidate,
+            prompt=prompt,
+            limit=min(self.settings.max_new_tokens, self.context - len(prompt)),
+            temperature=request.temperature,
+            seed=request.seed,
+        )
+
+    def _completion(self, row: Row) -> Completion:
+        return Completion(
+            candidate=row.candidate,
+            text=row.text,
+            form=self.form,
+            prefix=self._prefix,
+            tokens=len(row.tokens),
+            finished=row.finished,
+            seconds=row.seconds,
+        )
+
+    def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
+        """Write all rows to their ends; yields each as it is done."""
+        options: dict[str, Any] = {"top_p": self.settings.top_p}
+        batch: Batch | Generated = (
+            Batch(self._model, self._writer, **options)
+            if suits(self._model)
+            else Generated(self._model, self._writer, pad=self._pad, **options)
+        )
+        admitted = 0
+        while admitted < len(waiting) or batch.rows:
+            free = self._batch - len(batch.rows)
+            if admitted < len(waiting) and free * REFILL >= self._batch:
+                batch.admit(waiting[admitted : admitted + free])
+                admitted += free
+            yield from batch.step()
+
+    def _shrink(self) -> None:
+        _free()
+        if self._batch == 1:
+            raise GeneratorError(
+                f"{self.settings.model}: not enough memory on {self.device} for a single "
+                "completion; choose a smaller model, set generator.dtype = 'bfloat16', or lower "
+                "generator.max_new_tokens"
+            )
+        self._batch = self._batch // 2
+
+
+def _device(wanted: str) -> str:
+    device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises many kinds here
+        reason = str(error).strip().splitlines()[0]
+        raise GeneratorError(
+            f"generator.device = {wanted!r} is not to be had on this machine ({reason}); set it to "
+            "'auto' or 'cpu', or ask SLURM for a GPU (cluster.gres)"
+        ) from None
+    return device
+
+
+def _dtype(wanted: str, device: str) -> torch.dtype:
+    """``auto`` is half precision on a GPU only.
+
+    On a CPU with AVX512-BF16 bfloat16 wrote 1.2 to 1.6 times as fast (0.5 B parameters, 8 rows,
+    one thread), but its coarse rounding lets a text depend on who shares its batch, and on
+    other CPUs it is slow.
+    """
+    if wanted != "auto":
+        dtype: torch.dtype = getattr(torch, wanted)
+        return dtype
+    if not device.startswith("cuda"):
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _context(config: Any) -> int:
+    """Most tokens that the model can attend to: prompt and answer together."""
+    text = config.get_text_config()
+    known = (getattr(text, key, None) for key in _CONTEXT_KEYS)
+    return next((n for n in known if isinstance(n, int) and n > 0), sys.maxsize)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "allocate memory" in str(error) or "out of memory" in str(error)
+    )
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,401 @@
+"""Finding and loading a causal language model: local folder, GGUF file, cache or hub.
+
+Everything that can be wrong with a model is said here, before any computing. A model that has
+once been fetched is never asked for on the network again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import shutil
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
+
+from ...errors import GeneratorError
+from ..base import ModelUnavailable
+from . import files as weights
+
+HUB_SECONDS = 10.0
+"""Longest wait for the hub's first answer."""
+
+_log = logging.getLogger(__name__)
+_NEXT = (
+    "set generator.model to a model that is here (a folder or a .gguf file), fetch it where the "
+    "network is (`llmatic prefetch CONFIG`, without HF_HUB_OFFLINE), or set generator.fallback = "
+    "'procedural'"
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a model's files lie."""
+
+    folder: Path
+    gguf: str = ""
+    """File name inside the folder; empty: an ordinary folder of a transformers model."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal model in evaluation mode on its device, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def locate(model: str, *, download: bool = True) -> Location:
+    """The files of ``model``: a .gguf file, a local folder, or a hub name.
+
+    A hub name is looked for in the local cache first. Only if it is not whole there, and
+    ``download`` is set, the hub is asked (and answers within 10 seconds or counts as out of
+    reach) and the model is fetched.
+
+    Raises:
+        ModelUnavailable: neither here nor to be had.
+        GeneratorError: it is here, but damaged or incomplete.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise GeneratorError(
+                f"{model}: a file, but not a .gguf file; set generator.model to the folder of "
+                "the model, to a .gguf file or to a hub name"
+            )
+        return Location(path.parent, path.name)
+    if path.is_dir():
+        _check_folder(path, model)
+        return Location(path)
+    if path.suffix.lower() == ".gguf" or model.startswith(("/", "./", "../", "~")):
+        raise ModelUnavailable(f"{model}: no such file or folder", _NEXT)
+    if model.count("/") > 1 or not model.strip("/ "):
+        raise ModelUnavailable(
+            f"{model!r}: neither a local folder nor a hub name (owner/name)", _NEXT
+        )
+    return Location(_from_hub(model, download=download))
+
+
+def load(
+    location: Location,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    shown_as: str,
+    quantization: str = "",
+) -> LanguageModel:
+    """Load model and tokenizer, from local files only and without a word on stdout.
+
+    ``quantization``: ``8bit`` or ``4bit`` keeps the weights of linear layers so (bitsandbytes).
+
+    Raises:
+        GeneratorError: not a causal language model, damaged, or too large for the memory.
+    """
+    if quantization:
+        _check_quantization(location, shown_as)
+    with quiet():
+        try:
+            if location.gguf:
+                loaded = _load_gguf(location, dtype, device)
+            else:
+                needed = weights.bytes_needed(location.folder, dtype)
+                # Embeddings stay as they are: somewhat more than the bits alone would take.
+                needed = int(needed * {"8bit": 0.6, "4bit": 0.35}.get(quantization, 1.0))
+                weights.check_memory(needed, dtype, device, shown_as)
+                loaded = _load_folder(location.folder, dtype, quantization, device)
+            if not quantization:
+                loaded.model.to(device)
+            loaded.model.eval()
+        except GeneratorError:
+            raise
+        except (torch.OutOfMemoryError, MemoryError):
+            raise GeneratorError(
+                f"{shown_as}: the weights do not fit the memory of {device}; choose a smaller "
+                "model or set generator.dtype = 'bfloat16'"
+            ) from None
+        except Exception as error:
+            # transformers and its readers raise whatever they like; nothing of theirs is ours.
+            raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
+    # The model's own habits (top_k, repetition penalty) would bend the distribution.
+    ends = loaded.model.generation_config.eos_token_id
+    loaded.model.generation_config = GenerationConfig(eos_token_id=ends)
+    return loaded
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and warnings off the terminal."""
+    logs = transformers.utils.logging
+    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity(logging.CRITICAL)
+    logs.disable_progress_bar()
+    try:
+        # The bar of the GGUF reader asks nobody, so it writes into nothing.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logs.set_verbosity(verbosity)
+        if bars:
+            logs.enable_progress_bar()
+
+
+def check(location: Location) -> int:
+    """What can be known without loading: whether it is a causal language model, and whole.
+
+    Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
+    """
+    folder = location.folder
+    if location.gguf:
+        _gguf_elements(folder / location.gguf)
+        return (folder / location.gguf).stat().st_size
+    with quiet():
+        try:
+            _config(folder)
+            AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except GeneratorError:
+            raise
+        except Exception as error:
+            raise GeneratorError(f"{folder}: cannot be loaded: {_explain(error)}") from error
+    return weights.size_on_disk(folder)
+
+
+def _config(folder: Path) -> Any:
+    """The configuration of a causal language model, or what the folder holds instead."""
+    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise GeneratorError(
+            f"{folder}: config.json says model_type = {kind!r}, which transformers "
+            f"{transformers.__version__} does not know; if it is a newer model, try "
+            "`pip install --upgrade transformers`, else set generator.model to another one "
+            "(code that comes with a model is never run here)"
+        )
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    names = config.architectures or []
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and all(
+        name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names
+    )
+    if not causal:
+        held = ", ".join(names) or f"a model of type {kind}"
+        raise GeneratorError(
+            f"{folder}: holds {held}, which is not a causal language model; set generator.model "
+            "to one that continues text"
+        )
+    return config
+
+
+def _check_quantization(location: Location, shown_as: str) -> None:
+    if location.gguf:
+        raise GeneratorError(
+            f"{shown_as}: a GGUF file has its own precision; leave generator.quantization empty, "
+            "or set generator.model to a model in transformers' format"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise GeneratorError(
+            "generator.quantization needs the package bitsandbytes; run "
+            "pip install 'llmatic-hpc[quantization]', or leave it empty"
+        )
+
+
+def _load_folder(
+    folder: Path, dtype: torch.dtype, quantization: str = "", device: str = "cpu"
+) -> LanguageModel:
+    _config(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    options: dict[str, Any] = {}
+    if quantization:
+        options = {
+            "device_map": {"": device},
+            "quantization_config": BitsAndBytesConfig(
+                load_in_8bit=quantization == "8bit",
+                load_in_4bit=quantization == "4bit",
+                bnb_4bit_compute_dtype=dtype,
+                bnb_4bit_quant_type="nf4",
+            ),
+        }
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, dtype=dtype, output_loading_info=True, **options
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise GeneratorError(
+            f"{folder}: the weights lack {len(missing):,} tensors of the model "
+            f"({missing[0]}, ...); fetch the model again"
+        )
+    return LanguageModel(model, tokenizer)
+
+
+def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
+    """From the copy kept of an earlier load, else from the GGUF file (much slower)."""
+    file = location.folder / location.gguf
+    elements = _gguf_elements(file)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    copy = _converted(digest, dtype)
+    is_kept = not weights.lacking(copy)
+    needed = weights.bytes_needed(copy, dtype) if is_kept else elements * dtype.itemsize
+    weights.check_memory(needed, dtype, device, str(file))
+    if is_kept:
+        try:
+            return _load_folder(copy, dtype)
+        except Exception as error:
+            _log.info("%s: the copy is of no use (%s); reading %s", copy, error, file)
+    shutil.rmtree(copy, ignore_errors=True)
+    source = {"gguf_file": location.gguf, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
+    model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
+    _keep(LanguageModel(model, tokenizer), copy)
+    return LanguageModel(model, tokenizer)
+
+
+def _gguf_elements(file: Path) -> int:
+    for package in ("gguf", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise GeneratorError(
+                f"{file}: reading GGUF files needs the package {package}; run "
+                f"`pip install {package}`"
+            )
+    return weights.gguf_elements(file)
+
+
+def _converted(digest: str, dtype: torch.dtype) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kind = str(dtype).removeprefix("torch.")
+    return cache / "llmatic-hpc" / "converted" / f"{digest[:32]}-{kind}"
+
+
+def _keep(loaded: LanguageModel, folder: Path) -> None:
+    """Write a copy that loads quickly; failing to must not matter."""
+    from safetensors.torch import save_model
+
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        size = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+        if shutil.disk_usage(folder.parent).free < 2 * size:
+            return
+        beside.mkdir()
+        # save_pretrained refuses a model that came quantised, though it no longer is.
+        save_model(loaded.model, str(beside / weights.NAMES[0]), metadata={"format": "pt"})
+        config = loaded.model.config.to_dict()
+        config.pop("quantization_config", None)
+        config["architectures"] = [type(loaded.model).__name__]
+        (beside / "config.json").write_text(json.dumps(config, default=str), encoding="utf-8")
+        loaded.model.generation_config.save_pretrained(beside)
+        loaded.tokenizer.save_pretrained(beside)
+        beside.rename(folder)
+    except Exception as error:
+        _log.info("%s: no copy of the converted model is kept: %s", folder, error)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_folder(folder: Path, shown_as: str) -> None:
+    """Say what a folder lacks before transformers says it in its own way."""
+    if problem := weights.lacking(folder):
+        raise GeneratorError(f"{shown_as}: {problem}")
+
+
+def _from_hub(name: str, *, download: bool) -> Path:
+    """The folder of a hub model in the local cache, fetched first if it must be."""
+    from huggingface_hub import constants, snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+        problem = weights.lacking(folder)
+    except Exception:  # not cached; the name may not even be one
+        folder, problem = None, "not in the local cache"
+    if folder is not None and not problem:
+        return folder
+    if constants.HF_HUB_OFFLINE or not download:
+        why = "and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "and not fetched"
+        raise ModelUnavailable(f"{name}: {problem}, {why}", _NEXT)
+    files = _ask_hub(name)
+    pattern = "*.safetensors" if any(f.endswith(".safetensors") for f in files) else "*.bin"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            folder = Path(
+                snapshot_download(
+                    name,
+                    allow_patterns=["*.json", "*.txt", "*.model", "*.jinja", pattern],
+                    ignore_patterns=["*/*"],
+                    force_download="damaged" in problem or "cut off" in problem,
+                )
+            )
+    except Exception as error:
+        raise ModelUnavailable(
+            f"{name}: the download from the hub failed ({_explain(error)})",
+            "start `llmatic prefetch CONFIG` again, what has arrived is kept",
+        ) from None
+    _check_folder(folder, name)
+    return folder
+
+
+def _ask_hub(name: str) -> list[str]:
+    """The files of a hub model. Never waits longer than ``HUB_SECONDS``."""
+    from huggingface_hub import HfApi
+
+    answer: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answer.append(HfApi().model_info(name, timeout=HUB_SECONDS))
+        except Exception as error:
+            answer.append(error)
+
+    # Resolving a host name may hang for minutes and cannot be interrupted: leave it behind.
+    thread = threading.Thread(target=ask, daemon=True, name="ask-hub")
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if not answer:
+        raise ModelUnavailable(
+            f"{name}: not in the local cache, and the hub did not answer within "
+            f"{HUB_SECONDS:.0f} seconds",
+            _NEXT,
+        )
+    if not isinstance(answer[0], Exception):
+        return [s.rfilename for s in answer[0].siblings or []]
+    kinds = {kind.__name__ for kind in type(answer[0]).__mro__}
+    if "GatedRepoError" in kinds:
+        raise ModelUnavailable(
+            f"{name}: gated",
+            f"accept its licence at https://huggingface.co/{name} and log in (`hf auth login`, or "
+            "the environment variable HF_TOKEN)",
+        )
+    if "RepositoryNotFoundError" in kinds or "HFValidationError" in kinds:
+        raise ModelUnavailable(
+            f"{name}: neither a local folder nor a model on the hub",
+            f"check the name, log in if it is private (`hf auth login`), or {_NEXT}",
+        )
+    raise ModelUnavailable(
+        f"{name}: not in the local cache, and the hub cannot be reached ({_explain(answer[0])})",
+        _NEXT,
+    )
+
+
+def _explain(error: BaseException) -> str:
+    """The first line of a foreign error, with its kind; short."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "..."

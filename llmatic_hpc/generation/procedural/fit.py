@@ -1,0 +1,268 @@
+"""Any list of layers, made a network that fits the problem and stays within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import takewhile
+from math import gcd, prod
+
+from .layers import (
+    WEIGHTED,
+    Act,
+    AdaptivePool,
+    Conv,
+    Depthwise,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MisfitError,
+    Network,
+    Norm,
+    Pool,
+    Recurrent,
+    Residual,
+    Shape,
+    Site,
+    shape_after,
+    sites_of,
+    splice,
+)
+
+LADDER = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Widths as people choose them; one rung is a small step."""
+
+MAX_WIDTH = LADDER[-1]
+MAX_LAYERS = 40
+"""Layers with weights, normalization not counted."""
+MAX_MATRIX = 4_000_000
+"""Weights of a fully connected or recurrent layer."""
+MAX_PARAMETERS = 20_000_000
+MAX_MACS = 2_000_000_000
+"""Multiply-adds for one example."""
+MAX_STEPS = 256
+"""Steps of a recurrent layer: they run one after the other."""
+
+
+SMALL = (Act, Norm, Dropout)
+"""Of each of these one is enough between layers that compute something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a network costs; multiply-adds are those for one example."""
+
+    parameters: int
+    macs: int
+    layers: int
+
+
+def size_of(sites: Sequence[Site]) -> Size:
+    """The sum over a walk."""
+    return Size(
+        sum(site.parameters for site in sites),
+        sum(site.macs for site in sites),
+        sum(isinstance(site.layer, WEIGHTED) for site in sites),
+    )
+
+
+def climb(width: int, rungs: int) -> int:
+    """The width so many rungs up or down the ladder of usual widths."""
+    if rungs > 0:
+        higher = [w for w in LADDER if w > width]
+        return higher[min(rungs, len(higher)) - 1] if higher else max(width, MAX_WIDTH)
+    lower = [w for w in LADDER if w < width]
+    return lower[max(rungs, -len(lower))] if lower and rungs else width
+
+
+def rescaled(network: Network, rungs: int, *, only: int = 0) -> Network:
+    """Every hidden layer (or ``only`` those of that width) so many rungs wider or narrower."""
+
+    def one(layer: Layer) -> Layer:
+        if isinstance(layer, Residual):
+            return Residual(tuple(map(one, layer.body)))
+        if isinstance(layer, Conv | Linear | Recurrent) and only in (0, layer.width):
+            return replace(layer, width=climb(layer.width, rungs))
+        return layer
+
+    return (*map(one, network[:-1]), network[-1])
+
+
+def fitted(layers: Sequence[Layer], shape: Shape, classes: int) -> Network:
+    """The nearest network that maps ``shape`` to ``classes`` logits within the bounds.
+
+    Layers that cannot take their input are adapted or left out; nothing follows the last
+    fully connected layer, so that no activation clips the logits.
+    """
+    body, after = _aligned(layers, shape)
+    last = max((i for i, layer in enumerate(body) if isinstance(layer, Linear)), default=None)
+    if last is not None and len(after) == 1 and not _weighted(body[last + 1 :]):
+        body = body[:last]
+    elif len(after) != 1:
+        body.append(Flatten())
+    return _bounded((*body, Linear(classes)), shape, classes)
+
+
+def _weighted(layers: Sequence[Layer]) -> bool:
+    return any(
+        _weighted(layer.body) if isinstance(layer, Residual) else isinstance(layer, WEIGHTED)
+        for layer in layers
+    )
+
+
+def _aligned(layers: Sequence[Layer], shape: Shape) -> tuple[list[Layer], Shape]:
+    done: list[Layer] = []
+    for layer in layers:
+        for suited in _suited(layer, shape):
+            if _idle(suited, done, shape):
+                continue
+            try:
+                after = shape_after(suited, shape)
+            except MisfitError:
+                continue
+            done.append(suited)
+            shape = after
+    return done, shape
+
+
+def _joins(residual: Residual, shape: Shape) -> bool:
+    try:
+        shape_after(residual, shape)
+    except MisfitError:
+        return False
+    return True
+
+
+def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
+    """Whether a layer does again what was done since the last one that computes something."""
+    if isinstance(layer, AdaptivePool):
+        return shape[1:] == (layer.size, layer.size)
+    if isinstance(layer, Pool) and layer.stride == 1:
+        return layer.size == 1 or set(shape[1:]) == {1} or layer in done[-1:]
+    if not isinstance(layer, SMALL):
+        return False
+    since = takewhile(lambda previous: isinstance(previous, SMALL), reversed(done))
+    return any(type(previous) is type(layer) for previous in since)
+
+
+@lru_cache(maxsize=1 << 14)
+def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
+    """The layer as it can take the shape, or what stands in its place."""
+    spatial = len(shape) == 3
+    match layer:
+        case Conv() if spatial:
+            width = max(1, min(layer.width, MAX_WIDTH))
+            groups = gcd(layer.groups, shape[0], width)
+            if groups == shape[0] == width > 1:
+                return _suited(Depthwise(layer.kernel, layer.stride, layer.padding), shape)
+            return (_window(replace(layer, width=width, groups=groups), shape),)
+        case Depthwise() if spatial:
+            # Of a single channel it is an ordinary convolution.
+            if shape[0] == 1:
+                return _suited(Conv(1, layer.kernel, layer.stride, layer.padding), shape)
+            return (_window(layer, shape),)
+        case AdaptivePool() if spatial:
+            return (replace(layer, size=max(1, min(layer.size, *shape[1:]))),)
+        case Linear():
+            linear = Linear(max(1, min(layer.width, 2 * MAX_WIDTH)))
+            return (linear,) if len(shape) == 1 else (Flatten(), linear)
+        case Recurrent() if spatial:
+            width = max(1, min(layer.width, MAX_WIDTH))
+            output = "mean" if (layer.steps, layer.output) == ("rows", "map") else layer.output
+            layers = max(1, min(layer.layers, 3))
+            layer = replace(layer, width=width, output=output, layers=layers)
+            return (*_fewer_steps(layer, shape), layer)
+        case Norm():
+            return _norm(layer, shape)
+        case Dropout():
+            rate = round(min(0.8, max(0.01, layer.rate)), 3)
+            return (Dropout(rate, layer.channels and spatial),)
+        case Residual():
+            body, _ = _aligned(layer.body, shape)
+            whole = Residual(tuple(body))
+            return (whole,) if _weighted(body) and _joins(whole, shape) else tuple(body)
+        case _:
+            return (layer,)
+
+
+def _window(layer: Conv | Depthwise, shape: Shape) -> Conv | Depthwise:
+    """Padded so that the map keeps its size, if the window would not fit otherwise."""
+    kernel, stride = max(1, min(layer.kernel, 11)), max(1, min(layer.stride, 4))
+    padding = max(0, min(layer.padding, kernel))
+    if min(shape[1:]) + 2 * padding < kernel:
+        kernel = kernel if kernel % 2 else kernel - 1
+        padding = kernel // 2
+    return replace(layer, kernel=kernel, stride=stride, padding=padding)
+
+
+def _fewer_steps(layer: Recurrent, shape: Shape) -> list[Layer]:
+    """Poolings before a recurrent layer until it has few enough steps."""
+    _, height, width = shape
+    pools: list[Layer] = []
+    while (height if layer.steps == "rows" else height * width) > MAX_STEPS:
+        if min(height, width) < 2:
+            break
+        pools.append(Pool("max"))
+        height, width = height // 2, width // 2
+    return pools
+
+
+def _norm(layer: Norm, shape: Shape) -> tuple[Layer, ...]:
+    if len(shape) == 3:
+        if layer.kind == "batch":
+            return (Norm("batch"),)
+        groups = gcd(layer.groups, shape[0]) if layer.kind == "group" else 1
+        return (Norm("group", groups if prod(shape) // groups > 1 else 1),)
+    if len(shape) == 1:
+        return (Norm("batch" if layer.kind == "batch" else "layer"),)
+    return ()
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def _bounded(network: Network, shape: Shape, classes: int) -> Network:
+    for _ in range(200):
+        sites = sites_of(network, shape)
+        size = size_of(sites)
+        heavy = next((site for site in sites if site.largest > MAX_MATRIX), None)
+        if heavy is not None:
+            network = _lightened(network, sites, heavy)
+        elif size.parameters > MAX_PARAMETERS or size.macs > MAX_MACS:
+            narrower = rescaled(network, -1)
+            network = _shortened(network, sites) if narrower == network else narrower
+        elif size.layers > MAX_LAYERS:
+            network = _shortened(network, sites, size.layers - MAX_LAYERS)
+        else:
+            return network
+        # What was taken away may leave a layer without its use or its fit.
+        body, after = _aligned(network[:-1], shape)
+        network = (*body, *(() if len(after) == 1 else (Flatten(),)), Linear(classes))
+    return (*(() if len(shape) == 1 else (AdaptivePool(), Flatten())), Linear(classes))
+
+
+def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
+    """A smaller map before the layer whose matrix is too large, or else a narrower layer."""
+    index = heavy.path[0]
+    for site in reversed([s for s in sites if s.path[0] <= index and len(s.path) == 1]):
+        if isinstance(site.layer, Flatten | Recurrent) and len(site.before) == 3:
+            if min(site.before[1:]) > 1:
+                return splice(network, site.path, 0, (Pool("max"),))
+            break
+    if isinstance(heavy.layer, Linear | Recurrent) and heavy.path != (len(network) - 1,):
+        narrow = replace(heavy.layer, width=climb(heavy.layer.width, -1))
+        if narrow != heavy.layer:
+            return splice(network, heavy.path, 1, (narrow,))
+    narrower = rescaled(network, -1)
+    return _shortened(network, sites) if narrower == network else narrower
+
+
+def _shortened(network: Network, sites: Sequence[Site], by: int = 1) -> Network:
+    """Without the last hidden layers that have weights."""
+    head = (len(network) - 1,)
+    paths = [s.path for s in sites if isinstance(s.layer, WEIGHTED) and s.path != head]
+    for path in reversed(paths[-by:]):  # from the end, so that the other paths stay true
+        network = splice(network, path, 1, ())
+    return network

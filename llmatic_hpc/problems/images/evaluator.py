@@ -1,0 +1,190 @@
+"""Candidates are screened in contained children here and trained where the cluster has room."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
+from ...cluster.backend import TASK_FILE
+from ...cluster.local import stop_orphans
+from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
+from ...config import Config
+from ...errors import ClusterError, Interrupted
+from ...evaluation import data, worker
+from ...evaluation.screen import Screener
+from ...rundir.files import write_atomically
+from ...rundir.paths import RunPaths
+from ...store import Record, rows
+from ...types import Mended, Outcome, Problem, Result, Screened
+from ..evaluator import Evaluated
+from .problem import image_classification_of
+
+STOPPING_SECONDS = 60.0
+
+
+def problem_of(config: Config) -> Problem:
+    """The problem of classifying the images that the settings name."""
+    shape, classes = data.describe(config.problem)
+    return image_classification_of(config.problem, shape, classes)
+
+
+class Trained:
+    """The evaluator of image classification. ``backend``: in place of the one of the settings."""
+
+    repeatable = False
+
+    def __init__(
+        self,
+        config: Config,
+        paths: RunPaths,
+        *,
+        notice: Callable[[str], None],
+        stop: threading.Event,
+        backend: Backend | None = None,
+    ) -> None:
+        self.problem = problem_of(config)
+        self._config = config
+        self._paths = paths
+        self._notice = notice
+        self._stop = stop
+        self._backend = backend
+        self._screener: Screener | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing: data are described by the settings."""
+        return {}
+
+    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+        """See :meth:`.Evaluator.examine`."""
+        if self._screener is None:
+            self._screener = Screener(
+                input_shape=self.problem.input_shape,
+                classes=self.problem.classes,
+                containment=self._config.containment,
+            )
+        return self._screener.examine(sources, mend=mend)
+
+    def evaluate(
+        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+    ) -> Evaluated:
+        """See :meth:`.Evaluator.evaluate`."""
+        table = record.candidates
+        work = [
+            Work(
+                candidate=row,
+                source_sha256=table["source_sha256"][row].decode(),
+                flops=float(table["flops"][row]),
+            )
+            for row in due
+        ]
+        dispatcher = self._dispatcher(record)
+        enough = self._enough(record.committed_generations, len(work))
+        gathered = dispatcher.run(work, enough=enough, on_result=on_result)
+        found = {
+            candidate: {
+                **rows.result(one.result),
+                "attempts": one.attempts,
+                "queue_seconds": one.queue_seconds,
+            }
+            for candidate, one in gathered.items()
+        }
+        return Evaluated(found, dispatcher.lost)
+
+    def judge(self, source: str) -> tuple[Screened, Outcome]:
+        """Screen, train and judge a source text here, as a compute node would."""
+        return worker.evaluate_source(source, self._config)
+
+    def interrupted(self) -> None:
+        """End workers of candidates that are out, which may go on while no results are gathered."""
+        if kind_of(self._config.cluster) != "local":
+            return
+        deadline = time.monotonic() + STOPPING_SECONDS
+        while stop_orphans(self._paths.tasks) and time.monotonic() < deadline:
+            time.sleep(0.1)  # other processes: nothing to wait on
+
+    def end(self, record: Record) -> None:
+        """Nothing of the run stays in the scheduler's queue."""
+        if self._backend is not None:
+            self._backend.end(submission_prefix(record.run_id))
+
+    def close(self) -> None:
+        """End the contained processes."""
+        if self._screener is not None:
+            self._screener.close()
+
+    def _enough(self, generation: int, work: int) -> int:
+        """How many results a generation needs; the last one waits for all that are out."""
+        is_last = generation + 1 >= self._config.search.generations
+        return work if is_last else math.ceil(self._config.cluster.quorum * work - 1e-9)
+
+    def _dispatcher(self, record: Record) -> Dispatcher:
+        training = self._config.training
+        threads = threads_per_task(self._config)
+        table = record.candidates
+
+        def epochs(row: int) -> int:
+            trained = self._config.search.train_start or not rows.is_of_start(record, row)
+            return training.epochs if trained else 0
+
+        def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
+            candidates = [
+                worker.CandidateSpec(
+                    candidate=work.candidate,
+                    attempt=attempt,
+                    source=table["source"][work.candidate],
+                    source_sha256=work.source_sha256,
+                    training_seed=int(table["seed"][work.candidate]),
+                    epochs=epochs(work.candidate),
+                    flops=work.flops,
+                )
+                for work, attempt in items
+            ]
+            spec = worker.TaskSpec(
+                run_id=record.run_id,
+                results=str(self._paths.results.resolve()),
+                checkpoints=str(self._paths.checkpoints.resolve()),
+                seed=self._config.run.seed,
+                threads=threads,
+                problem=self._config.problem,
+                training=training,
+                containment=self._config.containment,
+                candidates=tuple(candidates),
+                workers=self._config.cluster.workers_per_task,
+            )
+            write_atomically(folder / TASK_FILE, spec.to_json())
+
+        def read_result(path: Path, work: Work) -> Result | None:
+            return worker.read_result(
+                path,
+                run_id=record.run_id,
+                candidate=work.candidate,
+                source_sha256=work.source_sha256,
+            )
+
+        if self._backend is None:  # one for all of a run: it remembers which nodes are bad
+            self._backend = back_end(self._config)
+        return Dispatcher(
+            self._paths,
+            self._backend,
+            packing(self._config, record),
+            name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
+            parallelism=tasks_at_once(self._config),
+            write_task=write_task,
+            read_result=read_result,
+            wait=self._stop.wait,
+            leave=self._leave if self._config.cluster.chain else None,
+        )
+
+    def _leave(self, jobs: Sequence[str]) -> None:
+        """Let another job gather the results of ``jobs``; without one, stay and do it here."""
+        try:
+            successor = chain.hand_over(jobs, self._paths)
+        except ClusterError as error:
+            self._notice(f"{error}")
+            return
+        raise Interrupted(f"job {successor} continues the run when its array has ended")

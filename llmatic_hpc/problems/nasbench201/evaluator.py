@@ -1,0 +1,214 @@
+"""Candidates are cells of NAS-Bench-201: read statically here, scored by a look-up in its table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...config import Config, ProblemSettings
+from ...errors import ConfigError, DataError
+from ...source import gate
+from ...store import Record, rows
+from ...types import PENDING, Mended, Outcome, Repair, Result, Screened
+from ..evaluator import Evaluated
+from . import cells, table, write
+from .problem import nasbench201
+from .reader.read import NotACell, read
+from .reader.repair import mend as mended
+
+EPOCHS = 200
+"""Of the trainings behind test accuracies and times."""
+
+NAME = "nasbench201"
+"""What a result of the table says in place of a node."""
+
+
+def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
+    """The whole table that the settings ask for.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where it is missing, damaged, or lacks what a
+    run needs, and says how to get one.
+    """
+    if not settings.table:
+        raise DataError(
+            "problem.table is not set: it names the table of NAS-Bench-201 that accuracies are "
+            f"looked up in. {table.HOW}"
+        )
+    found = table.read(Path(settings.table))
+    if not found.complete:
+        raise DataError(
+            f"{found.path}: {len(found.rows):,} of the benchmark's {table.CELLS:,} cells; a search "
+            f"needs all of them. {table.HOW}"
+        )
+    accuracies = found.datasets[settings.dataset]
+    if settings.table_epochs != EPOCHS and not (
+        np.isfinite(accuracies.valid_12).all() and np.isfinite(accuracies.test_12).all()
+    ):
+        raise DataError(
+            f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
+            f"{settings.dataset}, as the official file that it was made of; set "
+            f"problem.table_epochs = {EPOCHS}, or convert a newer official file"
+        )
+    return found
+
+
+def _check(config: Config, initial: str, dataset: cells.Dataset) -> None:
+    """Raises :class:`~llmatic_hpc.errors.ConfigError` for what would search in vain."""
+    try:
+        read(initial)
+    except NotACell as error:
+        raise ConfigError(
+            f"problem.initial: {config.problem.initial} is no cell: {error}"
+        ) from error
+    given = config.archive.network
+    (_, least), (_, most) = cells.bounds(dataset)
+    if given.lower and (given.lower[1] >= most or given.upper[1] <= least):
+        raise ConfigError(
+            f"archive.network.lower and upper: FLOPs from {given.lower[1]:g} to "
+            f"{given.upper[1]:g}, but every cell has {least:g} to {most:g}; set both to [] for the "
+            "benchmark's own"
+        )
+
+
+class Tabulated:
+    """The evaluator of NAS-Bench-201.
+
+    Raises :class:`~llmatic_hpc.errors.DataError` where ``problem.table`` cannot be had.
+    """
+
+    repeatable = True
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        settings = config.problem
+        self.problem = nasbench201(settings)
+        self._dataset = cells.DATASETS[settings.dataset]
+        _check(config, self.problem.initial_source, self._dataset)
+        self._table = load_table(settings)
+        accuracies = self._table.datasets[settings.dataset]
+        self._valid = (
+            accuracies.valid if settings.table_epochs == EPOCHS else accuracies.valid_12
+        ) / 100.0
+        at_fidelity = accuracies.test if settings.table_epochs == EPOCHS else accuracies.test_12
+        is_paper = settings.protocol == "paper"
+        self._fitness = at_fidelity / 100.0 if is_paper else self._valid
+        self._test = accuracies.test / 100.0
+        self._seconds = accuracies.seconds * (settings.table_epochs / EPOCHS)
+        self._rank = 1 + np.searchsorted(np.sort(-self._test), -self._test, side="left")
+        self._known: dict[str, Screened] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """Which table it is, and what is the best that can be found there."""
+        best = [int(np.argmax(values)) for values in (self._fitness, self._test)]
+        return {
+            "benchmark": {
+                "name": NAME,
+                "dataset": self._dataset.name,
+                "protocol": self._config.problem.protocol,
+                "epochs": self._config.problem.table_epochs,
+                "table_sha256": self._table.digest,
+                "cells": len(self._table.rows),
+                "best_fitness": float(self._fitness[best[0]]),
+                "best_test_accuracy": float(self._test[best[1]]),
+            }
+        }
+
+    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+        """See :meth:`.Evaluator.examine`. Nothing of a source is executed."""
+        return [self._examined(source, mend) for source in sources]
+
+    def evaluate(
+        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+    ) -> Evaluated:
+        """See :meth:`.Evaluator.evaluate`: an array look-up for each."""
+        found = {}
+        names = record.candidates["architecture"]
+        for candidate in due:
+            row = self._table.row(names[candidate])
+            result = Result(
+                run_id=record.run_id,
+                candidate=candidate,
+                attempt=1,
+                source_sha256="",
+                outcome=self._outcome(row),
+                node=NAME,
+            )
+            found[candidate] = {
+                **rows.result(result),
+                "rank": int(self._rank[row]),
+                "attempts": 1,
+                "queue_seconds": 0.0,
+            }
+            on_result(result)
+        return Evaluated(found)
+
+    def judge(self, source: str) -> tuple[Screened, Outcome]:
+        """Read a source text and look its cell up."""
+        screened = self._screened(source)
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        return screened, self._outcome(self._table.row(screened.architecture))
+
+    def interrupted(self) -> None:
+        """Nothing goes on without the run."""
+
+    def end(self, record: Record) -> None:
+        """Nothing is out."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _outcome(self, row: int) -> Outcome:
+        return Outcome(
+            "scored",
+            fitness=float(self._fitness[row]),
+            valid_accuracy=float(self._valid[row]),
+            test_accuracy=float(self._test[row]),
+            epochs=self._config.problem.table_epochs,
+            train_seconds=float(self._seconds[row]),
+        )
+
+    def _examined(self, source: str, mend: bool) -> Mended:
+        written = self._screened(source)
+        if not mend or written.status != "invalid" or not source:
+            return Mended(source, written, written)
+        try:
+            cell, repairs = mended(source)
+        except NotACell:
+            return Mended(source, written, written)
+        return self._repaired(cell, repairs, written)
+
+    def _repaired(self, cell: cells.Cell, repairs: Sequence[Repair], written: Screened) -> Mended:
+        text = write.source(cell)
+        return Mended(text, self._screened(text), written, tuple(repairs))
+
+    def _screened(self, source: str) -> Screened:
+        if (known := self._known.get(source)) is None:
+            known = self._known[source] = self._look(source)
+        return known
+
+    def _look(self, source: str) -> Screened:
+        limit = self._config.containment.source_bytes
+        if len(source.encode("utf-8", "replace")) > limit:
+            return Screened("too_large", f"source: more than containment.source_bytes = {limit}")
+        try:
+            cell = read(source)
+        except NotACell as error:
+            return Screened("invalid", str(error))
+        if source != write.source(cell):
+            # Never executed here, but a user may export it and run it.
+            verdict = gate.check(source, max_bytes=limit)
+            if verdict.status == "forbidden":
+                return Screened("forbidden", verdict.failure)
+        name = cells.architecture(cell)
+        return Screened(
+            PENDING,
+            canonical_sha256=hashlib.sha256(name.encode()).hexdigest(),
+            descriptors=cells.describe(cell, self._dataset),
+            built=True,
+            architecture=name,
+        )

@@ -1,0 +1,1 @@
+"""The benchmark's official files, read without ever unpickling them."""

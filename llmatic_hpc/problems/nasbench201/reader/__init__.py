@@ -1,0 +1,1 @@
+"""The cell that a source text spells, read by symbolic interpretation."""

@@ -1,0 +1,47 @@
+"""What a run ran on, for its record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from importlib import metadata
+from typing import Any
+
+from .. import __version__
+
+PACKAGES = (
+    "torch", "torchvision", "transformers", "numpy", "scipy", "h5py", "fvcore", "submitit",
+)  # fmt: skip
+
+
+def keep_threads_quiet() -> None:
+    """Idle threads sleep instead of spinning. Call it before torch is imported.
+
+    Spinning threads make a model slower, not faster, as soon as anything else wants a core,
+    and here the workers do. What the user has set stays.
+    """
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
+                        ("TOKENIZERS_PARALLELISM", "false")):  # fmt: skip
+        os.environ.setdefault(name, value)
+
+
+def describe() -> dict[str, Any]:
+    """Versions, host and cores. No secrets: of the environment, only Slurm's own names."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    slurm = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_JOB_PARTITION")
+    return {
+        "llmatic_hpc": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cores": len(os.sched_getaffinity(0)),
+        "packages": versions,
+        "slurm": {name: os.environ[name] for name in slurm if name in os.environ},
+    }

@@ -1,0 +1,102 @@
+"""The generation in flight: what is on disk of it before it is in the record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+from ..cluster.journal import Journal
+from ..rundir.files import write_atomically
+from ..rundir.paths import RunPaths
+from ..types import Completion
+
+
+class InFlight:
+    """RUN/generation: which generation it is, its completions, how long they took.
+
+    Submissions and results lie beside them and are the cluster's and the workers' own.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
+
+    def is_of(self, run_id: str, generation: int) -> bool:
+        """Whether the folder belongs to this generation; an empty one belongs to none."""
+        try:
+            plan = json.loads(self._paths.plan.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(plan == {"run_id": run_id, "generation": generation})
+
+    def begin(self, run_id: str, generation: int) -> None:
+        """Make the folder, or go on with it."""
+        self._paths.generation.mkdir(parents=True, exist_ok=True)
+        plan = json.dumps({"run_id": run_id, "generation": generation})
+        write_atomically(self._paths.plan, plan)
+
+    def end(self, out: Collection[int]) -> None:
+        """The generation is in the record: remove it, but for the candidates still ``out``.
+
+        Their submissions, results and checkpoints stay where they are for the next generation,
+        and so does the plan, as the sign of whose they are.
+        """
+        paths = self._paths
+        if not out:
+            for folder in (paths.checkpoints, paths.generation):
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+        kept = {f"{candidate:05d}" for candidate in out}
+        kept_submissions = Journal.look(paths.journal).tokens_of(out)
+        for path in (
+            paths.completions,
+            paths.times,
+            *_others(paths.results, kept),
+            *_others(paths.checkpoints, kept),
+            *_others(paths.submissions, kept_submissions),
+        ):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def completions(self) -> dict[int, Completion]:
+        """What was written so far, by candidate; a line that a kill tore is not there."""
+        path = self._paths.completions
+        found: dict[int, Completion] = {}
+        for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
+            try:
+                completion = Completion(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            found[completion.candidate] = completion
+        return found
+
+    def keep_completion(self, completion: Completion) -> None:
+        """Make a completion durable: sampling is the dearest thing that a coordinator does."""
+        with open(self._paths.completions, "a", encoding="utf-8") as file:
+            # The line break goes first, so that a torn line spoils no other.
+            file.write("\n" + json.dumps(asdict(completion)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_times(self, **seconds: float) -> None:
+        """How long the first half of the generation took."""
+        write_atomically(self._paths.times, json.dumps(seconds))
+
+    def times(self) -> dict[str, float]:
+        """What :meth:`keep_times` kept, by the columns of the history."""
+        try:
+            found: dict[str, float] = json.loads(self._paths.times.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+def _others(folder: Path, kept: Collection[str]) -> list[Path]:
+    """What a folder holds of others than ``kept``, by the names before the first dot."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if path.name.split(".")[0] not in kept]

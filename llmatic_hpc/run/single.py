@@ -1,0 +1,67 @@
+"""Single candidates outside a run: what a config's generator, screen and training make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from .. import generation, problems
+from ..config import Config
+from ..errors import LLMaticError
+from ..generation.extract import extracted_from
+from ..types import NO_PROMPT, Completion, Mended, Outcome, Request, Screened
+
+
+def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
+    """The screen's verdict on each source text."""
+    with problems.alone(config) as evaluator:
+        return [found.screened for found in evaluator.examine(sources, mend=False)]
+
+
+def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
+    """Screen and score a source text as a run would."""
+    with problems.alone(config) as evaluator:
+        return evaluator.judge(source)
+
+
+def generate_candidates(
+    config: Config,
+    *,
+    parents: Sequence[str],
+    prompt: int,
+    temperature: float,
+    count: int,
+    seed: int,
+    notify: Callable[[str], None],
+) -> Iterator[tuple[Completion, Mended]]:
+    """Completion and what became of it, ``count`` times with seeds from ``seed`` on.
+
+    Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
+    """
+    problem = problems.problem_of(config)
+    if not 0 <= prompt < len(problem.prompts):
+        known = "\n".join(f"  {i:2d}  {text}" for i, text in enumerate(problem.prompts))
+        raise LLMaticError(f"--prompt {prompt}: there is no such prompt. There are:\n{known}")
+    crossover = len(parents) >= 2
+    request = Request(
+        candidate=0,
+        operator="crossover" if crossover else "mutation",
+        prompt=NO_PROMPT if crossover else prompt,
+        instruction=problem.crossover_prompt if crossover else problem.prompts[prompt],
+        parents=tuple(parents) or (problem.initial_source,),
+        temperature=temperature,
+        seed=seed,
+    )
+    requests = [replace(request, candidate=i, seed=seed + i) for i in range(count)]
+    generator = generation.create(config.generator, problem, notify=notify)
+    try:
+        with problems.alone(config) as evaluator:
+            for completion in generator.generate(requests):
+                code = extracted_from(completion, request, problem.helpers)
+                found = evaluator.examine([code.source], mend=config.generator.repair)[0]
+                if failure := completion.failure or code.failure:
+                    verdict = replace(found.screened, status="invalid", failure=failure)
+                    found = replace(found, screened=verdict)
+                yield completion, found
+    finally:
+        generator.close()

@@ -1,0 +1,77 @@
+"""One coordinator per run directory (invariant 7).
+
+The lock is the kernel's, on an open file: it goes with the process however that ends, so
+there is no stale lock to remove. The file's text says who holds it; it is for people only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunLockedError
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; raises :class:`RunLockedError` when another process does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = describe(holder(path))
+            raise RunLockedError(
+                f"{path.parent}: another coordinator holds this run: {who}. Follow it with "
+                f"'llmatic status {path.parent}', end it with 'llmatic cancel {path.parent}', "
+                "or choose another --run-dir"
+            ) from None
+        text = json.dumps(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            }
+        )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who holds the lock file ``path`` now; None if nobody on this machine's view does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            found = json.loads(os.pread(descriptor, 4096, 0))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def describe(who: dict[str, Any] | None) -> str:
+    """A holder in words."""
+    if not who:
+        return "it has not said which"
+    job = f", Slurm job {who['slurm_job']}" if who.get("slurm_job") else ""
+    return f"host {who.get('host')}, process {who.get('pid')}{job}, since {who.get('since')}"

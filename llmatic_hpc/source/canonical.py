@@ -1,0 +1,374 @@
+"""One digest for one network, however it is spelled.
+
+Two sources have the same digest only if they are the same network *with the same random
+initialisation*. What does not count: comments, docstrings, annotations, layout; names of
+classes, functions, variables, parameters and attributes (renamed in order of first use); how
+torch is imported and abbreviated; unused definitions, imports and whatever else is never run
+(:func:`.network.live`); the order of definitions; and whether the arguments of common layers
+are given by position or by keyword. Everything else counts, above all every layer and
+argument, the order of calls, and the order in which ``__init__`` assigns its layers: that
+order is the order in which they draw their random weights.
+
+The form is sound rather than complete: where a name could matter (attributes of torch, names
+that occur in strings or as keywords, subclasses of layers) it is kept as it is. Only a network
+that computed with the text of itself, ``str(self)``, could tell two spellings apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from . import allowlist, network
+from .parse import SourceError, parse
+
+VERSION = "1"
+"""Of the form; part of the digest."""
+
+
+def canonical_sha256(source: str) -> str:
+    """Hexadecimal digest of the canonical syntax tree; empty where there is none to be had.
+
+    Never raises. A source that the gate lets in always has one.
+    """
+    try:
+        form = _Form(network.live(parse(source)))
+        text = "\n".join([VERSION, *form.lines()])
+    except (SourceError, RecursionError, MemoryError):
+        return ""
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+
+_LAYER = "in_features out_features bias"
+_CONVOLUTION = "in_channels out_channels kernel_size stride padding dilation groups bias"
+_POOL = "kernel_size stride padding"
+_NORM = "num_features eps momentum affine track_running_stats"
+
+SIGNATURES = {
+    f"torch.nn.{name}": tuple(signature.split())
+    for names, signature in (
+        ("Linear", _LAYER),
+        ("Conv1d Conv2d Conv3d", _CONVOLUTION),
+        ("MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d", _POOL),
+        ("BatchNorm1d BatchNorm2d BatchNorm3d", _NORM),
+        ("Dropout Dropout1d Dropout2d Dropout3d", "p inplace"),
+        ("ReLU ReLU6 SiLU SELU", "inplace"),
+        ("LeakyReLU", "negative_slope inplace"),
+        ("Flatten", "start_dim end_dim"),
+        ("LayerNorm", "normalized_shape eps elementwise_affine bias"),
+        ("GroupNorm", "num_groups num_channels eps affine"),
+        ("AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d", "output_size"),
+        ("Softmax LogSoftmax", "dim"),
+    )
+    for name in names.split()
+}
+"""Leading parameters of layers; the tests hold them against torch."""
+
+_BY_NAME = allowlist.words(
+    """
+    hasattr named_parameters named_modules named_children named_buffers _modules
+    add_module register_module register_buffer register_parameter ParameterDict ModuleDict
+    """
+)
+"""Where one of these occurs, attributes may also be reached by their names as strings."""
+
+
+class _Form:
+    """The canonical lines of one module."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._paths = network.imports(tree.body)
+        self._body = [s for s in tree.body if not isinstance(s, (ast.Import, ast.ImportFrom))]
+        self._network = network.network_class(tree)
+        self._global: dict[str, str] = {}
+        self._attributes: dict[str, str] = {}
+        self._count = 0
+        self._bound = {name for s in self._body for name in network.bindings(s)}
+        self._keywords, self._keep_parameters = _keywords(tree)
+        self._renamed = _renamable(tree, self._paths)
+        self._queue: list[str] = []
+
+    def lines(self) -> Iterator[str]:
+        """One line for each statement of the top level."""
+        if not self._movable():
+            for statement in self._body:
+                yield self._dump(statement, ())
+            return
+        definition = {name: s for s in self._body for name in network.bindings(s)}
+        emitted: set[int] = set()
+        self._queue = [self._network.name] if self._network else []
+        for name in self._queue:  # grows while it is walked
+            statement = definition[name]
+            if id(statement) not in emitted:
+                emitted.add(id(statement))
+                yield self._dump(statement, ())
+
+    def _movable(self) -> bool:
+        """Whether the order of the definitions cannot matter.
+
+        Each name is bound once, by a definition or a plain assignment, before anything looks
+        it up while the module is executed; and nothing of the source is called by then.
+        """
+        if self._network is None:
+            return False
+        if any(n > 1 for n in Counter(b for s in self._body for b in network.bindings(s)).values()):
+            return False
+        defined: set[str] = set()
+        for statement in self._body:
+            if not isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Assign)):
+                return False
+            early = set(network.early_names(statement))
+            if isinstance(statement, ast.Assign):
+                if not all(isinstance(target, ast.Name) for target in statement.targets):
+                    return False
+                early -= set(network.bindings(statement))
+            if any(isinstance(n, ast.Call) for e in _early(statement) for n in network.walk(e)):
+                return False
+            if early & (self._bound - defined):
+                return False
+            defined.update(network.bindings(statement))
+        return True
+
+    # --- names ---------------------------------------------------------------------------
+
+    def _fresh(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}{self._count}"
+
+    def _name(self, name: str, scopes: tuple[dict[str, str], ...]) -> str:
+        for scope in reversed(scopes):
+            if name in scope:
+                if not scope[name]:
+                    scope[name] = self._fresh("v")
+                return scope[name]
+        if name in self._paths:
+            return f"={self._paths[name]}"
+        if name in self._bound:
+            if name not in self._global:
+                self._global[name] = self._fresh("g")
+                self._queue.append(name)
+            return self._global[name]
+        return f"={name}"
+
+    def _attribute(self, name: str) -> str:
+        if name not in self._renamed:
+            return f"={name}"
+        if name not in self._attributes:
+            self._attributes[name] = self._fresh("a")
+        return self._attributes[name]
+
+    # --- statements and expressions ------------------------------------------------------
+
+    def _dump(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
+        """The canonical text of a node; brackets make it unambiguous."""
+        if isinstance(node, list):
+            return "[" + ",".join(self._dump(child, scopes) for child in node) + "]"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        if isinstance(node, ast.Constant):
+            return f"{type(node.value).__name__}({node.value!r})"
+        if isinstance(node, ast.Name):
+            return self._name(node.id, scopes)
+        if isinstance(node, ast.Attribute):
+            path = network.dotted(node, self._paths)
+            root: ast.expr = node
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            if path and isinstance(root, ast.Name) and not any(root.id in s for s in scopes):
+                return f"={path}"
+            return f"{self._dump(node.value, scopes)}.{self._attribute(node.attr)}"
+        if isinstance(node, ast.Call):
+            return self._call(node, scopes)
+        if isinstance(node, ast.Lambda):
+            return self._function(node, scopes, outside=scopes)
+        if isinstance(node, ast.FunctionDef):
+            function = self._function(node, scopes, outside=scopes)
+            return f"{self._name(node.name, scopes)}={function}"
+        if isinstance(node, ast.ClassDef):
+            return self._class(node, scopes)
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            return self._comprehension(node, scopes)
+        fields = [
+            self._dump(value, scopes)
+            for name, value in ast.iter_fields(node)
+            if name not in ("ctx", "type_comment", "kind", "type_params")
+        ]
+        return f"{type(node).__name__}({','.join(fields)})"
+
+    def _call(self, node: ast.Call, scopes: tuple[dict[str, str], ...]) -> str:
+        function = self._dump(node.func, scopes)
+        arguments = [("", argument) for argument in node.args]
+        arguments += [(k.arg or "**", k.value) for k in node.keywords]
+        signature = SIGNATURES.get(function[1:], ()) if function.startswith("=") else ()
+        values = [value for _, value in arguments]
+        plain = all(name != "**" for name, _ in arguments) and not any(
+            isinstance(inner, (ast.Starred, ast.Call)) for v in values for inner in network.walk(v)
+        )
+        if signature and plain and len(node.args) <= len(signature):
+            named = [(name or signature[i], value) for i, (name, value) in enumerate(arguments)]
+            if len({name for name, _ in named}) == len(named):
+                arguments = sorted(named, key=lambda pair: pair[0])
+        dumped = [f"{name}:{self._dump(value, scopes)}" for name, value in arguments]
+        return f"call {function}({','.join(dumped)})"
+
+    def _function(
+        self,
+        node: ast.FunctionDef | ast.Lambda,
+        scopes: tuple[dict[str, str], ...],
+        *,
+        outside: tuple[dict[str, str], ...],
+    ) -> str:
+        """A function in ``scopes``, whose defaults and decorators are looked up ``outside``."""
+        arguments = node.args
+        given = [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]
+        defaults = [self._dump(default, outside) for default in given]
+        body = node.body if isinstance(node.body, list) else [node.body]
+        scope: dict[str, str] = {}
+        if isinstance(node, ast.FunctionDef):
+            scope = {name: "" for s in node.body for name in network.bindings(s)}
+        parameters = [a.arg for a in network.parameters(arguments)]
+        for name in parameters:
+            kept = self._keep_parameters or name in self._keywords
+            scope[name] = f"={name}" if kept else self._fresh("v")
+        shape = [
+            len(arguments.posonlyargs), len(arguments.args), arguments.vararg is not None,
+            len(arguments.kwonlyargs), arguments.kwarg is not None,
+            [d is None for d in arguments.kw_defaults],
+        ]  # fmt: skip
+        inner = (*scopes, scope)
+        dumped = [self._dump(statement, inner) for statement in body]
+        decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+        head = self._dump(list(decorators), outside) if decorators else ""
+        names = [scope[name] for name in parameters]
+        return f"def{head}({shape},{names},{defaults})[{';'.join(dumped)}]"
+
+    def _class(self, node: ast.ClassDef, scopes: tuple[dict[str, str], ...]) -> str:
+        name = self._name(node.name, scopes)
+        bases = [self._dump(base, scopes) for base in node.bases]
+        # Within the class but outside of its methods, its attributes are variables.
+        scope = {n: self._attribute(n) for s in node.body for n in network.bindings(s)}
+        body = []
+        for statement in node.body:
+            inner = (*scopes, scope)
+            if isinstance(statement, ast.FunctionDef):
+                # The bodies of methods do not see the variables of the class.
+                function = self._function(statement, scopes, outside=inner)
+                body.append(f"{self._attribute(statement.name)}={function}")
+            else:
+                body.append(self._dump(statement, inner))
+        return f"class {name}({','.join(bases)})[{';'.join(body)}]"
+
+    def _comprehension(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
+        first = self._dump(node.generators[0].iter, scopes)
+        scope = {
+            n.id: ""
+            for g in node.generators
+            for n in network.walk(g.target)
+            if isinstance(n, ast.Name)
+        }
+        inner = (*scopes, scope)
+        parts = []
+        for i, generator in enumerate(node.generators):
+            source = first if i == 0 else self._dump(generator.iter, inner)
+            target = self._dump(generator.target, inner)
+            parts.append(f"{target} in {source} if {self._dump(generator.ifs, inner)}")
+        elements = [getattr(node, part, None) for part in ("key", "value", "elt")]
+        dumped = self._dump([e for e in elements if e is not None], inner)
+        return f"{type(node).__name__}({dumped},{';'.join(parts)})"
+
+
+def _early(statement: ast.stmt) -> Iterator[ast.AST]:
+    """What of a statement of the top level is executed with it."""
+    if isinstance(statement, ast.FunctionDef):
+        yield from statement.decorator_list
+        yield from statement.args.defaults
+        yield from (d for d in statement.args.kw_defaults if d is not None)
+    elif isinstance(statement, ast.ClassDef):
+        yield from statement.bases
+        for inner in statement.body:
+            yield from _early(inner)
+    else:
+        yield statement
+
+
+def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
+    """The names of keyword arguments, and whether there are some that cannot be seen."""
+    names: set[str] = set()
+    hidden = False
+    for node in network.walk(tree):
+        if isinstance(node, ast.Call):
+            names.update(k.arg for k in node.keywords if k.arg is not None)
+            hidden = hidden or any(k.arg is None for k in node.keywords)
+        elif isinstance(node, ast.arguments) and node.kwarg is not None:
+            hidden = True
+    return names, hidden
+
+
+def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
+    """The attributes whose names cannot matter.
+
+    A class of the source assigns or defines them; its classes are modules and not special
+    layers; and no string says the name. A name that tensors or modules of torch have, too,
+    must only ever follow the ``self`` of a method.
+    """
+    classes = [s for s in tree.body if isinstance(s, ast.ClassDef)]
+    local = {c.name for c in classes} | {"object"}
+    own: set[str] = set()
+    everywhere: Counter[str] = Counter()
+    behind_self: Counter[str] = Counter()
+    said: set[str] = set()
+    nodes = list(network.walk(tree))
+    shadowed = {n.arg for n in nodes if isinstance(n, ast.arg)}
+    shadowed |= {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    modules = {name: path for name, path in paths.items() if name not in shadowed}
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            everywhere[node.attr] += network.dotted(node, modules) is None
+            if isinstance(node.ctx, ast.Store):
+                own.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            said.add(node.value)
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        if name in _BY_NAME:
+            return set()
+    for c in classes:
+        for base in c.bases:
+            named = isinstance(base, ast.Name) and base.id in local
+            if not named and network.dotted(base, paths) != "torch.nn.Module":
+                return set()
+        own.update(name for s in c.body for name in network.bindings(s))
+        for method in c.body:
+            if isinstance(method, ast.FunctionDef) and method.args.args:
+                first = method.args.args[0].arg
+                within = list(network.walk(method))
+                shadows = any(
+                    argument.arg == first
+                    for node in within
+                    if isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not method
+                    for argument in network.parameters(node.args)
+                ) or any(
+                    isinstance(node, ast.Name)
+                    and node.id == first
+                    and not isinstance(node.ctx, ast.Load)
+                    for node in within
+                )
+                static = any(getattr(d, "id", "") == "staticmethod" for d in method.decorator_list)
+                if not shadows and not static:
+                    behind_self.update(
+                        node.attr
+                        for node in within
+                        if isinstance(node, ast.Attribute)
+                        and isinstance(node.value, ast.Name)
+                        and node.value.id == first
+                    )
+    fixed = allowlist.RESERVED | allowlist.HIDDEN | allowlist.METHODS
+    fixed |= {"forward", "extra_repr"}
+    known = allowlist.ATTRIBUTES
+    return {
+        name
+        for name in own - fixed - said
+        if name not in known or everywhere[name] == behind_self[name]
+    }

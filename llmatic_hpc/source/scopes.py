@@ -1,0 +1,301 @@
+"""What names and attributes of a source mean to the gate, and which it refuses."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from . import allowlist, network
+
+_PYTHON_NAMES = frozenset(vars(builtins))
+
+
+class Refused(Exception):  # noqa: N818 (a verdict, not a fault)
+    def __init__(self, node: ast.AST, what: str, *, status: str = "forbidden") -> None:
+        super().__init__(what)
+        self.line = getattr(node, "lineno", 1)
+        self.what = what
+        self.status = status
+
+
+def quoted(name: str) -> str:
+    """A name of the source for a message: bounded, and one line by nature."""
+    return name if len(name) <= 80 else name[:77] + "..."
+
+
+class Names:
+    """The scopes of one tree while it is walked, and the rules for names and attributes."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tree = tree
+        self.paths: dict[str, str] = {}
+        self.unused: set[str] = set()
+        self.globals: set[str] = set()
+        self.classes: dict[str, set[str]] = {}
+        self.instances: set[str] = set()
+        """Variables of the top level that hold nothing but an instance of a class here."""
+        self.hints: set[str] = set()
+        """Variables of the top level that hold nothing but a type hint."""
+        self.annotating = False
+        self.called: set[int] = set()
+        """Nodes that are called, or asked for by ``isinstance``."""
+        self.own, self.prefixes = _own_attributes(tree)
+        self.scopes: list[set[str]] = []
+        self.class_scope: set[str] | None = None
+        self.self_name: str | None = None
+
+    def expression(self, node: ast.expr) -> None:
+        """Refuses what is not allowed in an expression."""
+        raise NotImplementedError
+
+    def declare(self) -> None:
+        """Takes in what the top level imports and binds."""
+        self._imports()
+        for statement in self.tree.body:
+            for name in network.bindings(statement):
+                if not isinstance(statement, (ast.Import, ast.ImportFrom)):
+                    self.bindable(name, statement)
+                    self.globals.add(name)
+            if isinstance(statement, ast.ClassDef):
+                self.classes[statement.name] = {
+                    m.name
+                    for m in statement.body
+                    if isinstance(m, ast.FunctionDef) and not m.decorator_list
+                }
+        bound = Counter(name for s in self.tree.body for name in network.bindings(s))
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Subscript):
+                path = network.dotted(statement.value.value, self.paths) or ""
+                names = [t.id for t in statement.targets if isinstance(t, ast.Name)]
+                named = len(names) == len(statement.targets)
+                if path.startswith("typing.") and named and all(bound[n] == 1 for n in names):
+                    self.hints.update(names)
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+                made, target = statement.value.func, statement.targets[0]
+                if (
+                    isinstance(made, ast.Name)
+                    and isinstance(target, ast.Name)
+                    and made.id in self.classes
+                    and bound[target.id] == bound[made.id] == 1
+                ):
+                    self.instances.add(target.id)
+
+    def _imports(self) -> None:
+        for node in self.tree.body:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._import(node, alias, alias.name)
+                    if alias.name not in allowlist.MODULES | allowlist.UNUSED_MODULES:
+                        raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                if node.level or module not in allowlist.MODULES | allowlist.UNUSED_MODULES:
+                    where = "." * node.level + module
+                    raise Refused(node, f"import from {quoted(where)} is not allowed")
+                for alias in node.names:
+                    self._import(node, alias, f"{module}.{alias.name}")
+                    if module == "__future__" and alias.name != "annotations":
+                        raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
+
+    def _import(self, node: ast.Import | ast.ImportFrom, alias: ast.alias, path: str) -> None:
+        if alias.name == "*":
+            raise Refused(node, "import * is not allowed")
+        (name,) = network.imports([type(node)(**{**vars(node), "names": [alias]})])
+        if isinstance(node, ast.Import) and alias.asname is None:
+            path = name
+        if name.startswith("__") or name in _PYTHON_NAMES:
+            raise Refused(node, f"import as {quoted(name)} is not allowed")
+        if self.paths.setdefault(name, path) != path:
+            raise Refused(node, f"{quoted(name)} is imported twice, as different things")
+        allowed = allowlist.PATHS | allowlist.NAMESPACES | {"__future__.annotations"}
+        if path in allowed:
+            return
+        unused = allowlist.UNUSED_MODULES | allowlist.UNUSED_NAMES
+        if path in unused or path.split(".")[0] in ("torchvision", "numpy"):
+            self.unused.add(name)
+            return
+        raise Refused(node, f"import of {quoted(path)} is not allowed")
+
+    def bindable(self, name: str, node: ast.AST) -> None:
+        """Refuses to bind, outside of functions, what else the name could have meant."""
+        if name.startswith("__") and name not in allowlist.METHODS:
+            raise Refused(node, f"the name {quoted(name)} is not allowed")
+        if name in self.paths:
+            raise Refused(node, f"the imported name {quoted(name)} is bound again")
+        harmless = allowlist.BUILTINS - allowlist.CALL_ONLY | allowlist.BINDABLE
+        if name in _PYTHON_NAMES and name not in harmless:
+            raise Refused(node, f"the builtin name {quoted(name)} is bound again")
+
+    def local(self, name: str) -> bool:
+        if self.class_scope is not None and name in self.class_scope:
+            return True
+        return any(name in scope for scope in self.scopes)
+
+    def name(self, node: ast.Name) -> None:
+        """A name that is read."""
+        name = node.id
+        if self.local(name):
+            return
+        if name in self.unused:
+            raise Refused(node, f"{quoted(self.paths[name])} may be imported, but not used")
+        if name in self.paths:
+            if self.paths[name] not in allowlist.PATHS:
+                raise Refused(node, f"the module {self.paths[name]} may not be used as a value")
+            self._class_of_others(node, self.paths[name])
+        elif name in self.hints:
+            self._class_of_others(node, f"typing: {name}")
+        elif name in self.globals:
+            return
+        elif name in allowlist.CALL_ONLY:
+            raise Refused(node, f"{name} may only be called")
+        elif name not in allowlist.BUILTINS:
+            if name.startswith("__") or name in _PYTHON_NAMES:
+                raise Refused(node, f"the name {quoted(name)} is not allowed")
+            raise Refused(node, f"name {quoted(name)!r} is not defined", status="invalid")
+
+    def attribute(self, node: ast.Attribute) -> None:
+        """An attribute that is read."""
+        chain: list[ast.Attribute] = []
+        root: ast.expr = node
+        while isinstance(root, ast.Attribute):
+            chain.append(root)
+            root = root.value
+        chain.reverse()
+        if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
+            if root.id in self.unused:
+                return self.name(root)
+            path = self.paths[root.id]
+            while path not in allowlist.PATHS:
+                if path not in allowlist.NAMESPACES:
+                    raise _unknown_path(node, path)
+                if not chain:
+                    raise Refused(node, f"the module {path} may not be used as a value")
+                path = f"{path}.{chain.pop(0).attr}"
+            if not chain or path.startswith("typing"):
+                self._class_of_others(node, path)
+        else:
+            if (
+                isinstance(root, ast.Name)
+                and not self.local(root.id)
+                and chain[0].attr in self.classes.get(root.id, ())
+            ):
+                raise Refused(node, f"the method {quoted(chain[0].attr)} needs an instance")
+            self.expression(root)
+        for link in chain:
+            self._readable(link, link.attr)
+        return None
+
+    def _class_of_others(self, node: ast.AST, path: str) -> None:
+        if self.annotating:
+            return
+        # As values they lead to eval: Union["source"] holds code and knows how to run it.
+        if path.startswith("typing"):
+            raise Refused(node, f"{quoted(path)} is only allowed in annotations")
+        # Whoever holds one could change all tensors, or make one of a pointer.
+        if path in allowlist.TENSOR_CLASSES and id(node) not in self.called:
+            raise Refused(node, f"{quoted(path)} may only be called or asked for by isinstance")
+
+    def _readable(self, node: ast.AST, attr: str) -> None:
+        if allowlist.ESCAPES.fullmatch(attr) or attr in allowlist.HIDDEN:
+            raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+        if attr in allowlist.ATTRIBUTES or attr in self.own:
+            return
+        if attr not in allowlist.RESERVED and attr.startswith(tuple(self.prefixes)):
+            return
+        if attr in allowlist.RESERVED:
+            raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+        what = f"the attribute .{quoted(attr)} is neither assigned in the source nor known"
+        raise Refused(node, what, status="invalid")
+
+    def assignable(self, node: ast.Attribute) -> None:
+        """An attribute that is assigned."""
+        attr = node.attr
+        if allowlist.ESCAPES.fullmatch(attr) or attr in allowlist.HIDDEN:
+            raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+        if attr in allowlist.RESERVED or attr in ("forward", "reset_parameters"):
+            raise Refused(node, f"the attribute .{quoted(attr)} belongs to nn.Module")
+        root: ast.expr = node.value
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        instances = () if self.scopes else self.instances
+        if not isinstance(root, ast.Name) or not (self.local(root.id) or root.id in instances):
+            raise Refused(node, f"assignment to .{quoted(attr)} of what is not its own")
+        mine = root.id in (self.self_name, *instances)
+        if not mine and attr not in allowlist.ASSIGNABLE:
+            raise Refused(node, f"assignment to .{quoted(attr)} of what is not its own")
+        self.expression(node.value)
+
+    @contextmanager
+    def scope(self, names: Iterable[str], *, self_name: str | None) -> Iterator[None]:
+        before = self.class_scope, self.self_name
+        self.class_scope, self.self_name = None, self_name
+        self.scopes.append(set(names))
+        yield
+        self.scopes.pop()
+        self.class_scope, self.self_name = before
+
+
+def _unknown_path(node: ast.AST, path: str) -> Refused:
+    """A name of torch that is not allowed, or that nobody ever heard of."""
+    module, _, name = path.rpartition(".")
+    if module == "torch":
+        known = name not in allowlist.CONFUSED
+    elif module in ("torch.nn", "torch.nn.functional", "torch.nn.init", "math", "typing"):
+        known = name in allowlist.REFUSED or name.startswith("_")
+    else:
+        known = True
+    if known:
+        return Refused(node, f"{quoted(path)} is not allowed")
+    return Refused(node, f"{quoted(path)} is not known", status="invalid")
+
+
+def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Attributes that a source makes for itself, and beginnings of such names.
+
+    Those that it assigns, defines in its classes, asks for by ``hasattr``, or names in strings
+    for ``add_module`` and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.
+    """
+    own: set[str] = set()
+    prefixes: set[str] = set()
+
+    def named(node: ast.AST) -> None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            own.add(node.value)
+        elif isinstance(node, ast.JoinedStr) and node.values:
+            head = node.values[0]
+            if isinstance(head, ast.Constant) and len(str(head.value)) > 1:
+                prefixes.add(str(head.value))
+        elif isinstance(node, (ast.BinOp, ast.Call)):
+            # "conv%d" % i, "conv" + str(i), "conv{}".format(i)
+            text = node.left if isinstance(node, ast.BinOp) else getattr(node.func, "value", None)
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                head_text = re.split(r"[%{]", text.value)[0]
+                if len(head_text) > 1:
+                    prefixes.add(head_text)
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            own.add(node.attr)
+        elif isinstance(node, ast.ClassDef):
+            own.update(name for s in node.body for name in network.bindings(s))
+        elif isinstance(node, ast.Call) and node.args:
+            attr = getattr(node.func, "attr", "")
+            if attr in ("add_module", "register_buffer", "register_module", "register_parameter"):
+                named(node.args[0])
+            elif isinstance(node.func, ast.Name) and node.func.id == "hasattr":
+                named(node.args[-1])
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            named(node.slice)
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
+            named(node.elts[0])
+        elif isinstance(node, ast.Dict):
+            for key in node.keys:
+                if key is not None:
+                    named(key)
+    refused = allowlist.RESERVED | allowlist.HIDDEN
+    own = {n for n in own - refused if not allowlist.ESCAPES.fullmatch(n)}
+    return own, {p for p in prefixes if not any(r.startswith(p) for r in refused)}

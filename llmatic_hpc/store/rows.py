@@ -1,0 +1,140 @@
+"""From what flows through a generation to rows of the candidate table. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..types import PENDING, Completion, Mended, Proposal, Result
+from .fold import proposal_columns
+from .record import Record
+
+LONGEST_COMPLETION = 200_000
+"""Characters of a completion that the record keeps; a longer one is no network."""
+
+SHARED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
+"""Statuses that a duplicate takes over: facts about the network, or that it has to wait."""
+
+
+def candidate(
+    proposal: Proposal,
+    completion: Completion,
+    missing: str,
+    found: Mended,
+    originals: dict[str, int],
+) -> dict[str, Any]:
+    """A new row. ``originals`` (see below) learns of the candidate if it is the first.
+
+    ``missing``: why no source could be read from the completion.
+    """
+    verdict = found.screened
+    key, number = verdict.canonical_sha256, proposal.candidate
+    status, failure = verdict.status, verdict.failure
+    if not found.source:
+        status, failure = "invalid", completion.failure or missing
+    original = originals.setdefault(key, number) if status == PENDING else number
+    row = {
+        **proposal_columns(proposal),
+        "completion": ""
+        if completion.text == found.source
+        else completion.text[:LONGEST_COMPLETION],
+        "form": completion.form,
+        "tokens": completion.tokens,
+        "generate_seconds": completion.seconds,
+        "written": written(found),
+        "repairs": json.dumps([asdict(r) for r in found.repairs]) if found.repairs else "",
+        "source": found.source,
+        "source_sha256": hashlib.sha256(found.source.encode("utf-8")).hexdigest(),
+        "canonical_sha256": key,
+        "architecture": verdict.architecture,
+        "duplicate_of": original if original != number else -1,
+        "status": status,
+        "failure": failure,
+    }
+    if (described := verdict.descriptors) is not None:
+        row |= {
+            "width": described.width,
+            "depth": described.depth,
+            "ratio": described.ratio,
+            "flops": described.flops,
+            "params": described.params,
+        }
+    return row
+
+
+def written(found: Mended) -> str:
+    """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
+    if not found.source:
+        return ""
+    if found.written.status == PENDING:
+        return "fits"
+    return "built" if found.written.built else "parsed"
+
+
+def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
+    """Who was first with each canonical syntax tree and has a verdict that can be reused.
+
+    Or will have one: who is still out counts, what the machine spoiled does not.
+    ``start_phase``: only candidates of generations of that kind, where candidates of the start
+    phase are not trained; None: all.
+    """
+    table = record.candidates
+    is_first = (table["duplicate_of"] < 0) & np.isin(table["status"], SHARED)
+    if start_phase is not None:
+        of_start = record.history["phase"] == b"start"
+        is_first &= of_start[table["generation"]] == start_phase
+    found: dict[str, int] = {}
+    for number in np.flatnonzero(is_first).tolist():
+        if key := table["canonical_sha256"][number]:
+            found.setdefault(key.decode(), number)
+    return found
+
+
+def is_of_start(record: Record, candidate: int) -> bool:
+    """Whether a candidate descends from the initial network by mutation."""
+    table = record.candidates
+    return bool(table["operator"][candidate] == b"mutation") and bool(
+        (table["parents"][candidate] < 0).all()
+    )
+
+
+def queries(record: Record) -> int:
+    """Candidates with a score of their own: what a budget of evaluations counts."""
+    return int(np.count_nonzero(record.candidates["status"] == b"scored"))
+
+
+def result(found: Result) -> dict[str, Any]:
+    """What a result says, by the columns that hold it."""
+    outcome = found.outcome
+    return {
+        "status": outcome.status,
+        "failure": outcome.failure,
+        "fitness": outcome.fitness,
+        "valid_accuracy": outcome.valid_accuracy,
+        "test_accuracy": outcome.test_accuracy,
+        "train_loss": outcome.train_loss,
+        "epochs": outcome.epochs,
+        "train_seconds": outcome.train_seconds,
+        "slurm_job": found.slurm_job,
+        "node": found.node,
+    }
+
+
+def duplicate(record: Record, original: int) -> dict[str, Any]:
+    """What a duplicate takes over from the candidate that was first."""
+    table = record.candidates
+    status = record.status(original)
+    if status == "infrastructure":
+        failure = f"a duplicate of candidate {original}, which the machine spoiled"
+        return {"status": status, "failure": failure}
+    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs")
+    why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
+    return {
+        "status": "duplicate",
+        "failure": "" if status == "scored" else why,
+        **{name: table[name][original] for name in copied},
+    }

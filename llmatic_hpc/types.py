@@ -1,0 +1,243 @@
+"""What flows through a generation: plain, frozen, typed values without behaviour.
+
+A candidate's number is its row in the record: ``generation * search.batch + index``, with
+``index`` its position in the batch. ``INITIAL`` in place of a parent's number means the
+initial network, which is no candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+INITIAL = -1
+NO_PROMPT = -1
+
+OPERATORS = ("mutation", "crossover", "random", "neighbour")
+"""``random`` belongs to the variant that generates without evolution, ``neighbour`` (one edge
+changed, by its number) to the baselines on NAS-Bench-201."""
+
+STATUSES = (
+    "scored",
+    "invalid",
+    "forbidden",
+    "diverged",
+    "too_large",
+    "too_slow",
+    "duplicate",
+    "infrastructure",
+)
+"""What can become of a candidate; ``pending`` while it has not been evaluated."""
+
+PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A kind of network to find. Plain text and numbers, so that every room may hold it."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    """Of one example, without the batch: channels, height, width."""
+    classes: int
+    """A network maps (N, \\*input_shape) to (N, classes)."""
+    initial_source: str
+    """The network that the search starts from."""
+    prompts: tuple[str, ...]
+    """Mutation prompts; a prompt is known by its index."""
+    crossover_prompt: str
+    random_prompt: str
+    """Of the variant that generates without evolution (paper, section 4.2)."""
+    advice: str = ""
+    """What a chat is told beside the instruction; empty: the shapes."""
+    helpers: str = ""
+    """Definitions that a network may use without giving them."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the search asks for: which parents, which prompt, how hot, with which seeds."""
+
+    candidate: int
+    generation: int
+    index: int
+    operator: str
+    parents: tuple[int, ...]
+    """Candidates, at most three; empty: the initial network."""
+    prompt: int
+    """Index of the mutation prompt; ``NO_PROMPT`` for crossover and random generation."""
+    temperature: float
+    individual: int
+    """Candidate whose prompt individual was selected; -1: none was. Which neighbour of its parent,
+    where the operator is ``neighbour``."""
+    sampling_seed: int
+    training_seed: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a generator gets to see of a proposal."""
+
+    candidate: int
+    operator: str
+    prompt: int
+    instruction: str
+    """Text of the prompt."""
+    parents: tuple[str, ...]
+    """Sources, at least one."""
+    temperature: float
+    seed: int
+    neighbour: int = -1
+    """Which neighbour of the parent, where the operator is ``neighbour``."""
+    seen: frozenset[str] = frozenset()
+    """Architectures that have a score, where a problem names them; one set for all requests."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a generator wrote."""
+
+    candidate: int
+    text: str
+    form: str = "completion"
+    """``completion``: continues ``prefix``; ``chat``: an answer in prose and fences;
+    ``source``: the network itself."""
+    prefix: str = ""
+    """The end of the prompt that ``text`` continues (``class Net(nn.Module):``)."""
+    tokens: int = 0
+    finished: bool = True
+    """False where the limit on tokens cut it off."""
+    seconds: float = 0.0
+    failure: str = ""
+    """Why nothing was written (the parent does not fit the context); empty otherwise."""
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Where a network stands in the archive, raw, and its size."""
+
+    width: int
+    depth: int
+    ratio: float
+    flops: float
+    """Multiply-adds for one image."""
+    params: int
+
+
+@dataclass(frozen=True)
+class Screened:
+    """The verdict of the screen; ``pending`` means fit to be trained."""
+
+    status: str
+    failure: str = ""
+    canonical_sha256: str = ""
+    """Digest of the canonical syntax tree; empty where the source does not parse."""
+    descriptors: Descriptors | None = None
+    built: bool = False
+    """Whether the network could be constructed, fit or not."""
+    architecture: str = ""
+    """Its name, where the problem has names for its networks."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One change to a source that made it fit: the rule, and the lines before and after."""
+
+    rule: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A source with its verdict, and what it was before it was repaired."""
+
+    source: str
+    screened: Screened
+    written: Screened
+    """The verdict on the source as it was written; the same where nothing was repaired."""
+    repairs: tuple[Repair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation found. NaN where there is nothing to say."""
+
+    status: str
+    failure: str = ""
+    fitness: float = float("nan")
+    valid_accuracy: float = float("nan")
+    test_accuracy: float = float("nan")
+    train_loss: float = float("nan")
+    epochs: int = 0
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """An outcome with where it comes from; what a result file holds."""
+
+    run_id: str
+    candidate: int
+    attempt: int
+    source_sha256: str
+    outcome: Outcome
+    node: str = ""
+    slurm_job: str = ""
+    started: float = 0.0
+    """Seconds since 1970."""
+    finished: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The facts about one candidate that the search may see, and nothing else."""
+
+    candidate: int
+    status: str
+    """``scored``, ``untrainable`` or ``infrastructure``."""
+    fitness: float = float("nan")
+    ratio: float = float("nan")
+    flops: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one evaluation did to the archives. -1 where it was not offered."""
+
+    candidate: int
+    network_cell: int = -1
+    network_added: int = -1
+    """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell."""
+    network_clipped: bool = False
+    """Whether a descriptor lay outside the archive's bounds."""
+    prompt_cell: int = -1
+    prompt_added: int = -1
+    curiosity_delta: float = 0.0
+    new_temperature: float = float("nan")
+    """Temperature of the new prompt individual."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generation's own row of the history."""
+
+    generation: int
+    phase: str
+    """``start`` or ``search``."""
+    operator: str
+    """What was applied."""
+    operator_drawn: str
+    """What the draw said; differs where too few elites made crossover impossible."""
+    best_before: float = float("nan")
+    """Best fitness of the previous generation, what offspring are compared with."""
+    best_fitness: float = float("nan")
+    mean_fitness: float = float("nan")
+    trainable: int = 0
+    added: int = 0
+    network_elites: int = 0
+    network_coverage: float = 0.0
+    network_qd_score: float = 0.0
+    prompt_elites: int = 0
+    prompt_coverage: float = 0.0
+    collective: tuple[float, ...] = field(default=())
+    """Collective fitness of every prompt afterwards."""

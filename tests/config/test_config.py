@@ -1,0 +1,165 @@
+"""Settings: every mistake is one line that names file, key, what is allowed, the nearest key."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from llmatic_hpc import config
+from llmatic_hpc.config import Config
+from llmatic_hpc.config import fields as settings
+from llmatic_hpc.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(folder: Path, text: str, name: str = "a.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_toml_round_trip() -> None:
+    """What to_toml writes, load reads back to an equal configuration, odd texts included."""
+    odd = replace(Config().problem, data='a "b"\\c\x7f\u2028ü', prompts=("x", "y"))
+    before = replace(Config(), problem=odd)
+    again = config.from_tables(tomllib.loads(settings.to_toml(before)), "text")
+    assert again == before
+
+
+def test_json_round_trip() -> None:
+    """Tables as JSON holds them make an equal configuration."""
+    assert config.from_tables(settings.to_tables(Config()), "tables") == Config()
+
+
+def test_extends_and_overrides(tmp_path: Path) -> None:
+    """What a file says wins over what it extends, and --set wins over both."""
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base", "[search]\ngenerations = 3\nbatch = 7\n", "b.toml")
+    child = write(tmp_path, 'extends = "base/b.toml"\n[search]\nbatch = 8\n')
+    loaded = config.load(child, ["training.epochs=2", "generator.model=some/model"])
+    assert (loaded.search.generations, loaded.search.batch) == (3, 8)
+    assert loaded.training.epochs == 2
+    assert loaded.generator.model == "some/model"
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    """A data file beside its configuration is found from any working directory."""
+    write(tmp_path, "", "images.npz")
+    loaded = config.load(write(tmp_path, '[problem]\ndata = "images.npz"\n'))
+    assert loaded.problem.data == str(tmp_path / "images.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[search]\ngeneration = 5\n", ["search.generation", "did you mean search.generations?"]),
+        ("[serch]\n", ["serch", "did you mean search?"]),
+        ("[search]\nepochs = 5\n", ["search.epochs", "did you mean training.epochs?"]),
+        ("[search]\ngenerations = 'x'\n", ["search.generations", "a whole number", "'x'"]),
+        ("[search]\ngenerations = true\n", ["search.generations", "a whole number", "True"]),
+        ("[search]\ngenerations = 0\n", ["search.generations", "at least 1", "got 0"]),
+        ("[search]\nmutation_probability = 1.5\n", ["at most 1.0", "1.5"]),
+        ("[search]\nmutation_probability = nan\n", ["mutation_probability", "nan"]),
+        ("[search]\ncrossover_neighbours = 2\n", ["must be a list"]),
+        ("[search]\ncrossover_neighbours = []\n", ["must not be empty"]),
+        ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
+        ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
+        ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
+        ("[problem]\ntable_epochs = 100\n", ["problem.table_epochs must be 12 or 200", "100"]),
+        ("[archive.network]\nlower = []\nupper = []\n", ["archive.network.lower", "two numbers"]),
+        ("[problem]\ndataset = 'cifar'\n", ["problem.dataset", "cifar100", "imagenet16_120"]),
+        ("[search]\nqueries = 5\n[cluster]\nquorum = 0.5\n", ["search.queries", "quorum"]),
+        ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "two numbers"]),
+        ("[archive.network]\nlower = [300.0, 2e8]\n", ["archive.network.upper", "exceed"]),
+        ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["log_flops"]),
+        ("search = 3\n", ["search", "table of settings"]),
+        ("extends = 3\n", ["extends", "file name"]),
+        ("extends = 'nowhere.toml'\n", ["nowhere.toml", "no such file", "extended by"]),
+        ("extends = 'a.toml'\n", ["extends itself"]),
+        ("[search\n", ["not valid TOML"]),
+    ],
+)
+def test_mistakes(tmp_path: Path, text: str, words: list[str]) -> None:
+    """Each mistake is one line that names the file and what is wrong."""
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "a.toml" in message
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
+    """A misspelt file name is answered with the nearest one."""
+    write(tmp_path, "", "quickstart.toml")
+    with pytest.raises(ConfigError, match=r"no such file; did you mean quickstart\.toml\?"):
+        config.load(tmp_path / "quickstrat.toml")
+
+
+@pytest.mark.parametrize("text", ["search.generations", "=5", "a..b=1", ".a=1"])
+def test_bad_overrides(text: str) -> None:
+    """A --set that is no KEY=VALUE says so."""
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        settings.parse_override(text)
+
+
+def test_changed_settings() -> None:
+    """Settings of place and pace may change in a run; what the search does may not."""
+    before = Config()
+    later = replace(
+        before,
+        search=replace(before.search, generations=99),
+        cluster=replace(before.cluster, kind="inline"),
+    )
+    assert settings.changed_settings(before, later) == []
+    other = replace(later, training=replace(before.training, epochs=1))
+    assert settings.changed_settings(before, other) == ["training.epochs (was 50, now 1)"]
+
+
+RUNS = [p for p in sorted(CONFIGS.rglob("*.toml")) if p.parent.name != "sites"]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
+def test_shipped_configurations_load(path: Path) -> None:
+    """Every configuration of a run in configs/ is valid; configs/sites/ is about clusters."""
+    config.load(path)
+
+
+def test_the_papers_numbers() -> None:
+    """configs/cifar10.toml says what the paper says, and each number says where."""
+    path = CONFIGS / "cifar10.toml"
+    loaded = config.load(path)
+    assert (loaded.search.generations, loaded.search.batch) == (20, 100)
+    assert loaded.search.mutation_probability == 0.7
+    assert loaded.archive.network.upper == (200.0, 5e9)
+    assert loaded.archive.prompt.upper == (16.0, 1.0)
+    assert loaded.training.fitness_split == "test"
+    assert loaded.generator.model == "Salesforce/codegen-6B-mono"
+    numbers = [
+        line for line in path.read_text().splitlines()
+        if line.partition("=")[2].strip()[:1].isdigit()
+    ]  # fmt: skip
+    assert len(numbers) > 20
+    assert [line for line in numbers if "#" not in line and line != "seed = 0"] == []
+
+
+def test_every_setting_is_documented() -> None:
+    """Each field has a help text, and what has a default has a kind that TOML knows."""
+
+    def walk(value: object) -> None:
+        assert is_dataclass(value)
+        for f in fields(value):
+            inner = getattr(value, f.name)
+            if is_dataclass(inner):
+                walk(inner)
+            else:
+                assert f.metadata["help"]
+                assert isinstance(inner, str | int | float | bool | tuple)
+
+    walk(Config())

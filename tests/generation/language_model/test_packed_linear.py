@@ -1,0 +1,46 @@
+"""Packed linear layers: the same function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from llmatic_hpc.generation.language_model import packed_linear
+from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
+
+
+def test_the_same_function() -> None:
+    """With and without bias, for inputs of any rank and number of rows."""
+    model = nn.Sequential(nn.Linear(48, 96), nn.ReLU(), nn.Linear(96, 7, bias=False))
+    inputs = [torch.randn(shape) for shape in ((1, 48), (100, 48), (2, 5, 48), (3, 1, 48))]
+    inputs.append(torch.randn(4, 9, 48)[:, -1:])
+    with torch.inference_mode():
+        before = [model(x) for x in inputs]
+        packed_linear.pack(model)
+        assert [type(m) for m in model] == [PackedLinear, nn.ReLU, PackedLinear]
+        for x, y in zip(inputs, before, strict=True):
+            torch.testing.assert_close(model(x), y)
+
+
+def test_other_layers_stay() -> None:
+    """Half precision, and kinds of layers that only derive from the linear one."""
+
+    class Special(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(8, 8, dtype=torch.bfloat16), Special(8, 8))
+    packed_linear.pack(model)
+    assert [type(m) for m in model] == [nn.Linear, Special]
+
+
+def test_without_the_operator_all_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to PyTorch's compiler and promises nothing."""
+
+    def gone(self: PackedLinear, linear: nn.Linear) -> None:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(PackedLinear, "__init__", gone)
+    model = nn.Sequential(nn.Linear(8, 8))
+    packed_linear.pack(model)
+    assert type(model[0]) is nn.Linear

@@ -1,0 +1,292 @@
+"""Whole runs through the command line: repeatable, refused when they should be, never lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmatic_hpc import store
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import Record, schema
+
+from ..crash.kill_anywhere import differences, disturbed, finish
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "search.generations=2", "search.batch=6", "search.start_elites=2", "training.epochs=1",
+    "problem.train_images=200", "problem.test_images=100", "cluster.poll_seconds=0.1",
+)  # fmt: skip
+
+
+def llmatic(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "llmatic_hpc", *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def run(folder: Path, *settings: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A small run with the procedural control."""
+    words = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
+    return llmatic("run", "configs/smoke.toml", "--run-dir", folder, *words, check=check)
+
+
+def load(folder: Path) -> Record:
+    return store.load(RunPaths(folder).record)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small run; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(folder)
+    return folder
+
+
+def test_a_run_leaves_a_verified_record(finished: Path) -> None:
+    """Both archives are filled, nothing is left in flight, and verify agrees."""
+    record = load(finished)
+    assert record.committed_generations == 2
+    assert (record.archives["network"].elite >= 0).sum() >= 2
+    assert (record.archives["prompt"].elite >= 0).sum() >= 2
+    assert sorted(p.name for p in finished.iterdir()) == [
+        "config.toml", "coordinator.lock", "logs", "run.h5", "run.prev.h5",
+    ]  # fmt: skip
+    said = json.loads(llmatic("verify", finished, "--json").stdout)
+    assert said["ok"]
+    assert said["candidates"] == 12
+
+
+def test_the_same_seed_gives_the_same_record(finished: Path, tmp_path: Path) -> None:
+    """Twice the same: candidate table (timings aside) and archives; another seed differs."""
+    run(tmp_path / "again")
+    assert differences(load(finished), tmp_path / "again", {}) == []
+    run(tmp_path / "other", "run.seed=1")
+    assert differences(load(finished), tmp_path / "other", {}) != []
+
+
+def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
+    """Where candidates are evaluated changes nothing."""
+    run(tmp_path / "inline", "cluster.kind=inline", "training.threads=1")
+    assert differences(load(finished), tmp_path / "inline", {}) == []
+
+
+def test_the_same_line_again_continues(finished: Path) -> None:
+    """A finished run is done at once; more generations go on from there; status says where."""
+    before = (finished / "run.h5").read_bytes()
+    run(finished)
+    assert (finished / "run.h5").read_bytes() == before
+    status = json.loads(llmatic("status", finished, "--json").stdout)
+    assert status["state"] == "finished"
+    assert status["generation"] == 2
+    assert "generation" in llmatic("status", finished).stdout
+
+
+def test_a_changed_configuration_is_refused(finished: Path) -> None:
+    """Other search settings in the same directory: a message, exit 1, the record untouched."""
+    before = (finished / "run.h5").read_bytes()
+    done = run(finished, "training.epochs=7", check=False)
+    assert done.returncode == 1
+    assert "training.epochs (was 1, now 7)" in done.stderr
+    assert (finished / "run.h5").read_bytes() == before
+
+
+def test_exit_codes_and_messages(tmp_path: Path) -> None:
+    """Usage is 2, a bad file is 1, each with one message."""
+    assert llmatic("run", "nowhere.toml", check=False).returncode == 1
+    wrong = llmatic("run", "configs/smoke.toml", "--set", "search.generation=2", check=False)
+    assert (wrong.returncode, "did you mean" in wrong.stderr) == (2, True)
+    assert llmatic("status", tmp_path, check=False).returncode == 1
+    assert llmatic("nonsense", check=False).returncode == 2
+    missing = run(tmp_path / "x", "problem.data=/nowhere/data.h5", check=False)
+    assert missing.returncode == 1
+    assert "/nowhere/data.h5" in missing.stderr
+
+
+def test_invariant_7_a_second_coordinator_is_refused_and_a_run_can_be_stopped(
+    tmp_path: Path,
+) -> None:
+    """While one runs, another is refused by name; cancel stops it with 75; run continues."""
+    folder = tmp_path / "run"
+    words = [word for setting in SMALL for word in ("--set", setting)]
+    command = [
+        sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
+        str(folder), *words,
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        first.stderr.readline()  # "generated": it holds the lock
+        second = run(folder, check=False)
+        assert second.returncode == 1
+        assert f"process {first.pid}" in second.stderr
+        assert os.uname().nodename in second.stderr
+        llmatic("cancel", folder)
+        first.stderr.read()
+        assert first.wait(60) == 75
+    run(folder)
+    assert load(folder).committed_generations == 2
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A disk that fills up in a run: a message, exit 1, and the record as committed before."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        done = run(disk / "run", "search.batch=60", check=False)
+        assert done.returncode == 1
+        assert "disk is full" in done.stderr
+        assert load(disk / "run").committed_generations == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        done = run(disk / "run", "search.batch=60", check=False)
+        assert done.returncode == 1
+        assert "read-only" in done.stderr
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+NETWORK = """\
+import torch
+import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3072, 10)
+
+    def forward(self, x):
+{body}
+        return self.fc(x.flatten(1))
+"""
+
+
+def test_adversarial_completions_end_as_rows(tmp_path: Path) -> None:
+    """Whatever a model writes becomes a row with a status and a reason, and the run goes on."""
+    texts = {
+        "empty": "",
+        "prose": "I am sorry, I cannot do that. " * 50,
+        "long line": "x" * 5_000_000,
+        "NUL": "class Net(nn.Module):\x00\n    pass\n",
+        "surrogate": "class Net(nn.Module):\n    x = '\ud800'\n",
+        "brackets": "x = " + "[" * 5000 + "]" * 5000,
+        "no class": "import torch\nprint(torch.zeros(3))\n",
+        "two classes": NETWORK.format(body="") * 2,
+        "loop": NETWORK.format(body="        while True:\n            x = x"),
+        "endless": NETWORK.format(
+            body="        n = 0\n        while n < 1:\n            n = n * 1"
+        ),
+        "exit": NETWORK.format(body="        raise SystemExit(0)"),
+        "escape": NETWORK.format(body="        __import__('os').system('true')"),
+        "NaN": NETWORK.format(body="        x = x / torch.zeros_like(x)"),
+        "good": NETWORK.format(body=""),
+    }
+    replay = tmp_path / "replay.jsonl"
+    replay.write_text(
+        "".join(json.dumps({"completion": t, "form": "chat"}) + "\n" for t in texts.values())
+    )
+    run(
+        tmp_path / "run", "generator.kind=replay", f"generator.replay={replay}",
+        "search.generations=1", f"search.batch={len(texts)}",
+        "containment.screen_seconds=2", "containment.wall_seconds=20",
+    )  # fmt: skip
+    record = load(tmp_path / "run")
+    assert next(iter(store.verify(record)), None) is None
+    found = dict(zip(texts, (s.decode() for s in record.candidates["status"]), strict=True))
+    assert found["good"] == "duplicate"  # of the last of the two classes
+    assert found["two classes"] == "scored"
+    assert found["NaN"] == "diverged"
+    assert found["escape"] == "forbidden"
+    assert found["endless"] in ("too_slow", "forbidden")
+    rest = set(texts) - {"good", "two classes", "NaN", "escape", "endless"}
+    assert {found[name] for name in rest} <= {"invalid", "forbidden", "too_slow"}
+    reasons = dict(zip(texts, record.candidates["failure"], strict=True))
+    assert all(reasons[name] for name in rest)
+
+
+def test_export_is_a_program_with_its_provenance(finished: Path, tmp_path: Path) -> None:
+    """The exported source passes the screen, and says where it comes from."""
+    target = tmp_path / "best.py"
+    llmatic("export", finished, "--best", "--output", target)
+    text = target.read_text()
+    assert load(finished).run_id in text
+    screened = json.loads(llmatic("screen", target, "--json").stdout)
+    assert screened["verdict"] == "fits"
+    both = llmatic(
+        "export", finished, "--best", "--candidate", "1", "--output", target, check=False
+    )
+    assert both.returncode == 2
+
+
+def test_evaluate_and_generate(tmp_path: Path) -> None:
+    """Single candidates by hand: what the generator writes can be evaluated."""
+    generated = llmatic("generate", "configs/smoke.toml", "--count", "2", "--prompt", "6", "--json")
+    first, second = map(json.loads, generated.stdout.splitlines())
+    assert first["verdict"] == second["verdict"] == "fits"
+    source = tmp_path / "net.py"
+    source.write_text(first["source"])
+    words = ("evaluate", source, "--config", "configs/smoke.toml", "--json")
+    outcome = json.loads(llmatic(*words, "--set", "training.epochs=1").stdout)
+    assert outcome["status"] == "scored"
+    assert 0 <= outcome["test_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.slow)])
+def test_invariant_1_killed_at_any_instant(tmp_path: Path, count: int) -> None:
+    """Kills at random: the archives of an undisturbed run, nothing evaluated twice."""
+    finish(tmp_path / "reference")
+    rng, kills = random.Random(0), 0
+    while kills < count:
+        name = f"run{kills}"
+        found = disturbed(tmp_path / name, min(10, count - kills), 10.0, rng)
+        assert found["failed"] == 0
+        kills += found["kills"]
+
+
+def test_real_images(test_data: Path, tmp_path: Path) -> None:
+    """The paper's configuration on real CIFAR-10 images, small: better than chance."""
+    settings = (
+        "generator.kind=procedural", f"problem.data={test_data / 'cifar10.h5'}",
+        "search.generations=2", "search.batch=6", "search.start_elites=2",
+        "training.epochs=2", "training.learning_rate=0.01", "problem.train_images=2000",
+        "problem.test_images=500", "containment.max_flops=5e6",
+    )  # fmt: skip
+    words = [word for setting in settings for word in ("--set", setting)]
+    llmatic("run", "configs/cifar10.toml", "--run-dir", tmp_path / "run", *words)
+    record = load(tmp_path / "run")
+    assert np.nanmax(record.candidates["fitness"]) > 0.2  # chance is 0.1
+    assert (record.archives["prompt"].elite >= 0).any()
+    assert next(iter(store.verify(record)), None) is None
+    names = {column.name for column in schema.CANDIDATES}
+    assert names == set(record.candidates)
+
+
+def test_a_stop_by_signal_saves_everything(tmp_path: Path) -> None:
+    """SIGUSR1, as a batch system sends it before the limit: exit 75, then continue."""
+    folder = tmp_path / "run"
+    words = [word for setting in SMALL for word in ("--set", setting)]
+    command = [
+        sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
+        str(folder), *words,
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGUSR1)
+        process.stderr.read()
+        assert process.wait(60) == 75
+    run(folder)
+    assert load(folder).committed_generations == 2
