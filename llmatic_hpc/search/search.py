@@ -73,15 +73,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import ArchiveSettings, SearchSettings
+from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
-from ..types import NO_PROMPT, Evaluation, Generation, Proposal, Update
+from ..types import NO_PROMPT, Descriptor, Evaluation, Generation, Proposal, Update
 from .archive import Archive, CuriousArchive, Individual, PromptArchive
 from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
 from .selection import in_turn, parents, turn
-from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
+from .tessellation import (
+    Location,
+    Tessellation,
+    network_tessellation,
+    prompt_tessellation,
+)
 
 NO_INDIVIDUAL = -1
 
@@ -123,8 +128,9 @@ class Search:
 
     What is not evaluated in time may be told with a later generation; until then it is out.
 
-    ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own, and
-    ``neighbours`` how many networks are one edit away from any (baselines only).
+    ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
+    replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
+    and ``neighbours`` how many networks are one edit away from any (baselines only).
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -134,6 +140,7 @@ class Search:
         search: SearchSettings,
         archive: ArchiveSettings,
         *,
+        descriptors: Sequence[Descriptor],
         prompts: int,
         temperature: float,
         seed: int,
@@ -147,6 +154,7 @@ class Search:
                 f"1 to {archive.prompt.upper[0]:g}"
             )
         self.settings = search
+        self.descriptors = network_axes(archive.network, descriptors)
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
@@ -155,6 +163,7 @@ class Search:
             network_cells
             or network_tessellation(
                 archive.network,
+                self.descriptors,
                 samples=archive.samples,
                 rng=generator(seed, 0, Purpose.NETWORK_TESSELLATION),
             )
@@ -342,7 +351,8 @@ class Search:
 
         They are those of the last :meth:`ask`, without the ones that are late, and late ones of
         earlier generations. Raises :class:`AskTellError`, with the state unchanged, where one
-        is of a candidate that was never asked for or has been told before.
+        is of a candidate that was never asked for or has been told before, or is scored and has
+        not a descriptor for each axis of the network archive.
         """
         asked = self._check(evaluations)
         proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
@@ -383,12 +393,17 @@ class Search:
                     f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
                     f"scored, untrainable and infrastructure are known"
                 )
+            axes = self.network_archive.tessellation.axes
+            if evaluation.status == "scored" and len(evaluation.descriptors) != axes:
+                raise AskTellError(
+                    f"candidate {evaluation.candidate}: scored, with {len(evaluation.descriptors)} "
+                    f"descriptors where the network archive has {axes} axes"
+                )
         return self._asked
 
     def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
         scored = [e for e in evaluations if e.status == "scored"]
-        raw = [(e.ratio, e.flops) for e in scored]
-        found = self.network_archive.tessellation.locate(raw)
+        found = self.network_archive.tessellation.locate([e.descriptors for e in scored])
         return {e.candidate: place for e, place in zip(scored, found, strict=True)}
 
     def _new_individuals(
