@@ -69,7 +69,10 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
-        ("[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n", ["problem.table_epochs must be 12 or 200", "100"]),
+        (
+            "[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n",
+            ["problem.table_epochs must be 12 or 200", "100"],
+        ),
         ("[archive.prompt]\nlower = []\nupper = []\n", ["archive.prompt.lower", "two numbers"]),
         ("[problem]\nkind = 'nasbench'\n", ["one of", "did you mean nasbench201?"]),
         ("[problem]\noptions = 3\n", ["problem.options", "a table"]),
