@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import PENDING, Completion, Mended, Proposal, Result
+from ..types import PENDING, Completion, Examined, Proposal, Result
 from .fold import proposal_columns
 from .record import Record
 
@@ -24,7 +24,7 @@ def candidate(
     proposal: Proposal,
     completion: Completion,
     missing: str,
-    found: Mended,
+    found: Examined,
     originals: dict[str, int],
 ) -> dict[str, Any]:
     """A new row. ``originals`` (see below) learns of the candidate if it is the first.
@@ -66,7 +66,7 @@ def candidate(
     return row
 
 
-def written(found: Mended) -> str:
+def written(found: Examined) -> str:
     """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
     if not found.source:
         return ""
