@@ -169,7 +169,7 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Mended:
+class Examined:
     """A source with its verdict, and what it was before it was repaired."""
 
     source: str

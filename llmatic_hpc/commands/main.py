@@ -378,8 +378,8 @@ def generate(
         seed=seed,
         notify=lambda text: click.echo(text, err=True),
     )
-    for completion, mended in found:
-        verdict = mended.screened
+    for completion, examined in found:
+        verdict = examined.screened
         fits = "fits" if verdict.status == PENDING else verdict.status
         if as_json:
             print_json(
@@ -388,9 +388,9 @@ def generate(
                     "form": completion.form,
                     "tokens": completion.tokens,
                     "finished": completion.finished,
-                    "source": mended.source,
-                    "repairs": [asdict(repair) for repair in mended.repairs],
-                    "unrepaired": mended.written.failure,
+                    "source": examined.source,
+                    "repairs": [asdict(repair) for repair in examined.repairs],
+                    "unrepaired": examined.written.failure,
                     "verdict": fits,
                     "failure": verdict.failure,
                     **(asdict(verdict.descriptors) if verdict.descriptors else {}),
@@ -399,16 +399,16 @@ def generate(
             continue
         click.secho(f"--- completion {completion.candidate}", bold=True)
         click.echo(completion.text)
-        if mended.repairs:
-            click.secho(f"--- repaired, since: {mended.written.failure}", bold=True)
-        for repair in mended.repairs:
+        if examined.repairs:
+            click.secho(f"--- repaired, since: {examined.written.failure}", bold=True)
+        for repair in examined.repairs:
             click.echo(f"{repair.rule}:")
             for sign, lines in (("-", repair.before), ("+", repair.after)):
                 for line in lines.split("\n") if lines else ():
                     click.echo(f"  {sign} {line}")
         reason = f" ({verdict.failure})" if verdict.failure else ""
         click.secho(f"--- source: {fits}{reason}", bold=True)
-        click.echo(mended.source)
+        click.echo(examined.source)
 
 
 # --- shared parts -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..store import Record
-from ..types import Mended, Outcome, Problem, Result, Screened
+from ..types import Examined, Outcome, Problem, Result, Screened
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Evaluator(Protocol):
         run."""
         ...
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
-        """The sources with their verdicts, in order; ``mend``: repaired where rules can."""
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
+        """The sources with their verdicts, in order; ``repair``: repaired where rules can."""
         ...
 
     def evaluate(

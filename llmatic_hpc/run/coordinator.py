@@ -37,7 +37,7 @@ from ..store import Record, rows
 from ..store.file import explain_os_error
 from ..store.fold import archive_states, evaluations, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import PENDING, Completion, Mended, Proposal, Request, Result
+from ..types import PENDING, Completion, Examined, Proposal, Request, Result
 from . import environment
 from .in_flight import InFlight
 
@@ -317,10 +317,10 @@ class Coordinator:
             seen=seen,
         )
 
-    def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
+    def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:
         assert self._evaluator is not None
         self._stage(generation, "screened", len(sources))
-        examined = self._evaluator.examine(sources, mend=self._config.generator.repair)
+        examined = self._evaluator.examine(sources, repair=self._config.generator.repair)
         for found in examined:
             if found.screened.status == "infrastructure":
                 raise ContainmentError(

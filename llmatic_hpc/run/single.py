@@ -9,13 +9,13 @@ from .. import generation, problems
 from ..config import Config
 from ..errors import LLMaticError
 from ..generation.extract import extracted_from
-from ..types import NO_PROMPT, Completion, Mended, Outcome, Request, Screened
+from ..types import NO_PROMPT, Completion, Examined, Outcome, Request, Screened
 
 
 def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
     """The screen's verdict on each source text."""
     with problems.alone(config) as evaluator:
-        return [found.screened for found in evaluator.examine(sources, mend=False)]
+        return [found.screened for found in evaluator.examine(sources, repair=False)]
 
 
 def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
@@ -33,7 +33,7 @@ def generate_candidates(
     count: int,
     seed: int,
     notify: Callable[[str], None],
-) -> Iterator[tuple[Completion, Mended]]:
+) -> Iterator[tuple[Completion, Examined]]:
     """Completion and what became of it, ``count`` times with seeds from ``seed`` on.
 
     Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
@@ -58,7 +58,7 @@ def generate_candidates(
         with problems.alone(config) as evaluator:
             for completion in generator.generate(requests):
                 code = extracted_from(completion, request, problem.helpers)
-                found = evaluator.examine([code.source], mend=config.generator.repair)[0]
+                found = evaluator.examine([code.source], repair=config.generator.repair)[0]
                 if failure := completion.failure or code.failure:
                     verdict = replace(found.screened, status="invalid", failure=failure)
                     found = replace(found, screened=verdict)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import PENDING, Completion, Mended, Proposal, Result
+from ..types import PENDING, Completion, Examined, Proposal, Result
 from .fold import proposal_columns
 from .record import Record
 
@@ -26,7 +26,7 @@ def candidate(
     proposal: Proposal,
     completion: Completion,
     missing: str,
-    found: Mended,
+    found: Examined,
     originals: dict[str, int],
     axes: Sequence[str],
 ) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def candidate(
     return {**row, **sizes, "descriptors": values}
 
 
-def written(found: Mended) -> str:
+def written(found: Examined) -> str:
     """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
     if not found.source:
         return ""

@@ -20,7 +20,7 @@ from ...evaluation.screen import Screener
 from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
 from ...store import Record, rows
-from ...types import Mended, Outcome, Problem, Result, Screened
+from ...types import Examined, Outcome, Problem, Result, Screened
 from ..evaluator import Evaluated
 
 STOPPING_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Trained:
         """Nothing: data are described by the settings."""
         return {}
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""
         if self._screener is None:
             self._screener = Screener(
@@ -61,7 +61,7 @@ class Trained:
                 classes=self.problem.classes,
                 containment=self._config.containment,
             )
-        return self._screener.examine(sources, mend=mend)
+        return self._screener.examine(sources, repair=repair)
 
     def evaluate(
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
