@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     "__main__": 9,
     "commands": 8,
-    "run": 7, "report": 7,
+    "coordinator": 7, "report": 7,
     "problems": 6,
     "store": 4, "evaluation": 4, "cluster": 5,
     "search": 3, "generation": 3, "sandbox": 3,
@@ -79,7 +79,7 @@ def modules_after(statement: str) -> set[str]:
     [
         ("import llmatic_hpc.search", {"torch", "h5py", "submitit", "transformers"}),
         ("import llmatic_hpc.commands.main", {"torch", "transformers", "submitit", "h5py"}),
-        ("import llmatic_hpc.run.coordinator", {"torch", "transformers"}),
+        ("import llmatic_hpc.coordinator.loop", {"torch", "transformers"}),
         ("import llmatic_hpc.evaluation.worker", {"torch", "h5py.h5", "submitit"}),
     ],
 )

@@ -24,8 +24,8 @@ import click
 from .. import __version__
 from .. import config as configuration
 from ..config import Config
+from ..coordinator import environment
 from ..errors import ConfigError, Interrupted, LLMaticError
-from ..run import environment
 from ..rundir.paths import RunPaths
 from ..types import PENDING
 from . import look
@@ -90,8 +90,8 @@ def run(
     overrides: tuple[str, ...],
 ) -> None:
     """Start or continue a run; the same line again always continues it."""
+    from ..coordinator.loop import Coordinator
     from ..report.progress import observer
-    from ..run.coordinator import Coordinator
 
     settings = load_config(config, overrides)
     if seed is not None:
@@ -284,7 +284,7 @@ def screen(
     files: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """What the screen says of source files: verdict, reason, width, depth, FLOPs, size."""
-    from ..run.single import screen_sources
+    from ..coordinator.single import screen_sources
 
     settings = load_config(config, overrides)
     sources = [read_source(path) for path in files]
@@ -323,7 +323,7 @@ def screen(
 @json_option
 def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Train and judge one source file as a compute node would."""
-    from ..run.single import evaluate_source
+    from ..coordinator.single import evaluate_source
 
     settings = load_config(config, overrides)
     screened, outcome = evaluate_source(settings, read_source(file))
@@ -366,7 +366,7 @@ def generate(
     as_json: bool,
 ) -> None:
     """What the generator writes: completion, source, verdict."""
-    from ..run.single import generate_candidates
+    from ..coordinator.single import generate_candidates
 
     settings = load_config(config, overrides)
     found = generate_candidates(
