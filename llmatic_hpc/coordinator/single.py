@@ -24,6 +24,32 @@ def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
         return evaluator.judge(source)
 
 
+def screen(source: str, config: Config | None = None) -> Screened:
+    """Screen the source text of a network in a contained process, without training it.
+
+    Args:
+        source: a module of Python whose last class that derives from ``torch.nn.Module`` and
+            needs no arguments is the network.
+        config: settings of the problem and of containment; the defaults are scikit-learn's digits.
+
+    Returns:
+        The verdict, ``pending`` where the network can be trained, with width, depth, FLOPs and
+        parameters.
+
+    Raises:
+        LLMaticError: data or containment cannot be had.
+    """
+    return screen_sources(config or Config(), [source])[0]
+
+
+def evaluate(source: str, config: Config | None = None) -> Outcome:
+    """Screen and train the source text of a network as a compute node would, and score it.
+
+    Arguments and errors are those of :func:`screen`; accuracies are shares, from 0 to 1.
+    """
+    return evaluate_source(config or Config(), source)[1]
+
+
 def generate_candidates(
     config: Config,
     *,

@@ -92,7 +92,7 @@ NO_INDIVIDUAL = -1
 
 
 class AskTellError(RuntimeError):
-    """ask() and tell() were called out of order or with foreign evaluations: a bug."""
+    """Raised where ask() and tell() are called out of order or with foreign evaluations: a bug."""
 
 
 @dataclass(frozen=True)
