@@ -29,7 +29,7 @@ PATHS = (
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
+    """Load the configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
 
     Raises :class:`ConfigError` for a file that is missing or not TOML and for any setting
     that is unknown, of the wrong type, or out of range. Relative paths in ``PATHS`` (and in
@@ -40,7 +40,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
-    """``config`` with ``KEY=VALUE`` settings changed."""
+    """Change ``config`` by ``KEY=VALUE`` settings; ``origin`` is what an error names."""
     for text in overrides:
         config = merge(config, parse_override(text), "--set", "")
     _check_together(config, origin)
@@ -48,14 +48,14 @@ def override(config: Config, overrides: Sequence[str], origin: str = "--set") ->
 
 
 def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
-    """A configuration from nested mappings, as :func:`to_tables` makes them."""
+    """Make a configuration of nested mappings, as :func:`to_tables` makes them."""
     config: Config = merge(Config(), tables, origin, "")
     _check_together(config, origin)
     return config
 
 
 def _check_together(config: Config, origin: str) -> None:
-    """What no single setting can say."""
+    """Refuse settings that do not fit together."""
     problem = PROBLEMS.get(config.problem.kind, origin)()
     problem.check(config, origin)
     network_axes(config.archive.network, problem.descriptors(config.problem), origin)

@@ -75,7 +75,7 @@ import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
-from ..types import NO_PROMPT, Descriptor, Evaluation, Generation, Proposal, Update
+from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
 from .archive import Archive, CuriousArchive, Individual, PromptArchive
 from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
@@ -87,28 +87,9 @@ from .tessellation import (
     network_tessellation,
     prompt_tessellation,
 )
+from .told import Asked, AskTellError, Told, check, history_row
 
 NO_INDIVIDUAL = -1
-
-
-class AskTellError(RuntimeError):
-    """Raised where ask() and tell() are called out of order or with foreign evaluations: a bug."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a generation's evaluations did."""
-
-    updates: tuple[Update, ...]
-    """One per candidate, in order."""
-    generation: Generation
-
-
-@dataclass(frozen=True)
-class _Asked:
-    phase: str
-    operator: str
-    operator_drawn: str
 
 
 @dataclass(frozen=True)
@@ -192,7 +173,7 @@ class Search:
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         self._out: dict[int, Proposal] = {}
 
     @property
@@ -246,7 +227,7 @@ class Search:
             )
             for index, made in enumerate(draft())
         )
-        self._asked = _Asked(phase, operator, drawn)
+        self._asked = Asked(phase, operator, drawn)
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
 
@@ -354,7 +335,10 @@ class Search:
         is of a candidate that was never asked for or has been told before, or is scored and has
         not a descriptor for each axis of the network archive.
         """
-        asked = self._check(evaluations)
+        asked = self._asked
+        if asked is None:
+            raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
+        check(evaluations, self._out, self.network_archive.tessellation.axes)
         proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
         places = self._network_places(evaluations)
         individuals = self._new_individuals(proposals, evaluations)
@@ -366,40 +350,20 @@ class Search:
         )
         if self._baseline is not None:
             self._baseline.tell(evaluations)
-        row = self._history(asked, evaluations, updates)
+        row = history_row(
+            self._generation,
+            asked,
+            self._best,
+            evaluations,
+            updates,
+            (self.network_archive, self.prompt_archive),
+            self.collective,
+        )
         if not math.isnan(row.best_fitness):
             self._best = row.best_fitness
         self._generation += 1
         self._asked = None
         return Told(updates, row)
-
-    def _check(self, evaluations: Sequence[Evaluation]) -> _Asked:
-        if self._asked is None:
-            raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
-        last = -1
-        for evaluation in evaluations:
-            if evaluation.candidate not in self._out:
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: not asked for, or told before"
-                )
-            if evaluation.candidate <= last:
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: told after candidate {last}; the order is "
-                    "that of the candidates, each once"
-                )
-            last = evaluation.candidate
-            if evaluation.status not in ("scored", "untrainable", "infrastructure"):
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
-                    f"scored, untrainable and infrastructure are known"
-                )
-            axes = self.network_archive.tessellation.axes
-            if evaluation.status == "scored" and len(evaluation.descriptors) != axes:
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: scored, with {len(evaluation.descriptors)} "
-                    f"descriptors where the network archive has {axes} axes"
-                )
-        return self._asked
 
     def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
         scored = [e for e in evaluations if e.status == "scored"]
@@ -472,29 +436,6 @@ class Search:
             prompt_added,
             curiosity_delta=delta,
             new_temperature=temperature,
-        )
-
-    def _history(
-        self, asked: _Asked, evaluations: Sequence[Evaluation], updates: Sequence[Update]
-    ) -> Generation:
-        scored = [e.fitness for e in evaluations if e.status == "scored"]
-        finite = [fitness for fitness in scored if math.isfinite(fitness)]
-        return Generation(
-            generation=self._generation,
-            phase=asked.phase,
-            operator=asked.operator,
-            operator_drawn=asked.operator_drawn,
-            best_before=self._best,
-            best_fitness=max(finite, default=math.nan),
-            mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
-            trainable=len(scored),
-            added=sum(update.network_added > 0 for update in updates),
-            network_elites=self.network_archive.num_elites,
-            network_coverage=self.network_archive.coverage,
-            network_qd_score=self.network_archive.qd_score,
-            prompt_elites=self.prompt_archive.num_elites,
-            prompt_coverage=self.prompt_archive.coverage,
-            collective=self.collective,
         )
 
     # --- draws --------------------------------------------------------------------------------
