@@ -72,9 +72,15 @@ def of_record(path: Path) -> Columns:
     return {name: values for name, values in columns.items() if name not in left_out}
 
 
-def of_verdicts(lines: Iterable[str]) -> Columns:
-    """What ``llmatic screen --json`` prints."""
+def of_verdicts(lines: Iterable[str], *, lenient: bool = False) -> Columns:
+    """What ``llmatic screen --json`` prints. ``lenient``: which limit a candidate met first
+    depends on the machine's load, and is left out."""
     verdicts = [json.loads(line) for line in lines]
+    for verdict in verdicts:
+        if verdict["verdict"] == "too_slow":
+            verdict["failure"] = verdict["failure"].replace("CPU time", "time")
+        if lenient and verdict["verdict"] in ("too_slow", "too_large"):
+            verdict |= {"verdict": "a limit", "failure": ""}
     names = dict.fromkeys(name for verdict in verdicts for name in verdict)
     columns = {name: [verdict.get(name) for verdict in verdicts] for name in names}
     columns["file"] = [Path(name).name for name in columns["file"]]
