@@ -71,6 +71,10 @@ class Tree:
         """What it comes to."""
         if isinstance(golden, runs.Screening):
             return self.screen(golden, work)
+        if isinstance(golden, runs.Writing):
+            done = self.llmatic("generate", golden.config, "--json", "--count", str(golden.count),
+                                *golden.options(work))  # fmt: skip
+            return tables.of_completions(done.stdout.splitlines())
         assert isinstance(golden, runs.Run)
         return tables.of_record(self.run(golden, work) / "run.h5")
 

@@ -11,7 +11,7 @@ from .drive import Tree
 
 PATH = Path(__file__).parent / "expected.json"
 NAMES = (
-    "networks-first", "control-cifar100-sound", "evolution", "local-search", "paper", "cells",
+    "write-networks", "control-cifar100-sound", "evolution", "local-search", "paper", "cells",
     "screen-honest", "screen-hostile", "smoke-first",
 )  # fmt: skip
 """Some seconds in all."""
@@ -42,7 +42,7 @@ def kept(name: str, tree: Tree, work: Path) -> dict[str, Any]:
     """Do it, and keep what is the same everywhere."""
     one = golden(name)
     columns = tree.columns(one, work)
-    if isinstance(one, runs.Screening):
+    if isinstance(one, runs.Screening | runs.Writing):
         return {"verdicts": dict(_verdicts(columns))}
     if isinstance(one, runs.Run) and one.is_tabulated:
         columns = {name: values for name, values in columns.items()
@@ -75,13 +75,16 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 def _verdicts(columns: tables.Columns) -> Iterator[tuple[str, str]]:
-    """A line per file."""
+    """A line per file or completion."""
     for row, file in enumerate(columns["file"]):
         said = {name: values[row] for name, values in columns.items() if values[row] is not None}
+        why = f": {said['failure']}" if said["failure"] else ""
         size = "".join(f", {name} {said[name]:g}" for name in ("width", "depth", "flops", "params")
                        if name in said)  # fmt: skip
-        why = f": {said['failure']}" if said["failure"] else ""
-        yield file, f"{said['verdict']}{why}{size}; tree {said['canonical_sha256'][:12]}"
+        rules = "".join(f", {repair['rule']}" for repair in said.get("repairs", ()))
+        text = f"; source {tables.shortened(said['source'])}" if "source" in said else ""
+        tree = f"; tree {said['canonical_sha256'][:12]}" if said.get("canonical_sha256") else ""
+        yield file, f"{said['verdict']}{why}{size}{rules}{text}{tree}"
 
 
 def _rows(columns: tables.Columns) -> Iterator[str]:

@@ -69,6 +69,13 @@ class Screening(Golden):
     """The limit that a candidate meets depends on the machine's load."""
 
 
+@dataclass(frozen=True)
+class Writing(Golden):
+    """What a generator writes, mended and screened, without a run around it."""
+
+    count: int = 1
+
+
 SMALL = (
     "search.batch=8", "search.start_elites=2", "training.epochs=1", "problem.train_images=200",
     "problem.test_images=100", "cluster.poll_seconds=0.1",
@@ -77,7 +84,7 @@ OWN = (
     *SMALL, f"search.batch={len(networks.completions())}", "search.generations=1",
     "problem.train_images=60", "generator.kind=replay", "generator.replay={work}/networks.jsonl",
 )  # fmt: skip
-FIRST = ("search.generations=1", "search.train_start=false", "cluster.kind=inline")
+FIRST = ("search.generations=1", "training.epochs=0", "cluster.kind=inline")
 """What comes before any training, as quickly as may be."""
 RECORDED = (
     *SMALL, "search.batch=54", "search.generations=4", "problem.data={data}/cifar10.h5",
@@ -125,7 +132,6 @@ RUNS: tuple[Run, ...] = (
         *SMALL, "search.generations=2", "search.variant=crossover-only", "run.seed=1",
         "training.fitness_split=test", "cluster.kind=inline")),
     Run("networks", SMOKE, OWN),
-    Run("networks-first", SMOKE, (*OWN, *FIRST)),
     Run("networks-unrepaired", SMOKE, (*OWN, "generator.repair=false", "training.epochs=0")),
     Run("recorded", SMOKE, RECORDED, slow=True, half=2),
     Run("model", "configs/quickstart.toml", MODEL, slow=True),
@@ -154,7 +160,15 @@ SCREENINGS: tuple[Screening, ...] = (
     Screening("screen-hostile-limits", SMOKE, LIMITS, folder="limits", slow=True, lenient=True),
 )  # fmt: skip
 
-ALL: tuple[Golden, ...] = (*RUNS, *SCREENINGS)
+REPLAYED = len(networks.completions())
+WRITINGS: tuple[Writing, ...] = (
+    Writing("write-networks", SMOKE, (
+        "generator.kind=replay", "generator.replay={work}/networks.jsonl"), count=REPLAYED),
+    Writing("write-control", SMOKE, count=30),
+    Writing("write-cells", BENCHMARK, TABLE, count=30),
+)  # fmt: skip
+
+ALL: tuple[Golden, ...] = (*RUNS, *SCREENINGS, *WRITINGS)
 
 
 def table() -> Path:

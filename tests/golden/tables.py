@@ -87,11 +87,23 @@ def of_verdicts(lines: Iterable[str], *, lenient: bool = False) -> Columns:
     return columns
 
 
+def of_completions(lines: Iterable[str]) -> Columns:
+    """What ``llmatic generate --json`` prints."""
+    written = [json.loads(line) for line in lines]
+    names = dict.fromkeys(name for one in written for name in one)
+    columns = {name: [one.get(name) for one in written] for name in names}
+    return {"file": [f"completion {number}" for number in range(len(written))], **columns}
+
+
 def digest(columns: Columns) -> str:
-    """Of all values in all columns."""
-    return hashlib.sha256(
-        json.dumps(columns, sort_keys=True, default=_plain).encode()
-    ).hexdigest()[:12]  # fmt: skip
+    """Of all values but settings, which name folders of the day."""
+    values = {name: column for name, column in columns.items() if not name.startswith("config/")}
+    return shortened(json.dumps(values, sort_keys=True, default=_plain))
+
+
+def shortened(text: str) -> str:
+    """Digest enough to tell what differs."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def rows(columns: Columns) -> int:

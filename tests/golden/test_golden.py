@@ -20,8 +20,8 @@ See both sides:       python -m tests.golden.compare --base REV --only {name}
 If that was meant:    python -m tests.golden.record"""
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("smoke-first",)]
-QUICK = [*(name for name in expected.NAMES if name != "smoke-first"), *SLOW]
+SLOW = ("smoke-first", "local-search")
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in expected.NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree(runs.ROOT, tmp_path_factory.mktemp("tree"))
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_comes_out_as_recorded(name: str, tree: Tree, work: Path) -> None:
     """What does not depend on the machine: proposals, sources, verdicts, scores of the table."""
     if variable := expected.golden(name).missing():
