@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
+from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
 
@@ -201,8 +202,8 @@ class _Reader:
 
     def _header_derives(self, chunk: Chunk) -> bool:
         header = next(s for s in chunk.text.split("\n") if s.startswith("class"))
-        parsed = chunks.parse(header + " pass" if header.endswith(":") else "")
-        if not isinstance(parsed, ast.Module) or not parsed.body:
+        parsed = try_parse(header + " pass") if header.endswith(":") else None
+        if parsed is None or not parsed.body:
             return "Module" in header
         node = parsed.body[0]
         return isinstance(node, ast.ClassDef) and self._derives(len(self.chunks), node)

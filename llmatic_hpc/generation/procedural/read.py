@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import ast
 import operator
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ...source.parse import parse
 from .layers import WEIGHTED, Layer, Residual
 from .tracing import (
     UNKNOWN,
@@ -50,7 +50,6 @@ from .values import (
     truth,
 )
 
-MAX_SOURCE = 100_000
 MAX_STEPS = 10_000
 MAX_DEPTH = 24
 MAX_LAYERS = 256
@@ -61,14 +60,9 @@ def read(source: str) -> list[Layer] | None:
 
     Failing its forward pass, the layers that its constructor makes, in order.
     """
-    if len(source) > MAX_SOURCE:
-        return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes in the text
-            tree = ast.parse(source)
-        return _Reader(tree).layers()
-    except (SyntaxError, ValueError, RecursionError, MemoryError, _TooMuchError):
+        return _Reader(parse(source)).layers()
+    except (ValueError, RecursionError, MemoryError, _TooMuchError):
         return None
 
 
