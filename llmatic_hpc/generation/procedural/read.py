@@ -15,6 +15,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from ...source.network import STANDARD_NAMES, network_class
 from ...source.parse import parse
 from .layers import WEIGHTED, Layer, Residual
 from .tracing import (
@@ -56,12 +57,14 @@ MAX_LAYERS = 256
 
 
 def read(source: str) -> list[Layer] | None:
-    """The layers that ``Net`` applies, in order; None where none can be made out.
+    """The layers that the network applies, in order; None where none can be made out.
 
     Failing its forward pass, the layers that its constructor makes, in order.
     """
     try:
-        return _Reader(parse(source)).layers()
+        tree = parse(source)
+        network = network_class(tree, assumed=STANDARD_NAMES, constructible=False)
+        return _Reader(tree).layers(network.name) if network else None
     except (ValueError, RecursionError, MemoryError, _TooMuchError):
         return None
 
@@ -91,12 +94,9 @@ class _Reader:
         kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.ImportFrom)
         self._block([node for node in tree.body if isinstance(node, kept)], self._globals)
 
-    def layers(self) -> list[Layer] | None:
-        """The layers of ``Net``, or of the last class that has a forward method."""
-        usable = [c for c in self._classes if method_of(c, "forward")]
-        if not usable:
-            return None
-        net = Instance(([c for c in usable if c.name == "Net"] or usable)[-1])
+    def layers(self, name: str) -> list[Layer] | None:
+        """The layers of the network, the last class of that name."""
+        net = Instance([c for c in self._classes if c.name == name][-1])
         try:
             self._method_call(net, "__init__", [], {})
             made = tensor_in(self._method_call(net, "forward", [Tensor()], {}))
