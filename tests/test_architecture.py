@@ -111,3 +111,14 @@ def test_one_parser_reads_what_a_model_wrote() -> None:
         if re.search(calls, path.read_text(encoding="utf-8"))
     }
     assert users - {"problems/nasbench201/reader/parse.py"} == {"source/parse.py"}
+
+
+def test_one_place_makes_files_durable() -> None:
+    """One writer with one policy of syncing; the doctor tries what it needs of a file system."""
+    calls = re.compile(r"\bos\.(?:replace|rename|fsync|fdatasync)\(")
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if calls.search(path.read_text(encoding="utf-8"))
+    }
+    assert users - {"commands/doctor.py"} == {"rundir/files.py"}
