@@ -61,10 +61,19 @@ def test_imports_run_downward(path: Path) -> None:
         assert LEVELS[other] < LEVELS[here], f"{here} imports {other}"
 
 
+TO_BE_SPLIT = {
+    "search/search.py",
+    "cluster/dispatch.py",
+    "cluster/slurm.py",
+    "problems/nasbench201/reader/expressions.py",
+}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_stay_small(path: Path) -> None:
-    """A module that grows beyond about 500 lines is two."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 550
+    """A module that grows beyond 450 lines is two."""
+    if str(path.relative_to(PACKAGE)) not in TO_BE_SPLIT:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
 
 
 def modules_after(statement: str) -> set[str]:

@@ -19,41 +19,32 @@ begins, or the warm parent dies            warm parent and alone: never blamed o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import logging
 import math
-import mmap
 import os
 import selectors
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ContainmentSettings
 from ..errors import ContainmentError
 from . import confine, wire
-from .verdict import READY, Job, Reply, how, verdict
+from .reply import READY, Job, Reply, reply_of
+from .warm_parent import KILL_SECONDS, WarmParent, shared_memory
 
 __all__ = ["Container", "Job", "Reply"]
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 300.0
-"""How long importing torch may take: on a cold parallel file system it takes minutes."""
-KILL_SECONDS = 15.0
-"""How long the warm parent may take to confirm a kill."""
 GRACE_SECONDS = 20.0
 """How long a child may take to write the checkpoint it is asked for."""
 
@@ -111,11 +102,11 @@ class Container:
         self._stopping = False
         self._running: dict[int, _Running] = {}
         self._next = 0
-        self._warm: _WarmParent | None = None
+        self._warm: WarmParent | None = None
         try:
             if arrays:
                 self.share(arrays)
-            self._warm = _WarmParent(kind, threads, self._scratch)
+            self._warm = WarmParent(kind, threads, self._scratch)
         except BaseException:
             self.close()
             raise
@@ -146,7 +137,7 @@ class Container:
         """Let children read ``arrays``; before the first job."""
         for name, array in arrays.items():
             entry = {"name": name, "shape": array.shape, "dtype": array.dtype.str}
-            self._shared.append((entry, _shared_memory(name, array)))
+            self._shared.append((entry, shared_memory(name, array)))
 
     def stop(self) -> None:
         """Ask every child for a checkpoint and start none. Safe in a signal handler."""
@@ -322,7 +313,7 @@ class Container:
             return [(number, Reply("infrastructure", message["failure"]))]
         self._read(number)  # all of it is there: nobody is left who could write
         running = self._running[number]
-        reply = running.ended or verdict(running.job, bytes(running.data), message["code"])
+        reply = running.ended or reply_of(running.job, bytes(running.data), message["code"])
         if message["memory"]:
             limit = f"containment.memory_bytes = {self._settings.memory_bytes}"
             reply = Reply("too_large", f"it held more memory than it may ({limit})")
@@ -363,9 +354,9 @@ class Container:
 
     # --- the warm parent ----------------------------------------------------------------------
 
-    def _ready_parent(self) -> _WarmParent:
+    def _ready_parent(self) -> WarmParent:
         if self._warm is None:
-            self._warm = _WarmParent(self._kind, self._threads, self._scratch)
+            self._warm = WarmParent(self._kind, self._threads, self._scratch)
         if self._warm.await_ready():
             self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
             if self._shared:
@@ -402,103 +393,3 @@ def layers(settings: ContainmentSettings) -> frozenset[str]:
 def _tell_missing(names: tuple[str, ...]) -> None:
     for name in names:
         log.warning("candidates are contained without %s, which this machine lacks", name)
-
-
-class _WarmParent:
-    """A warm parent process and our end of its socket."""
-
-    def __init__(self, kind: str, threads: int, scratch: Path) -> None:
-        self.sock, theirs = socket.socketpair()
-        self.selector = selectors.DefaultSelector()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        self._ready = False
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "llmatic_hpc.evaluation.warm",
-                    str(theirs.fileno()),
-                    kind,
-                    str(scratch),
-                ],
-                env=confine.environment(threads=threads, gpu=kind == "train"),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=[theirs.fileno()],
-            )
-        except OSError as error:
-            self.sock.close()
-            raise ContainmentError(
-                f"{sys.executable} cannot be started to contain candidates: {error}"
-            ) from None
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-
-    def await_ready(self) -> bool:
-        """Wait until it serves; True the first time. Raises ``ContainmentError``."""
-        if self._ready:
-            return False
-        self.sock.settimeout(START_SECONDS)
-        try:
-            wire.receive(self.sock)
-        except TimeoutError:
-            self.kill()
-            raise ContainmentError(
-                f"importing torch took longer than {START_SECONDS:g} s; is the file system of "
-                f"{sys.prefix} very slow?"
-            ) from None
-        except (EOFError, OSError):
-            raise ContainmentError(self.epitaph()) from None
-        self.sock.settimeout(KILL_SECONDS)
-        self.selector.register(self.sock, selectors.EVENT_READ, "warm")
-        self._ready = True
-        return True
-
-    def epitaph(self) -> str:
-        """How it ended, and its last words."""
-        try:
-            code = self._process.wait(KILL_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - 2000, 0))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1]}" if lines else ""
-        return f"the process that starts candidates {how(code)}{last}"
-
-    def kill(self) -> None:
-        """End it, and through it (they die with their parent) every child."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Let it end its children and itself."""
-        self.selector.close()
-        self.sock.close()
-        try:
-            self._process.wait(KILL_SECONDS if self._ready else 0.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
-
-
-def _shared_memory(name: str, array: NDArray[Any]) -> int:
-    """A descriptor of sealed memory with a copy of ``array``; nobody can ever write to it."""
-    descriptor = os.memfd_create(f"llmatic-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        if array.nbytes:
-            os.ftruncate(descriptor, array.nbytes)
-            with mmap.mmap(descriptor, array.nbytes) as memory:
-                target: NDArray[Any] = np.frombuffer(memory, array.dtype).reshape(array.shape)
-                target[...] = array
-                del target
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -256,7 +256,7 @@ def test_without_anything_to_do_no_process_is_started(
     paths.results.mkdir(parents=True)
     outcome = Outcome("invalid", "x")
     write_result(paths.result(0, 1), Result("run", spec.candidate, 1, spec.source_sha256, outcome))
-    monkeypatch.setattr(container, "_WarmParent", None)
+    monkeypatch.setattr(container, "WarmParent", None)
     assert run_task(task(tmp_path, [spec])) == 0
 
 
