@@ -11,9 +11,14 @@ the wall clock or the CPU time runs out    ``too_slow``, with the limit
 memory runs out, or the kernel kills it    ``too_large``
 a loss or an output is not finite          ``diverged``
 the judge asked for a checkpoint           ``checkpointed``
-no child, or it ends before its candidate  ``infrastructure``, after a second try with a new
-begins, or the warm parent dies            warm parent and alone: never blamed on a candidate
+no child, or it ends before its candidate  ``infrastructure``: never blamed on a candidate
+begins, or the warm parent dies
 =========================================  ==================================================
+
+This is the one place on the judge's side that tries again for the machine's fault:
+``infrastructure`` is a reply only after :data:`TRIES`, the later ones alone, with a new warm
+parent where the former one died. A training that ran out of memory beside others, on the device
+or by the kernel's choice whom to kill, is tried once more alone.
 """
 
 from __future__ import annotations
@@ -45,6 +50,8 @@ __all__ = ["Container", "Job", "Reply"]
 
 log = logging.getLogger(__name__)
 
+TRIES = 3
+"""How often a job is started before the machine's fault is the answer."""
 GRACE_SECONDS = 20.0
 """How long a child may take to write the checkpoint it is asked for."""
 
@@ -57,7 +64,8 @@ class _Running:
     temporary: bool
     started: float
     deadline: float
-    retried: bool
+    tries: int
+    """Including this one; all but the first have the machine to themselves."""
     data: bytearray = field(default_factory=bytearray)
     ended: Reply | None = None
     """Why we are killing it."""
@@ -163,36 +171,44 @@ class Container:
         """
         if self._running:
             raise RuntimeError("this container is already running jobs")
-        waiting = deque((job, False) for job in jobs)
+        waiting = deque((job, 1) for job in jobs)
         try:
             while waiting or self._running:
-                while waiting and self._room(retry=waiting[0][1]):
-                    job, retried = waiting.popleft()
+                ended: list[tuple[Job, int, Reply]] = []
+                while waiting and self._room(waiting[0][1]):
+                    job, tries = waiting.popleft()
                     if self._stopping:
                         yield job, Reply("checkpointed")
-                    elif (failed := self._start(job, retried=retried)) is not None:
-                        yield job, failed
+                    elif (failed := self._start(job, tries)) is not None:
+                        ended.append((job, tries, failed))
                 for number, reply in self._await():
                     running = self._discard(number)
-                    if reply.status == "infrastructure" and not running.retried:
-                        waiting.append((running.job, True))
+                    ended.append((running.job, running.tries, reply))
+                for job, tries, reply in ended:
+                    if self._deserves_another(job, tries, reply):
+                        waiting.append((job, tries + 1))
                     else:
-                        yield running.job, reply
+                        yield job, reply
         finally:
             for number in list(self._running):
                 self._tell({"op": "kill", "job": number})
                 self._discard(number)
 
-    def _room(self, *, retry: bool) -> bool:
-        """Whether another child may start; a second try has the machine to itself."""
-        alone = any(running.retried for running in self._running.values())
-        if retry or alone:
+    def _room(self, tries: int) -> bool:
+        """Whether another child may start; whatever is tried again has the machine to itself."""
+        if tries > 1 or any(running.tries > 1 for running in self._running.values()):
             return not self._running
         return len(self._running) < self._slots
 
+    def _deserves_another(self, job: Job, tries: int, reply: Reply) -> bool:
+        """Whether a job is tried again: something else than its candidate may be at fault."""
+        crowded = tries == 1 and self._slots > 1 and job.kind == "train"
+        faulty = reply.status == "infrastructure" and tries < TRIES
+        return faulty or (reply.status == "too_large" and crowded)
+
     # --- one job ----------------------------------------------------------------------------
 
-    def _start(self, job: Job, *, retried: bool) -> Reply | None:
+    def _start(self, job: Job, tries: int) -> Reply | None:
         """Hand a job to the warm parent; a reply where there is no disk to run it on."""
         warm = self._ready_parent()
         number = self._next = self._next + 1
@@ -204,9 +220,7 @@ class Container:
             return Reply("infrastructure", wire.one_line(f"cannot make {scratch}: {error}"))
         os.set_blocking(reader, False)
         now = time.monotonic()
-        running = _Running(
-            job, reader, scratch, job.scratch is None, now, now + job.seconds, retried
-        )
+        running = _Running(job, reader, scratch, job.scratch is None, now, now + job.seconds, tries)
         self._running[number] = running
         warm.selector.register(reader, selectors.EVENT_READ, number)
         settings = self._settings
@@ -218,6 +232,7 @@ class Container:
             "scratch": str(scratch.resolve()),
             "layers": self._layers,
             "threads": min(job.threads, self._threads),
+            "sharing": self._slots if tries == 1 else 1,
             "memory_bytes": settings.memory_bytes,
             "resident_bytes": settings.memory_bytes if job.kind == "train" else 0,
             "file_bytes": settings.file_bytes,
