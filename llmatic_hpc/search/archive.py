@@ -165,21 +165,6 @@ class Archive:
         """Sum of the elites' fitness; 0 for an empty archive."""
         return float(self._fitness[self._elites != EMPTY].sum())
 
-    @property
-    def norm_qd_score(self) -> float:
-        """``qd_score`` per cell of the archive."""
-        return self.qd_score / self.tessellation.cells
-
-    @property
-    def obj_max(self) -> float:
-        """The highest fitness; NaN for an empty archive."""
-        return float(self._fitness[self._elites != EMPTY].max(initial=-np.inf)) if self else np.nan
-
-    @property
-    def obj_mean(self) -> float:
-        """The elites' mean fitness; NaN for an empty archive."""
-        return self.qd_score / len(self) if self else np.nan
-
 
 class Individual(NamedTuple):
     """A prompt with a temperature."""
