@@ -2,6 +2,7 @@
 
 from .fields import changed_settings, to_tables, to_toml
 from .load import from_tables, load, override
+from .retired import refuse_retired
 from .settings import (
     BASELINES,
     ArchiveSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "from_tables",
     "load",
     "override",
+    "refuse_retired",
     "to_tables",
     "to_toml",
 ]
