@@ -278,18 +278,25 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_d
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path), help="Problem and limits.")
+@click.option("--audit", is_flag=True, help="Count FLOPs with fvcore, too, and compare.")
 @set_option
 @json_option
 def screen(
-    files: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], as_json: bool
+    files: tuple[Path, ...],
+    config: Path | None,
+    audit: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
 ) -> None:
-    """What the screen says of source files: verdict, reason, width, depth, FLOPs, size."""
-    from ..run.single import screen_sources
+    """Screen source files: verdict, reason, width, depth, FLOPs, parameters."""
+    from ..run.single import audit_screened, screen_sources
 
     settings = load_config(config, overrides)
     sources = [read_source(path) for path in files]
+    verdicts = screen_sources(settings, sources)
+    audits = audit_screened(settings, sources, verdicts) if audit else [None] * len(sources)
     fits = True
-    for path, verdict in zip(files, screen_sources(settings, sources), strict=True):
+    for path, verdict, counts in zip(files, verdicts, audits, strict=True):
         fits &= verdict.status == "pending"
         described = verdict.descriptors
         values = {
@@ -301,7 +308,7 @@ def screen(
             **(asdict(described) if described else {}),
         }
         if as_json:
-            print_json(values)
+            print_json(values | ({"audit": counts.summary()} if counts else {}))
         else:
             name = f" {values['architecture']}" if values["architecture"] else ""
             size = (
@@ -312,6 +319,8 @@ def screen(
             )
             reason = f" ({verdict.failure})" if verdict.failure else ""
             click.echo(f"{path}: {values['verdict']}{reason}{size}")
+            if counts:
+                click.echo("".join(f"    {line}\n" for line in counts.lines()), nl=False)
     if not fits:
         sys.exit(1)
 
