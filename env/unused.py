@@ -9,6 +9,18 @@ _ = object()
 _.get_mask_sizes
 _.visit_AnnAssign
 
+# Reached by name: the registries in config/registry.py, and Python itself.
+_.HuggingFace
+_.of_settings
+_.ImageClassification
+_.NASBench201
+_.__getattr__
+_.__dir__
+
+# The public interface, for programs of others.
+_.Immediate
+_.to_pandas
+
 # Assigned for their effect on torch, numpy and tempfile.
 _.allow_tf32
 _.writeable

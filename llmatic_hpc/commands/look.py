@@ -136,7 +136,7 @@ def export(
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
 def cancel(run_dir: Path, wait: float) -> None:
     """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
-    from ..run.cancel import cancel as cancel_run
+    from ..coordinator.cancel import cancel as cancel_run
 
     if not run_dir.is_dir():
         raise LLMaticError(f"{run_dir}: no such run directory")

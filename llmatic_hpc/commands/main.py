@@ -24,8 +24,8 @@ import click
 from .. import __version__
 from .. import config as configuration
 from ..config import Config
+from ..coordinator import environment
 from ..errors import ConfigError, Interrupted, LLMaticError
-from ..run import environment
 from ..rundir.paths import RunPaths
 from ..types import PENDING
 from . import look
@@ -90,8 +90,8 @@ def run(
     overrides: tuple[str, ...],
 ) -> None:
     """Start or continue a run; the same line again always continues it."""
+    from ..coordinator.loop import Coordinator
     from ..report.progress import observer
-    from ..run.coordinator import Coordinator
 
     settings = load_config(config, overrides)
     if seed is not None:
@@ -289,7 +289,7 @@ def screen(
     as_json: bool,
 ) -> None:
     """Screen source files: verdict, reason, width, depth, FLOPs, parameters."""
-    from ..run.single import audit_screened, screen_sources
+    from ..coordinator.single import audit_screened, screen_sources
 
     settings = load_config(config, overrides)
     sources = [read_source(path) for path in files]
@@ -332,7 +332,7 @@ def screen(
 @json_option
 def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Train and judge one source file as a compute node would."""
-    from ..run.single import evaluate_source
+    from ..coordinator.single import evaluate_source
 
     settings = load_config(config, overrides)
     screened, outcome = evaluate_source(settings, read_source(file))
@@ -375,7 +375,7 @@ def generate(
     as_json: bool,
 ) -> None:
     """What the generator writes: completion, source, verdict."""
-    from ..run.single import generate_candidates
+    from ..coordinator.single import generate_candidates
 
     settings = load_config(config, overrides)
     found = generate_candidates(
@@ -387,8 +387,8 @@ def generate(
         seed=seed,
         notify=lambda text: click.echo(text, err=True),
     )
-    for completion, mended in found:
-        verdict = mended.screened
+    for completion, examined in found:
+        verdict = examined.screened
         fits = "fits" if verdict.status == PENDING else verdict.status
         if as_json:
             print_json(
@@ -397,9 +397,9 @@ def generate(
                     "form": completion.form,
                     "tokens": completion.tokens,
                     "finished": completion.finished,
-                    "source": mended.source,
-                    "repairs": [asdict(repair) for repair in mended.repairs],
-                    "unrepaired": mended.written.failure,
+                    "source": examined.source,
+                    "repairs": [asdict(repair) for repair in examined.repairs],
+                    "unrepaired": examined.written.failure,
                     "verdict": fits,
                     "failure": verdict.failure,
                     **(asdict(verdict.descriptors) if verdict.descriptors else {}),
@@ -408,16 +408,16 @@ def generate(
             continue
         click.secho(f"--- completion {completion.candidate}", bold=True)
         click.echo(completion.text)
-        if mended.repairs:
-            click.secho(f"--- repaired, since: {mended.written.failure}", bold=True)
-        for repair in mended.repairs:
+        if examined.repairs:
+            click.secho(f"--- repaired, since: {examined.written.failure}", bold=True)
+        for repair in examined.repairs:
             click.echo(f"{repair.rule}:")
             for sign, lines in (("-", repair.before), ("+", repair.after)):
                 for line in lines.split("\n") if lines else ():
                     click.echo(f"  {sign} {line}")
         reason = f" ({verdict.failure})" if verdict.failure else ""
         click.secho(f"--- source: {fits}{reason}", bold=True)
-        click.echo(mended.source)
+        click.echo(examined.source)
 
 
 # --- shared parts -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 from ..config import ContainmentSettings
 from ..sandbox.container import Container, Job, Reply
 from ..source import canonical, gate
-from ..types import PENDING, Descriptors, Mended, Repair, Screened
+from ..types import PENDING, Descriptors, Examined, Repair, Screened
 from . import repair
 
 ATTEMPTS = 3
@@ -107,32 +107,32 @@ class Screener:
             measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
         ]
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
-        """The sources with their verdicts; ``mend``: those repaired that rules can make fit.
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
+        """The sources with their verdicts; ``repair``: those repaired that rules can make fit.
 
         A source that would not fit afterwards stays as it was written, with its verdict. What
         the machine spoils is tried again, three times in all, before the verdict is
         ``infrastructure``.
         """
         screened = self._settled(sources)
-        if not mend:
-            return [Mended(s, v, v) for s, v in zip(sources, screened, strict=True)]
+        if not repair:
+            return [Examined(s, v, v) for s, v in zip(sources, screened, strict=True)]
         ill = {s: v for s, v in zip(sources, screened, strict=True) if v.status == "invalid" and s}
-        spoiled, mended = self._mended(ill)
-        verdicts = self._settled([text for text, _ in mended.values()])
-        after = dict(zip(mended, verdicts, strict=True))
+        spoiled, repaired = self._repaired_texts(ill)
+        verdicts = self._settled([text for text, _ in repaired.values()])
+        after = dict(zip(repaired, verdicts, strict=True))
         found = []
         for source, written in zip(sources, screened, strict=True):
             verdict = spoiled.get(source) or after.get(source, written)
             if source in after and verdict.status == PENDING:
-                text, repairs = mended[source]
-                found.append(Mended(text, verdict, written, tuple(repairs)))
+                text, repairs = repaired[source]
+                found.append(Examined(text, verdict, written, tuple(repairs)))
             else:
                 lost = verdict.status == "infrastructure"
-                found.append(Mended(source, verdict if lost else written, written))
+                found.append(Examined(source, verdict if lost else written, written))
         return found
 
-    def _mended(
+    def _repaired_texts(
         self, sources: Iterable[str]
     ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
         """Those that the machine kept from being looked at, and those that rules change: with

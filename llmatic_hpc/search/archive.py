@@ -51,15 +51,15 @@ class Archive:
         cells = tessellation.cells
         self._elites: NDArray[np.int64] = np.full(cells, EMPTY, dtype=np.int64)
         self._fitness: Floats = np.full(cells, np.nan)
-        self._descriptors: Floats = np.full((cells, 2), np.nan)
-        self._units: Floats = np.full((cells, 2), np.nan)
+        self._descriptors: Floats = np.full((cells, tessellation.axes), np.nan)
+        self._units: Floats = np.full((cells, tessellation.axes), np.nan)
         self._cells: dict[int, int] = {}
         self._tree: tuple[Any, NDArray[np.intp]] | None = None
 
     # --- adding -----------------------------------------------------------------------------
 
     def add(self, candidate: int, fitness: float, descriptor: Sequence[float]) -> Added:
-        """Offer a candidate with its raw descriptors (2,).
+        """Offer a candidate with its raw descriptors (D,).
 
         It becomes the elite of its cell if the cell is empty or its fitness is strictly
         higher. A fitness or descriptor that is NaN or infinite is refused, never raised.
@@ -145,7 +145,7 @@ class Archive:
 
     @property
     def descriptors(self) -> Floats:
-        """The elite's raw descriptors per cell (K, 2), NaN where empty. Read-only view."""
+        """The elite's raw descriptors per cell (K, D), NaN where empty. Read-only view."""
         return _read_only(self._descriptors)
 
     # --- statistics, named as in pyribs -------------------------------------------------------

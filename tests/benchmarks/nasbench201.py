@@ -83,8 +83,7 @@ def queries(config: Config, seed: int, budget: int) -> Iterator[float]:
                     proposal.candidate,
                     "scored",
                     outcome.fitness,
-                    screened.descriptors.ratio,
-                    screened.descriptors.flops,
+                    (screened.descriptors.ratio, screened.descriptors.flops),
                 )
             )
         sources += written

@@ -80,11 +80,16 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
-        ("[problem]\ntable_epochs = 100\n", ["problem.table_epochs must be 12 or 200", "100"]),
-        ("[archive.network]\nlower = []\nupper = []\n", ["archive.network.lower", "two numbers"]),
+        (
+            "[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n",
+            ["problem.table_epochs must be 12 or 200", "100"],
+        ),
+        ("[archive.prompt]\nlower = []\nupper = []\n", ["archive.prompt.lower", "two numbers"]),
+        ("[problem]\nkind = 'nasbench'\n", ["one of", "did you mean nasbench201?"]),
+        ("[problem]\noptions = 3\n", ["problem.options", "a table"]),
         ("[problem]\ndataset = 'cifar'\n", ["problem.dataset", "cifar100", "imagenet16_120"]),
         ("[search]\nqueries = 5\n[cluster]\nquorum = 0.5\n", ["search.queries", "quorum"]),
-        ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "two numbers"]),
+        ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "2 numbers", "ratio"]),
         ("[archive.network]\nlower = [300.0, 2e8]\n", ["archive.network.upper", "exceed"]),
         ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["log_flops"]),
         ("search = 3\n", ["search", "table of settings"]),
@@ -171,6 +176,6 @@ def test_every_setting_is_documented() -> None:
                 walk(inner)
             else:
                 assert f.metadata["help"]
-                assert isinstance(inner, str | int | float | bool | tuple)
+                assert isinstance(inner, str | int | float | bool | tuple | dict)
 
     walk(Config())

@@ -45,12 +45,13 @@ def made_up(
         for proposal in search.ask():
             source = f"x = {rng.integers(1 << 40)}\n"
             digest = hashlib.sha256(source.encode()).hexdigest()
+            ratio, flops = rng.uniform(0, 220), rng.uniform(0, 6e9)
             rows.append(
                 {
                     **proposal_columns(proposal),
                     "source": source, "source_sha256": digest, "canonical_sha256": digest,
-                    "status": "pending", "ratio": rng.uniform(0, 220),
-                    "flops": rng.uniform(0, 6e9),
+                    "status": "pending", "ratio": ratio, "flops": flops,
+                    "descriptors": (ratio, flops),
                 }
             )  # fmt: skip
         record.append_candidates(rows)

@@ -13,7 +13,7 @@ from ...config import Config, ProblemSettings
 from ...errors import ConfigError, DataError
 from ...source import gate
 from ...store import Record, rows
-from ...types import PENDING, Mended, Outcome, Repair, Result, Screened
+from ...types import PENDING, Examined, Outcome, Repair, Result, Screened
 from ..evaluator import Evaluated
 from . import cells, table, write
 from .problem import nasbench201
@@ -117,9 +117,9 @@ class Tabulated:
             }
         }
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`. Nothing of a source is executed."""
-        return [self._examined(source, mend) for source in sources]
+        return [self._examined(source, repair) for source in sources]
 
     def evaluate(
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
@@ -172,19 +172,19 @@ class Tabulated:
             train_seconds=float(self._seconds[row]),
         )
 
-    def _examined(self, source: str, mend: bool) -> Mended:
+    def _examined(self, source: str, repair: bool) -> Examined:
         written = self._screened(source)
-        if not mend or written.status != "invalid" or not source:
-            return Mended(source, written, written)
+        if not repair or written.status != "invalid" or not source:
+            return Examined(source, written, written)
         try:
             cell, repairs = mended(source)
         except NotACell:
-            return Mended(source, written, written)
+            return Examined(source, written, written)
         return self._repaired(cell, repairs, written)
 
-    def _repaired(self, cell: cells.Cell, repairs: Sequence[Repair], written: Screened) -> Mended:
+    def _repaired(self, cell: cells.Cell, repairs: Sequence[Repair], written: Screened) -> Examined:
         text = write.source(cell)
-        return Mended(text, self._screened(text), written, tuple(repairs))
+        return Examined(text, self._screened(text), written, tuple(repairs))
 
     def _screened(self, source: str) -> Screened:
         if (known := self._known.get(source)) is None:
