@@ -13,10 +13,6 @@ from dataclasses import dataclass, field
 INITIAL = -1
 NO_PROMPT = -1
 
-OPERATORS = ("mutation", "crossover", "random", "neighbour")
-"""``random`` belongs to the variant that generates without evolution, ``neighbour`` (one edge
-changed, by its number) to the baselines on NAS-Bench-201."""
-
 STATUSES = (
     "scored",
     "invalid",

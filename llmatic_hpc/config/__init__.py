@@ -4,6 +4,7 @@ from .axes import network_axes
 from .fields import changed_settings, to_tables, to_toml
 from .load import from_tables, load, override
 from .registry import GENERATORS, PROBLEMS, Registry, imported
+from .retired import refuse_retired
 from .settings import (
     BASELINES,
     ArchiveSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "network_axes",
     "override",
+    "refuse_retired",
     "to_tables",
     "to_toml",
 ]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
+from . import retired
 
 T = TypeVar("T")
 
@@ -213,7 +214,7 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{origin}: {name} must be {words[kind]}, got {value!r}")
     low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
-    if choices and value not in choices:
+    if choices and value not in choices and value not in retired.VALUES.get(name, ()):
         allowed = ", ".join(repr(c) for c in choices)
         near = nearest(str(value), choices)
         raise ConfigError(f"{origin}: {name} must be one of {allowed}, got {value!r}{near}")

@@ -49,9 +49,8 @@ class SearchSettings:
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(
-        "uniform", "how mutation draws parents among the elites; curious: half of the batch from "
-        "the most curious; tournament: the fittest of search.tournament",
-        choices=("uniform", "curious", "tournament"),
+        "uniform", "how mutation draws parents among the elites; tournament: the fittest of "
+        "search.tournament", choices=("uniform", "tournament"),
     )  # fmt: skip
     tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
     small_batches: bool = setting(

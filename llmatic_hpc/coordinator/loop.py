@@ -214,6 +214,7 @@ class Coordinator:
                 )
             record.config = configuration.to_tables(self._config)
             return record
+        configuration.refuse_retired(self._config)
         search = new_search(self._config, len(self._problem.prompts))
         record = Record(
             run_id=uuid.uuid4().hex,

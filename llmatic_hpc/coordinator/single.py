@@ -8,6 +8,7 @@ from dataclasses import replace
 from .. import generation, problems
 from ..config import Config
 from ..errors import LLMaticError
+from ..evaluation.audit import Audit, audit
 from ..generation.extract import extracted_from
 from ..types import NO_PROMPT, Completion, Examined, Outcome, Request, Screened
 
@@ -16,6 +17,24 @@ def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
     """The screen's verdict on each source text."""
     with problems.alone(config) as evaluator:
         return [found.screened for found in evaluator.examine(sources, repair=False)]
+
+
+def audit_screened(
+    config: Config, sources: Sequence[str], verdicts: Sequence[Screened]
+) -> list[Audit]:
+    """Count the multiply-adds of the sources that fit with fvcore, too."""
+    fit = [
+        s for s, v in zip(sources, verdicts, strict=True) if v.descriptors and not v.architecture
+    ]
+    shape = problems.problem_of(config).input_shape
+    found = dict(
+        zip(fit, audit(fit, input_shape=shape, containment=config.containment), strict=True)
+    )
+    known = "its FLOPs are those of the benchmark's table"
+    return [
+        found.get(source) or Audit(failure=known if verdict.architecture else "it does not fit")
+        for source, verdict in zip(sources, verdicts, strict=True)
+    ]
 
 
 def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:

@@ -168,6 +168,16 @@ def _prepare_repair(
     return perform
 
 
+def _prepare_audit(
+    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
+) -> Any:
+    from . import audit
+
+    _threads(message["threads"])
+    confine.limit_memory(message["memory_bytes"])
+    return audit.prepare(message)
+
+
 def _prepare_train(
     message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
 ) -> Any:
@@ -215,7 +225,12 @@ def _prepare_train(
     return perform
 
 
-_PREPARE = {"measure": _prepare_measure, "repair": _prepare_repair, "train": _prepare_train}
+_PREPARE = {
+    "measure": _prepare_measure,
+    "repair": _prepare_repair,
+    "audit": _prepare_audit,
+    "train": _prepare_train,
+}
 
 
 def _device(name: str) -> torch.device:

@@ -6,7 +6,7 @@ module says which rules it follows.
 
 from __future__ import annotations
 
-from .archive import Added, AddStatus, Archive, CuriousArchive, Individual, PromptArchive
+from .archive import Added, AddStatus, Archive, Individual, PromptArchive
 from .population import NetworkPopulation, PromptPopulation
 from .search import Search
 from .seeds import Purpose, draw_seed, generator
@@ -18,7 +18,6 @@ __all__ = [
     "Added",
     "Archive",
     "AskTellError",
-    "CuriousArchive",
     "Individual",
     "Location",
     "NetworkPopulation",

@@ -22,10 +22,9 @@ Mutation
     others add noise; all are clipped. With ``search.small_batches`` what a batch of one or two has
     no room for takes turns by generation.
 Parents
-    ``tournament``: the fittest of ``tournament`` elites, drawn with replacement. ``curious``: as
-    for prompts, the first half of the batch takes the ``curious_individuals`` most curious
-    elites in turn, the second half is uniform; an elite earns what its offspring, by whatever
-    operator, would earn a prompt individual, and starts at 0. (Neither is in the paper.)
+    ``tournament``: the fittest of ``tournament`` elites, drawn with replacement (not in the
+    paper). ``curious``, retired: as for prompts, the first half of the batch takes the most
+    curious elites in turn, which earn as prompt individuals do and start at 0.
 Crossover
     draws ``crossover_elites`` elites without replacement and takes them in turn; the mate is
     uniform among the k nearest elites, k drawn from ``crossover_neighbours``. It leaves the
@@ -76,7 +75,7 @@ import numpy as np
 from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
 from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
-from .archive import Archive, CuriousArchive, Individual, PromptArchive
+from .archive import Archive, Individual, PromptArchive
 from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
@@ -139,8 +138,8 @@ class Search:
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
-        curious = search.parents == "curious"
-        self.network_archive = (CuriousArchive if curious else Archive)(
+        earns = search.parents == "curious"  # retired: elites of networks earn curiosity, too
+        self.network_archive: Archive = (PromptArchive if earns else Archive)(
             network_cells
             or network_tessellation(
                 archive.network,
@@ -410,7 +409,7 @@ class Search:
             delta = settings.curiosity_untrainable
         else:
             delta = settings.curiosity_added if entered else settings.curiosity_rejected
-        if isinstance(self.network_archive, CuriousArchive):
+        if isinstance(self.network_archive, PromptArchive):
             for parent in proposal.parents:
                 self.network_archive.earn(parent, delta)
         if proposal.prompt == NO_PROMPT:

@@ -35,6 +35,17 @@ def test_json_round_trip() -> None:
     assert config.from_tables(settings.to_tables(Config()), "tables") == Config()
 
 
+def test_a_retired_value_is_read_and_begins_no_run() -> None:
+    """Records and continued runs may hold it; a new run is told what to choose instead."""
+    old = config.override(Config(), ["search.parents=curious"])
+    assert config.from_tables(settings.to_tables(old), "run.h5") == old
+    with pytest.raises(ConfigError, match=r"search\.parents = 'curious' is retired.*tournament"):
+        config.refuse_retired(old)
+    config.refuse_retired(Config())
+    with pytest.raises(ConfigError, match=r"must be one of 'uniform', 'tournament', got 'mean'"):
+        config.override(Config(), ["search.parents=mean"])
+
+
 def test_extends_and_overrides(tmp_path: Path) -> None:
     """What a file says wins over what it extends, and --set wins over both."""
     (tmp_path / "base").mkdir()

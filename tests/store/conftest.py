@@ -21,12 +21,18 @@ def small_config() -> Config:
     return replace(base, search=replace(base.search, generations=3, batch=12, start_elites=4))
 
 
-def made_up(generations: int = 3, *, in_flight: bool = False, late: bool = False) -> Record:
+def made_up(
+    generations: int = 3,
+    *,
+    in_flight: bool = False,
+    late: bool = False,
+    settings: Config | None = None,
+) -> Record:
     """A record as a coordinator would write it, with results from a generator of numbers.
 
     ``late``: of every generation the last two candidates are told with the next one.
     """
-    settings = small_config()
+    settings = settings or small_config()
     problem = image_classification(input_shape=(3, 32, 32), classes=10)
     search = new_search(settings, len(problem.prompts))
     record = Record(
