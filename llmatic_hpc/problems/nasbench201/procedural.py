@@ -120,7 +120,7 @@ class ProceduralCells:
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
-    def __init__(self, scored: frozenset[str], written: set[str]) -> None:
+    def __init__(self, scored: Set[str], written: Set[str]) -> None:
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:
