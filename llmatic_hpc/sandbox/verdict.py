@@ -24,7 +24,7 @@ class Job:
     """One source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair`` or ``train``."""
+    """``measure``, ``repair``, ``trace`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -33,7 +33,7 @@ class Job:
     parameters: Mapping[str, Any]
     """What the child needs to know, as JSON can say it."""
     success: str
-    """Status of a reply that needs no excuse: ``pending``, ``looked`` or ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``traced`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
