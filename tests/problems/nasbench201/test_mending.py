@@ -142,11 +142,6 @@ SUM = "self.edge_0_3(x) + self.edge_1_3(node_1) + self.edge_2_3(node_2)"
                       "y = self.edge_0_3(y)", "return self.edge_2_3(y)")), PARENT, ["nodes"]),
         (net(forward=("pass",)), PARENT, ["nodes"]),
         (net().rpartition("    def forward")[0], PARENT, ["nodes"]),
-        # no names of edges: the first two nodes are nodes
-        (net(("self.a = relu_conv3x3_bn(channels)", "self.b = avg_pool3x3()",
-              "self.c = relu_conv1x1_bn(channels)", "self.d = nn.MaxPool2d(2)"),
-             ("for f in (self.a, self.b, self.c, self.d):", "    x = f(x)", "return x")),
-         (3, 4, 4, 0, 0, 2), ["chain", "unused"]),
         # calls
         (forward("return relu_conv3x3_bn(x) + self.edge_2_3(node_2)"), with_edge(3, 3),
          ["nodes", "edge"]),
@@ -183,6 +178,7 @@ def test_a_repair_says_what_became_of_a_line() -> None:
         "nonsense(",
         "class Net:\n    pass\n",
         "class Net(nn.Module):\n    def forward(self, x):\n        return 7\n",
+        net(("self.a = relu_conv3x3_bn(channels)",), ("return self.a(self.b(x))",)),
         "class Net(nn.Module):\n    def forward(self, x):\n        return self.forward(x)\n",
     ],
 )

@@ -10,9 +10,6 @@ attributes ``edge_i_j``, which it copies from its parent, say the cell anyway. T
     A layer that ``forward`` applies to a node and adds to another one is what their edge carries.
 *nodes*
     ``forward`` is replaced: the attributes called after edges say the cell.
-*chain*
-    Without such attributes, the layers that ``forward`` applies are on the edges from node to
-    node, in their order.
 *unused*
     The first layer that has no edge yet goes to the first edge that carries nothing.
 
@@ -33,15 +30,14 @@ from ..write import SPELLINGS
 from .layers import NotACell
 from .wiring import Edge, edge_named, number_named
 
-RULES = ("operation", "edge", "nodes", "chain", "unused")
+RULES = ("operation", "edge", "nodes", "unused")
 
 LEAST_NAMED = 3
-"""Attributes called after edges that make them worth following."""
+"""Fewest attributes called after edges that say a cell."""
 
 MOST_REPAIRS = 24
 """On the record of one source."""
 
-_CHAIN = ((0, 1), (1, 2), (2, 3))
 _RETURN = "return self.edge_0_3(x) + self.edge_1_3(node_1) + self.edge_2_3(node_2)"
 _ONE = re.compile(r"(?<![0-9])1x|x1(?![0-9])|1_1|pointwise")
 
@@ -82,22 +78,16 @@ class _Mending:
     def mended(self) -> tuple[Cell, list[Repair]]:
         made = list(self._attributes())
         named = {edge: node for label, node in made if (edge := edge_named(label)) is not None}
-        found: dict[Edge, int] = {}
-        if "nodes" not in self._without and len(named) >= LEAST_NAMED:
-            for edge, node in named.items():
-                found[edge] = self._operation(edge, node)
-            self._repair("nodes", self._last_line(), _RETURN)
+        if len(named) < LEAST_NAMED or "nodes" in self._without:
+            raise NotACell(f"fewer than {LEAST_NAMED} attributes are called after edges")
+        found = {edge: self._operation(edge, node) for edge, node in named.items()}
+        self._repair("nodes", self._last_line(), _RETURN)
         applied = [*self._applied(dict(made)), *self._forgotten(made)]
-        if found and "edge" not in self._without:
-            for layer in [a for a in applied if a.edge is not None]:
-                applied.remove(layer)
-                self._put(found, layer, layer.edge, "edge")
-        if not found and "chain" not in self._without:
-            for edge, layer in zip(_CHAIN, applied, strict=False):
-                self._put(found, layer, edge, "chain")
-            applied = applied[len(_CHAIN) :]
+        for layer in [a for a in applied if a.edge is not None and "edge" not in self._without]:
+            applied.remove(layer)
+            self._put(found, layer, layer.edge, "edge")
         free = next((edge for edge in EDGES if found.get(edge, NONE) == NONE), None)
-        if found and applied and free is not None and "unused" not in self._without:
+        if applied and free is not None and "unused" not in self._without:
             self._put(found, applied[0], free, "unused")
         if not any(found.values()):
             raise NotACell("nothing that an edge could carry")
@@ -114,7 +104,9 @@ class _Mending:
         known = next((op for op, spelling in SPELLINGS.items() if spelling == text), None)
         if known is not None:
             return known
-        found = None if "operation" in self._without else meant(node)
+        if "operation" in self._without:
+            raise NotACell(f"{text} is none of the operations")
+        found = meant(node)
         operation = NONE if found is None else found
         self._repair("operation", node.lineno, _written(edge, operation))
         return operation
