@@ -66,11 +66,11 @@ def construct(source: str) -> nn.Module:
         code, name, line = _program(source)
     except (SourceError, RecursionError) as error:
         raise CandidateError("invalid", bounded(str(error))) from None
-    namespace: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "candidate"}
+    names = namespace()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(code, namespace)
-        instance = namespace[name]()
+        exec(code, names)
+        instance = names[name]()
     if not isinstance(instance, nn.Module):
         raise CandidateError("invalid", f"{name} is not an nn.Module")
     if "_parameters" not in vars(instance):
@@ -125,6 +125,11 @@ def bounded(text: str) -> str:
     line = " ".join(text[: 4 * MESSAGE_LIMIT].split())
     line = "".join(c if c.isprintable() else "?" for c in line).rstrip(": ")
     return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+
+
+def namespace() -> dict[str, Any]:
+    """The names that a source starts with: a short list of builtins."""
+    return {"__builtins__": _builtins(), "__name__": "candidate"}
 
 
 def _builtins() -> dict[str, Any]:

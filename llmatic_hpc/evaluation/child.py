@@ -225,10 +225,26 @@ def _prepare_train(
     return perform
 
 
+def _prepare_trace(
+    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
+) -> Any:
+    from . import graph_trace
+
+    _threads(message["threads"])
+    confine.limit_memory(message["memory_bytes"])
+
+    def perform() -> Reply:
+        found = graph_trace.trace(message["source"], channels=message["parameters"]["channels"])
+        return {"status": "traced", "failure": "", "values": {}}, found
+
+    return perform
+
+
 _PREPARE = {
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "audit": _prepare_audit,
+    "trace": _prepare_trace,
     "train": _prepare_train,
 }
 

@@ -24,7 +24,7 @@ class Job:
     """One source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``audit`` or ``train``."""
+    """``measure``, ``repair``, ``audit``, ``trace`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -33,8 +33,7 @@ class Job:
     parameters: Mapping[str, Any]
     """What the child needs to know, as JSON can say it."""
     success: str
-    """Status of a reply that needs no excuse: ``pending``, ``looked``,
-    ``audited`` or ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
