@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import CodeType
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..source import allowlist
@@ -26,6 +27,11 @@ SOURCE_NAME = "<candidate>"
 
 MESSAGE_LIMIT = 300
 """Longest message of a :class:`CandidateError`, in characters."""
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
+"""Parts of CUDA's messages about a broken device."""
 
 
 class CandidateError(Exception):
@@ -96,15 +102,16 @@ def _program(source: str) -> tuple[CodeType, str, int]:
 
 
 def candidate_error(error: BaseException) -> CandidateError:
-    """What a candidate's code raised, as the verdict on the candidate.
+    """Return what a candidate's code raised as the verdict on the candidate.
 
-    ``too_large`` where memory ran out, else ``invalid``.
+    ``too_large`` where memory ran out, ``infrastructure`` where a GPU is broken, else
+    ``invalid``; with the line of the source that it came from.
     """
     if isinstance(error, CandidateError):
         return error
     try:
         text = str(error)
-    except CANDIDATE_EXCEPTIONS:
+    except BaseException:  # a candidate's exception, a candidate's __str__
         text = ""
     line = 0
     trace = error.__traceback__
@@ -114,10 +121,16 @@ def candidate_error(error: BaseException) -> CandidateError:
         trace = trace.tb_next
     where = f"line {line}: " if line else ""
     message = bounded(f"{where}{type(error).__name__}: {text}")
-    exhausted = isinstance(error, MemoryError) or any(
-        sign in text for sign in ("can't allocate memory", "out of memory", "not enough memory")
-    )
-    return CandidateError("too_large" if exhausted else "invalid", message)
+    return CandidateError(_status_of(error, text.lower()), message)
+
+
+def _status_of(error: BaseException, text: str) -> str:
+    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if exhausted or any(sign in text for sign in _NO_MEMORY):
+        return "too_large"
+    if isinstance(error, RuntimeError) and "cuda" in text and any(s in text for s in _HARDWARE):
+        return "infrastructure"
+    return "invalid"
 
 
 def bounded(text: str) -> str:

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
 Reply = tuple[dict[str, Any], bytes]
 
-_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
-"""Parts of CUDA's messages about a broken device."""
 _OUT_OF_MEMORY = wire.encode_frame({"status": "too_large", "failure": "MemoryError", "values": {}})
 """Made beforehand: there may be no memory left to make it with."""
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class _Asked:
@@ -76,7 +73,10 @@ def main(
             perform = _PREPARE[message["kind"]](message, arrays, asked)
             confine.seal(message["layers"], gpu=_uses_gpu())
         except Exception as error:
-            _write(reply, {"status": "infrastructure", "failure": describe(error)})
+            from . import build
+
+            failure = build.candidate_error(error).message
+            _write(reply, {"status": "infrastructure", "failure": failure})
         else:
             _write(reply, {"ready": True})
             try:
@@ -250,49 +250,21 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-# --- faults -------------------------------------------------------------------------------------
-
-
 def _blame(perform: Any) -> Reply:
-    """What ``perform`` answers, or whose fault it was and what."""
-    from . import build, training
-
-    try:
-        answer: Reply = perform()
-    except build.CandidateError as error:
-        status, failure = error.status, error.message
-    except training.Diverged as error:
-        status, failure = "diverged", str(error)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt are a candidate's, too
-        status, failure = classify(error), describe(error)
-    else:
-        return answer
-    return {"status": status, "failure": wire.one_line(failure), "values": {}}, b""
-
-
-def classify(error: BaseException) -> str:
-    """The status that an exception out of a candidate stands for."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "too_large"
-    if isinstance(error, RuntimeError):
-        text = describe(error).lower()
-        if any(part in text for part in _NO_MEMORY):
-            return "too_large"
-        if "cuda" in text and any(part in text for part in _HARDWARE):
-            return "infrastructure"
-    return "invalid"
-
-
-def describe(error: BaseException) -> str:
-    """An exception as one bounded line, with the line of the source that it came from."""
+    """Return what ``perform`` answers, or whose fault it was that it does not, and what."""
     from . import build
 
     try:
-        return build.candidate_error(error).message
-    except BaseException:  # a candidate's exception, a candidate's __str__
-        return f"{type(error).__name__}: its message cannot be read"
+        answer: Reply = perform()
+    except BaseException as error:  # SystemExit and KeyboardInterrupt are a candidate's, too
+        try:
+            fault = build.candidate_error(error)
+        except MemoryError:
+            raise
+        except BaseException:  # even the name of its class is a candidate's
+            fault = build.CandidateError("invalid", "its exception cannot be read")
+        return {"status": fault.status, "failure": wire.one_line(fault.message), "values": {}}, b""
+    return answer
 
 
 def _write(descriptor: int, header: Mapping[str, Any], payload: bytes = b"") -> None:

@@ -200,9 +200,10 @@ class Screener:
         )
 
     def _look(self, source: str) -> Screened:
-        verdict = gate.check(source, max_bytes=self._settings.source_bytes)
-        digest = canonical.canonical_sha256(source) if verdict.status != "too_large" else ""
-        return Screened(verdict.status, verdict.failure, digest)
+        seen = gate.check(source, max_bytes=self._settings.source_bytes)
+        if seen.status == "too_large":
+            return seen
+        return replace(seen, canonical_sha256=canonical.canonical_sha256(source))
 
     def _job(self, source: str) -> Job:
         return Job(

@@ -33,10 +33,6 @@ _LOOK_STEPS = 500
 """How many steps may pass before a loss that is not finite ends a training."""
 
 
-class Diverged(Exception):  # noqa: N818 (an outcome, not an error of ours)
-    """The loss or the outputs are not finite."""
-
-
 class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
     """The state is on disk as far as that was possible; continue from it later."""
 
@@ -92,8 +88,9 @@ def train(
     is written at the end of an epoch every ``recipe.checkpoint_seconds``, and at the next
     step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised.
 
-    Raises :class:`Diverged`, :class:`~.network.CandidateError`, and whatever the network
-    raises. The caller has seeded the generators that the network draws from.
+    Raises :class:`~.build.CandidateError`, of status ``diverged`` where a loss or an output is
+    not finite, and whatever the network raises. The caller has seeded the generators that the
+    network draws from.
     """
     torch.manual_seed(recipe.seed)
     network = build().to(images.train_images.device)
@@ -202,7 +199,8 @@ class _Run:
 
     def _check_loss(self) -> None:
         if not torch.isfinite(self._loss).item():
-            raise Diverged(f"the training loss is not finite in epoch {self.epoch + 1}")
+            failure = f"the training loss is not finite in epoch {self.epoch + 1}"
+            raise CandidateError("diverged", failure)
 
     def predict(self, images: torch.Tensor) -> Iterator[NDArray[np.int64]]:
         """Classes of ``images``, batch by batch."""
@@ -211,7 +209,7 @@ class _Run:
             with torch.inference_mode():
                 outputs = self._forward(images[start:end])
                 if not torch.isfinite(outputs).all().item():
-                    raise Diverged("the network's outputs are not finite")
+                    raise CandidateError("diverged", "the network's outputs are not finite")
                 found = outputs.argmax(dim=1).cpu().numpy()
             yield found
 
