@@ -166,15 +166,3 @@ def always_returns(statements: list[ast.stmt]) -> bool:
         elif isinstance(statement, ast.With) and always_returns(statement.body):
             return True
     return False
-
-
-def returns_value(function: ast.FunctionDef) -> bool:
-    """Whether ``function`` itself, not one inside it, returns a value anywhere."""
-    todo: list[ast.AST] = list(function.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Return) and node.value is not None:
-            return True
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
-    return False

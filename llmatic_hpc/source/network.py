@@ -323,6 +323,17 @@ def parameters(arguments: ast.arguments) -> list[ast.arg]:
     return found
 
 
+def returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """Yield what a function itself returns, not those inside it."""
+    todo: list[ast.AST] = list(function.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return) and node.value is not None:
+            yield node.value
+        if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
+            todo.extend(children(node))
+
+
 class _Plain(ast.NodeTransformer):
     """Removes docstrings, other constants that stand as a statement, and annotations."""
 

@@ -8,6 +8,7 @@ classes or nothing is found any more.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import math
 import warnings
@@ -23,7 +24,7 @@ from .. import build
 from ..layers import Building, OverBudget, Running
 from . import MOST_FINDINGS
 from .rules import SIZES, Finding, apply, argument, flattened
-from .spans import NotApplicableError, Span, span_of
+from .spans import NotApplicableError, Span, Text, span_of
 from .trace import Call, Watch, is_torch, position
 
 MOST_DROPPED = 3
@@ -95,10 +96,7 @@ class _Trial:
 
     def __init__(self, source: str, input_shape: tuple[int, ...], classes: int) -> None:
         self._tree = parse(source)
-        self._nodes: dict[Span, list[ast.AST]] = {}
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.expr | ast.stmt):
-                self._nodes.setdefault(span_of(node), []).append(node)
+        self._text = Text(source, self._tree)
         self._classes = classes
         self._watch = Watch()
         self._model: nn.Module | None = None
@@ -370,12 +368,13 @@ class _Trial:
         return place
 
     def _node(self, span: Span, kind: type[ast.AST]) -> Any:
-        return next((n for n in self._nodes.get(span, []) if isinstance(n, kind)), None)
+        """Return the node of a kind that fills a span, or None."""
+        with contextlib.suppress(NotApplicableError):
+            return self._text.node(span, kind)
+        return None
 
     def _around(self, node: ast.AST, kind: type[ast.AST]) -> Any:
-        """The innermost node of a kind that contains another."""
-        found = None
-        for outer in ast.walk(self._tree):  # the outer ones first
-            if isinstance(outer, kind) and outer is not node and node in set(ast.walk(outer)):
-                found = outer
-        return found
+        """Return the innermost node of a kind that contains another, or None."""
+        with contextlib.suppress(NotApplicableError):
+            return self._text.above(node, kind)
+        return None

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...source.network import returned
 from ...source.parse import SourceError, parse
 from ...types import Repair
 from .spans import NotApplicableError, Span, Splice, Text, difference, span_of
@@ -255,22 +256,11 @@ def _appended(text: Text, owner: ast.ClassDef, statement: str) -> Splice:
 
 def _wrapped(text: Text, owner: ast.ClassDef, layer: str, how: int) -> list[Splice]:
     splices = []
-    for statement in _returns(text.method(owner, "forward")):
+    for statement in returned(text.method(owner, "forward")):
         value = text.segment(statement)
         inner = value if how == 0 else _flat(value, pooled=how == 2)
         splices.append((span_of(statement), f"self.{layer}({inner})"))
     return splices
-
-
-def _returns(function: ast.FunctionDef) -> Iterator[ast.expr]:
-    """What a function itself returns."""
-    todo: list[ast.AST] = list(function.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Return) and node.value is not None:
-            yield node.value
-        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
 
 
 # --- calls ---------------------------------------------------------------------------------------
