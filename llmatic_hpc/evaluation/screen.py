@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from . import repair
 GROUP = 8
 """Sources that are measured in one child at first."""
 
-_MEASURES = ("width", "depth", "ratio", "flops", "params")
+_MEASURES = tuple(field.name for field in fields(Descriptors))
 _WHOLE = ("width", "depth", "params")
 
 

@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sandbox import confine, hugepages, wire
-from . import child
 
 SWEEP_SECONDS = 1.0
 """How long the end of a job waits for what escaped from it to be dead."""
@@ -117,6 +116,8 @@ class Warm:
             )
         else:
             if pid == 0:
+                from . import child  # which is there since _warm_up
+
                 child.main(message, self._arrays, reply=reply, parent=parent, processes=processes)
             self._jobs[pid] = message["job"]
             if message["resident_bytes"]:
@@ -223,11 +224,11 @@ def _warm_up(kind: str) -> None:
     """Import, and for measuring run once, what every child is going to need.
 
     Before training nothing may be run: where there is a GPU, a backward step would make a
-    CUDA context here.
+    CUDA context here. Imported no earlier, for by now signals of the batch system are ignored.
     """
     import torch
 
-    from . import measure
+    from . import child, measure  # noqa: F401
 
     torch.set_num_threads(1)
     if kind == "measure":
