@@ -1,4 +1,4 @@
-"""From a candidate's source to its network. For a contained child only: this runs the source.
+"""Build a candidate's network from its source. For a contained child only: this runs the source.
 
 The gate has looked at the source before, and the child is confined; as a layer between the
 two, the source runs with a short list of builtins, may import only what a network needs, and
@@ -23,7 +23,7 @@ from ..source.network import live, network_class
 from ..source.parse import SourceError, parse
 
 SOURCE_NAME = "<candidate>"
-"""What tracebacks call the source."""
+"""File name of the source in tracebacks."""
 
 MESSAGE_LIMIT = 300
 """Longest message of a :class:`CandidateError`, in characters."""
@@ -45,15 +45,15 @@ class CandidateError(Exception):
         self.status = status
         self.message = message
         self.built = False
-        """Whether the network had been constructed before."""
+        """True where the network had been constructed before."""
 
 
 CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
-"""What running a candidate's code may raise. Any other ``BaseException`` is not its doing."""
+"""Exceptions that a candidate's code may raise; any other ``BaseException`` is not its doing."""
 
 
 def build(source: str) -> nn.Module:
-    """Runs ``source`` and constructs its network (see :func:`.network.network_class`).
+    """Run ``source`` and construct its network (see :func:`.network.network_class`).
 
     Only the statements that the network needs are run. Parameters are made on the default
     device from the global random state, as in any program.
@@ -67,7 +67,7 @@ def build(source: str) -> nn.Module:
 
 
 def construct(source: str) -> nn.Module:
-    """Like :func:`build`, but lets through whatever the source raises, with its traceback."""
+    """Do as :func:`build` does, but let through whatever the source raises, with its traceback."""
     try:
         code, name, line = _program(source)
     except (SourceError, RecursionError) as error:
@@ -87,7 +87,7 @@ def construct(source: str) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)  # measuring may take several builds of one source
 def _program(source: str) -> tuple[CodeType, str, int]:
-    """The statements that the network needs as code; its class's name and line."""
+    """Compile the statements that the network needs; with its class's name and line."""
     tree = live(parse(source))
     network = network_class(tree)
     if network is None:
@@ -134,7 +134,7 @@ def _status_of(error: BaseException, text: str) -> str:
 
 
 def bounded(text: str) -> str:
-    """``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
+    """Return ``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
     line = " ".join(text[: 4 * MESSAGE_LIMIT].split())
     line = "".join(c if c.isprintable() else "?" for c in line).rstrip(": ")
     return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
@@ -151,7 +151,7 @@ def _builtins() -> dict[str, Any]:
 
 
 def _print(*_values: object, **_options: object) -> None:
-    """Says nothing, however often it is called."""
+    """Stand in for ``print``, and say nothing."""
 
 
 def _import(
@@ -161,7 +161,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> types.ModuleType:
-    """``import`` of the few modules that a network may use.
+    """Import one of the few modules that a network may use.
 
     And of what C++ in torch looks up on its behalf, which names no names: it passes a list.
     """

@@ -1,4 +1,4 @@
-"""Whether a candidate is fit to be trained, and where it stands. For a contained child only.
+"""Decide whether a candidate is fit to be trained, and measure it. For a contained child only.
 
 A candidate is fit if its network has parameters within bounds, maps (N, \\*input_shape) to
 floating-point (N, classes) in training for N = 3 and in evaluation for N = 1 (2, if it refuses
@@ -55,7 +55,7 @@ def measure(
     max_layers: int,
     seed: int = 0,
 ) -> Screened:
-    """The verdict on ``source``: ``pending`` with its descriptors, ``invalid`` or ``too_large``.
+    """Return the verdict on ``source``: ``pending`` and descriptors, ``invalid`` or ``too_large``.
 
     ``input_shape`` is that of one image without the batch. ``canonical_sha256`` stays empty.
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
@@ -94,7 +94,7 @@ def measure(
 
 
 def warm_up() -> None:
-    """Runs every path once on networks of our own, on one thread's worth of work.
+    """Run every path once on a network of our own.
 
     The first use of the meta device imports for seconds; a warm parent pays that once.
     """
@@ -121,7 +121,7 @@ def _measure(
     bounds: _Bounds,
     attempt: _Attempt,
 ) -> Descriptors:
-    """Builds and runs the network once on ``attempt.device``.
+    """Build and run the network once on ``attempt.device``.
 
     Raises :class:`CandidateError` for what the candidate does wrong and :class:`OverBudget`
     where it goes beyond what the attempt allows.
@@ -147,7 +147,7 @@ def _described(
     bounds: _Bounds,
     attempt: _Attempt,
 ) -> Descriptors:
-    """Runs a network that was built, in evaluation and in training."""
+    """Run a network that was built, in evaluation and in training."""
     parameters = list(model.parameters())
     if not parameters:
         raise CandidateError("invalid", "the network has no parameters to train")
@@ -194,7 +194,7 @@ class _Counted:
 def _count(
     model: nn.Module, images: Tensor, classes: int, *, bounds: _Bounds, attempt: _Attempt
 ) -> _Counted:
-    """One pass in evaluation mode over one image; over two where one alone is refused."""
+    """Run it in evaluation mode over one image; over two where one alone is refused."""
     for batch in (1, 2):
         counting = Counting(max_layers=bounds.layers, max_flops=batch * attempt.flops)
         try:
@@ -214,7 +214,7 @@ def _count(
 
 
 def _forward(model: nn.Module, images: Tensor, classes: int) -> Tensor:
-    """The logits of ``images``, or :class:`CandidateError`."""
+    """Return the logits of ``images``, (N, classes), or raise :class:`CandidateError`."""
     batch = images.shape[0]
     mode = "training" if model.training else "evaluation"
     try:

@@ -1,4 +1,4 @@
-"""The screen: what is worth training, and where it stands in the archive.
+"""Screen sources: gate, digest, measures and repair, before anything is trained.
 
 Three steps from cheap to dear: the static gate and the canonical digest here in the judge,
 which only look at the text, then building and measuring in contained children.
@@ -74,7 +74,7 @@ class Screener:
             self._container.close()
 
     def screen(self, sources: Sequence[str]) -> list[Screened]:
-        """The verdicts, in order. ``pending``: fit to be trained, with descriptors.
+        """Return the verdicts, in order. ``pending``: fit to be trained, with descriptors.
 
         A verdict of ``infrastructure`` is none: no child could be had for that source, and
         it may be screened again. Raises
@@ -100,7 +100,7 @@ class Screener:
         ]
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
-        """The sources with their verdicts; ``repair``: those repaired that rules can make fit.
+        """Return the sources with their verdicts; ``repair``: repaired where rules make them fit.
 
         A source that would not fit afterwards stays as it was written, with its verdict.
         """

@@ -1,4 +1,4 @@
-"""The worker: evaluates the candidates of one task on a compute node, ``workers`` at a time.
+"""Evaluate the candidates of one task on a compute node, ``workers`` at a time.
 
 It is a judge (see :mod:`llmatic_hpc.evaluation`): candidates run in contained children. A
 result file is the only thing that it leaves behind.
@@ -36,7 +36,7 @@ __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_t
 CHECKPOINTED = 75
 """Exit code of "checkpointed, run me again" (``EX_TEMPFAIL``)."""
 _SECONDS = "seconds"
-"""In a checkpoint folder: what earlier attempts used up of the wall clock."""
+"""File of a checkpoint folder with the seconds that earlier attempts took."""
 _WEIGHTS = "weights.safetensors"
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
@@ -99,7 +99,7 @@ def evaluate_source(
 
 
 class _Evaluator:
-    """A container with its data: candidate in, outcome out."""
+    """Trains candidates in one container with its data."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Evaluator:
         folder: Path,
         weights: bool = False,
     ) -> Job:
-        """The training as a job; with no ``seconds`` left there is nothing to run."""
+        """Return the training as a job; with no ``seconds`` left there is nothing to run."""
         limit = self._containment.wall_seconds
         training = self._training
         recipe = {
@@ -167,7 +167,7 @@ class _Evaluator:
         )
 
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
-        """What the reply to a job means; None: there was no time to run it."""
+        """Turn the reply to a job into an outcome; None: there was no time to run it."""
         assert job.scratch is not None
         used = self._containment.wall_seconds - job.seconds
         if reply is None:
@@ -285,7 +285,7 @@ class _Worker:
 
 
 def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, Reply | None]]:
-    """Replies as they come; None, at once, for a job that has no time left."""
+    """Yield replies as they come; None, at once, for a job that has no time left."""
     for job in jobs:
         if job.seconds <= 0:
             yield job, None
@@ -293,7 +293,7 @@ def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, R
 
 
 class _Stop:
-    """Whether this process was asked to stop; passes it on to the container that runs."""
+    """Notes that this process is asked to stop, and tells the container that runs."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -341,7 +341,7 @@ def _result_name(candidate: int, attempt: int) -> str:
 
 
 def _cores() -> int:
-    """What this process may use: a job's share where the cluster does not bind it to cores."""
+    """Return the cores for this process: a job's share where the cluster does not bind it."""
     bound = len(os.sched_getaffinity(0))
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
     return min(bound, int(given)) if given.isdecimal() and int(given) else bound

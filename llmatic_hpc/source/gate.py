@@ -1,4 +1,4 @@
-"""The gate: whether a source may be run at all. It reads; it never executes or imports.
+"""Decide whether a source may be run at all. The gate reads; it never executes or imports.
 
 This is an allow-list, of kinds of syntax, of imports, of names and of attributes
 (:mod:`.allowlist`), so that what nobody thought of is refused. The rules:
@@ -70,7 +70,7 @@ def check(source: str, *, max_bytes: int) -> Screened:
 
 
 def _check_size(tree: ast.Module) -> None:
-    """Bounds the number of nodes and their depth, without recursion."""
+    """Bound the number of nodes and their depth, without recursion."""
     level: list[ast.AST] = [tree]
     count = depth = 0
     while level:

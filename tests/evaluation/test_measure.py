@@ -447,7 +447,7 @@ def test_unfit_networks_are_invalid(forward: str, init: str, said: str) -> None:
     if "raise Sys" in forward or "raise Key" in forward:
         exception = "SystemExit" if "Sys" in forward else "KeyboardInterrupt"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build.vocabulary, "BUILTINS", build.vocabulary.BUILTINS | {exception})
+            patch.setattr(build.allowlist, "BUILTINS", build.allowlist.BUILTINS | {exception})
             found = screened(source)
     else:
         found = screened(source)

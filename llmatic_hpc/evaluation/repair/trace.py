@@ -1,4 +1,4 @@
-"""Where a source constructs and calls its modules, seen while it runs. For a contained child."""
+"""Watch where a source constructs and calls its modules. For a contained child."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Call:
 
 @dataclass
 class Watch:
-    """Where the source constructs and calls every module."""
+    """Notes where the source constructs and calls every module."""
 
     sites: dict[int, list[Span]] = field(default_factory=dict)
-    """By id of the module: the call that constructs it, the call around that, and so on."""
+    """Calls that construct a module, the innermost first, by id of the module."""
     stack: list[Call] = field(default_factory=list)
     """Modules at work; after an exception, the last one raised it or let it pass."""
     called: set[int] = field(default_factory=set)
@@ -80,7 +80,7 @@ def _places() -> Iterator[Span | None]:
 
 
 def position(code: Any, instruction: int) -> Span | None:
-    """The expression of the source that an instruction belongs to."""
+    """Return the expression of the source that an instruction belongs to."""
     positions = list(code.co_positions())
     line, end_line, column, end_column = positions[instruction // 2]
     if None in (line, end_line, column, end_column):
