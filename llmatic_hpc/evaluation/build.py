@@ -112,7 +112,7 @@ def candidate_error(error: BaseException) -> CandidateError:
     try:
         text = str(error)
     except BaseException:  # a candidate's exception, a candidate's __str__
-        text = ""
+        text = "its message cannot be read"
     line = 0
     trace = error.__traceback__
     while trace is not None:

@@ -125,8 +125,8 @@ class Screener:
     def _repaired_texts(
         self, sources: Iterable[str]
     ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
-        """Those that the machine kept from being looked at, and those that rules change: with
-        the text afterwards and the changes."""
+        """Return verdicts on those that the machine kept from being looked at, and by source
+        the text after repair with its changes, where there are any."""
         channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
         due = [source for source in sources if source not in self._repairs]
         texts = {s: repair.by_names(s, channels=channels, classes=classes) for s in due}
@@ -151,10 +151,11 @@ class Screener:
         return spoiled, {s: self._repairs[s] for s in wanted}
 
     def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
-        """What fits, found several to a child: a fork costs more than a small network's measures.
+        """Measure several to a child, since a fork costs more than a small network's measures.
 
-        Whatever does not fit, and every group in which anything went wrong, is left out: it
-        is measured again, each source in a child of its own, and only that counts against it.
+        Returns what fits. Whatever does not, and every group in which anything went wrong, is left
+        out: it is measured again, each source in a child of its own, and only that counts against
+        it.
         A candidate that got past the gate could disturb the measures of its group, but
         neither its verdict of not fitting nor anybody's score.
         """

@@ -19,6 +19,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings
@@ -63,7 +64,7 @@ def run_task(task: Path) -> int:
 
 
 def evaluate_source(
-    source: str, config: Config, *, threads: int = 0, weights: Path | None = None
+    source: str, config: Config, *, weights: Path | None = None
 ) -> tuple[Screened, Outcome]:
     """Screen and train one source as a compute node would, with the seed of the run.
 
@@ -71,7 +72,7 @@ def evaluate_source(
     Raises :class:`~llmatic_hpc.errors.DataError` and
     :class:`~llmatic_hpc.errors.ContainmentError`.
     """
-    threads = threads or config.training.threads or _cores()
+    threads = config.training.threads or _cores()
     with Container(config.containment, threads=threads) as container:
         dataset = data.load(config.problem, config.training, seed=config.run.seed)
         container.share(data.for_training(dataset))
@@ -121,13 +122,7 @@ class _Evaluator:
         return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
 
     def job(
-        self,
-        source: str,
-        *,
-        seed: int,
-        epochs: int,
-        folder: Path,
-        weights: bool = False,
+        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run."""
         limit = self._containment.wall_seconds
@@ -176,7 +171,7 @@ class _Evaluator:
         if reply.status == "checkpointed":
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
-        reply = Reply(reply.status, reply.failure, reply.values, reply.payload, seconds)
+        reply = replace(reply, seconds=seconds)
         return score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
 
 
