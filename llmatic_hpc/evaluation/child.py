@@ -137,6 +137,13 @@ def _prepare_repair(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfor
     return perform
 
 
+def _prepare_audit(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    from . import audit  # fvcore, which nothing else needs
+
+    confine.limit_memory(message["memory_bytes"])
+    return audit.prepare(message)
+
+
 def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     parameters = message["parameters"]
     recipe = training.Recipe(**parameters["recipe"])
@@ -178,7 +185,12 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     return perform
 
 
-_PREPARE = {"measure": _prepare_measure, "repair": _prepare_repair, "train": _prepare_train}
+_PREPARE = {
+    "measure": _prepare_measure,
+    "repair": _prepare_repair,
+    "audit": _prepare_audit,
+    "train": _prepare_train,
+}
 
 
 def _device(name: str) -> torch.device:

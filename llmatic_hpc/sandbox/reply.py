@@ -24,7 +24,7 @@ class Job:
     """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair`` or ``train``."""
+    """``measure``, ``repair``, ``audit`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -33,7 +33,8 @@ class Job:
     parameters: Mapping[str, Any]
     """Further facts for the child, as JSON can say them."""
     success: str
-    """Status of a reply that needs no excuse: ``pending``, ``looked`` or ``trained``."""
+    """Status of a reply that needs no excuse: ``pending``, ``looked``,
+    ``audited`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None

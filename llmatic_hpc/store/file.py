@@ -117,6 +117,7 @@ def _write(file: h5py.File, record: Record) -> None:
     for name, archive in record.archives.items():
         group = file.create_group(f"archives/{name}", track_order=True)
         group.attrs.update({"axes": list(archive.axes), "objective": "fitness"})
+        group.attrs.update({"names": list(archive.names), "scales": list(archive.scales)})
         for column_name, meaning in schema.ARCHIVE_COLUMNS.items():
             _dataset(group, column_name, getattr(archive, column_name), meaning, "1")
 
@@ -176,6 +177,8 @@ def _read(file: h5py.File, path: Path) -> Record:
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
         candidates["told"] = np.where(own < generations, own, candidates["told"])
+    if "descriptors" not in file["candidates"]:  # from before there were other axes
+        candidates["descriptors"] = np.stack([candidates["ratio"], candidates["flops"]], axis=1)
     return Record(
         run_id=str(file.attrs["run_id"]),
         config=json.loads(file["config"].asstr()[()]),
@@ -184,6 +187,8 @@ def _read(file: h5py.File, path: Path) -> Record:
         archives={
             name: ArchiveState(
                 axes=tuple(group.attrs["axes"]),
+                names=tuple(group.attrs.get("names", ("ratio", "flops"))),
+                scales=tuple(group.attrs.get("scales", ())),
                 **{column: group[column][:] for column in schema.ARCHIVE_COLUMNS},
             )
             for name, group in file["archives"].items()

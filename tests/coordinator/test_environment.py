@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmatic_hpc.run.environment import generator_kind
+from llmatic_hpc.coordinator.environment import generator_kind
 
 CONTROL = "procedural (control without a language model)"
 
