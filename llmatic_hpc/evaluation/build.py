@@ -121,7 +121,7 @@ def candidate_error(error: BaseException) -> CandidateError:
         trace = trace.tb_next
     where = f"line {line}: " if line else ""
     message = bounded(f"{where}{type(error).__name__}: {text}")
-    return CandidateError(_status_of(error, text.lower()), message)
+    return CandidateError(_status_of(error, text[: 4 * MESSAGE_LIMIT].lower()), message)
 
 
 def _status_of(error: BaseException, text: str) -> str:
