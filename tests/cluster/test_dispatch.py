@@ -16,8 +16,8 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.backend import Backend, Ending
-from llmatic_hpc.cluster.dispatch import Patience
 from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.cluster.patience import Patience
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
