@@ -15,7 +15,7 @@ from .prefill import Pack, packs
 from .sampling import Row, Writer, draw, uniforms
 
 ERROR = 5e-5
-"""By how much a logit in single precision may depend on the batch (2e-5 was the most in 0.5 B
+"""Bound on how much a logit in single precision depends on the batch (at most 2e-5 in 0.5 B
 parameters). Where that could decide, the row is computed once more on its own."""
 
 
@@ -121,7 +121,7 @@ class Batch:
 
 
 def suits(model: Any) -> bool:
-    """Whether the model keeps plain keys and values and can be told where tokens stand."""
+    """Return whether the model keeps plain keys and values and takes positions of tokens."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     return (

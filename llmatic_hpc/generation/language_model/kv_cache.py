@@ -23,7 +23,7 @@ AHEAD = 128
 
 @dataclass
 class Extent:
-    """Which part of the buffers is in use; the same for all layers."""
+    """Part of the buffers that is in use; the same for all layers."""
 
     rows: int = 0
     """Slots that there are."""
