@@ -43,8 +43,8 @@ def model_of(config: Config, *, download: bool = True) -> str:
 
         Endpoint(settings, problems.problem_of(config)).close()
         return f"{settings.model} answers at {settings.url}"
-    from ..generation.language_model import load
+    from ..generation.language_model import model_loading
 
-    location = load.locate(settings.model, download=download)
-    size = load.check(location)
+    location = model_loading.locate(settings.model, download=download)
+    size = model_loading.check(location)
     return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"

@@ -74,7 +74,7 @@ class SlotLayer(DynamicLayer):
         return self.get_seq_length() + query_length, 0
 
 
-class Slots(Cache):
+class KeyValueCache(Cache):
     """The cache of all layers, for any model that keeps plain keys and values."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ from transformers import (
 
 from ...errors import GeneratorError
 from ..base import ModelUnavailable
-from . import files as weights
+from . import model_files as weights
 
 HUB_SECONDS = 10.0
 """Longest wait for the hub's first answer."""

@@ -29,8 +29,8 @@ from transformers import (
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import GeneratorError
 from llmatic_hpc.generation import ModelUnavailable, Replay, create
-from llmatic_hpc.generation.language_model import files as weights
-from llmatic_hpc.generation.language_model import load as loading
+from llmatic_hpc.generation.language_model import model_files as weights
+from llmatic_hpc.generation.language_model import model_loading as loading
 from llmatic_hpc.generation.language_model.huggingface import HuggingFace, _context, _device, _dtype
 from llmatic_hpc.types import Problem
 
