@@ -75,7 +75,7 @@ class Run:
     protocol: str
     epochs: int
     settings: dict[str, Any]
-    """Settings by full name without :data:`IGNORED`, the writer of the cells, the table's digest."""
+    """Settings by full name without :data:`IGNORED`, the cells' writer, the table's digest."""
     best_fitness: float
     """Fitness of the fittest cell of the table."""
     best_test: float

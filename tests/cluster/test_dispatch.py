@@ -327,7 +327,7 @@ def test_what_has_been_gathered_is_not_looked_at_again(tmp_path: Path) -> None:
 
 
 def test_patience() -> None:
-    """Waiting takes as long again as it took until enough were in; after a restart it begins anew."""
+    """Waiting takes as long again as until enough were in; after a restart it begins anew."""
     patience = Patience(3, began=1000.0)
     for when in (1010.0, 1300.0):
         patience.arrived(when)
