@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -136,3 +137,25 @@ def test_only_the_cluster_knows_submitit() -> None:
     """One place talks to the scheduler."""
     users = {room(p) for p in FILES if "import submitit" in p.read_text(encoding="utf-8")}
     assert users == {"cluster"}
+
+
+def test_one_parser_reads_what_a_model_wrote() -> None:
+    """Text becomes a syntax tree in one place, with one set of limits."""
+    calls = r"\bast\.parse\(|\bsymtable\.symtable\(|[^.\w]compile\([^)]*,\s*(?:ast\.)?PyCF_ONLY_AST"
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if re.search(calls, path.read_text(encoding="utf-8"))
+    }
+    assert users - {"problems/nasbench201/reader/parse.py"} == {"source/parse.py"}
+
+
+def test_one_place_makes_files_durable() -> None:
+    """One writer with one policy of syncing; the doctor tries what it needs of a file system."""
+    calls = re.compile(r"\bos\.(?:replace|rename|fsync|fdatasync)\(")
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if calls.search(path.read_text(encoding="utf-8"))
+    }
+    assert users - {"commands/doctor.py"} == {"rundir/files.py"}

@@ -104,8 +104,8 @@ def summary(record: Record, paths: RunPaths) -> str:
     from ..report.status import best_candidate
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
-    generator = str(record.environment.get("generator"))
-    if "control" in generator:
+    if environment.generator_kind(record.environment) == "procedural":
+        generator = record.environment["generator"]
         lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
     best = best_candidate(record)
     if best is None:

@@ -287,14 +287,16 @@ class Coordinator:
         if self._generator is None:
             wanted = self._config.generator
             known = record.environment.get("generator")
-            fell_back = known is not None and "fallback" in known
+            kind = environment.generator_kind(record.environment)
+            fell_back = bool(kind) and kind != wanted.kind
             if fell_back:
                 self._observer.notice(f"this run is written by: {known}")
-                wanted = replace(wanted, kind="procedural")
-            if known is not None:
+                wanted = replace(wanted, kind=kind)
+            if kind:
                 wanted = replace(wanted, fallback="")
             self._generator = create(wanted, self._problem, notify=self._observer.notice)
             record.environment["generator"] = known if fell_back else self._generator.name
+            record.environment["generator_kind"] = self._generator.kind
         return self._generator
 
     def _request(self, record: Record, proposal: Proposal, seen: frozenset[str]) -> Request:

@@ -190,9 +190,9 @@ def _prepare_train(
     recipe = training.Recipe(**parameters["recipe"])
     _threads(message["threads"])
     device = _device(parameters["device"])
-    if device.type == "cuda" and parameters["sharing"] > 1:
+    if device.type == "cuda" and message["sharing"] > 1:
         # Too large a network fails alone, not its siblings with it.
-        torch.cuda.set_per_process_memory_fraction(1 / parameters["sharing"], device)
+        torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], device)
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

@@ -25,6 +25,7 @@ class Replay:
             few lines for a candidate that is asked for.
     """
 
+    kind = "replay"
     repeatable = False
 
     def __init__(self, path: Path | str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..problems.spellings import HEAD, SPELLINGS
+from ..problems.nasbench201.spellings import HEAD, SPELLINGS
 
 HELPERS = """\
 class Zero(nn.Module):

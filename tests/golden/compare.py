@@ -96,16 +96,19 @@ def compared(
     golden: runs.Golden, both: Trees, *, expect_new: Sequence[str], expect_gone: Sequence[str]
 ) -> tuple[str, int, list[str]]:
     """The new tree's digest and rows, and everything that differs."""
+    found: list[str] = []
+    digest, rows = "", 0
 
-    def unlike(base: tables.Columns, new: tables.Columns) -> list[str]:
-        return [str(d) for d in tables.differences(base, new, expect_new, expect_gone)]
+    def unlike(base: tables.Columns, new: tables.Columns, how: str = "") -> None:
+        found.extend(f"{how}{d}" for d in tables.differences(base, new, expect_new, expect_gone))
 
     try:
         with ThreadPoolExecutor(2) as pool:
             base, new = pool.map(
                 lambda tree: tree.columns(golden, both.work), (both.base, both.new)
             )
-        found = unlike(base, new)
+        digest, rows = tables.digest(new), tables.rows(new)
+        unlike(base, new)
         if isinstance(golden, runs.Run):
             recorded = both.base.folder / golden.name
             table = ("--table", runs.table()) if golden.is_tabulated else ()
@@ -113,13 +116,10 @@ def compared(
             if golden.half:
                 half = both.base.run(golden, both.work, generations=golden.half)
                 both.new.carry_on(golden, both.work, half)
-                found += [
-                    f"begun by the base, continued: {line}"
-                    for line in unlike(base, tables.of_record(half / "run.h5"))
-                ]
+                unlike(base, tables.of_record(half / "run.h5"), "begun by the base, continued: ")
     except CommandError as failure:
-        return "", 0, [str(failure)]
-    return tables.digest(new), tables.rows(new), found
+        found.append(str(failure))
+    return digest, rows, found
 
 
 def _git(*words: str) -> None:

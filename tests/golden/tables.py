@@ -123,17 +123,15 @@ def differences(
         elif name not in base:
             if not _among(name, expect_new):
                 yield Difference(name, "", "no such column", "a column", 1)
-        elif len(base[name]) != len(new[name]):
-            yield Difference(name, "", f"{len(base[name])} rows", f"{len(new[name])} rows", 1)
         else:
-            unequal = [
-                row for row, pair in enumerate(zip(base[name], new[name], strict=True))
-                if not _same(*pair)
-            ]  # fmt: skip
+            pairs = enumerate(zip(base[name], new[name], strict=False))
+            unequal = [row for row, pair in pairs if not _same(*pair)]
             if unequal:
                 first = unequal[0]
                 where = files[first] if files else _row(name, first)
                 yield Difference(name, where, base[name][first], new[name][first], len(unequal))
+            elif len(base[name]) != len(new[name]):
+                yield Difference(name, "", f"{len(base[name])} rows", f"{len(new[name])} rows", 1)
 
 
 def _among(name: str, expected: Iterable[str]) -> bool:

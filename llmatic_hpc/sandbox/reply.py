@@ -54,7 +54,7 @@ class Reply:
     """On the wall clock."""
 
 
-def verdict(job: Job, data: bytes, code: int) -> Reply:
+def reply_of(job: Job, data: bytes, code: int) -> Reply:
     """What a child that ended by itself with ``code`` (negative: a signal) said or did.
 
     ``data`` is all that came through its pipe. The table in :mod:`.container` says what is
