@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cluster import scheduler, submission_prefix
-from ..cluster.journal import Journal
+from ..cluster.journal import read_state
 from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record
@@ -196,7 +196,7 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
     if not paths.submissions.exists():
         return None
-    state = Journal.look(paths.journal)
+    state = read_state(paths.journal)
     queue = scheduler.queue()
     prefix = submission_prefix(record.run_id)
     ours = [q for q in (queue or {}).values() if q.name.startswith(prefix) and not q.is_leaving]
