@@ -66,14 +66,14 @@ FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
 
 @dataclass(frozen=True)
 class Planned:
-    """A task that is due."""
+    """Task that is due."""
 
     items: list[Item]
     time_factor: int = 1
 
 
 class Dispatcher:
-    """Evaluates one generation's candidates on a back end.
+    """Evaluation of one generation's candidates on a back end.
 
     ``name`` is unique to run and generation and begins the names of submissions.
     ``write_task(folder, items)`` writes what a worker needs into a new task folder.
@@ -117,7 +117,7 @@ class Dispatcher:
         enough: int | None = None,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> dict[int, Gathered]:
-        """The result of every candidate, by its number.
+        """Evaluate ``work`` and return each candidate's result by its number.
 
         With ``enough`` of them the rest is not waited for beyond :class:`Patience`. Its tasks
         go on; a later call with these candidates among its ``work`` goes on with them.
@@ -174,7 +174,7 @@ class Dispatcher:
         return self._paths.tasks / name
 
     def _adopt(self, wanted: Mapping[int, Work]) -> dict[str, list[Item]]:
-        """Follow what was started before and is not settled; returns the items by task."""
+        """Follow what was started before and is not settled; return the items by task."""
         state = self._journal.state
         tokens = state.tokens_of(wanted)
         # A submission is adopted as a whole, and only what is wanted of it is followed.
@@ -203,7 +203,7 @@ class Dispatcher:
     # --- results ------------------------------------------------------------------------------
 
     def _scan(self, wanted: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
-        """New results: for each candidate the valid one of the lowest attempt."""
+        """Return new results: for each candidate the valid one of the lowest attempt."""
         attempts: dict[int, list[int]] = {}
         for path in self._paths.results.glob("*.*.json"):
             name, number, _ = path.name.split(".", 2)
@@ -237,7 +237,7 @@ class Dispatcher:
         wanted: dict[int, Work],
         done: dict[int, Gathered],
     ) -> tuple[set[int], dict[int, Gathered]]:
-        """Forget tasks that ended: which candidates to try again, which to give up."""
+        """Forget tasks that ended; return the candidates to try again and those given up."""
         again: set[int] = set()
         given_up: dict[int, Gathered] = {}
         for name in ended:
@@ -321,7 +321,7 @@ class Dispatcher:
     # --- submitting ---------------------------------------------------------------------------
 
     def _plan(self, work: Iterable[Work]) -> list[Planned]:
-        """Tasks for candidates that have none: packed, but each suspect alone."""
+        """Plan tasks for candidates that have none: packed, but each suspect alone."""
         state, per_task = self._journal.state, self._settings.candidates_per_task
         packed, planned = [], []
         for item in work:
@@ -407,7 +407,7 @@ class Dispatcher:
         self._stop([n for n in followed if n not in busy], leaving_seconds=LEAVING_SECONDS)
 
     def _stop(self, names: Sequence[str], *, leaving_seconds: float = 0.0) -> None:
-        """Let tasks end, by themselves at first and then on request, for a bounded time."""
+        """Wait a bounded time for tasks to end by themselves, then as long after asking them to."""
         folders = [self._folder(name) for name in names]
         if not self._gone(folders, leaving_seconds):
             self._backend.stop(folders)
@@ -424,7 +424,7 @@ class Dispatcher:
         return True
 
     def _keep_log(self, folder: Path, ending: Ending) -> None:
-        """The end of a failed worker's output, before its folder goes."""
+        """Keep the end of a failed worker's output, before its folder goes."""
         try:
             text = ending.output.read_bytes()[-LOG_TAIL_BYTES:].strip() if ending.output else b""
         except OSError:

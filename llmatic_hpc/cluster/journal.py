@@ -63,7 +63,7 @@ class State:
         return sum(1 for item in self.failed if item[0] == candidate)
 
     def tokens_of(self, candidates: Collection[int]) -> set[str]:
-        """Submissions with an attempt at one of these candidates."""
+        """Return the submissions with an attempt at one of these candidates."""
         return {
             entry.token
             for entry in self.tasks.values()

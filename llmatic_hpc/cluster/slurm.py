@@ -374,7 +374,7 @@ class SlurmBackend(Backend):
         self._asked = -MOST_QUEUE_SECONDS
 
     def end(self, prefix: str) -> None:
-        """All results are in, but a controller that was away may mean to start one again.
+        """Cancel what is left in the queue: a controller that was away may start elements again.
 
         What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
         """
@@ -394,5 +394,5 @@ class SlurmBackend(Backend):
 
 
 def own_job() -> str:
-    """The id of the coordinator's job; empty if it is none."""
+    """Return the id of the job that this process runs in; empty if it is in none."""
     return os.environ.get("SLURM_JOB_ID", "")

@@ -26,7 +26,7 @@ _NAMES = {"llmatic": "LLMatic", "random": "random search"}
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A record with what a comparison asks of it."""
+    """Record with the values that a comparison needs."""
 
     path: Path
     record: Record
@@ -69,7 +69,7 @@ class Method:
 
 
 def look(path: Path, record: Record, budget: int) -> Run:
-    """A run as far as its first ``budget`` queries; 0: all of it.
+    """Cut a run to its first ``budget`` queries; 0: all of it.
 
     Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
     """
@@ -88,7 +88,7 @@ def look(path: Path, record: Record, budget: int) -> Run:
 def methods(
     runs: Iterable[Run], *, aside: Sequence[str], told: Sequence[str], same: Callable[[Run], object]
 ) -> list[Method]:
-    """Runs by method, in the order of names.
+    """Group runs by method, in the order of names.
 
     Args:
         runs: of one problem; a run that is named twice counts once.
@@ -135,7 +135,7 @@ def _numbered(
 
 
 def _name(settings: Settings) -> str:
-    """``LLMatic (procedural control)``: an algorithm, and who writes the networks for it."""
+    """Name a method by algorithm and writer, such as ``LLMatic (procedural control)``."""
     variant, writer = settings["search.variant"], str(settings[WRITER])
     is_control = writer.startswith("procedural")
     name = _NAMES.get(variant) or (
@@ -147,7 +147,7 @@ def _name(settings: Settings) -> str:
 
 
 def _model(writer: str) -> str:
-    """``huggingface:Qwen/Qwen2.5-0.5B`` by the model alone, a file by its name alone."""
+    """Name a writer such as ``huggingface:Qwen/Qwen2.5-0.5B`` by its model, a file by its name."""
     kind, _, model = writer.partition(":")
     if kind == "replay" or not model:
         return writer
@@ -159,7 +159,7 @@ def _by_seed(run: Run) -> tuple[int, str]:
 
 
 def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Settings by their full names, without those that may change when a run is continued."""
+    """Yield settings by full name, without those that may change when a run is continued."""
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):
