@@ -35,6 +35,7 @@ from ..rundir.paths import RunPaths
 from ..types import Outcome, Result
 from .backend import (
     CANCELLED,
+    HANDED_BACK,
     INTERRUPTED,
     OUT_OF_MEMORY,
     PREEMPTED,
@@ -45,10 +46,11 @@ from .backend import (
     Gathered,
     Started,
     Work,
-    was_handed_back,
+    exit_code,
 )
 from .journal import Item, Journal
 from .packing import pack, task_count
+from .patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -64,39 +66,14 @@ FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
 
 @dataclass(frozen=True)
 class Planned:
-    """A task that is due."""
+    """Task that is due."""
 
     items: list[Item]
     time_factor: int = 1
 
 
-class Patience:
-    """How long the rest is waited for once ``enough`` results are in.
-
-    As long again as it took from the submission until they were: so far the rest was no slower
-    than the others. After a restart, from the restart on: time in which nobody could bring a
-    result is held against no one. Times are seconds since 1970.
-    """
-
-    def __init__(self, enough: int, *, began: float) -> None:
-        self._enough, self._began = enough, began
-        self._arrived: list[float] = []
-
-    def arrived(self, when: float) -> None:
-        """A result came in."""
-        self._arrived.append(when)
-
-    def is_over(self, submitted: float, now: float) -> bool:
-        """Whether to go on without the rest of what was ``submitted``."""
-        if len(self._arrived) < max(1, self._enough):
-            return False
-        complete = sorted(self._arrived)[max(1, self._enough) - 1]
-        took = max(0.0, complete - submitted)
-        return now - max(complete, self._began) > took
-
-
 class Dispatcher:
-    """Evaluates one generation's candidates on a back end.
+    """Evaluation of one generation's candidates on a back end.
 
     ``name`` is unique to run and generation and begins the names of submissions.
     ``write_task(folder, items)`` writes what a worker needs into a new task folder.
@@ -140,7 +117,7 @@ class Dispatcher:
         enough: int | None = None,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> dict[int, Gathered]:
-        """The result of every candidate, by its number.
+        """Evaluate ``work`` and return each candidate's result by its number.
 
         With ``enough`` of them the rest is not waited for beyond :class:`Patience`. Its tasks
         go on; a later call with these candidates among its ``work`` goes on with them.
@@ -197,7 +174,7 @@ class Dispatcher:
         return self._paths.tasks / name
 
     def _adopt(self, wanted: Mapping[int, Work]) -> dict[str, list[Item]]:
-        """Follow what was started before and is not settled; returns the items by task."""
+        """Follow what was started before and is not settled; return the items by task."""
         state = self._journal.state
         tokens = state.tokens_of(wanted)
         # A submission is adopted as a whole, and only what is wanted of it is followed.
@@ -218,7 +195,7 @@ class Dispatcher:
 
     @property
     def _submitted(self) -> float:
-        """When the first of this generation's own submissions was made; infinity: none was."""
+        """Time of the first of this generation's own submissions; infinity where there is none."""
         entries = self._journal.state.tasks.values()
         own = (entry.time for entry in entries if entry.token.startswith(f"{self._name}-"))
         return min(own, default=math.inf)
@@ -226,7 +203,7 @@ class Dispatcher:
     # --- results ------------------------------------------------------------------------------
 
     def _scan(self, wanted: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
-        """New results: for each candidate the valid one of the lowest attempt."""
+        """Return new results: for each candidate the valid one of the lowest attempt."""
         attempts: dict[int, list[int]] = {}
         for path in self._paths.results.glob("*.*.json"):
             name, number, _ = path.name.split(".", 2)
@@ -260,7 +237,7 @@ class Dispatcher:
         wanted: dict[int, Work],
         done: dict[int, Gathered],
     ) -> tuple[set[int], dict[int, Gathered]]:
-        """Forget tasks that ended: which candidates to try again, which to give up."""
+        """Forget tasks that ended; return the candidates to try again and those given up."""
         again: set[int] = set()
         given_up: dict[int, Gathered] = {}
         for name in ended:
@@ -270,7 +247,7 @@ class Dispatcher:
                 for item in items
                 if item[0] in wanted and item[0] not in done and self._journal.state.is_latest(item)
             ]
-            handed_back = was_handed_back(folder)
+            handed_back = exit_code(folder) == HANDED_BACK
             ending = self._backend.ending(folder) if missing and not handed_back else Ending()
             # What died with the coordinator that started it is no fault of the machine's.
             free = handed_back or (name in inherited and not self._backend.outlives)
@@ -308,7 +285,7 @@ class Dispatcher:
         alone: bool,
         free: bool,
     ) -> Outcome | None:
-        """What becomes of a candidate whose attempt gave no result; None: try again."""
+        """Decide about a candidate whose attempt gave no result; None: try again."""
         state, cause = self._journal.state, ending.cause
         if suspect:
             known = any(c == cause and a != item[1] for c, a in state.suspected[item[0]])
@@ -332,7 +309,7 @@ class Dispatcher:
         return Outcome("infrastructure", f"{failures} attempts failed, the last one: {reason}")
 
     def _failure_reason(self, item: Item, work: Work) -> tuple[str, str]:
-        """Why the worker itself could not evaluate the candidate, and where; empty if unsaid."""
+        """Return why a worker could not evaluate the candidate, and its host; empty if unsaid."""
         path = self._paths.result(*item)
         result = self._read_result(path, work) if path.exists() else None
         return ("", "") if result is None else (result.outcome.failure, result.node)
@@ -344,7 +321,7 @@ class Dispatcher:
     # --- submitting ---------------------------------------------------------------------------
 
     def _plan(self, work: Iterable[Work]) -> list[Planned]:
-        """Tasks for candidates that have none: packed, but each suspect alone."""
+        """Plan tasks for candidates that have none: packed, but each suspect alone."""
         state, per_task = self._journal.state, self._settings.candidates_per_task
         packed, planned = [], []
         for item in work:
@@ -430,7 +407,7 @@ class Dispatcher:
         self._stop([n for n in followed if n not in busy], leaving_seconds=LEAVING_SECONDS)
 
     def _stop(self, names: Sequence[str], *, leaving_seconds: float = 0.0) -> None:
-        """Let tasks end, by themselves at first and then on request, for a bounded time."""
+        """Wait a bounded time for tasks to end by themselves, then as long after asking them to."""
         folders = [self._folder(name) for name in names]
         if not self._gone(folders, leaving_seconds):
             self._backend.stop(folders)
@@ -447,7 +424,7 @@ class Dispatcher:
         return True
 
     def _keep_log(self, folder: Path, ending: Ending) -> None:
-        """The end of a failed worker's output, before its folder goes."""
+        """Keep the end of a failed worker's output, before its folder goes."""
         try:
             text = ending.output.read_bytes()[-LOG_TAIL_BYTES:].strip() if ending.output else b""
         except OSError:
