@@ -23,7 +23,7 @@ from torch import nn
 
 from ..sandbox import confine, wire
 from ..types import PENDING, Descriptors
-from . import build, measure, repair, training
+from . import build, graph_trace, measure, repair, training
 from .repair import dynamic
 
 Message = Mapping[str, Any]
@@ -185,12 +185,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     return perform
 
 
-def _prepare_trace(
-    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
-) -> Any:
-    from . import graph_trace
-
-    _threads(message["threads"])
+def _prepare_trace(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     confine.limit_memory(message["memory_bytes"])
 
     def perform() -> Reply:
