@@ -30,15 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sandbox import confine, hugepages, wire
+from ..sandbox import confine, wire
 
 SWEEP_SECONDS = 1.0
 """Longest wait, at the end of a job, for what escaped from it to be dead."""
 _SPARE_PROCESSES = 256
 _COUNT_SECONDS = 10.0
-_COLLAPSE_AFTER = 8
-"""Gathering pages takes as long as a hundred forks save: only after so many, when idle."""
-_IDLE_SECONDS = 0.5
 _WATCH_SECONDS = 0.25
 
 Arrays = dict[str, NDArray[Any]]
@@ -56,7 +53,6 @@ class Warm:
         self._ended: list[tuple[int, int, float]] = []  # job, wait status, when
         self._counted = (float("-inf"), 0)
         self._watched = float("-inf")
-        self._forks, self._collapsed = 0, False
 
     def serve(self) -> None:
         """Serve until the judge closes its end; everything forked is dead afterwards."""
@@ -68,14 +64,8 @@ class Warm:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
             while True:
-                busy = self._forks >= _COLLAPSE_AFTER and not self._collapsed
-                timeout = 0.01 if self._ended else _IDLE_SECONDS if busy else None
-                if self._bounds and timeout is None:
-                    timeout = _WATCH_SECONDS
+                timeout = 0.01 if self._ended else _WATCH_SECONDS if self._bounds else None
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
-                if busy and not (readable or self._jobs or self._ended):
-                    hugepages.collapse()
-                    self._collapsed = True
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
@@ -106,7 +96,6 @@ class Warm:
     def _fork(self, message: dict[str, Any], reply: int) -> None:
         parent = os.getpid()
         processes = self._processes() + _SPARE_PROCESSES
-        self._forks += 1
         try:
             pid = os.fork()
         except OSError as error:
