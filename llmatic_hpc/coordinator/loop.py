@@ -235,8 +235,7 @@ class Coordinator:
         self._is_due = is_cheap = self._is_cheap(record)
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        seen = frozenset(record.candidates["architecture"])
-        requests = [self._request(record, proposal, seen) for proposal in proposals]
+        requests = [self._request(record, proposal) for proposal in proposals]
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
@@ -244,7 +243,7 @@ class Coordinator:
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(generation, [code.source for code in extracted])
-        originals = rows.originals(record, None if self._trains_all else starts(proposals))
+        originals = rows.Originals(record, None if self._trains_all else starts(proposals))
         record.append_candidates(
             [
                 rows.candidate(proposal, completion, code.failure, found, originals, record.axes)
@@ -299,7 +298,7 @@ class Coordinator:
             record.environment["generator_kind"] = self._generator.kind
         return self._generator
 
-    def _request(self, record: Record, proposal: Proposal, seen: frozenset[str]) -> Request:
+    def _request(self, record: Record, proposal: Proposal) -> Request:
         problem = self._problem
         instruction = {
             "mutation": lambda: problem.prompts[proposal.prompt],
@@ -317,7 +316,7 @@ class Coordinator:
             temperature=proposal.temperature,
             seed=proposal.sampling_seed,
             neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-            seen=seen,
+            seen=record.architectures,
         )
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:

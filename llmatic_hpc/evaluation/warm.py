@@ -1,4 +1,4 @@
-"""The warm parent: torch imported once, a forked and confined child per job.
+"""Run the warm parent: torch imported once, a forked and confined child per job.
 
 ``python -m llmatic_hpc.evaluation.warm DESCRIPTOR KIND SCRATCH`` serves one judge over a
 socket. ``KIND`` is what its children mostly do, ``measure`` or ``train``; the folder
@@ -31,10 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sandbox import confine, hugepages, wire
-from . import child
 
 SWEEP_SECONDS = 1.0
-"""How long the end of a job waits for what escaped from it to be dead."""
+"""Longest wait, at the end of a job, for what escaped from it to be dead."""
 _SPARE_PROCESSES = 256
 _COUNT_SECONDS = 10.0
 _COLLAPSE_AFTER = 8
@@ -60,7 +59,7 @@ class Warm:
         self._forks, self._collapsed = 0, False
 
     def serve(self) -> None:
-        """Until the judge closes its end. Everything forked is dead afterwards."""
+        """Serve until the judge closes its end; everything forked is dead afterwards."""
         judge = self._judge.fileno()
         woken, wake = os.pipe()
         for end in (woken, wake):
@@ -117,6 +116,8 @@ class Warm:
             )
         else:
             if pid == 0:
+                from . import child  # which is there since _warm_up
+
                 child.main(message, self._arrays, reply=reply, parent=parent, processes=processes)
             self._jobs[pid] = message["job"]
             if message["resident_bytes"]:
@@ -205,7 +206,7 @@ class Warm:
 
 
 def attach(described: list[dict[str, Any]], descriptors: Sequence[int]) -> Arrays:
-    """Arrays that live in shared memory, mapped copy-on-write: nobody can change another's."""
+    """Map arrays in shared memory copy-on-write: nobody can change another's."""
     arrays: Arrays = {}
     for entry, descriptor in zip(described, descriptors, strict=True):
         shape, kind = tuple(entry["shape"]), np.dtype(entry["dtype"])
@@ -223,11 +224,11 @@ def _warm_up(kind: str) -> None:
     """Import, and for measuring run once, what every child is going to need.
 
     Before training nothing may be run: where there is a GPU, a backward step would make a
-    CUDA context here.
+    CUDA context here. Imported no earlier, for by now signals of the batch system are ignored.
     """
     import torch
 
-    from . import measure
+    from . import child, measure  # noqa: F401
 
     torch.set_num_threads(1)
     if kind == "measure":

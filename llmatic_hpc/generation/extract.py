@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
-from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted
+from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, returned
 from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
@@ -194,7 +194,7 @@ class _Reader:
         )
         if not inherited.has_forward:
             return CUT_OFF if chunk.last else f"class {node.name} has no forward method"
-        if forward is not None and not chunks.returns_value(forward):
+        if forward is not None and not any(returned(forward)):
             return CUT_OFF if chunk.last else f"forward of class {node.name} returns nothing"
         return ""
 

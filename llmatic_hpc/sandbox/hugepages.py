@@ -1,4 +1,4 @@
-"""Fewer and larger pages, so that a fork of a large process costs less.
+"""Gather memory into fewer and larger pages, so that a fork of a large process costs less.
 
 A fork copies a table entry per page and the exit of the child drops them again: 90,000 pages
 for a process that has imported torch. Gathered into huge pages the same memory takes a few
@@ -18,7 +18,7 @@ _ANONYMOUS = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ 00:00 0\s*(\[heap\])?
 
 
 def collapse() -> int:
-    """Gather this process's anonymous memory into huge pages; how many bytes that were."""
+    """Gather this process's anonymous memory into huge pages; return how many bytes."""
     libc = ctypes.CDLL(None, use_errno=True)
     collapsed = 0
     with contextlib.suppress(OSError, AttributeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,10 @@ class Record:
     candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+    _indexed: int = field(default=0, repr=False)
+    _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
+    _architectures: set[str] = field(default_factory=set, repr=False)
+
     def __post_init__(self) -> None:
         for column in schema.CANDIDATES:
             self.candidates.setdefault(column.name, column.empty(0, axes=len(self.axes)))
@@ -88,6 +92,25 @@ class Record:
             column = self.candidates[name]
             column[candidate] = _fit(value, column)
 
+    def rows_with(self, canonical_sha256: str) -> Sequence[int]:
+        """Find the candidates with a digest of their canonical form, the first ones first."""
+        self._index()
+        return self._by_digest.get(canonical_sha256.encode(), ())
+
+    @property
+    def architectures(self) -> Set[str]:
+        """Names of all architectures so far, where the problem has names."""
+        self._index()
+        return self._architectures
+
+    def _index(self) -> None:
+        """Take rows into the indices that are not in them yet: digests and names never change."""
+        table = self.candidates
+        for row in range(self._indexed, self.rows):
+            self._by_digest.setdefault(bytes(table["canonical_sha256"][row]), []).append(row)
+            self._architectures.add(table["architecture"][row])
+        self._indexed = self.rows
+
     def out(self) -> list[int]:
         """Candidates that have no result yet."""
         found: list[int] = np.flatnonzero(self.candidates["status"] == PENDING.encode()).tolist()
@@ -113,11 +136,26 @@ class Record:
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         for column in columns:
-            fresh = column.empty(len(rows), prompts=len(self.prompts), axes=len(self.axes))
-            for position, row in enumerate(rows):
+            values = self._grown(table, column, len(rows))
+            for position, row in enumerate(rows, start=len(values) - len(rows)):
                 if column.name in row:
-                    fresh[position] = _fit(row[column.name], fresh)
-            table[column.name] = np.concatenate([table[column.name], fresh])
+                    values[position] = _fit(row[column.name], values)
+
+    def _grown(
+        self, table: dict[str, NDArray[Any]], column: schema.Column, more: int
+    ) -> NDArray[Any]:
+        """Add ``more`` rows of the fill value to a column, at a cost that does not grow with it."""
+        old = table[column.name]
+        rows = len(old) + more
+        room = old.base
+        if room is None or len(room) < rows or room.dtype != old.dtype:
+            width = {"prompts": len(self.prompts), "axes": len(self.axes)}
+            room = column.empty(2 * rows, **width)
+            room[: len(old)] = old
+        else:
+            room[len(old) : rows] = column.fill
+        table[column.name] = room[:rows]
+        return table[column.name]
 
 
 def clean(text: str) -> str:

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence, Set
 
-from ...config import GeneratorSettings
+from ...config import ContainmentSettings, GeneratorSettings
 from ...types import Completion, Request
 from .cells import (
     CONV1,
@@ -27,7 +27,7 @@ from .cells import (
     architecture,
     neighbours,
 )
-from .reader.read import NotACell, read
+from .reader.read import CellReader
 from .write import source
 
 PROMPTED = (CONV3, CONV1, NONE, POOL, SKIP, CONV3, CONV1, POOL, SKIP)
@@ -62,7 +62,7 @@ class ProceduralCells:
     def __init__(self, settings: GeneratorSettings) -> None:
         self._unseen = settings.unseen
         self._free = settings.edits == "free"
-        self._read: dict[str, Cell] = {}
+        self._reader = CellReader(ContainmentSettings())
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """A completion for each request, in order: the canonical source of a cell."""
@@ -72,12 +72,12 @@ class ProceduralCells:
             cell = self._cell(request, _Seen(request.seen, written) if self._unseen else set())
             written.add(architecture(cell))
             text = source(cell)
-            self._read[text] = cell
             seconds = time.perf_counter() - started
             yield Completion(request.candidate, text, self.form, seconds=seconds)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the contained processes."""
+        self._reader.close()
 
     def _cell(self, request: Request, seen: Set[str]) -> Cell:
         rng = random.Random(request.seed)
@@ -108,19 +108,15 @@ class ProceduralCells:
         return rng.choice(near) if near else _farther(child, rng, seen, 2)
 
     def _parent(self, text: str) -> Cell:
-        """The cell of a source. Most were written here."""
-        if text not in self._read:
-            try:
-                self._read[text] = read(text)
-            except NotACell:
-                self._read[text] = INITIAL
-        return self._read[text]
+        """The cell of a source."""
+        (reading,) = self._reader.read([text])
+        return INITIAL if reading.cell is None else reading.cell
 
 
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
-    def __init__(self, scored: frozenset[str], written: set[str]) -> None:
+    def __init__(self, scored: Set[str], written: Set[str]) -> None:
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:
