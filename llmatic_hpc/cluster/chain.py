@@ -32,8 +32,8 @@ def hand_over(jobs: Iterable[str], paths: RunPaths, environ: Mapping[str, str] =
     arrays = sorted({job.split("_")[0] for job in jobs if job}, key=int)
     if not folder or not own or not arrays:
         raise ClusterError(
-            "cluster.chain needs a coordinator that slurm/launch.sh runs as a job, and arrays to "
-            "wait for; this one stays"
+            "cluster.chain: this coordinator is no job of slurm/launch.sh, or has no array to wait "
+            "for; it stays and waits for the results itself"
         )
     arguments = (Path(folder) / ARGUMENTS).read_text().rstrip("\0").split("\0")
     shown = scheduler.answer("scontrol", "--oneliner", "show", "job", own) or ""

@@ -289,7 +289,7 @@ class SlurmBackend(Backend):
         answer = scheduler.queue()
         if answer is None:
             if not self._silent:
-                log.warning("squeue does not answer: tasks are taken for alive until it does")
+                log.warning("squeue does not answer; until it does, tasks count as running")
             self._silent = True
             # An absence that nobody could see is none.
             for element in self._elements.values():

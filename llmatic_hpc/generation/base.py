@@ -15,7 +15,7 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
     A model that is here but damaged is a plain :class:`GeneratorError`: that wants a person.
 
     Args:
-        reason: what is not to be had, and why.
+        reason: what is not available, and why.
         advice: what to do about it.
     """
 

@@ -207,7 +207,7 @@ def _device(wanted: str) -> str:
     except Exception as error:  # torch raises many kinds here
         reason = str(error).strip().splitlines()[0]
         raise GeneratorError(
-            f"generator.device = {wanted!r} is not to be had on this machine ({reason}); set it to "
+            f"generator.device = {wanted!r} is not available on this machine ({reason}); set it to "
             "'auto' or 'cpu', or ask SLURM for a GPU (cluster.gres)"
         ) from None
     return device
