@@ -31,6 +31,8 @@ class Watch:
 
     sites: dict[int, list[Span]] = field(default_factory=dict)
     """Calls that construct a module, the innermost first, by id of the module."""
+    kept: list[nn.Module] = field(default_factory=list)
+    """Every module, so that none is freed and gives its id to another."""
     stack: list[Call] = field(default_factory=list)
     """Modules at work; after an exception, the last one raised it or let it pass."""
     called: set[int] = field(default_factory=set)
@@ -42,7 +44,9 @@ class Watch:
 
         def initialise(module: nn.Module, *args: Any, **kwargs: Any) -> None:
             places = [place for place in _places() if place is not None]
-            self.sites.setdefault(id(module), places)
+            if id(module) not in self.sites:
+                self.sites[id(module)] = places
+                self.kept.append(module)
             original(module, *args, **kwargs)
 
         nn.Module.__init__ = initialise  # type: ignore[assignment, method-assign]
