@@ -42,7 +42,7 @@ class ContainmentError(LLMaticError):
 
 
 class RecordError(LLMaticError):
-    """run.h5 is missing, damaged, foreign, or does not match its own history."""
+    """The record, run.h5, is missing, damaged, foreign, or does not match its own history."""
 
 
 class ClusterError(LLMaticError):

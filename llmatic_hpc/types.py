@@ -7,14 +7,11 @@ initial network, which is no candidate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 INITIAL = -1
 NO_PROMPT = -1
-
-OPERATORS = ("mutation", "crossover", "random", "neighbour")
-"""``random`` belongs to the variant that generates without evolution, ``neighbour`` (one edge
-changed, by its number) to the baselines on NAS-Bench-201."""
 
 STATUSES = (
     "scored",
@@ -29,6 +26,22 @@ STATUSES = (
 """What can become of a candidate; ``pending`` while it has not been evaluated."""
 
 PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """An axis of the network archive: a measured number in which elites differ."""
+
+    name: str
+    """Key of the measured value: ``flops``, or a problem's own."""
+    lower: float
+    upper: float
+    """Bounds of the axis; what lies outside is clipped to them."""
+    label: str = ""
+    """For people; empty: the name."""
+    unit: str = "1"
+    scale: str = "linear"
+    """``linear``, or ``log`` for an axis that is scaled by its logarithm."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class Problem:
     """What a chat is told beside the instruction; empty: the shapes."""
     helpers: str = ""
     """Definitions that a network may use without giving them."""
+    control: str = ""
+    """Its procedural control, ``module:attribute`` of what makes one of settings and problem."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,8 @@ class Screened:
     """Whether the network could be constructed, fit or not."""
     architecture: str = ""
     """Its name, where the problem has names for its networks."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Descriptors of the problem's own, by name."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,7 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Mended:
+class Examined:
     """A source with its verdict, and what it was before it was repaired."""
 
     source: str
@@ -196,8 +213,8 @@ class Evaluation:
     status: str
     """``scored``, ``untrainable`` or ``infrastructure``."""
     fitness: float = float("nan")
-    ratio: float = float("nan")
-    flops: float = float("nan")
+    descriptors: tuple[float, ...] = ()
+    """Raw values, one per axis of the network archive; empty where there is no score."""
 
 
 @dataclass(frozen=True)

@@ -162,11 +162,6 @@ class Task:
     __submitit_checkpoint__ = checkpoint
 
 
-def has_ended(folder: Path) -> bool:
-    """Whether a task says that it is done with its folder."""
-    return (folder / ENDED).exists()
-
-
 def was_handed_back(folder: Path) -> bool:
     """Whether a task was asked to stop and saved everything."""
     try:

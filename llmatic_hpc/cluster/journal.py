@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..rundir.files import append_line
 from .backend import OUT_OF_MEMORY, PREEMPTED, TIME_OUT, Ending
 
 Item = tuple[int, int]
@@ -88,11 +88,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.state = State()
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        self._replay(text)
-        if text and not text.endswith("\n"):
-            with path.open("a", encoding="utf-8") as file:
-                file.write("\n")
+        self._replay(path.read_text(encoding="utf-8") if path.exists() else "")
 
     @classmethod
     def look(cls, path: Path) -> State:
@@ -149,11 +145,8 @@ class Journal:
         self._write({"event": "suspected", "item": item, "cause": cause})
 
     def _write(self, event: dict[str, Any]) -> None:
-        line = json.dumps(event) + "\n"
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps(event)
+        append_line(self._path, line)
         self._apply(json.loads(line))
 
     def _apply(self, event: dict[str, Any]) -> None:

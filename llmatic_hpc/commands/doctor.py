@@ -15,11 +15,11 @@ from pathlib import Path
 
 from ..cluster import scheduler, site_of_job
 from ..config import Config
+from ..coordinator import environment
 from ..errors import LLMaticError
 from ..evaluation import data
 from ..evaluation.screen import Screener
 from ..problems.images.problem import image_classification_of
-from ..run import environment
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING

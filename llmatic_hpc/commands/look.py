@@ -12,7 +12,7 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .json_output import json_option, print_json
+from .options import json_option, print_json
 
 
 @click.command()
@@ -132,18 +132,6 @@ def export(
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
-def cancel(run_dir: Path, wait: float) -> None:
-    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
-    from ..run.cancel import cancel as cancel_run
-
-    if not run_dir.is_dir():
-        raise LLMaticError(f"{run_dir}: no such run directory")
-    click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
-
-
-@click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--queries", type=click.IntRange(1), help="As if each had ended after so many.")
 @json_option
@@ -164,4 +152,4 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
     Console().print(render(rows))
 
 
-COMMANDS = (status, verify, export, compare, cancel)
+COMMANDS = (status, verify, export, compare)

@@ -7,39 +7,25 @@ standard error.
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import __version__
-from .. import config as configuration
 from ..config import Config
-from ..errors import ConfigError, Interrupted, LLMaticError
-from ..run import environment
+from ..coordinator import environment
+from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-from ..types import PENDING
-from . import look
-from .json_output import json_option, print_json
+from . import candidates, look
+from .options import json_option, load_config, print_json, set_option
+from .process import logging_to, stop_on_signals
 
 if TYPE_CHECKING:
     from ..store import Record
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
-    help="Override a setting, for example search.generations=5. Repeatable.",
-)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +34,7 @@ def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
 
 
-for command in look.COMMANDS:
+for command in (*look.COMMANDS, *candidates.COMMANDS):
     cli.add_command(command)
 
 
@@ -73,9 +59,6 @@ def main() -> None:
         sys.exit(0)
 
 
-# --- run --------------------------------------------------------------------------------------
-
-
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/<config's name>.")
@@ -90,8 +73,8 @@ def run(
     overrides: tuple[str, ...],
 ) -> None:
     """Start or continue a run; the same line again always continues it."""
+    from ..coordinator.loop import Coordinator
     from ..report.progress import observer
-    from ..run.coordinator import Coordinator
 
     settings = load_config(config, overrides)
     if seed is not None:
@@ -121,8 +104,8 @@ def summary(record: Record, paths: RunPaths) -> str:
     from ..report.status import best_candidate
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
-    generator = str(record.environment.get("generator"))
-    if "control" in generator:
+    if environment.generator_kind(record.environment) == "procedural":
+        generator = record.environment["generator"]
         lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
     best = best_candidate(record)
     if best is None:
@@ -137,60 +120,6 @@ def summary(record: Record, paths: RunPaths) -> str:
         f"  llmatic export {paths.root} --best --output best.py",
     ]
     return "\n".join(lines)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once.
-
-    Whoever leaves has an exit code to deliver, so that from then on these signals are ignored, to
-    the very end of the process: Python puts handlers back to the system's default while it ends,
-    and a second TERM would replace the code, but it leaves alone what is ignored.
-    """
-    stop = threading.Event()
-
-    def request(number: int, frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    for number in numbers:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short: the run itself says that the disk is full."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
-
-
-@contextmanager
-def logging_to(paths: RunPaths) -> Iterator[None]:
-    """Our own log records go to the run's log file."""
-    try:
-        paths.logs.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = _LogFile(paths.log, encoding="utf-8")
-    except OSError:  # the run itself will say what is wrong with the folder
-        handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("llmatic_hpc")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        with suppress(OSError):
-            handler.close()
 
 
 @cli.command()
@@ -223,6 +152,18 @@ def submit(
         f"{run_dir}'; its log is {RunPaths(run_dir).logs}/slurm-{job}.log",
         err=True,
     )
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
+def cancel(run_dir: Path, wait: float) -> None:
+    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
+    from ..coordinator.cancel import cancel as cancel_run
+
+    if not run_dir.is_dir():
+        raise LLMaticError(f"{run_dir}: no such run directory")
+    click.echo(cancel_run(RunPaths(run_dir), wait_seconds=wait), err=True)
 
 
 @cli.command()
@@ -270,165 +211,3 @@ def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_d
             click.echo(f"         -> {finding.advice}")
     if faults:
         raise SystemExit(1)
-
-
-# --- single candidates ------------------------------------------------------------------------
-
-
-@cli.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--config", type=click.Path(path_type=Path), help="Problem and limits.")
-@set_option
-@json_option
-def screen(
-    files: tuple[Path, ...], config: Path | None, overrides: tuple[str, ...], as_json: bool
-) -> None:
-    """What the screen says of source files: verdict, reason, width, depth, FLOPs, size."""
-    from ..run.single import screen_sources
-
-    settings = load_config(config, overrides)
-    sources = [read_source(path) for path in files]
-    fits = True
-    for path, verdict in zip(files, screen_sources(settings, sources), strict=True):
-        fits &= verdict.status == "pending"
-        described = verdict.descriptors
-        values = {
-            "file": str(path),
-            "verdict": "fits" if verdict.status == "pending" else verdict.status,
-            "failure": verdict.failure,
-            "canonical_sha256": verdict.canonical_sha256,
-            "architecture": verdict.architecture,
-            **(asdict(described) if described else {}),
-        }
-        if as_json:
-            print_json(values)
-        else:
-            name = f" {values['architecture']}" if values["architecture"] else ""
-            size = (
-                f":{name} width {described.width}, depth {described.depth}, "
-                f"{described.flops:.4g} FLOPs, {described.params} parameters"
-                if described
-                else ""
-            )
-            reason = f" ({verdict.failure})" if verdict.failure else ""
-            click.echo(f"{path}: {values['verdict']}{reason}{size}")
-    if not fits:
-        sys.exit(1)
-
-
-@cli.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--config", type=click.Path(path_type=Path), help="Problem, training and limits.")
-@set_option
-@json_option
-def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Train and judge one source file as a compute node would."""
-    from ..run.single import evaluate_source
-
-    settings = load_config(config, overrides)
-    screened, outcome = evaluate_source(settings, read_source(file))
-    if as_json:
-        described = asdict(screened.descriptors) if screened.descriptors else {}
-        print_json({"file": str(file), **described, **asdict(outcome)})
-    else:
-        click.echo(f"{file}: {outcome.status}" + (f" ({outcome.failure})" if outcome.failure
-                                                  else ""))  # fmt: skip
-        if outcome.status == "scored":
-            loss = outcome.train_loss
-            how = "looked up" if math.isnan(loss) and outcome.epochs else f"loss {loss:.4f}"
-            click.echo(
-                f"fitness {outcome.fitness:.4f}, validation {outcome.valid_accuracy:.4f}, test "
-                f"{outcome.test_accuracy:.4f}, {how}, {outcome.epochs} epochs in "
-                f"{outcome.train_seconds:.1f} s"
-            )
-    if outcome.status != "scored":
-        sys.exit(1)
-
-
-@cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--parent", "parents", multiple=True, type=click.Path(path_type=Path),
-              help="Source file; two for crossover. Default: the initial network.")  # fmt: skip
-@click.option("--prompt", default=0, show_default=True, help="Index of the mutation prompt.")
-@click.option("--temperature", type=click.FloatRange(0.0), help="Default: the config's.")
-@click.option("--count", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@set_option
-@json_option
-def generate(
-    config: Path,
-    parents: tuple[Path, ...],
-    prompt: int,
-    temperature: float | None,
-    count: int,
-    seed: int,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """What the generator writes: completion, source, verdict."""
-    from ..run.single import generate_candidates
-
-    settings = load_config(config, overrides)
-    found = generate_candidates(
-        settings,
-        parents=[read_source(path) for path in parents],
-        prompt=prompt,
-        temperature=settings.generator.temperature if temperature is None else temperature,
-        count=count,
-        seed=seed,
-        notify=lambda text: click.echo(text, err=True),
-    )
-    for completion, mended in found:
-        verdict = mended.screened
-        fits = "fits" if verdict.status == PENDING else verdict.status
-        if as_json:
-            print_json(
-                {
-                    "completion": completion.text,
-                    "form": completion.form,
-                    "tokens": completion.tokens,
-                    "finished": completion.finished,
-                    "source": mended.source,
-                    "repairs": [asdict(repair) for repair in mended.repairs],
-                    "unrepaired": mended.written.failure,
-                    "verdict": fits,
-                    "failure": verdict.failure,
-                    **(asdict(verdict.descriptors) if verdict.descriptors else {}),
-                }
-            )
-            continue
-        click.secho(f"--- completion {completion.candidate}", bold=True)
-        click.echo(completion.text)
-        if mended.repairs:
-            click.secho(f"--- repaired, since: {mended.written.failure}", bold=True)
-        for repair in mended.repairs:
-            click.echo(f"{repair.rule}:")
-            for sign, lines in (("-", repair.before), ("+", repair.after)):
-                for line in lines.split("\n") if lines else ():
-                    click.echo(f"  {sign} {line}")
-        reason = f" ({verdict.failure})" if verdict.failure else ""
-        click.secho(f"--- source: {fits}{reason}", bold=True)
-        click.echo(mended.source)
-
-
-# --- shared parts -----------------------------------------------------------------------------
-
-
-def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """The configuration; a faulty ``--set`` is a fault of usage."""
-    try:
-        if path is None:
-            return configuration.override(Config(), overrides)
-        return configuration.load(path, overrides)
-    except ConfigError as error:
-        if str(error).startswith("--set"):
-            raise click.UsageError(str(error)) from error
-        raise
-
-
-def read_source(path: Path) -> str:
-    """A source file's text, whatever its bytes are."""
-    try:
-        return path.read_bytes().decode("utf-8", "replace")
-    except OSError as error:
-        raise LLMaticError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,7 +1,10 @@
 """Every setting of a run: TOML in, TOML out, and mistakes told in one line."""
 
+from .axes import network_axes
 from .fields import changed_settings, to_tables, to_toml
 from .load import from_tables, load, override
+from .registry import GENERATORS, PROBLEMS, Registry, imported
+from .retired import refuse_retired
 from .settings import (
     BASELINES,
     ArchiveSettings,
@@ -19,6 +22,8 @@ from .settings import (
 
 __all__ = [
     "BASELINES",
+    "GENERATORS",
+    "PROBLEMS",
     "ArchiveSettings",
     "ClusterSettings",
     "Config",
@@ -27,13 +32,17 @@ __all__ = [
     "NetworkArchiveSettings",
     "ProblemSettings",
     "PromptArchiveSettings",
+    "Registry",
     "RunSettings",
     "SearchSettings",
     "TrainingSettings",
     "changed_settings",
     "from_tables",
+    "imported",
     "load",
+    "network_axes",
     "override",
+    "refuse_retired",
     "to_tables",
     "to_toml",
 ]

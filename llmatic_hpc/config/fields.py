@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
+from . import retired
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def setting(
     choices: Sequence[str] = (),
     resumable: bool = False,
 ) -> Any:
-    """A dataclass field that knows its range, its choices and whether it may change later.
+    """Make a dataclass field that knows its range, its choices and whether it may change later.
 
     ``low`` and ``high`` are inclusive and hold for each element of a list. ``resumable=True``
     marks a setting that may differ when a run is continued: it changes where, how fast or
@@ -43,6 +44,8 @@ def setting(
         "choices": tuple(choices),
         "resumable": resumable,
     }
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -148,7 +151,7 @@ def _read(
         table = tomllib.loads(resolved.read_text(encoding="utf-8"))
     except FileNotFoundError:
         by = f" (extended by {seen[-1]})" if seen else ""
-        near = _nearest(path.name, [p.name for p in resolved.parent.glob("*.toml")])
+        near = nearest(path.name, [p.name for p in resolved.parent.glob("*.toml")])
         raise ConfigError(f"{path}: no such file{by}{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
@@ -183,7 +186,7 @@ def merge(
     for key, value in table.items():
         name = f"{prefix}{key}"
         if key not in known:
-            near = _nearest(key, list(known), prefix) or _nearest(name, every_key(root))
+            near = nearest(key, list(known), prefix) or nearest(name, every_key(root))
             raise ConfigError(f"{origin}: unknown setting {name}{near}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
@@ -195,6 +198,10 @@ def merge(
 
 
 def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, name: str) -> Any:
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{origin}: {name} is a table, got {value!r}")
+        return dict(value)
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{origin}: {name} must be a list, got {value!r}")
@@ -207,9 +214,9 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{origin}: {name} must be {words[kind]}, got {value!r}")
     low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
-    if choices and value not in choices:
+    if choices and value not in choices and value not in retired.VALUES.get(name, ()):
         allowed = ", ".join(repr(c) for c in choices)
-        near = _nearest(str(value), choices)
+        near = nearest(str(value), choices)
         raise ConfigError(f"{origin}: {name} must be one of {allowed}, got {value!r}{near}")
     if kind in (int, float) and not _within(value, low, high):
         bounds = ((f"at least {low}", low), (f"at most {high}", high))
@@ -222,7 +229,8 @@ def _within(value: float, low: float | None, high: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high) and value == value
 
 
-def _nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """Return ``; did you mean ...?`` for the most similar of the ``known`` names, or nothing."""
     last = name.rpartition(".")[2]
     found = [k for k in known if k.rpartition(".")[2] == last]  # under the wrong table
     found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
@@ -235,6 +243,9 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         # A JSON string is a TOML basic string once DEL is escaped, too.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{_toml_value(k)} = {_toml_value(v)}" for k, v in value.items())
+        return f"{{{pairs}}}"
     return repr(value)

@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
+from .axes import network_axes
 from .fields import merge, parse_override, read_into
+from .registry import GENERATORS, PROBLEMS
 from .settings import BASELINES, Config, GeneratorSettings
 
 # Relative to the file that names them.
@@ -27,7 +29,7 @@ PATHS = (
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
+    """Load the configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
 
     Raises :class:`ConfigError` for a file that is missing or not TOML and for any setting
     that is unknown, of the wrong type, or out of range. Relative paths in ``PATHS`` (and in
@@ -38,7 +40,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
-    """``config`` with ``KEY=VALUE`` settings changed."""
+    """Change ``config`` by ``KEY=VALUE`` settings; ``origin`` is what an error names."""
     for text in overrides:
         config = merge(config, parse_override(text), "--set", "")
     _check_together(config, origin)
@@ -46,30 +48,24 @@ def override(config: Config, overrides: Sequence[str], origin: str = "--set") ->
 
 
 def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
-    """A configuration from nested mappings, as :func:`to_tables` makes them."""
+    """Make a configuration of nested mappings, as :func:`to_tables` makes them."""
     config: Config = merge(Config(), tables, origin, "")
     _check_together(config, origin)
     return config
 
 
 def _check_together(config: Config, origin: str) -> None:
-    """What no single setting can say."""
-    tabulated = config.problem.kind == "nasbench201"
-    for name in ("network", "prompt"):
-        archive = getattr(config.archive, name)
-        if tabulated and name == "network" and not archive.lower and not archive.upper:
-            continue
-        for bound in ("lower", "upper"):
-            if len(getattr(archive, bound)) != 2:
-                raise ConfigError(f"{origin}: archive.{name}.{bound} must have two numbers")
-        if any(u <= l for l, u in zip(archive.lower, archive.upper, strict=True)):  # noqa: E741
-            raise ConfigError(f"{origin}: archive.{name}.upper must exceed archive.{name}.lower")
-    lower = config.archive.network.lower
-    if config.archive.network.log_flops and lower and lower[1] <= 0:
-        raise ConfigError(
-            f"{origin}: archive.network.log_flops needs a lower FLOPs bound above 0 "
-            "(archive.network.lower)"
-        )
+    """Refuse settings that do not fit together."""
+    problem = PROBLEMS.get(config.problem.kind, origin)()
+    problem.check(config, origin)
+    network_axes(config.archive.network, problem.descriptors(config.problem), origin)
+    GENERATORS.check(config.generator.kind, origin)
+    prompt = config.archive.prompt
+    for bound in ("lower", "upper"):
+        if len(getattr(prompt, bound)) != 2:
+            raise ConfigError(f"{origin}: archive.prompt.{bound} must have two numbers")
+    if any(u <= l for l, u in zip(prompt.lower, prompt.upper, strict=True)):  # noqa: E741
+        raise ConfigError(f"{origin}: archive.prompt.upper must exceed archive.prompt.lower")
     search = config.search
     if search.temperature_upper < search.temperature_lower:
         raise ConfigError(
@@ -87,22 +83,14 @@ def _check_together(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: containment.require has {layer!r}; it may have landlock and seccomp"
             )
-    if config.problem.table_epochs not in (12, 200):
-        raise ConfigError(
-            f"{origin}: problem.table_epochs must be 12 or 200, for the benchmark has no other "
-            f"trainings; got {config.problem.table_epochs}"
-        )
-    if tabulated and not search.train_start:
-        raise ConfigError(
-            f"{origin}: search.train_start = false saves trainings, and problem.kind = "
-            "'nasbench201' has none: leave it true"
-        )
     if search.queries and config.cluster.quorum < 1.0:
         raise ConfigError(
             f"{origin}: search.queries needs cluster.quorum = 1, or candidates that are late would "
             "be left out where it ends"
         )
-    if search.variant in BASELINES and not (tabulated and config.generator.kind == "procedural"):
+    if search.variant in BASELINES and not (
+        problem.neighbours(config.problem) and config.generator.kind == "procedural"
+    ):
         raise ConfigError(
             f"{origin}: search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it "
             "needs problem.kind = 'nasbench201' and generator.kind = 'procedural'"

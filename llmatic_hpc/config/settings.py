@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .fields import setting
 
@@ -48,9 +49,8 @@ class SearchSettings:
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(
-        "uniform", "how mutation draws parents among the elites; curious: half of the batch from "
-        "the most curious; tournament: the fittest of search.tournament",
-        choices=("uniform", "curious", "tournament"),
+        "uniform", "how mutation draws parents among the elites; tournament: the fittest of "
+        "search.tournament", choices=("uniform", "tournament"),
     )  # fmt: skip
     tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
     small_batches: bool = setting(
@@ -85,16 +85,14 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class NetworkArchiveSettings:
-    """CVT-MAP-Elites over (width/depth ratio, FLOPs)."""
+    """CVT-MAP-Elites over the descriptors of the problem."""
 
     cells: int = setting(100, "number of cells", low=1, high=1_000_000)
     kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
     lower: tuple[float, ...] = setting(
-        (0.0, 2e8), "lower bounds of ratio and FLOPs; empty: the smallest of nasbench201"
+        (), "lower bounds, one per descriptor of the problem; empty: the problem's own"
     )
-    upper: tuple[float, ...] = setting(
-        (200.0, 5e9), "upper bounds of ratio and FLOPs; empty: the largest of nasbench201"
-    )
+    upper: tuple[float, ...] = setting((), "upper bounds, likewise")
     log_flops: bool = setting(False, "scale the FLOPs axis by its logarithm")
 
 
@@ -123,9 +121,8 @@ class GeneratorSettings:
 
     kind: str = setting(
         "huggingface",
-        "a causal language model here; one behind a server; the control without one; completions "
-        "from a file",
-        choices=("huggingface", "endpoint", "procedural", "replay"),
+        "a causal language model here; endpoint: one behind a server; procedural: the control "
+        "without one; replay: completions from a file; or the name of an installed one",
     )
     model: str = setting(
         "Salesforce/codegen-350M-mono",
@@ -181,6 +178,7 @@ class GeneratorSettings:
         "", "what takes over where the model cannot be had; empty: stop",
         choices=("", "procedural"),
     )  # fmt: skip
+    options: dict[str, Any] = setting({}, "settings of an installed generator's own")
 
 
 @dataclass(frozen=True)
@@ -188,9 +186,10 @@ class ProblemSettings:
     """What is searched for."""
 
     kind: str = setting(
-        "image_classification", "nasbench201: cells whose trainings are a table",
-        choices=("image_classification", "nasbench201"),
-    )  # fmt: skip
+        "image_classification",
+        "nasbench201: cells whose trainings are a table; or the name of an installed one",
+    )
+    options: dict[str, Any] = setting({}, "settings of an installed problem's own")
     data: str = setting(
         "digits",
         "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file",

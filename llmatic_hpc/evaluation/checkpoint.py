@@ -7,10 +7,7 @@ is none.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +17,8 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+
+from ..rundir.files import write_atomically
 
 NAME = "training.safetensors"
 _VERSION = 1
@@ -49,19 +48,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> None:
         "values": values,
         "crc32": str(_checksum(tensors, values)),
     }
-    # Its own: after a node failure two may write for a while.
-    temporary = folder / f"{NAME}.{socket.gethostname()}.{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / NAME)
-        sync_folder(folder)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    write_atomically(folder / NAME, safetensors.torch.save(tensors, metadata), shared=True)
 
 
 def load(folder: Path, *, identity: str) -> Checkpoint | None:
@@ -79,15 +66,6 @@ def load(folder: Path, *, identity: str) -> Checkpoint | None:
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, RecursionError):
         return None
     return Checkpoint(tensors, values) if isinstance(values, dict) else None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], values: str) -> int:

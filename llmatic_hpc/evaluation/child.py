@@ -168,6 +168,16 @@ def _prepare_repair(
     return perform
 
 
+def _prepare_audit(
+    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
+) -> Any:
+    from . import audit
+
+    _threads(message["threads"])
+    confine.limit_memory(message["memory_bytes"])
+    return audit.prepare(message)
+
+
 def _prepare_train(
     message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
 ) -> Any:
@@ -180,9 +190,9 @@ def _prepare_train(
     recipe = training.Recipe(**parameters["recipe"])
     _threads(message["threads"])
     device = _device(parameters["device"])
-    if device.type == "cuda" and parameters["sharing"] > 1:
+    if device.type == "cuda" and message["sharing"] > 1:
         # Too large a network fails alone, not its siblings with it.
-        torch.cuda.set_per_process_memory_fraction(1 / parameters["sharing"], device)
+        torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], device)
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -233,6 +243,7 @@ def _prepare_trace(
 _PREPARE = {
     "measure": _prepare_measure,
     "repair": _prepare_repair,
+    "audit": _prepare_audit,
     "trace": _prepare_trace,
     "train": _prepare_train,
 }

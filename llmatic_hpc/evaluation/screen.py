@@ -19,11 +19,9 @@ import numpy as np
 from ..config import ContainmentSettings
 from ..sandbox.container import Container, Job, Reply
 from ..source import canonical, gate
-from ..types import PENDING, Descriptors, Mended, Repair, Screened
+from ..types import PENDING, Descriptors, Examined, Repair, Screened
 from . import repair
 
-ATTEMPTS = 3
-"""Times that a source is looked at when the machine is at fault."""
 GROUP = 8
 """Sources that are measured in one child at first."""
 
@@ -107,32 +105,30 @@ class Screener:
             measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
         ]
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
-        """The sources with their verdicts; ``mend``: those repaired that rules can make fit.
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
+        """The sources with their verdicts; ``repair``: those repaired that rules can make fit.
 
-        A source that would not fit afterwards stays as it was written, with its verdict. What
-        the machine spoils is tried again, three times in all, before the verdict is
-        ``infrastructure``.
+        A source that would not fit afterwards stays as it was written, with its verdict.
         """
-        screened = self._settled(sources)
-        if not mend:
-            return [Mended(s, v, v) for s, v in zip(sources, screened, strict=True)]
+        screened = self.screen(sources)
+        if not repair:
+            return [Examined(s, v, v) for s, v in zip(sources, screened, strict=True)]
         ill = {s: v for s, v in zip(sources, screened, strict=True) if v.status == "invalid" and s}
-        spoiled, mended = self._mended(ill)
-        verdicts = self._settled([text for text, _ in mended.values()])
-        after = dict(zip(mended, verdicts, strict=True))
+        spoiled, repaired = self._repaired_texts(ill)
+        verdicts = self.screen([text for text, _ in repaired.values()])
+        after = dict(zip(repaired, verdicts, strict=True))
         found = []
         for source, written in zip(sources, screened, strict=True):
             verdict = spoiled.get(source) or after.get(source, written)
             if source in after and verdict.status == PENDING:
-                text, repairs = mended[source]
-                found.append(Mended(text, verdict, written, tuple(repairs)))
+                text, repairs = repaired[source]
+                found.append(Examined(text, verdict, written, tuple(repairs)))
             else:
                 lost = verdict.status == "infrastructure"
-                found.append(Mended(source, verdict if lost else written, written))
+                found.append(Examined(source, verdict if lost else written, written))
         return found
 
-    def _mended(
+    def _repaired_texts(
         self, sources: Iterable[str]
     ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
         """Those that the machine kept from being looked at, and those that rules change: with
@@ -142,20 +138,17 @@ class Screener:
         texts = {s: repair.by_names(s, channels=channels, classes=classes) for s in due}
         due = [s for s in due if self._look(texts[s][0]).status == PENDING]
         spoiled: dict[str, Screened] = {}
-        for _ in range(ATTEMPTS):
-            jobs = [(s, self._repair_job(texts[s][0])) for s in due]
-            of = {id(job): source for source, job in jobs}
-            due, spoiled = [], {}
-            for job, reply in self._container.run_many([job for _, job in jobs]):
-                source = of[id(job)]
-                if reply.status == "infrastructure":
-                    due.append(source)
-                    spoiled[source] = Screened(reply.status, reply.failure)
-                elif reply.status == "looked":
-                    with contextlib.suppress(ValueError):
-                        text, repairs = texts[source]
-                        text, more = repair.by_findings(text, repair.decode(reply.payload))
-                        texts[source] = text, repairs + more
+        jobs = [(s, self._repair_job(texts[s][0])) for s in due]
+        of = {id(job): source for source, job in jobs}
+        for job, reply in self._container.run_many([job for _, job in jobs]):
+            source = of[id(job)]
+            if reply.status == "infrastructure":
+                spoiled[source] = Screened(reply.status, reply.failure)
+            elif reply.status == "looked":
+                with contextlib.suppress(ValueError):
+                    text, repairs = texts[source]
+                    text, more = repair.by_findings(text, repair.decode(reply.payload))
+                    texts[source] = text, repairs + more
         self._repairs |= {s: found for s, found in texts.items() if s not in spoiled}
         wanted = [s for s in sources if self._repairs.get(s, ("", []))[1]]
         return spoiled, {s: self._repairs[s] for s in wanted}
@@ -164,16 +157,6 @@ class Screener:
         return replace(
             self._job(source), kind="repair", success="looked", payload_bytes=repair.REPLY_BYTES
         )
-
-    def _settled(self, sources: Sequence[str]) -> list[Screened]:
-        """The verdicts, asked for again where the machine spoiled them."""
-        screened = self.screen(sources)
-        for _ in range(ATTEMPTS - 1):
-            spoiled = [i for i, s in enumerate(screened) if s.status == "infrastructure"]
-            again = self.screen([sources[i] for i in spoiled]) if spoiled else []
-            for i, verdict in zip(spoiled, again, strict=True):
-                screened[i] = verdict
-        return screened
 
     def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
         """What fits, found several to a child: a fork costs more than a small network's measures.

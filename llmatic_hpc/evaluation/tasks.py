@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 from ..config import ContainmentSettings, ProblemSettings, TrainingSettings, from_tables
 from ..config.fields import to_tables
 from ..errors import LLMaticError
+from ..rundir.files import write_atomically
 from ..types import STATUSES, Outcome, Result
 
 MAX_RESULT_BYTES = 64 << 10
@@ -88,20 +88,7 @@ _SETTINGS = ("problem", "training", "containment")
 def write_result(path: Path, result: Result) -> None:
     """Write a result file: whole or not at all, and durable. Raises ``OSError``."""
     text = json.dumps(_without_nan(dataclasses.asdict(result)), allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, text, shared=True)
 
 
 def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) -> Result | None:

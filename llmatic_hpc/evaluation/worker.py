@@ -128,12 +128,8 @@ class _Evaluator:
         epochs: int,
         folder: Path,
         weights: bool = False,
-        sharing: int = 1,
     ) -> Job:
-        """The training as a job; with no ``seconds`` left there is nothing to run.
-
-        ``sharing``: how many may use the device at a time.
-        """
+        """The training as a job; with no ``seconds`` left there is nothing to run."""
         limit = self._containment.wall_seconds
         training = self._training
         recipe = {
@@ -159,7 +155,6 @@ class _Evaluator:
                 "recipe": recipe,
                 "classes": self._dataset.classes,
                 "device": training.device,
-                "sharing": sharing,
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
@@ -217,9 +212,7 @@ class _Worker:
                 container.share(data.for_training(dataset))
                 evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)
                 with self._stop.tells(container):
-                    unsure = self._side_by_side(container, evaluator, left)
-                    for candidate in unsure:
-                        self._side_by_side(container, evaluator, left, only=candidate)
+                    self._train(container, evaluator, left)
         except LLMaticError as error:  # no data, or no child to be had: true for all that is left
             where = f"problem.data: {error}" if isinstance(error, DataError) else str(error)
             now = time.time()
@@ -228,45 +221,24 @@ class _Worker:
             left = []
         return CHECKPOINTED if left else 0
 
-    def _side_by_side(
-        self,
-        container: Container,
-        evaluator: _Evaluator,
-        left: list[CandidateSpec],
-        only: CandidateSpec | None = None,
-    ) -> list[CandidateSpec]:
-        """Evaluate what is ``left``, or ``only`` one; what has its result leaves the list.
-
-        Returns those that ran out of memory beside others, on the device or by the kernel's
-        choice whom to kill: to be tried alone.
-        """
-        sharing = 1 if only is not None else self._spec.workers
-        candidates = {self._checkpoint(c): c for c in ([only] if only is not None else left)}
+    def _train(
+        self, container: Container, evaluator: _Evaluator, left: list[CandidateSpec]
+    ) -> None:
+        """Evaluate what is ``left``; what has its result leaves the list."""
+        candidates = {self._checkpoint(c): c for c in left}
         jobs = [
-            evaluator.job(
-                candidate.source,
-                seed=candidate.training_seed,
-                epochs=candidate.epochs,
-                folder=folder,
-                sharing=sharing,
-            )
-            for folder, candidate in candidates.items()
+            evaluator.job(c.source, seed=c.training_seed, epochs=c.epochs, folder=folder)
+            for folder, c in candidates.items()
         ]
-        unsure = []
         for job, reply in _replies(container, jobs):
             assert job.scratch is not None
-            candidate = candidates[job.scratch]
             started = time.time() - (reply.seconds if reply is not None else 0.0)
             outcome = self._outcome(evaluator, job, reply)
-            if outcome.status == "checkpointed":
-                continue
-            if outcome.status == "too_large" and sharing > 1:
-                unsure.append(candidate)
-                continue
-            self._write(candidate, outcome, started)
-            left.remove(candidate)
-            shutil.rmtree(job.scratch, ignore_errors=True)
-        return unsure
+            if outcome.status != "checkpointed":
+                candidate = candidates[job.scratch]
+                self._write(candidate, outcome, started)
+                left.remove(candidate)
+                shutil.rmtree(job.scratch, ignore_errors=True)
 
     @staticmethod
     def _outcome(evaluator: _Evaluator, job: Job, reply: Reply | None) -> Outcome:

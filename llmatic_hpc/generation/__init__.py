@@ -1,14 +1,15 @@
 """Prompt in, source text out: what writes the networks, and how their text is read.
 
 ``create`` makes the generator that the settings ask for. To add a kind: write a class with the
-methods of :class:`Generator`, and a line in ``create``.
+methods of :class:`Generator`, and a line in :data:`~llmatic_hpc.config.registry.GENERATORS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..config import GeneratorSettings
+from ..config import GENERATORS, GeneratorSettings, imported
+from ..errors import ConfigError
 from ..types import Problem
 from .base import Generator, ModelUnavailable
 from .extract import Extracted, extract
@@ -22,6 +23,7 @@ __all__ = [
     "Replay",
     "chat_messages",
     "completion_prompt",
+    "control",
     "create",
     "extract",
     "shown",
@@ -43,16 +45,13 @@ def create(
         GeneratorError: the generator cannot be loaded.
     """
     # Imported where needed: transformers and torch take seconds that others need not wait.
-    if settings.kind == "replay":
-        return Replay(settings.replay)
-    if settings.kind == "procedural":
-        return _procedural(settings, problem)
     try:
-        return _language_model(settings, problem)
+        made: Generator = GENERATORS.get(settings.kind)(settings, problem)
+        return made
     except ModelUnavailable as error:
         if settings.fallback != "procedural":
             raise
-        generator = _procedural(settings, problem)
+        generator = control(settings, problem)
         generator.name = f"procedural (control without a language model; fallback: {error.reason})"
         notify(
             f"NO LANGUAGE MODEL: {error.reason}. Since generator.fallback = 'procedural', the "
@@ -61,21 +60,15 @@ def create(
         return generator
 
 
-def _procedural(settings: GeneratorSettings, problem: Problem) -> Generator:
-    if problem.name == "nasbench201":
-        from ..problems.nasbench201.procedural import ProceduralCells
+def control(settings: GeneratorSettings, problem: Problem) -> Generator:
+    """Make the procedural control of the problem, which stands in for a language model.
 
-        return ProceduralCells(settings)
-    from .procedural.control import Procedural
-
-    return Procedural(problem)
-
-
-def _language_model(settings: GeneratorSettings, problem: Problem) -> Generator:
-    if settings.kind == "endpoint":
-        from .endpoint import Endpoint
-
-        return Endpoint(settings, problem)
-    from .language_model.huggingface import HuggingFace
-
-    return HuggingFace(settings, problem)
+    Raises :class:`~llmatic_hpc.errors.ConfigError` where the problem has none.
+    """
+    if not problem.control:
+        raise ConfigError(
+            f"generator.kind = 'procedural': the problem {problem.name} brings no control; choose "
+            "another generator.kind, or give its Problem a control"
+        )
+    made: Generator = imported(problem.control)(settings, problem)
+    return made

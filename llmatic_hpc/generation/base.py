@@ -27,8 +27,11 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
 class Generator(Protocol):
     """Whatever turns requests into texts."""
 
+    kind: str
+    """The ``generator.kind`` that it is; another than that of the settings after a fallback."""
+
     name: str
-    """What writes the networks, for the record and the report."""
+    """What writes the networks, in words, for the report; nothing depends on it."""
 
     form: str
     """``completion``, ``chat`` or ``source``; of the completions it yields (each says it, too)."""

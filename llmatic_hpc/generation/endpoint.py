@@ -62,6 +62,7 @@ class Endpoint:
         GeneratorError: it refuses the key or the form of the requests; no key is set.
     """
 
+    kind = "endpoint"
     repeatable = False
 
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
+from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted
+from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
 
 STANDARD_IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 """At the top of every candidate, as in the paper."""
 
-_STANDARD = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
 _FORGOTTEN = {
     "math": "import math",
     "OrderedDict": "from collections import OrderedDict",
@@ -32,9 +33,6 @@ _FORGOTTEN = {
 
 _THOUGHTS = re.compile(r"^</think>", re.MULTILINE)
 """What a reasoning model wrote before this is not its answer."""
-
-_PEDIGREE = 32
-"""Ancestors of a class that are looked at; bounds the time that a hostile text can take."""
 
 NO_CLASS = "no class that derives from nn.Module"
 CUT_OFF = "the class is cut off"
@@ -101,7 +99,7 @@ class _Reader:
         """Chunks from here on are the model's."""
         self.definitions: dict[str, list[int]] = defaultdict(list)
         self.imports: dict[str, str] = {}
-        self.origins: dict[str, str] = dict(_STANDARD)
+        self.origins: dict[str, str] = dict(STANDARD_NAMES)
         self.stars: list[str] = []
         self.classes: dict[int, ast.ClassDef] = {}
         for number, chunk in enumerate(self.chunks):
@@ -188,12 +186,13 @@ class _Reader:
                 return CUT_OFF
             return f"class {chunk.class_name} does not parse: {chunk.parsed}"
         node = self.classes[number]
-        if not self._derives(number, node):
+        inherited = self._ancestry(number, node)
+        if inherited is None:
             return NO_CLASS
         forward = next(
             (s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "forward"), None
         )
-        if forward is None and not self._inherits_forward(number, node):
+        if not inherited.has_forward:
             return CUT_OFF if chunk.last else f"class {node.name} has no forward method"
         if forward is not None and not chunks.returns_value(forward):
             return CUT_OFF if chunk.last else f"forward of class {node.name} returns nothing"
@@ -201,52 +200,30 @@ class _Reader:
 
     def _header_derives(self, chunk: Chunk) -> bool:
         header = next(s for s in chunk.text.split("\n") if s.startswith("class"))
-        parsed = chunks.parse(header + " pass" if header.endswith(":") else "")
-        if not isinstance(parsed, ast.Module) or not parsed.body:
+        parsed = try_parse(header + " pass") if header.endswith(":") else None
+        if parsed is None or not parsed.body:
             return "Module" in header
         node = parsed.body[0]
-        return isinstance(node, ast.ClassDef) and self._derives(len(self.chunks), node)
+        return isinstance(node, ast.ClassDef) and bool(self._ancestry(len(self.chunks), node))
 
-    def _derives(self, number: int, node: ast.ClassDef) -> bool:
-        return any(self._is_module(origin) for origin in self._ancestry(number, node))
+    def _ancestry(self, number: int, node: ast.ClassDef) -> Ancestry | None:
+        """What the class in chunk ``number`` inherits; None: it is no class of torch.nn."""
+        places = {id(node): number}
 
-    def _inherits_forward(self, number: int, node: ast.ClassDef) -> bool:
-        return any(
-            self._is_module(origin) and origin not in ("torch.nn.Module", "torch.nn.modules.Module")
-            for origin in self._ancestry(number, node)
-        )
+        def path(base: ast.expr) -> str | None:
+            name = base.id if isinstance(base, ast.Name) else ""
+            if (known := dotted(base, self.origins)) is not None or not name:
+                return known
+            return f"torch.nn.{name}" if name == "Module" or self.stars else None
 
-    @staticmethod
-    def _is_module(origin: str) -> bool:
-        if origin == "forward":
-            return True
-        name = origin.rpartition(".")[2]
-        return origin.startswith("torch.nn.") and name[0].isupper() and name != "Parameter"
+        def find(current: ast.ClassDef, name: str) -> ast.ClassDef | None:
+            place = self._find(name, places[id(current)], before=name == current.name)
+            if place is None or place not in self.classes:
+                return None
+            places.setdefault(id(self.classes[place]), place)
+            return self.classes[place]
 
-    def _ancestry(self, number: int, node: ast.ClassDef) -> set[str]:
-        """Full names of all foreign bases; ``forward`` among them if an own one defines it."""
-        found: set[str] = set()
-        seen, todo = {number}, [(number, node)]
-        while todo and len(seen) <= _PEDIGREE:
-            at, current = todo.pop()
-            if current is not node and any(
-                isinstance(s, ast.FunctionDef) and s.name == "forward" for s in current.body
-            ):
-                found.add("forward")
-            for base in current.bases:
-                dotted = ast.unparse(base) if isinstance(base, ast.Attribute | ast.Name) else ""
-                head, dot, rest = dotted.partition(".")
-                known = None if dot else self._find(head, at, before=head == current.name)
-                if known in self.classes and known not in seen:
-                    seen.add(known)
-                    todo.append((known, self.classes[known]))
-                elif head in self.origins:
-                    found.add(self.origins[head] + dot + rest)
-                elif dotted == "Module" or (self.stars and not dot):
-                    found.add(f"torch.nn.{dotted}")
-        if "forward" in found and not any(o.startswith("torch.nn.") for o in found):
-            found.remove("forward")  # a class with such a method, but no network
-        return found
+        return ancestry(node, path, find)
 
     def _find(self, name: str, number: int, *, before: bool) -> int | None:
         """The chunk that defines ``name`` for chunk ``number``: the last one before it, else
@@ -288,7 +265,7 @@ class _Reader:
             early, late = chunk.free_names
             for name in sorted(early | late):
                 before = name == chunk.class_name
-                if name in _STANDARD:
+                if name in STANDARD_NAMES:
                     continue
                 if (found := self._find(name, number, before=before)) is not None:
                     if found not in needed:

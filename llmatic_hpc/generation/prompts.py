@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..source import chunks
+from ..source.parse import try_parse
 from ..types import Problem, Request
 
 PREFIX = "class Net(nn.Module):"
@@ -81,8 +82,8 @@ def rename(source: str, names: Mapping[str, str]) -> str:
     """``source`` with top-level definitions renamed wherever they are used, by position in the
     syntax tree (so that neither texts nor attributes are touched); as it is if it does not
     parse."""
-    tree = chunks.parse(source)
-    if isinstance(tree, str):
+    tree = try_parse(source)
+    if tree is None:
         return source
     lines = [line.encode() for line in source.split("\n")]  # columns count bytes
     spots: set[tuple[int, int, str]] = set()
@@ -110,8 +111,8 @@ def _without_trailing_comments(text: str) -> str:
 
 
 def _top_level(text: str) -> list[ast.ClassDef | ast.FunctionDef]:
-    tree = chunks.parse(text)
-    body = tree.body if isinstance(tree, ast.Module) else []
+    tree = try_parse(text)
+    body = [] if tree is None else tree.body
     return [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 
 

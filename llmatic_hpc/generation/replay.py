@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config import GeneratorSettings
 from ..errors import GeneratorError
-from ..types import Completion, Request
+from ..types import Completion, Problem, Request
 from .prompts import PREFIX
 
 
@@ -24,6 +25,7 @@ class Replay:
             few lines for a candidate that is asked for.
     """
 
+    kind = "replay"
     repeatable = False
 
     def __init__(self, path: Path | str) -> None:
@@ -85,3 +87,8 @@ class Replay:
                 f"{where}: form must be completion or chat, got {record['form']!r}"
             )
         return record
+
+
+def of_settings(settings: GeneratorSettings, problem: Problem) -> Replay:
+    """Make the generator that ``generator.replay`` names."""
+    return Replay(settings.replay)

@@ -1,13 +1,14 @@
-"""What the coordinator asks of whatever finds out how good a candidate is."""
+"""Finding out how good a candidate is: what the coordinator asks of an evaluator."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..store import Record
-from ..types import Mended, Outcome, Problem, Result, Screened
+from ..store import Record, rows
+from ..types import PENDING, Examined, Outcome, Problem, Result, Screened
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Evaluator(Protocol):
         run."""
         ...
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
-        """The sources with their verdicts, in order; ``mend``: repaired where rules can."""
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
+        """The sources with their verdicts, in order; ``repair``: repaired where rules can."""
         ...
 
     def evaluate(
@@ -60,3 +61,64 @@ class Evaluator(Protocol):
     def close(self) -> None:
         """Give back what is held; may be called twice."""
         ...
+
+
+class Immediate(ABC):
+    """An evaluator whose scores cost next to nothing: a function, or a look-up in a table.
+
+    No task is submitted and no result kept before a commit; a run that was killed scores again
+    what was not committed. Never execute a source here: it may be a language model's.
+    """
+
+    repeatable = True
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @abstractmethod
+    def screen(self, source: str) -> Screened:
+        """Return the verdict on a source text, ``pending`` where it can be scored, with a digest
+        by which duplicates are told and the measured values that are descriptors."""
+
+    @abstractmethod
+    def score(self, source: str) -> Outcome:
+        """Score a source text that :meth:`screen` let through."""
+
+    def facts(self) -> dict[str, Any]:
+        """See :meth:`Evaluator.facts`."""
+        return {}
+
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
+        """See :meth:`Evaluator.examine`; nothing is repaired."""
+        return [
+            Examined(source, verdict, verdict)
+            for source, verdict in zip(sources, map(self.screen, sources), strict=True)
+        ]
+
+    def evaluate(
+        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+    ) -> Evaluated:
+        """See :meth:`Evaluator.evaluate`."""
+        found = {}
+        for candidate in due:
+            outcome = self.score(record.candidates["source"][candidate])
+            result = Result(record.run_id, candidate, 1, "", outcome, node=self.problem.name)
+            found[candidate] = {**rows.result(result), "attempts": 1, "queue_seconds": 0.0}
+            on_result(result)
+        return Evaluated(found)
+
+    def judge(self, source: str) -> tuple[Screened, Outcome]:
+        """See :meth:`Evaluator.judge`."""
+        screened = self.screen(source)
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        return screened, self.score(source)
+
+    def interrupted(self) -> None:  # noqa: B027
+        """See :meth:`Evaluator.interrupted`: nothing goes on without the run."""
+
+    def end(self, record: Record) -> None:  # noqa: B027
+        """See :meth:`Evaluator.end`: nothing is out."""
+
+    def close(self) -> None:  # noqa: B027
+        """See :meth:`Evaluator.close`: nothing is held."""

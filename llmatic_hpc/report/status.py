@@ -156,9 +156,13 @@ def generation_line(record: Record) -> str:
 
 
 def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None:
-    """The fittest scored candidate within a bound on FLOPs, the first of equals."""
+    """Find the fittest scored candidate within a bound on FLOPs, the first of equals.
+
+    Where a problem measures no FLOPs there is no bound either.
+    """
+    flops = record.candidates["flops"]
     fitness = np.where(
-        (record.candidates["status"] == b"scored") & (record.candidates["flops"] <= max_flops),
+        (record.candidates["status"] == b"scored") & ~(flops > max_flops),
         record.candidates["fitness"],
         -np.inf,
     )

@@ -43,11 +43,6 @@ class RunPaths:
         return self.logs / "coordinator.log"
 
     @property
-    def report(self) -> Path:
-        """What ``llmatic report`` wrote."""
-        return self.root / "report"
-
-    @property
     def generation(self) -> Path:
         """The generation in flight; folded into the record and removed."""
         return self.root / "generation"

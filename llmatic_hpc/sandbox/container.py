@@ -11,49 +11,47 @@ the wall clock or the CPU time runs out    ``too_slow``, with the limit
 memory runs out, or the kernel kills it    ``too_large``
 a loss or an output is not finite          ``diverged``
 the judge asked for a checkpoint           ``checkpointed``
-no child, or it ends before its candidate  ``infrastructure``, after a second try with a new
-begins, or the warm parent dies            warm parent and alone: never blamed on a candidate
+no child, or it ends before its candidate  ``infrastructure``: never blamed on a candidate
+begins, or the warm parent dies
 =========================================  ==================================================
+
+This is the one place on the judge's side that tries again for the machine's fault:
+``infrastructure`` is a reply only after :data:`TRIES`, the later ones alone, with a new warm
+parent where the former one died. A training that ran out of memory beside others, on the device
+or by the kernel's choice whom to kill, is tried once more alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import logging
 import math
-import mmap
 import os
 import selectors
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..config import ContainmentSettings
 from ..errors import ContainmentError
 from . import confine, wire
-from .verdict import READY, Job, Reply, how, verdict
+from .reply import READY, Job, Reply, reply_of
+from .warm_parent import KILL_SECONDS, WarmParent, shared_memory
 
 __all__ = ["Container", "Job", "Reply"]
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 300.0
-"""How long importing torch may take: on a cold parallel file system it takes minutes."""
-KILL_SECONDS = 15.0
-"""How long the warm parent may take to confirm a kill."""
+TRIES = 3
+"""How often a job is started before the machine's fault is the answer."""
 GRACE_SECONDS = 20.0
 """How long a child may take to write the checkpoint it is asked for."""
 
@@ -66,7 +64,8 @@ class _Running:
     temporary: bool
     started: float
     deadline: float
-    retried: bool
+    tries: int
+    """Including this one; all but the first have the machine to themselves."""
     data: bytearray = field(default_factory=bytearray)
     ended: Reply | None = None
     """Why we are killing it."""
@@ -111,11 +110,11 @@ class Container:
         self._stopping = False
         self._running: dict[int, _Running] = {}
         self._next = 0
-        self._warm: _WarmParent | None = None
+        self._warm: WarmParent | None = None
         try:
             if arrays:
                 self.share(arrays)
-            self._warm = _WarmParent(kind, threads, self._scratch)
+            self._warm = WarmParent(kind, threads, self._scratch)
         except BaseException:
             self.close()
             raise
@@ -146,7 +145,7 @@ class Container:
         """Let children read ``arrays``; before the first job."""
         for name, array in arrays.items():
             entry = {"name": name, "shape": array.shape, "dtype": array.dtype.str}
-            self._shared.append((entry, _shared_memory(name, array)))
+            self._shared.append((entry, shared_memory(name, array)))
 
     def stop(self) -> None:
         """Ask every child for a checkpoint and start none. Safe in a signal handler."""
@@ -172,36 +171,44 @@ class Container:
         """
         if self._running:
             raise RuntimeError("this container is already running jobs")
-        waiting = deque((job, False) for job in jobs)
+        waiting = deque((job, 1) for job in jobs)
         try:
             while waiting or self._running:
-                while waiting and self._room(retry=waiting[0][1]):
-                    job, retried = waiting.popleft()
+                ended: list[tuple[Job, int, Reply]] = []
+                while waiting and self._room(waiting[0][1]):
+                    job, tries = waiting.popleft()
                     if self._stopping:
                         yield job, Reply("checkpointed")
-                    elif (failed := self._start(job, retried=retried)) is not None:
-                        yield job, failed
+                    elif (failed := self._start(job, tries)) is not None:
+                        ended.append((job, tries, failed))
                 for number, reply in self._await():
                     running = self._discard(number)
-                    if reply.status == "infrastructure" and not running.retried:
-                        waiting.append((running.job, True))
+                    ended.append((running.job, running.tries, reply))
+                for job, tries, reply in ended:
+                    if self._deserves_another(job, tries, reply):
+                        waiting.append((job, tries + 1))
                     else:
-                        yield running.job, reply
+                        yield job, reply
         finally:
             for number in list(self._running):
                 self._tell({"op": "kill", "job": number})
                 self._discard(number)
 
-    def _room(self, *, retry: bool) -> bool:
-        """Whether another child may start; a second try has the machine to itself."""
-        alone = any(running.retried for running in self._running.values())
-        if retry or alone:
+    def _room(self, tries: int) -> bool:
+        """Whether another child may start; whatever is tried again has the machine to itself."""
+        if tries > 1 or any(running.tries > 1 for running in self._running.values()):
             return not self._running
         return len(self._running) < self._slots
 
+    def _deserves_another(self, job: Job, tries: int, reply: Reply) -> bool:
+        """Whether a job is tried again: something else than its candidate may be at fault."""
+        crowded = tries == 1 and self._slots > 1 and job.kind == "train"
+        faulty = reply.status == "infrastructure" and tries < TRIES
+        return faulty or (reply.status == "too_large" and crowded)
+
     # --- one job ----------------------------------------------------------------------------
 
-    def _start(self, job: Job, *, retried: bool) -> Reply | None:
+    def _start(self, job: Job, tries: int) -> Reply | None:
         """Hand a job to the warm parent; a reply where there is no disk to run it on."""
         warm = self._ready_parent()
         number = self._next = self._next + 1
@@ -213,9 +220,7 @@ class Container:
             return Reply("infrastructure", wire.one_line(f"cannot make {scratch}: {error}"))
         os.set_blocking(reader, False)
         now = time.monotonic()
-        running = _Running(
-            job, reader, scratch, job.scratch is None, now, now + job.seconds, retried
-        )
+        running = _Running(job, reader, scratch, job.scratch is None, now, now + job.seconds, tries)
         self._running[number] = running
         warm.selector.register(reader, selectors.EVENT_READ, number)
         settings = self._settings
@@ -227,6 +232,7 @@ class Container:
             "scratch": str(scratch.resolve()),
             "layers": self._layers,
             "threads": min(job.threads, self._threads),
+            "sharing": self._slots if tries == 1 else 1,
             "memory_bytes": settings.memory_bytes,
             "resident_bytes": settings.memory_bytes if job.kind == "train" else 0,
             "file_bytes": settings.file_bytes,
@@ -322,7 +328,7 @@ class Container:
             return [(number, Reply("infrastructure", message["failure"]))]
         self._read(number)  # all of it is there: nobody is left who could write
         running = self._running[number]
-        reply = running.ended or verdict(running.job, bytes(running.data), message["code"])
+        reply = running.ended or reply_of(running.job, bytes(running.data), message["code"])
         if message["memory"]:
             limit = f"containment.memory_bytes = {self._settings.memory_bytes}"
             reply = Reply("too_large", f"it held more memory than it may ({limit})")
@@ -363,9 +369,9 @@ class Container:
 
     # --- the warm parent ----------------------------------------------------------------------
 
-    def _ready_parent(self) -> _WarmParent:
+    def _ready_parent(self) -> WarmParent:
         if self._warm is None:
-            self._warm = _WarmParent(self._kind, self._threads, self._scratch)
+            self._warm = WarmParent(self._kind, self._threads, self._scratch)
         if self._warm.await_ready():
             self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
             if self._shared:
@@ -402,103 +408,3 @@ def layers(settings: ContainmentSettings) -> frozenset[str]:
 def _tell_missing(names: tuple[str, ...]) -> None:
     for name in names:
         log.warning("candidates are contained without %s, which this machine lacks", name)
-
-
-class _WarmParent:
-    """A warm parent process and our end of its socket."""
-
-    def __init__(self, kind: str, threads: int, scratch: Path) -> None:
-        self.sock, theirs = socket.socketpair()
-        self.selector = selectors.DefaultSelector()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        self._ready = False
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "llmatic_hpc.evaluation.warm",
-                    str(theirs.fileno()),
-                    kind,
-                    str(scratch),
-                ],
-                env=confine.environment(threads=threads, gpu=kind == "train"),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=[theirs.fileno()],
-            )
-        except OSError as error:
-            self.sock.close()
-            raise ContainmentError(
-                f"{sys.executable} cannot be started to contain candidates: {error}"
-            ) from None
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-
-    def await_ready(self) -> bool:
-        """Wait until it serves; True the first time. Raises ``ContainmentError``."""
-        if self._ready:
-            return False
-        self.sock.settimeout(START_SECONDS)
-        try:
-            wire.receive(self.sock)
-        except TimeoutError:
-            self.kill()
-            raise ContainmentError(
-                f"importing torch took longer than {START_SECONDS:g} s; is the file system of "
-                f"{sys.prefix} very slow?"
-            ) from None
-        except (EOFError, OSError):
-            raise ContainmentError(self.epitaph()) from None
-        self.sock.settimeout(KILL_SECONDS)
-        self.selector.register(self.sock, selectors.EVENT_READ, "warm")
-        self._ready = True
-        return True
-
-    def epitaph(self) -> str:
-        """How it ended, and its last words."""
-        try:
-            code = self._process.wait(KILL_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - 2000, 0))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1]}" if lines else ""
-        return f"the process that starts candidates {how(code)}{last}"
-
-    def kill(self) -> None:
-        """End it, and through it (they die with their parent) every child."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Let it end its children and itself."""
-        self.selector.close()
-        self.sock.close()
-        try:
-            self._process.wait(KILL_SECONDS if self._ready else 0.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
-
-
-def _shared_memory(name: str, array: NDArray[Any]) -> int:
-    """A descriptor of sealed memory with a copy of ``array``; nobody can ever write to it."""
-    descriptor = os.memfd_create(f"llmatic-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        if array.nbytes:
-            os.ftruncate(descriptor, array.nbytes)
-            with mmap.mmap(descriptor, array.nbytes) as memory:
-                target: NDArray[Any] = np.frombuffer(memory, array.dtype).reshape(array.shape)
-                target[...] = array
-                del target
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

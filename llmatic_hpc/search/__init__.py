@@ -6,18 +6,18 @@ module says which rules it follows.
 
 from __future__ import annotations
 
-from .archive import Added, AddStatus, Archive, CuriousArchive, Individual, PromptArchive
+from .archive import Added, AddStatus, Archive, Individual, PromptArchive
 from .population import NetworkPopulation, PromptPopulation
-from .search import AskTellError, Search, Told
+from .search import Search
 from .seeds import Purpose, draw_seed, generator
 from .tessellation import Location, Tessellation, cvt, network_tessellation, prompt_tessellation
+from .told import AskTellError, Told
 
 __all__ = [
     "AddStatus",
     "Added",
     "Archive",
     "AskTellError",
-    "CuriousArchive",
     "Individual",
     "Location",
     "NetworkPopulation",

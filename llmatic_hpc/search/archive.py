@@ -51,15 +51,15 @@ class Archive:
         cells = tessellation.cells
         self._elites: NDArray[np.int64] = np.full(cells, EMPTY, dtype=np.int64)
         self._fitness: Floats = np.full(cells, np.nan)
-        self._descriptors: Floats = np.full((cells, 2), np.nan)
-        self._units: Floats = np.full((cells, 2), np.nan)
+        self._descriptors: Floats = np.full((cells, tessellation.axes), np.nan)
+        self._units: Floats = np.full((cells, tessellation.axes), np.nan)
         self._cells: dict[int, int] = {}
         self._tree: tuple[Any, NDArray[np.intp]] | None = None
 
     # --- adding -----------------------------------------------------------------------------
 
     def add(self, candidate: int, fitness: float, descriptor: Sequence[float]) -> Added:
-        """Offer a candidate with its raw descriptors (2,).
+        """Offer a candidate with its raw descriptors (D,).
 
         It becomes the elite of its cell if the cell is empty or its fitness is strictly
         higher. A fitness or descriptor that is NaN or infinite is refused, never raised.
@@ -145,7 +145,7 @@ class Archive:
 
     @property
     def descriptors(self) -> Floats:
-        """The elite's raw descriptors per cell (K, 2), NaN where empty. Read-only view."""
+        """The elite's raw descriptors per cell (K, D), NaN where empty. Read-only view."""
         return _read_only(self._descriptors)
 
     # --- statistics, named as in pyribs -------------------------------------------------------
@@ -165,21 +165,6 @@ class Archive:
         """Sum of the elites' fitness; 0 for an empty archive."""
         return float(self._fitness[self._elites != EMPTY].sum())
 
-    @property
-    def norm_qd_score(self) -> float:
-        """``qd_score`` per cell of the archive."""
-        return self.qd_score / self.tessellation.cells
-
-    @property
-    def obj_max(self) -> float:
-        """The highest fitness; NaN for an empty archive."""
-        return float(self._fitness[self._elites != EMPTY].max(initial=-np.inf)) if self else np.nan
-
-    @property
-    def obj_mean(self) -> float:
-        """The elites' mean fitness; NaN for an empty archive."""
-        return self.qd_score / len(self) if self else np.nan
-
 
 class Individual(NamedTuple):
     """A prompt with a temperature."""
@@ -190,10 +175,12 @@ class Individual(NamedTuple):
     temperature: float
 
 
-class CuriousArchive(Archive):
-    """An archive whose elites earn curiosity (Cully and Demiris, 2017) by their offspring.
+class PromptArchive(Archive):
+    """Archive of prompt individuals over (prompt, temperature), with their curiosity.
 
-    Curiosity belongs to the elite and leaves the archive with it.
+    An individual is known by the candidate that it was made for. It earns curiosity (Cully and
+    Demiris, 2017) by its offspring, which leaves the archive with it; a newcomer starts at what
+    its own offspring earned.
     """
 
     def __init__(self, tessellation: Tessellation) -> None:
@@ -216,25 +203,10 @@ class CuriousArchive(Archive):
         self._curiosity[self.cell_of(candidate)] += delta
         return True
 
-    def most_curious_elites(self, count: int, rng: np.random.Generator) -> list[int]:
-        """The ``count`` most curious elites or all there are, the most curious first."""
-        occupied = np.flatnonzero(self._elites != EMPTY)
-        chosen = occupied[highest(self._curiosity[occupied], count, rng)]
-        elites: list[int] = self._elites[chosen].tolist()
-        return elites
-
     @property
     def curiosity(self) -> Floats:
         """Curiosity per cell (K,), NaN where empty. Read-only view."""
         return _read_only(self._curiosity)
-
-
-class PromptArchive(CuriousArchive):
-    """Archive of prompt individuals over (prompt, temperature), with their curiosity.
-
-    An individual is known by the candidate that it was made for. A newcomer starts at the
-    curiosity that its own offspring earned.
-    """
 
     def add(
         self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
@@ -250,7 +222,9 @@ class PromptArchive(CuriousArchive):
 
     def most_curious(self, count: int, rng: np.random.Generator) -> list[Individual]:
         """The ``count`` most curious individuals or all there are, the most curious first."""
-        return [self.individual(elite) for elite in self.most_curious_elites(count, rng)]
+        occupied = np.flatnonzero(self._elites != EMPTY)
+        chosen = occupied[highest(self._curiosity[occupied], count, rng)]
+        return [self.individual(elite) for elite in self._elites[chosen].tolist()]
 
     def of_prompt(self, prompt: int) -> NDArray[np.int64]:
         """Individuals of one prompt, in the order of their cells."""

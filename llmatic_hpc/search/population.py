@@ -26,7 +26,7 @@ class NetworkPopulation:
         self.size = size
         # A heap whose first is the next to leave: the least fit, the newest of equals.
         self._heap: list[tuple[float, int]] = []
-        self._units: dict[int, tuple[float, float]] = {}
+        self._units: dict[int, tuple[float, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._heap)

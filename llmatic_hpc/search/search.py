@@ -22,10 +22,9 @@ Mutation
     others add noise; all are clipped. With ``search.small_batches`` what a batch of one or two has
     no room for takes turns by generation.
 Parents
-    ``tournament``: the fittest of ``tournament`` elites, drawn with replacement. ``curious``: as
-    for prompts, the first half of the batch takes the ``curious_individuals`` most curious
-    elites in turn, the second half is uniform; an elite earns what its offspring, by whatever
-    operator, would earn a prompt individual, and starts at 0. (Neither is in the paper.)
+    ``tournament``: the fittest of ``tournament`` elites, drawn with replacement (not in the
+    paper). ``curious``, retired: as for prompts, the first half of the batch takes the most
+    curious elites in turn, which earn as prompt individuals do and start at 0.
 Crossover
     draws ``crossover_elites`` elites without replacement and takes them in turn; the mate is
     uniform among the k nearest elites, k drawn from ``crossover_neighbours``. It leaves the
@@ -73,37 +72,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import ArchiveSettings, SearchSettings
+from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
-from ..types import NO_PROMPT, Evaluation, Generation, Proposal, Update
-from .archive import Archive, CuriousArchive, Individual, PromptArchive
+from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
+from .archive import Archive, Individual, PromptArchive
 from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
 from .selection import in_turn, parents, turn
-from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
+from .tessellation import (
+    Location,
+    Tessellation,
+    network_tessellation,
+    prompt_tessellation,
+)
+from .told import Asked, AskTellError, Told, check, history_row
 
 NO_INDIVIDUAL = -1
-
-
-class AskTellError(RuntimeError):
-    """ask() and tell() were called out of order or with foreign evaluations: a bug."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a generation's evaluations did."""
-
-    updates: tuple[Update, ...]
-    """One per candidate, in order."""
-    generation: Generation
-
-
-@dataclass(frozen=True)
-class _Asked:
-    phase: str
-    operator: str
-    operator_drawn: str
 
 
 @dataclass(frozen=True)
@@ -123,8 +108,9 @@ class Search:
 
     What is not evaluated in time may be told with a later generation; until then it is out.
 
-    ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own, and
-    ``neighbours`` how many networks are one edit away from any (baselines only).
+    ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
+    replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
+    and ``neighbours`` how many networks are one edit away from any (baselines only).
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -134,6 +120,7 @@ class Search:
         search: SearchSettings,
         archive: ArchiveSettings,
         *,
+        descriptors: Sequence[Descriptor],
         prompts: int,
         temperature: float,
         seed: int,
@@ -147,14 +134,16 @@ class Search:
                 f"1 to {archive.prompt.upper[0]:g}"
             )
         self.settings = search
+        self.descriptors = network_axes(archive.network, descriptors)
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
-        curious = search.parents == "curious"
-        self.network_archive = (CuriousArchive if curious else Archive)(
+        earns = search.parents == "curious"  # retired: elites of networks earn curiosity, too
+        self.network_archive: Archive = (PromptArchive if earns else Archive)(
             network_cells
             or network_tessellation(
                 archive.network,
+                self.descriptors,
                 samples=archive.samples,
                 rng=generator(seed, 0, Purpose.NETWORK_TESSELLATION),
             )
@@ -183,7 +172,7 @@ class Search:
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         self._out: dict[int, Proposal] = {}
 
     @property
@@ -237,7 +226,7 @@ class Search:
             )
             for index, made in enumerate(draft())
         )
-        self._asked = _Asked(phase, operator, drawn)
+        self._asked = Asked(phase, operator, drawn)
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
 
@@ -342,9 +331,13 @@ class Search:
 
         They are those of the last :meth:`ask`, without the ones that are late, and late ones of
         earlier generations. Raises :class:`AskTellError`, with the state unchanged, where one
-        is of a candidate that was never asked for or has been told before.
+        is of a candidate that was never asked for or has been told before, or is scored and has
+        not a descriptor for each axis of the network archive.
         """
-        asked = self._check(evaluations)
+        asked = self._asked
+        if asked is None:
+            raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
+        check(evaluations, self._out, self.network_archive.tessellation.axes)
         proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
         places = self._network_places(evaluations)
         individuals = self._new_individuals(proposals, evaluations)
@@ -356,39 +349,24 @@ class Search:
         )
         if self._baseline is not None:
             self._baseline.tell(evaluations)
-        row = self._history(asked, evaluations, updates)
+        row = history_row(
+            self._generation,
+            asked,
+            self._best,
+            evaluations,
+            updates,
+            (self.network_archive, self.prompt_archive),
+            self.collective,
+        )
         if not math.isnan(row.best_fitness):
             self._best = row.best_fitness
         self._generation += 1
         self._asked = None
         return Told(updates, row)
 
-    def _check(self, evaluations: Sequence[Evaluation]) -> _Asked:
-        if self._asked is None:
-            raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
-        last = -1
-        for evaluation in evaluations:
-            if evaluation.candidate not in self._out:
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: not asked for, or told before"
-                )
-            if evaluation.candidate <= last:
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: told after candidate {last}; the order is "
-                    "that of the candidates, each once"
-                )
-            last = evaluation.candidate
-            if evaluation.status not in ("scored", "untrainable", "infrastructure"):
-                raise AskTellError(
-                    f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
-                    f"scored, untrainable and infrastructure are known"
-                )
-        return self._asked
-
     def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
         scored = [e for e in evaluations if e.status == "scored"]
-        raw = [(e.ratio, e.flops) for e in scored]
-        found = self.network_archive.tessellation.locate(raw)
+        found = self.network_archive.tessellation.locate([e.descriptors for e in scored])
         return {e.candidate: place for e, place in zip(scored, found, strict=True)}
 
     def _new_individuals(
@@ -431,7 +409,7 @@ class Search:
             delta = settings.curiosity_untrainable
         else:
             delta = settings.curiosity_added if entered else settings.curiosity_rejected
-        if isinstance(self.network_archive, CuriousArchive):
+        if isinstance(self.network_archive, PromptArchive):
             for parent in proposal.parents:
                 self.network_archive.earn(parent, delta)
         if proposal.prompt == NO_PROMPT:
@@ -457,29 +435,6 @@ class Search:
             prompt_added,
             curiosity_delta=delta,
             new_temperature=temperature,
-        )
-
-    def _history(
-        self, asked: _Asked, evaluations: Sequence[Evaluation], updates: Sequence[Update]
-    ) -> Generation:
-        scored = [e.fitness for e in evaluations if e.status == "scored"]
-        finite = [fitness for fitness in scored if math.isfinite(fitness)]
-        return Generation(
-            generation=self._generation,
-            phase=asked.phase,
-            operator=asked.operator,
-            operator_drawn=asked.operator_drawn,
-            best_before=self._best,
-            best_fitness=max(finite, default=math.nan),
-            mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
-            trainable=len(scored),
-            added=sum(update.network_added > 0 for update in updates),
-            network_elites=self.network_archive.num_elites,
-            network_coverage=self.network_archive.coverage,
-            network_qd_score=self.network_archive.qd_score,
-            prompt_elites=self.prompt_archive.num_elites,
-            prompt_coverage=self.prompt_archive.coverage,
-            collective=self.collective,
         )
 
     # --- draws --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..config import SearchSettings
-from .archive import Archive, CuriousArchive
+from .archive import Archive, PromptArchive
 from .population import NetworkPopulation
 
 T = TypeVar("T")
@@ -63,8 +63,8 @@ def parents(
         return fittest if len(ranked) else lambda rng, position: ()
 
     curious: list[int] = []
-    if settings.parents == "curious" and isinstance(networks, CuriousArchive):
-        curious = networks.most_curious_elites(settings.curious_individuals, rng)
+    if settings.parents == "curious" and isinstance(networks, PromptArchive):  # retired
+        curious = [i.number for i in networks.most_curious(settings.curious_individuals, rng)]
 
     def draw(rng: np.random.Generator, position: int) -> tuple[int, ...]:
         if curious and position >= 0:

@@ -1,13 +1,14 @@
-"""Cells of an archive: centroids in the unit square, and how descriptors get there.
+"""Cells of an archive: centroids in the unit cube, and how descriptors get there.
 
-Descriptors are scaled to the unit square by the archive's bounds and clipped to it; a cell
-is the Voronoi region of its centroid. Centroids are stored with a run and never computed
+Descriptors, D of them, are scaled to the unit cube by the archive's bounds and clipped to it; a
+cell is the Voronoi region of its centroid. Centroids are stored with a run and never computed
 again when it is continued.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from ..config import NetworkArchiveSettings, PromptArchiveSettings
 from ..errors import ConfigError
+from ..types import Descriptor
 
 Floats = NDArray[np.float64]
 
@@ -33,12 +35,12 @@ BRUTE_FORCE_CELLS = 256
 
 
 class Location(NamedTuple):
-    """Where a pair of descriptors lies in a tessellation."""
+    """Where a network's descriptors lie in a tessellation."""
 
-    descriptor: tuple[float, float]
-    """As measured."""
-    unit: tuple[float, float]
-    """Scaled and clipped to the unit square."""
+    descriptor: tuple[float, ...]
+    """As measured, one per axis."""
+    unit: tuple[float, ...]
+    """Scaled and clipped to the unit cube."""
     cell: int
     """-1 where a descriptor is not a finite number."""
     clipped: bool
@@ -47,30 +49,31 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tessellation:
-    """Cells of a two-dimensional archive. Immutable; arrays are copied and made read-only.
+    """Cells of an archive. Immutable; arrays are copied and made read-only.
 
-    ``centroids`` has the shape (K, 2) and lies in the unit square. ``lower`` and ``upper``
+    ``centroids`` has the shape (K, D) and lies in the unit cube. ``lower`` and ``upper``
     bound the raw descriptors, an axis each; where ``log_axes`` is true the axis is scaled by
-    its logarithm. Raises ``ValueError`` for anything else.
+    its logarithm (empty: none is). Raises ``ValueError`` for anything else.
     """
 
     centroids: Floats
     lower: tuple[float, ...]
     upper: tuple[float, ...]
-    log_axes: tuple[bool, ...] = (False, False)
+    log_axes: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         centroids = np.array(self.centroids, dtype=np.float64)
         centroids.flags.writeable = False
         lower = tuple(float(bound) for bound in self.lower)
         upper = tuple(float(bound) for bound in self.upper)
-        log_axes = tuple(bool(log) for log in self.log_axes)
-        if centroids.ndim != 2 or centroids.shape[1] != 2 or len(centroids) == 0:
-            raise ValueError(f"centroids must have the shape (K, 2), got {centroids.shape}")
+        log_axes = tuple(bool(log) for log in self.log_axes) or (False,) * len(lower)
+        if centroids.ndim != 2 or 0 in centroids.shape:
+            raise ValueError(f"centroids must have the shape (K, D), got {centroids.shape}")
         if not ((centroids >= 0) & (centroids <= 1)).all():
-            raise ValueError("centroids must lie in the unit square")
-        if not len(lower) == len(upper) == len(log_axes) == 2:
-            raise ValueError("lower, upper and log_axes must have one value per axis, two")
+            raise ValueError("centroids must lie in the unit cube")
+        axes = centroids.shape[1]
+        if not len(lower) == len(upper) == len(log_axes) == axes:
+            raise ValueError(f"lower, upper and log_axes must have one value per axis, {axes}")
         if not all(-math.inf < a < b < math.inf for a, b in zip(lower, upper, strict=True)):
             raise ValueError(f"upper must exceed lower, got {lower} and {upper}")
         if any(log and bound <= 0 for log, bound in zip(log_axes, lower, strict=True)):
@@ -85,8 +88,13 @@ class Tessellation:
         """K, the number of cells."""
         return len(self.centroids)
 
+    @property
+    def axes(self) -> int:
+        """D, the number of descriptors."""
+        return int(self.centroids.shape[1])
+
     def scale(self, descriptors: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-        """Raw descriptors (..., 2) in the unit square, and whether each was clipped (...).
+        """Scale raw descriptors (..., D) to the unit cube; also say which were clipped (...).
 
         NaN stays NaN; an infinite descriptor is clipped like any other outlier.
         """
@@ -101,20 +109,20 @@ class Tessellation:
         return np.clip((inside - lower) / (upper - lower), 0.0, 1.0), clipped
 
     def cell_of(self, unit: ArrayLike) -> NDArray[np.intp]:
-        """Cells (N,) of points (N, 2) of the unit square: the nearest centroids."""
+        """Find the cells (N,) of points (N, D) of the unit cube: the nearest centroids."""
         points = np.asarray(unit, dtype=np.float64)
         return np.asarray(self._tree.query(points)[1], dtype=np.intp)
 
     def locate(self, descriptors: ArrayLike) -> list[Location]:
-        """Scale, clip and find the cells of raw descriptors (N, 2), all at once."""
-        raw = np.asarray(descriptors, dtype=np.float64).reshape(-1, 2)
+        """Scale, clip and find the cells of raw descriptors (N, D), all at once."""
+        raw = np.asarray(descriptors, dtype=np.float64).reshape(-1, self.axes)
         unit, clipped = self.scale(raw)
         finite = np.isfinite(raw).all(axis=1)
         cells = np.full(len(raw), -1, dtype=np.intp)
         if finite.any():
             cells[finite] = self.cell_of(unit[finite])
         rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
-        return [Location((r[0], r[1]), (u[0], u[1]), cell, cut) for r, u, cell, cut in rows]
+        return [Location(tuple(r), tuple(u), cell, cut) for r, u, cell, cut in rows]
 
     @cached_property
     def _tree(self) -> Any:
@@ -122,25 +130,36 @@ class Tessellation:
 
 
 def network_tessellation(
-    settings: NetworkArchiveSettings, *, samples: int, rng: np.random.Generator
+    settings: NetworkArchiveSettings,
+    descriptors: Sequence[Descriptor],
+    *,
+    samples: int,
+    rng: np.random.Generator,
 ) -> Tessellation:
-    """Cells over (width/depth ratio, FLOPs).
+    """Make the cells of the network archive over ``descriptors``, with the bounds that they have.
 
-    ``kind = "grid"`` is a square grid. Raises ``ConfigError`` where the number of cells is
-    no square.
+    ``kind = "grid"`` is a grid of equal sides. Raises ``ConfigError`` where the number of cells
+    is no square (cube, ... for more axes).
     """
+    axes = len(descriptors)
     if settings.kind == "cvt":
-        centroids = cvt(settings.cells, samples=samples, rng=rng)
+        centroids = cvt(settings.cells, axes=axes, samples=samples, rng=rng)
     else:
-        side = math.isqrt(settings.cells)
-        if side * side != settings.cells:
+        side = round(settings.cells ** (1 / axes))
+        if side**axes != settings.cells:
+            side = math.floor(settings.cells ** (1 / axes))
+            power = {2: "square", 3: "cube"}.get(axes, f"{axes}th power")
             raise ConfigError(
-                f"archive.network.cells: a square grid needs a square number, got "
-                f"{settings.cells}; {side**2} and {(side + 1) ** 2} are the nearest"
+                f"archive.network.cells: a grid over {axes} axes needs a {power}, got "
+                f"{settings.cells}; {side**axes} and {(side + 1) ** axes} are the nearest"
             )
-        middles = (np.arange(side) + 0.5) / side
-        centroids = _product(middles, middles)
-    return Tessellation(centroids, settings.lower, settings.upper, (False, settings.log_flops))
+        centroids = _product(*[(np.arange(side) + 0.5) / side] * axes)
+    return Tessellation(
+        centroids,
+        tuple(one.lower for one in descriptors),
+        tuple(one.upper for one in descriptors),
+        tuple(one.scale == "log" for one in descriptors),
+    )
 
 
 def prompt_tessellation(
@@ -171,27 +190,28 @@ def cvt(
     *,
     samples: int,
     rng: np.random.Generator,
+    axes: int = 2,
     tolerance: float = 0.02,
     rounds: int = 100,
 ) -> Floats:
-    """Centroids (cells, 2) of a centroidal Voronoi tessellation of the unit square.
+    """Compute the centroids (cells, axes) of a centroidal Voronoi tessellation of the unit cube.
 
     Lloyd's algorithm on uniform points, as Vassiliades et al. (2017) build CVT-MAP-Elites:
     ``samples`` points, or 250 per cell where that is more (up to five million in all). It
-    starts from a randomly shifted R2 sequence (Roberts, 2018), whose even spread saves most
+    starts from a randomly shifted R sequence (Roberts, 2018), whose even spread saves most
     of the rounds that a start from random points needs, and stops once the centroids' root
-    mean square move falls below ``tolerance`` of a cell's side, ``1 / sqrt(cells)``. The
+    mean square move falls below ``tolerance`` of a cell's side, ``cells ** (-1 / axes)``. The
     mean squared distance to the centroids is then within a few per cent of a regular grid's.
     """
-    points = rng.random((max(samples, min(SAMPLES_PER_CELL * cells, MAX_SAMPLES), cells), 2))
-    plastic = 1.324717957244746  # the real root of x**3 = x + 1
-    steps = np.arange(1, cells + 1)[:, None] / np.array([plastic, plastic**2])
-    centroids: Floats = (rng.random(2) + steps) % 1.0
+    points = rng.random((max(samples, min(SAMPLES_PER_CELL * cells, MAX_SAMPLES), cells), axes))
+    roots = [_harmonious(axes) ** power for power in range(1, axes + 1)]
+    steps = np.arange(1, cells + 1)[:, None] / np.array(roots)
+    centroids: Floats = (rng.random(axes) + steps) % 1.0
     for _ in range(rounds):
         moved = _lloyd_step(points, centroids)
         move = math.sqrt(np.square(moved - centroids).sum(axis=1).mean())
         centroids = moved
-        if move * math.sqrt(cells) < tolerance:
+        if move * cells ** (1 / axes) < tolerance:
             break
     return centroids
 
@@ -204,11 +224,19 @@ def _lloyd_step(points: Floats, centroids: Floats) -> Floats:
     else:
         nearest = np.asarray(cKDTree(centroids).query(points)[1])
     count = np.bincount(nearest, minlength=len(centroids))
-    sums = [np.bincount(nearest, points[:, axis], len(centroids)) for axis in (0, 1)]
+    sums = [np.bincount(nearest, column, len(centroids)) for column in points.T]
     means = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]
     return np.where(count[:, None] > 0, means, centroids)
 
 
-def _product(first: Floats, second: Floats) -> Floats:
-    """All pairs (len(first) * len(second), 2), the second running fastest."""
-    return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
+def _harmonious(axes: int) -> float:
+    """Return the real root of ``x ** (axes + 1) = x + 1`` above 1: for two axes 1.3247..."""
+    root = 2.0
+    for _ in range(64):  # a contraction; it has long converged
+        root = (1.0 + root) ** (1.0 / (axes + 1))
+    return root
+
+
+def _product(*sides: Floats) -> Floats:
+    """Return all combinations (product of lengths, D) of the sides, the last running fastest."""
+    return np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(sides))

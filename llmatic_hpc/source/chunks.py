@@ -11,40 +11,20 @@ from __future__ import annotations
 import ast
 import re
 import symtable
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
-MAX_CHARACTERS = 200_000
-"""Of a completion that are looked at; a network takes about a thousand."""
+from .parse import MAX_CHARACTERS, SourceError, parse, scan, symbols
 
 MAX_LINE = 5_000
 """A longer line is not code that anybody meant; the text is taken to end before it."""
 
-MAX_BRACKETS = 64
-"""Deepest nesting of brackets that is handed to the parser (CPython itself refuses 200)."""
-
-T = TypeVar("T")
-
 _TRANSLATION = dict.fromkeys(map(ord, "\x00\x0b\x0c\ufeff\u200b"))
 _TRANSLATION[0xA0] = ord(" ")
 
-# An unterminated string counts to the end of its line, so that no character is read twice.
-_TOKEN = re.compile(
-    r'(?P<triple>"""|\'\'\')'
-    r'|"(?:\\.|[^"\\\n])*"?'
-    r"|'(?:\\.|[^'\\\n])*'?"
-    r"|\#[^\n]*"
-    r"|(?P<open>[(\[{])"
-    r"|(?P<close>[)\]}])"
-    r"|(?P<newline>\n)"
-)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
 _CONTINUES = re.compile(r"[\s#)\]}]|(?:else|elif|except|finally)\b")
-# These never stand at the start of a line inside brackets: what was open there is broken.
-_BREAKS = re.compile(r"(?:class|def|import)\s|@\w|from\s+[\w.]+\s+import\b")
 _HEADER = re.compile(r"class\s+(\w+)")
 
 
@@ -61,44 +41,6 @@ def clean(text: str) -> str:
         indent = line[: len(line) - len(body)].expandtabs(4)
         lines.append((indent + body).rstrip())
     return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """What a text's brackets and strings look like, line by line."""
-
-    fresh: list[bool]
-    """Whether a statement may start at that line: not inside a bracket or a string."""
-    deepest: int
-    unclosed: bool
-    """Whether the text ends inside a bracket or a triple-quoted string."""
-
-
-def _scan(text: str) -> _Scan:
-    fresh, depth, deepest, position, unclosed = [True], 0, 0, 0, False
-    hopeless: set[str] = set()  # triple quotes that nothing closes any more
-    while match := _TOKEN.search(text, position):
-        position = match.end()
-        if quote := match["triple"]:
-            if quote in hopeless:
-                continue
-            end = text.find(quote, position)
-            if end < 0:
-                hopeless.add(quote)
-                unclosed = True
-                continue
-            fresh.extend([False] * text.count("\n", position, end))
-            position = end + len(quote)
-        elif match["open"]:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match["close"]:
-            depth = max(depth - 1, 0)
-        elif match["newline"]:
-            if depth and _BREAKS.match(text, position):
-                depth = 0
-            fresh.append(depth == 0)
-    return _Scan(fresh, deepest, unclosed or depth > 0)
 
 
 @dataclass(frozen=True)
@@ -121,15 +63,14 @@ class Chunk:
     @cached_property
     def parsed(self) -> ast.Module | str:
         """The syntax tree, or why there is none."""
-        tree = parse(self.text)
-        if isinstance(tree, ast.Module) and isinstance(self._table, str):
-            return self._table  # a tree that Python would not compile
-        return tree
+        return self._tree_and_table[0]
 
     @cached_property
-    def _table(self) -> symtable.SymbolTable | str:
-        """Which names belong to which scope, or why Python would refuse to say."""
-        return _guarded(lambda: symtable.symtable(self.text, "<text>", "exec"))
+    def _tree_and_table(self) -> tuple[ast.Module | str, symtable.SymbolTable | None]:
+        try:
+            return parse(self.text), symbols(self.text)
+        except SourceError as error:
+            return error.brief, None
 
     @cached_property
     def truncated(self) -> bool:
@@ -139,13 +80,13 @@ class Chunk:
     def _ends_early(self) -> bool:
         lines = self.text.rstrip().split("\n")
         at = re.match(r"line (\d+)", str(self.parsed))
-        return _scan(self.text).unclosed or (at is not None and int(at[1]) >= len(lines) - 1)
+        return scan(self.text).unclosed or (at is not None and int(at[1]) >= len(lines) - 1)
 
     @cached_property
     def free_names(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names it needs from outside: when it is defined, and when it is called."""
-        table = self._table
-        if isinstance(table, str):
+        table = self._tree_and_table[1]
+        if table is None:
             return frozenset(), frozenset()
         own = {s.get_name() for s in table.get_symbols() if s.is_assigned()}
         early = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
@@ -179,7 +120,7 @@ def _dedent(text: str) -> str:
 
 
 def _split(text: str) -> Iterator[str]:
-    lines, fresh = text.split("\n"), _scan(text).fresh
+    lines, fresh = text.split("\n"), scan(text).fresh
     chunk: list[str] = []
     decorating = False
     for line, may_start in zip(lines, fresh, strict=True):
@@ -194,33 +135,12 @@ def _split(text: str) -> Iterator[str]:
         yield "\n".join(chunk)
 
 
-def parse(text: str) -> ast.Module | str:
-    """The syntax tree of ``text``, or in a few words why it has none. Runs nothing."""
-    if _scan(text).deepest > MAX_BRACKETS:
-        return f"brackets are nested deeper than {MAX_BRACKETS}"
-    return _guarded(lambda: ast.parse(text))
-
-
-def _guarded(read: Callable[[], T]) -> T | str:
-    """What ``read`` makes of a text, without warnings, or in a few words why it cannot."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return read()
-    except SyntaxError as error:
-        return f"line {error.lineno or 1}: {error.msg}"
-    except (RecursionError, MemoryError):
-        return "expressions are nested too deeply"
-    except ValueError as error:
-        return str(error)
-
-
 def without_last_statement(text: str) -> str:
     """``text`` without its last logical line and without block headers that this bares."""
     lines = text.rstrip().split("\n")
     starts = [
         i
-        for i, fresh in enumerate(_scan("\n".join(lines)).fresh)
+        for i, fresh in enumerate(scan("\n".join(lines)).fresh)
         if fresh and lines[i] and not _CONTINUES.match(lines[i].lstrip(" "))
     ]
     if not starts:

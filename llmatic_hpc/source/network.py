@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -32,7 +33,7 @@ def imports(statements: Iterable[ast.stmt]) -> dict[str, str]:
     return bound
 
 
-def dotted(node: ast.expr, names: dict[str, str]) -> str | None:
+def dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
     """The path that a chain of attributes on an imported name spells, or None."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
@@ -58,61 +59,104 @@ def is_main_guard(statement: ast.stmt) -> bool:
     )
 
 
-def network_class(tree: ast.Module) -> ast.ClassDef | None:
-    """The class that a candidate is about, or None.
+STANDARD_NAMES = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
+"""Names under which every network knows torch, with what they stand for; where several have a
+function, the first is meant."""
+
+MAX_ANCESTORS = 32
+"""Classes that are looked at for one class; bounds the time that a hostile text can take."""
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """A class that derives from one of ``torch.nn``, with what it inherits."""
+
+    classes: list[ast.ClassDef]
+    """The class and those of the source that it derives from, in the order of lookup."""
+    torch_class: str
+    """Dotted path of the class of torch below them."""
+
+    @property
+    def method(self) -> dict[str, ast.FunctionDef]:
+        """Methods of the source by name, its own before inherited ones."""
+        found: dict[str, ast.FunctionDef] = {}
+        for node in reversed(self.classes):
+            found.update({m.name: m for m in node.body if isinstance(m, ast.FunctionDef)})
+        return found
+
+    @property
+    def has_forward(self) -> bool:
+        """Whether its instances can be called: by the source's doing or by torch's."""
+        return self.torch_class.rpartition(".")[2] != "Module" or "forward" in self.method
+
+    @property
+    def needs_arguments(self) -> bool:
+        """Whether it cannot be constructed without arguments."""
+        if (constructor := self.method.get("__init__")) is None:
+            return self.torch_class.rpartition(".")[2] not in ("Module", "Sequential")
+        given = constructor.args
+        required = len(given.posonlyargs) + len(given.args) - len(given.defaults) - 1
+        return required > 0 or None in given.kw_defaults
+
+
+def ancestry(
+    node: ast.ClassDef,
+    path: Callable[[ast.expr], str | None],
+    find: Callable[[ast.ClassDef, str], ast.ClassDef | None],
+) -> Ancestry | None:
+    """Return what a class inherits, or None where it does not derive from a class of torch.nn.
+
+    Args:
+        node: the class.
+        path: tells the dotted path that a base stands for; None: not one of an import.
+        find: tells which class of the source a name among the bases of a class means.
+    """
+    found: list[ast.ClassDef] = []
+    roots: list[str] = []
+    todo = [node]
+    while todo and len(found) <= MAX_ANCESTORS:
+        current = todo.pop(0)
+        if current in found:
+            continue
+        found.append(current)
+        local = [find(current, b.id) if isinstance(b, ast.Name) else None for b in current.bases]
+        todo = [c for c in local if c is not None] + todo
+        for base, own in zip(current.bases, local, strict=True):
+            if own is None and _is_layer_class(root := path(base) or ""):
+                roots.append(root)
+    # nn.Module is the base of all others, so any other comes before it in the order of lookup.
+    roots.sort(key=lambda root: root.rpartition(".")[2] == "Module")
+    return Ancestry(found, roots[0]) if roots else None
+
+
+def _is_layer_class(path: str) -> bool:
+    name = path.rpartition(".")[2]
+    return path.startswith("torch.nn.") and name[:1].isupper() and name != "Parameter"
+
+
+def network_class(
+    tree: ast.Module, *, assumed: Mapping[str, str] | None = None, constructible: bool = True
+) -> ast.ClassDef | None:
+    """Return the class that a candidate is about, or None.
 
     The last class statement at the top level whose name is not bound again below, that
     derives from a class of ``torch.nn`` (directly or through classes of the source), has a
-    ``forward``, and whose ``__init__`` has no parameter without a default.
+    ``forward``, and whose ``__init__`` has no parameter without a default. ``assumed``:
+    imports that count as made; ``constructible=False``: the constructor may need arguments.
     """
-    names = imports(tree.body)
+    names = {**(assumed or {}), **imports(tree.body)}
     final: dict[str, ast.stmt] = {}
     classes: dict[str, ast.ClassDef] = {}
     chosen: list[ast.ClassDef] = []
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef):
-            bases = _ancestry(statement, classes, names)
+            found = ancestry(statement, lambda b: dotted(b, names), lambda _, n: classes.get(n))
             classes[statement.name] = statement
-            if bases is not None and _complete(*bases):
+            if found and found.has_forward and not (constructible and found.needs_arguments):
                 chosen.append(statement)
         for name in bindings(statement):
             final[name] = statement
     return next((c for c in reversed(chosen) if final[c.name] is c), None)
-
-
-def _ancestry(
-    node: ast.ClassDef, classes: dict[str, ast.ClassDef], names: dict[str, str]
-) -> tuple[list[ast.ClassDef], str] | None:
-    """The classes of the source in order of lookup, and the class of torch below them."""
-    chain = [node]
-    seen = {id(node)}
-    while True:
-        following = None
-        for base in chain[-1].bases:
-            path = dotted(base, names)
-            if path is not None and path.startswith("torch.nn."):
-                return chain, path
-            if isinstance(base, ast.Name) and base.id in classes:
-                following = following or classes[base.id]
-        if following is None or id(following) in seen:
-            return None
-        chain.append(following)
-        seen.add(id(following))
-
-
-def _complete(chain: list[ast.ClassDef], torch_class: str) -> bool:
-    """Whether such a class has a ``forward`` and can be constructed without arguments."""
-    methods: dict[str, ast.FunctionDef] = {}
-    for node in reversed(chain):
-        methods.update({m.name: m for m in node.body if isinstance(m, ast.FunctionDef)})
-    bare = torch_class.rpartition(".")[2] == "Module"
-    if bare and "forward" not in methods:
-        return False
-    if "__init__" not in methods:
-        return bare or torch_class.rpartition(".")[2] == "Sequential"
-    arguments = methods["__init__"].args
-    required = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults) - 1
-    return required <= 0 and None not in arguments.kw_defaults
 
 
 # --- what is run ------------------------------------------------------------------------------

@@ -8,11 +8,8 @@ recovers from a full disk nor says clearly that it met one.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import RecordError
+from ..rundir import files
 from ..rundir.paths import RunPaths
 from . import schema
 from .record import EVALUATED, PROPOSED, ArchiveState, Record
@@ -34,19 +32,14 @@ def commit(paths: RunPaths, record: Record) -> None:
     Raises :class:`RecordError` when the disk is full, read-only or failing; run.h5 is then
     what it was before.
     """
-    temporary = paths.record.with_name("run.h5.tmp")
+
+    def check(written: Path) -> None:
+        _verify_written(written, record)
+        files.keep_previous(paths.record, paths.previous_record)
+
     try:
-        with open(temporary, "wb") as file:
-            file.write(_image(record))
-            file.flush()
-            os.fsync(file.fileno())
-        _verify_written(temporary, record)
-        _keep_previous(paths)
-        os.replace(temporary, paths.record)
-        fsync_folder(paths.root)
+        files.write_atomically(paths.record, _image(record), check=check)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise RecordError(explain_os_error(error, f"{paths.record} cannot be written")) from error
 
 
@@ -82,15 +75,6 @@ def explain_os_error(error: OSError, what: str) -> str:
         errno.EPERM: "permission denied: choose a --run-dir that you may write to",
     }.get(error.errno or 0, f"{_one_line(error)}; start the run again once that is mended")
     return f"{what}: {advice}. What was committed before is intact."
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -133,6 +117,7 @@ def _write(file: h5py.File, record: Record) -> None:
     for name, archive in record.archives.items():
         group = file.create_group(f"archives/{name}", track_order=True)
         group.attrs.update({"axes": list(archive.axes), "objective": "fitness"})
+        group.attrs.update({"names": list(archive.names), "scales": list(archive.scales)})
         for column_name, meaning in schema.ARCHIVE_COLUMNS.items():
             _dataset(group, column_name, getattr(archive, column_name), meaning, "1")
 
@@ -170,18 +155,6 @@ def _verify_written(path: Path, record: Record) -> None:
         raise OSError(errno.EIO, f"{path} does not read back as it was written")
 
 
-def _keep_previous(paths: RunPaths) -> None:
-    if not paths.record.exists():
-        return
-    beside = paths.previous_record.with_name("run.prev.h5.tmp")
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(paths.record, beside)
-    except OSError:  # a file system without hard links
-        shutil.copy2(paths.record, beside)
-    os.replace(beside, paths.previous_record)
-
-
 # --- reading --------------------------------------------------------------------------------
 
 
@@ -204,6 +177,8 @@ def _read(file: h5py.File, path: Path) -> Record:
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
         candidates["told"] = np.where(own < generations, own, candidates["told"])
+    if "descriptors" not in file["candidates"]:  # from before there were other axes
+        candidates["descriptors"] = np.stack([candidates["ratio"], candidates["flops"]], axis=1)
     return Record(
         run_id=str(file.attrs["run_id"]),
         config=json.loads(file["config"].asstr()[()]),
@@ -212,6 +187,8 @@ def _read(file: h5py.File, path: Path) -> Record:
         archives={
             name: ArchiveState(
                 axes=tuple(group.attrs["axes"]),
+                names=tuple(group.attrs.get("names", ("ratio", "flops"))),
+                scales=tuple(group.attrs.get("scales", ())),
                 **{column: group[column][:] for column in schema.ARCHIVE_COLUMNS},
             )
             for name, group in file["archives"].items()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..config import Config, from_tables
+from ..config import PROBLEMS, Config, from_tables, network_axes
 from ..search import Search, Tessellation, Told
-from ..types import Evaluation, Generation, Proposal, Update
+from ..types import Descriptor, Evaluation, Generation, Proposal, Update
 from .record import ArchiveState, Record
 
-NETWORK_AXES = ("width / depth", "FLOPs")
-PROMPT_AXES = ("prompt", "temperature")
+PROMPT_AXES = (Descriptor("prompt", 0.0, 0.0), Descriptor("temperature", 0.0, 0.0))
+"""Names of the prompt archive's axes; their bounds are settings."""
 
 UPDATE_COLUMNS = tuple(f.name for f in dataclasses.fields(Update) if f.name != "candidate")
 """What ``Search.tell`` says of a candidate, by the columns that hold it."""
@@ -25,46 +24,49 @@ GENERATION_COLUMNS = tuple(f.name for f in dataclasses.fields(Generation))
 
 
 def new_search(config: Config, prompts: int, record: Record | None = None) -> Search:
-    """A search before its first generation, in the cells of ``record`` where it has some."""
+    """Make a search before its first generation, in the cells of ``record`` where it has some."""
+    problem = PROBLEMS.get(config.problem.kind)()
+    descriptors = problem.descriptors(config.problem)
     cells: dict[str, Any] = {}
     if record is not None:
+        scales = tuple(one.scale for one in network_axes(config.archive.network, descriptors))
         cells = {
             f"{name}_cells": Tessellation(
                 centroids=state.centroids,
                 lower=tuple(state.lower),
                 upper=tuple(state.upper),
-                log_axes=(False, name == "network" and config.archive.network.log_flops),
+                log_axes=tuple(
+                    scale == "log"
+                    for scale in state.scales or (scales if name == "network" else ())
+                ),
             )
             for name, state in record.archives.items()
         }
-    from ..problems import bounds_of, neighbours_of
-
-    lower, upper = bounds_of(config.problem)
-    network = config.archive.network
-    if lower and not network.lower:
-        network = replace(network, lower=lower, upper=upper)
     return Search(
         config.search,
-        replace(config.archive, network=network),
+        config.archive,
+        descriptors=descriptors,
         prompts=prompts,
         temperature=config.generator.temperature,
         seed=config.run.seed,
-        neighbours=neighbours_of(config.problem),
+        neighbours=problem.neighbours(config.problem),
         **cells,
     )
 
 
 def archive_states(search: Search) -> dict[str, ArchiveState]:
-    """Both archives as the record holds them."""
+    """Return both archives as the record holds them."""
     states = {}
     for name, archive, axes in (
-        ("network", search.network_archive, NETWORK_AXES),
+        ("network", search.network_archive, search.descriptors),
         ("prompt", search.prompt_archive, PROMPT_AXES),
     ):
         cells = archive.tessellation
         curiosity = getattr(archive, "curiosity", np.zeros(len(archive.elites)))
         states[name] = ArchiveState(
-            axes=axes,
+            axes=tuple(one.label or one.name for one in axes),
+            names=tuple(one.name for one in axes),
+            scales=tuple(one.scale for one in axes),
             centroids=cells.centroids,
             lower=np.asarray(cells.lower, dtype=float),
             upper=np.asarray(cells.upper, dtype=float),
@@ -96,8 +98,7 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
                 candidate=row,
                 status=seen,
                 fitness=fitness if seen == "scored" else math.nan,
-                ratio=float(table["ratio"][row]),
-                flops=float(table["flops"][row]),
+                descriptors=tuple(table["descriptors"][row].tolist()),
             )
         )
     return found

@@ -21,9 +21,14 @@ EVALUATED = "evaluated"
 
 @dataclass(frozen=True)
 class ArchiveState:
-    """An archive as it stands: cells (K, 2) in the unit square, and who lives in them."""
+    """An archive as it stands: cells (K, D) in the unit cube, and who lives in them."""
 
-    axes: tuple[str, str]
+    axes: tuple[str, ...]
+    """Labels for people."""
+    names: tuple[str, ...]
+    """Of the measured values that are the axes."""
+    scales: tuple[str, ...]
+    """Of the axes, ``linear`` or ``log``; empty: as the settings of a record of 0.1 say."""
     centroids: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
@@ -49,9 +54,14 @@ class Record:
 
     def __post_init__(self) -> None:
         for column in schema.CANDIDATES:
-            self.candidates.setdefault(column.name, column.empty(0))
+            self.candidates.setdefault(column.name, column.empty(0, axes=len(self.axes)))
         for column in schema.HISTORY:
-            self.history.setdefault(column.name, column.empty(0, len(self.prompts)))
+            self.history.setdefault(column.name, column.empty(0, prompts=len(self.prompts)))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the measured values that are the axes of the network archive."""
+        return self.archives["network"].names
 
     @property
     def rows(self) -> int:
@@ -103,7 +113,7 @@ class Record:
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         for column in columns:
-            fresh = column.empty(len(rows), len(self.prompts))
+            fresh = column.empty(len(rows), prompts=len(self.prompts), axes=len(self.axes))
             for position, row in enumerate(rows):
                 if column.name in row:
                     fresh[position] = _fit(row[column.name], fresh)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ..types import PENDING, Completion, Mended, Proposal, Result
+from ..types import PENDING, Completion, Examined, Proposal, Result
 from .fold import proposal_columns
 from .record import Record
 
@@ -24,12 +26,14 @@ def candidate(
     proposal: Proposal,
     completion: Completion,
     missing: str,
-    found: Mended,
+    found: Examined,
     originals: dict[str, int],
+    axes: Sequence[str],
 ) -> dict[str, Any]:
-    """A new row. ``originals`` (see below) learns of the candidate if it is the first.
+    """Make a new row. ``originals`` (see below) learns of the candidate if it is the first.
 
-    ``missing``: why no source could be read from the completion.
+    ``missing``: why no source could be read from the completion; ``axes``: names of the measured
+    values that are the axes of the network archive.
     """
     verdict = found.screened
     key, number = verdict.canonical_sha256, proposal.candidate
@@ -55,18 +59,13 @@ def candidate(
         "status": status,
         "failure": failure,
     }
-    if (described := verdict.descriptors) is not None:
-        row |= {
-            "width": described.width,
-            "depth": described.depth,
-            "ratio": described.ratio,
-            "flops": described.flops,
-            "params": described.params,
-        }
-    return row
+    sizes = asdict(verdict.descriptors) if verdict.descriptors else {}
+    measured = {**sizes, **verdict.measured}
+    values = tuple(float(measured.get(name, math.nan)) for name in axes)
+    return {**row, **sizes, "descriptors": values}
 
 
-def written(found: Mended) -> str:
+def written(found: Examined) -> str:
     """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
     if not found.source:
         return ""

@@ -19,6 +19,10 @@ TEXT = "text"
 """Marks a column of variable-length UTF-8."""
 
 
+PROMPTS, AXES = -1, -2
+"""Widths of columns that are as wide as a run has prompts, or axes of its network archive."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One data set with a row per candidate or per generation."""
@@ -29,16 +33,16 @@ class Column:
     long_name: str
     units: str = ""
     width: int = 0
-    """Second dimension; 0: none, -1: as wide as there are prompts."""
+    """Second dimension; 0: none, below: as wide as there are prompts or axes."""
 
     @property
     def is_text(self) -> bool:
         """Whether rows are Python strings of any length."""
         return self.dtype == TEXT
 
-    def empty(self, rows: int, prompts: int = 0) -> NDArray[Any]:
+    def empty(self, rows: int, *, prompts: int = 0, axes: int = 0) -> NDArray[Any]:
         """``rows`` rows of the fill value."""
-        width = prompts if self.width < 0 else self.width
+        width = {PROMPTS: prompts, AXES: axes}.get(self.width, self.width)
         shape = (rows, width) if width else (rows,)
         return np.full(shape, self.fill, dtype=object if self.is_text else self.dtype)
 
@@ -79,6 +83,7 @@ CANDIDATES = (
     Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
     Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
     Column("params", "i8", -1, "number of parameters", "1"),
+    Column("descriptors", "f8", NAN, "as measured, by the axes of archives/network", "", AXES),
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
     Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
     Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
@@ -102,7 +107,7 @@ CANDIDATES = (
 
 LATER = frozenset(
     (
-        "told", "written", "repairs", "architecture", "rank",
+        "told", "written", "repairs", "architecture", "rank", "descriptors",
         "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
     )
 )  # fmt: skip
@@ -128,7 +133,7 @@ HISTORY = (
     Column("network_qd_score", "f8", 0.0, "sum of the fitness of the network elites", "1"),
     Column("prompt_elites", "i4", 0, "elites of the prompt archive", "1"),
     Column("prompt_coverage", "f8", 0.0, "elites / cells of the prompt archive", "1"),
-    Column("collective", "f8", 0.0, "collective fitness of every prompt", "1", -1),
+    Column("collective", "f8", 0.0, "collective fitness of every prompt", "1", PROMPTS),
     Column("started", "f8", NAN, "when it was proposed", "s since 1970-01-01T00:00:00Z"),
     Column("finished", "f8", NAN, "when it was committed", "s since 1970-01-01T00:00:00Z"),
     Column("generate_seconds", "f8", NAN, "wall-clock time of generating", "s"),

@@ -165,17 +165,17 @@ def test_what_is_written_twice_agrees() -> None:
     """Settings that runs of a method may differ in, and the papers' numbers."""
     runs = shared()
 
-    def later(settings: Any, prefix: str = "") -> set[str]:
+    def resumable(settings: Any, prefix: str = "") -> set[str]:
         found = set()
         for f in fields(settings):
             if is_dataclass(inner := getattr(settings, f.name)):
-                found |= later(inner, f"{prefix}{f.name}.")
-            elif f.metadata["later"]:
+                found |= resumable(inner, f"{prefix}{f.name}.")
+            elif f.metadata["resumable"]:
                 found.add(prefix + f.name)
         return found
 
     aside = {"run.seed", "problem.dataset", "problem.table"}
-    assert set(runs.IGNORED) == later(Config()) | aside
+    assert set(runs.IGNORED) == resumable(Config()) | aside
     for name, cells in runs.PAPER_TABLE_1.items():
         assert cells == tuple(
             f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"

@@ -28,8 +28,8 @@ import numpy as np
 
 from llmatic_hpc import config
 from llmatic_hpc.cluster import InlineBackend
+from llmatic_hpc.coordinator.loop import Coordinator
 from llmatic_hpc.evaluation.tasks import CandidateSpec, TaskSpec, write_result
-from llmatic_hpc.run.coordinator import Coordinator
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
 from llmatic_hpc.types import Completion, Outcome, Request, Result, Screened

@@ -116,12 +116,12 @@ def main() -> None:
                 code = extract(text[:end], form="completion", prefix=PREFIX,
                                context=(problem.initial_source,))  # fmt: skip
                 sources.append(code.source)
-            mended = screener.examine([s for s in sources if s], mend=True)
+            repaired = screener.examine([s for s in sources if s], repair=True)
             gate = sum(m.written.status != "forbidden" and m.written.canonical_sha256 != ""
-                       and "not known" not in m.written.failure for m in mended)  # fmt: skip
-            fit = sum(m.written.status == PENDING for m in mended)
-            after = [m.screened.canonical_sha256 for m in mended if m.screened.status == PENDING]
-            print(f"| {name} | {len(mended)} | {gate} | {fit} | {len(after)} ({len(set(after))}) "
+                       and "not known" not in m.written.failure for m in repaired)  # fmt: skip
+            fit = sum(m.written.status == PENDING for m in repaired)
+            after = [m.screened.canonical_sha256 for m in repaired if m.screened.status == PENDING]
+            print(f"| {name} | {len(repaired)} | {gate} | {fit} | {len(after)} ({len(set(after))}) "
                   f"| {tokens / seconds:.1f} |", flush=True)  # fmt: skip
 
 

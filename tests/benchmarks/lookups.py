@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 from llmatic_hpc import config
+from llmatic_hpc.coordinator import coordinator
+from llmatic_hpc.coordinator.loop import Coordinator
 from llmatic_hpc.problems.nasbench201 import table
-from llmatic_hpc.run import coordinator
-from llmatic_hpc.run.coordinator import Coordinator
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
 

@@ -35,7 +35,6 @@ SETTINGS = {
     "cells may be seen": ("generator.unseen=false",),
     "free edits": ("generator.edits=free",),
     "parents uniform": ("search.parents=uniform",),
-    "parents curious": ("search.parents=curious",),
     "tournament of 5": ("search.tournament=5",),
     "tournament of 40": ("search.tournament=40",),
     "batch of 1": ("search.batch=1",),
@@ -84,8 +83,7 @@ def queries(config: Config, seed: int, budget: int) -> Iterator[float]:
                     proposal.candidate,
                     "scored",
                     outcome.fitness,
-                    screened.descriptors.ratio,
-                    screened.descriptors.flops,
+                    (screened.descriptors.ratio, screened.descriptors.flops),
                 )
             )
         sources += written

@@ -25,12 +25,12 @@ from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import PREFIX
 from llmatic_hpc.problems.images.problem import image_classification_of
-from llmatic_hpc.types import PENDING, Mended
+from llmatic_hpc.types import PENDING, Examined
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
-def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Mended]:
+def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Examined]:
     """What the screen and the rules make of completions; without those that have no class."""
     initial = image_classification_of(Config().problem, SHAPE, CLASSES).initial_source
     sources = [
@@ -42,7 +42,7 @@ def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Mend
         ).source
         for entry in entries
     ]
-    return screener.examine([source for source in sources if source], mend=True)
+    return screener.examine([source for source in sources if source], repair=True)
 
 
 def entries_of(file: Path) -> list[dict[str, Any]]:
@@ -83,11 +83,11 @@ def main() -> None:
             before = {m.written.canonical_sha256 for m in found if m.written.status == PENDING}
             after = {m.screened.canonical_sha256 for m in found if m.screened.status == PENDING}
             fit = sum(m.written.status == PENDING for m in found)
-            mended = sum(m.screened.status == PENDING for m in found)
+            repaired = sum(m.screened.status == PENDING for m in found)
             assert len(after) >= len(before)
             print(f"| {model} | {form} | {temperature} | {len(entries)} | {len(found)} "
-                  f"| {fit} ({len(before)}) | {mended} ({len(after)}) "
-                  f"| {mended / max(len(found), 1):.2f} |")  # fmt: skip
+                  f"| {fit} ({len(before)}) | {repaired} ({len(after)}) "
+                  f"| {repaired / max(len(found), 1):.2f} |")  # fmt: skip
             left += [m.screened.failure for m in found if m.screened.status != PENDING]
     if options.failures:
         print("\n".join(left))

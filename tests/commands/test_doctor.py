@@ -12,7 +12,7 @@ from llmatic_hpc.commands import doctor
 from llmatic_hpc.config import Config, ContainmentSettings
 from llmatic_hpc.sandbox import landlock, seccomp
 
-from ..run.test_run import llmatic
+from ..coordinator.test_run import llmatic
 
 
 def test_a_machine_that_is_fine(tmp_path: Path) -> None:

@@ -35,6 +35,17 @@ def test_json_round_trip() -> None:
     assert config.from_tables(settings.to_tables(Config()), "tables") == Config()
 
 
+def test_a_retired_value_is_read_and_begins_no_run() -> None:
+    """Records and continued runs may hold it; a new run is told what to choose instead."""
+    old = config.override(Config(), ["search.parents=curious"])
+    assert config.from_tables(settings.to_tables(old), "run.h5") == old
+    with pytest.raises(ConfigError, match=r"search\.parents = 'curious' is retired.*tournament"):
+        config.refuse_retired(old)
+    config.refuse_retired(Config())
+    with pytest.raises(ConfigError, match=r"must be one of 'uniform', 'tournament', got 'mean'"):
+        config.override(Config(), ["search.parents=mean"])
+
+
 def test_extends_and_overrides(tmp_path: Path) -> None:
     """What a file says wins over what it extends, and --set wins over both."""
     (tmp_path / "base").mkdir()
@@ -69,11 +80,16 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
-        ("[problem]\ntable_epochs = 100\n", ["problem.table_epochs must be 12 or 200", "100"]),
-        ("[archive.network]\nlower = []\nupper = []\n", ["archive.network.lower", "two numbers"]),
+        (
+            "[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n",
+            ["problem.table_epochs must be 12 or 200", "100"],
+        ),
+        ("[archive.prompt]\nlower = []\nupper = []\n", ["archive.prompt.lower", "two numbers"]),
+        ("[problem]\nkind = 'nasbench'\n", ["one of", "did you mean nasbench201?"]),
+        ("[problem]\noptions = 3\n", ["problem.options", "a table"]),
         ("[problem]\ndataset = 'cifar'\n", ["problem.dataset", "cifar100", "imagenet16_120"]),
         ("[search]\nqueries = 5\n[cluster]\nquorum = 0.5\n", ["search.queries", "quorum"]),
-        ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "two numbers"]),
+        ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "2 numbers", "ratio"]),
         ("[archive.network]\nlower = [300.0, 2e8]\n", ["archive.network.upper", "exceed"]),
         ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["log_flops"]),
         ("search = 3\n", ["search", "table of settings"]),
@@ -160,6 +176,6 @@ def test_every_setting_is_documented() -> None:
                 walk(inner)
             else:
                 assert f.metadata["help"]
-                assert isinstance(inner, str | int | float | bool | tuple)
+                assert isinstance(inner, str | int | float | bool | tuple | dict)
 
     walk(Config())

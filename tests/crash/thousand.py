@@ -22,8 +22,8 @@ from pathlib import Path
 from llmatic_hpc import store
 from llmatic_hpc.cluster import SlurmBackend
 from llmatic_hpc.config import load
+from llmatic_hpc.coordinator.loop import Coordinator
 from llmatic_hpc.report.progress import observer
-from llmatic_hpc.run.coordinator import Coordinator
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.types import Result
 

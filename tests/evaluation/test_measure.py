@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torchvision
 from torch import nn
 
 from llmatic_hpc.evaluation import build, measure
+from llmatic_hpc.evaluation.audit import count_with_fvcore
 from llmatic_hpc.evaluation.build import CandidateError
 from llmatic_hpc.evaluation.layers import Building, Counting
 from llmatic_hpc.problems.images.problem import image_classification
@@ -59,18 +58,9 @@ def net(forward: str, *, init: str = "", top: str = "") -> str:
 
 
 def fvcore(model: nn.Module, shape: tuple[int, ...]) -> float:
-    """The oracle: multiply-adds for one image, in evaluation mode, from a trace."""
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from fvcore.nn import FlopCountAnalysis
-
-        analysis = FlopCountAnalysis(model.eval(), torch.zeros(1, *shape))
-        analysis.unsupported_ops_warnings(False)
-        analysis.uncalled_modules_warnings(False)
-        total = float(analysis.total())
-    logging.disable(logging.NOTSET)
-    return total
+    """Count the multiply-adds for one image with the oracle, as ``llmatic screen --audit`` does."""
+    counts, _ = count_with_fvcore(model, torch.zeros(1, *shape))
+    return sum(counts.values())
 
 
 def counted(model: nn.Module, shape: tuple[int, ...]) -> Counting:
@@ -447,7 +437,7 @@ def test_unfit_networks_are_invalid(forward: str, init: str, said: str) -> None:
     if "raise Sys" in forward or "raise Key" in forward:
         exception = "SystemExit" if "Sys" in forward else "KeyboardInterrupt"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build.vocabulary, "BUILTINS", build.vocabulary.BUILTINS | {exception})
+            patch.setattr(build.allowlist, "BUILTINS", build.allowlist.BUILTINS | {exception})
             found = screened(source)
     else:
         found = screened(source)

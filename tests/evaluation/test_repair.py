@@ -16,7 +16,7 @@ from llmatic_hpc.evaluation.repair import Finding, rules, static
 from llmatic_hpc.evaluation.repair.spans import NotApplicableError
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import STANDARD_IMPORTS
-from llmatic_hpc.types import PENDING, Mended
+from llmatic_hpc.types import PENDING, Examined
 
 from ..benchmarks.repair import examined
 
@@ -193,16 +193,16 @@ SLIPS = {
 }  # fmt: skip
 
 
-def mended(screener: Screener, source: str) -> Mended:
-    [found] = screener.examine([source], mend=True)
+def repaired(screener: Screener, source: str) -> Examined:
+    [found] = screener.examine([source], repair=True)
     return found
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_each_rule_mends_its_slip_and_nothing_else(screener: Screener, name: str) -> None:
+def test_each_rule_repairs_its_slip_and_nothing_else(screener: Screener, name: str) -> None:
     """Written it does not fit, repaired it does; the record has every line that changed."""
     source, expected = SLIPS[name]
-    found = mended(screener, source)
+    found = repaired(screener, source)
     assert found.written.status == "invalid"
     assert found.screened.status == PENDING, found.screened.failure
     assert [r.rule for r in found.repairs] == [rule for rule, _, _ in expected]
@@ -227,7 +227,7 @@ def test_a_size_that_a_block_is_told(screener: Screener) -> None:
         "        self.fc = nn.Linear(8192, 10)\n\n    def forward(self, x):\n"
         "        return self.fc(torch.flatten(self.two(self.one(x)), 1))\n"
     )
-    found = mended(screener, source)
+    found = repaired(screener, source)
     assert [(r.before, r.after) for r in found.repairs] == [
         ("self.two = Block(16, 8)", "self.two = Block(8, 8)")
     ]
@@ -236,7 +236,7 @@ def test_a_size_that_a_block_is_told(screener: Screener) -> None:
 def test_order_keeps_each_kind_in_its_order(screener: Screener) -> None:
     """Convolutions come first, the flatten and what followed it behind the last of them."""
     source = SLIPS["a flatten and a layer before a convolution"][0]
-    forward = mended(screener, source).source.split("def forward")[1].split("\n")[1:6]
+    forward = repaired(screener, source).source.split("def forward")[1].split("\n")[1:6]
     assert [line.strip() for line in forward] == [
         "x = F.relu(self.conv1(x))",
         "x = F.relu(self.conv2(x))",
@@ -259,15 +259,15 @@ def test_order_keeps_each_kind_in_its_order(screener: Screener) -> None:
 )
 def test_what_needs_no_repair_or_is_beyond_it_stays(screener: Screener, source: str) -> None:
     """The very source, with the verdict on it as it was written."""
-    found = mended(screener, source)
-    assert found == Mended(source, found.written, found.written)
+    found = repaired(screener, source)
+    assert found == Examined(source, found.written, found.written)
 
 
 def test_without_repair(screener: Screener) -> None:
-    """``mend=False`` screens and does nothing else."""
+    """``repair=False`` screens and does nothing else."""
     source = SLIPS["in_features"][0]
-    [found] = screener.examine([source], mend=False)
-    assert found == Mended(source, found.written, found.written)
+    [found] = screener.examine([source], repair=False)
+    assert found == Examined(source, found.written, found.written)
     assert found.written.status == "invalid"
     assert found.written.built
 
@@ -321,7 +321,7 @@ def test_names_of_any_text(text: str) -> None:
 def test_real_completions(screener: Screener, test_data: Path) -> None:
     """At least 8 of 10 that contain a class fit, of every model, and never fewer distinct."""
     files = sorted((test_data / "completions").glob("*.jsonl"))
-    by_model: dict[str, list[Mended]] = {}
+    by_model: dict[str, list[Examined]] = {}
     for file in files:
         entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         by_model.setdefault(entries[0]["model"], []).extend(examined(entries, screener))

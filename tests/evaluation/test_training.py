@@ -246,7 +246,7 @@ def test_a_full_disk_costs_the_checkpoint_only(
 
     undisturbed = run(Small, images, RECIPE)
     _interrupted(images, tmp_path, 12)
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     recipe = replace(RECIPE, checkpoint_seconds=0.0)
     assert same(run(Small, images, recipe, folder=tmp_path, identity="a"), undisturbed)
     assert [p.name for p in tmp_path.iterdir()] == [checkpoint.NAME]

@@ -161,13 +161,14 @@ def test_out_of_memory_on_a_shared_device_is_tried_alone(
 ) -> None:
     """Only what does not fit alone either is too large."""
     tried: list[tuple[str, int]] = []
-    job_of = worker._Evaluator.job
+    tell = container.Container._tell
 
-    def job(self: Any, source: str, **more: Any) -> Any:
-        tried.append((sha(source), more["sharing"]))
-        return job_of(self, source, **more)
+    def noted(self: Any, message: Any, *descriptors: int) -> None:
+        if message["op"] == "run":
+            tried.append((sha(message["source"]), message["sharing"]))
+        tell(self, message, *descriptors)
 
-    monkeypatch.setattr(worker._Evaluator, "job", job)
+    monkeypatch.setattr(container.Container, "_tell", noted)
     candidates = [candidate(0, network("torch.empty(1 << 40)")), candidate(1, INITIAL)]
     training = replace(TRAINING, device="auto")
     assert run_task(task(tmp_path, candidates, workers=2, threads=2, training=training)) == 0
@@ -256,7 +257,7 @@ def test_without_anything_to_do_no_process_is_started(
     paths.results.mkdir(parents=True)
     outcome = Outcome("invalid", "x")
     write_result(paths.result(0, 1), Result("run", spec.candidate, 1, spec.source_sha256, outcome))
-    monkeypatch.setattr(container, "_WarmParent", None)
+    monkeypatch.setattr(container, "WarmParent", None)
     assert run_task(task(tmp_path, [spec])) == 0
 
 

@@ -243,7 +243,10 @@ def test_a_helper_is_no_network() -> None:
         (NET + "\n    from a import *\nx = 1\n", "class Net does not parse: line 9: import *"),
         (NET.replace("return ", "y = ") + "x = 1\n", "forward of class Net returns nothing"),
         (NET.replace("forward", "forwards") + "x = 1\n", "class Net has no forward method"),
-        (NET.replace("3072, 10", "(" * 150 + ")" * 150) + "x = 1\n", "brackets are nested deeper"),
+        (
+            NET.replace("3072, 10", "(" * 150 + ")" * 150) + "x = 1\n",
+            "more than 100 nested brackets",
+        ),
     ],
 )
 def test_failures_say_what_is_missing(text: str, failure: str) -> None:

@@ -60,7 +60,7 @@ def test_the_screen_lets_all_in() -> None:
 def test_tensors_can_be_made_in_a_process_that_never_made_one() -> None:
     """The first ``torch.tensor`` imports a part of torch, on behalf of the candidate."""
     source = MODELS["buffers"].read_text()
-    code = f"from llmatic_hpc.evaluation import network; network.construct({source!r})"
+    code = f"from llmatic_hpc.evaluation import build; build.construct({source!r})"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
 

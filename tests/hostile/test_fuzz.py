@@ -28,7 +28,7 @@ from llmatic_hpc.evaluation import score, screen
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.sandbox import wire
-from llmatic_hpc.sandbox.verdict import READY, Job, verdict
+from llmatic_hpc.sandbox.reply import READY, Job, reply_of
 from llmatic_hpc.source import allowlist, canonical, gate
 
 from .matrix import CANDIDATES
@@ -233,7 +233,7 @@ def believe(data: bytes, code: int, job: Job) -> None:
     """From bytes to an outcome: one status that a child may have, and nothing made up."""
     with contextlib.suppress(wire.ReplyError):
         wire.decode_reply(data, max_payload=job.payload_bytes)
-    reply = verdict(job, data, code)
+    reply = reply_of(job, data, code)
     assert reply.failure.isprintable()
     assert len(reply.failure) <= wire.MAX_LINE
     assert reply.status in (

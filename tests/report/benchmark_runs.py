@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from llmatic_hpc import config as configuration
-from llmatic_hpc.run.coordinator import Coordinator, Observer
+from llmatic_hpc.coordinator.loop import Coordinator, Observer
 from llmatic_hpc.rundir.paths import RunPaths
 
 CONFIGS = Path(__file__).parents[2] / "configs"

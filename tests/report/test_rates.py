@@ -12,7 +12,7 @@ from llmatic_hpc import store
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.store import Record
 
-from ..run.test_run import llmatic, load, run
+from ..coordinator.test_run import llmatic, load, run
 
 COUNT = 20
 

@@ -15,7 +15,7 @@ from llmatic_hpc.rundir import lock
 HOLD = """
 import sys
 from pathlib import Path
-from llmatic_hpc import lock
+from llmatic_hpc.rundir import lock
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

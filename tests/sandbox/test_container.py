@@ -15,8 +15,7 @@ import pytest
 from llmatic_hpc.config import ContainmentSettings
 from llmatic_hpc.errors import ContainmentError
 from llmatic_hpc.evaluation.warm import Warm
-from llmatic_hpc.sandbox import confine, wire
-from llmatic_hpc.sandbox import container as contain
+from llmatic_hpc.sandbox import confine, warm_parent, wire
 from llmatic_hpc.sandbox.container import Container, Job, Reply
 
 from ..evaluation.helpers import INITIAL, measuring, network
@@ -254,7 +253,7 @@ def test_the_warm_parent_runs_no_thread_but_one(container: Container) -> None:
 
 
 def test_a_candidate_that_kills_the_warm_parent_is_not_blamed_and_blames_no_sibling() -> None:
-    """After a second try alone it is an infrastructure failure; its siblings are measured."""
+    """After two more tries alone it is an infrastructure failure; its siblings are measured."""
     killer = measuring(network("os.kill(os.getppid(), 9)\nwhile True:\n    pass"))
     honest = measuring(network("torch.os.sys.modules['time'].sleep(0.3)"))
     with Container(SETTINGS, slots=2, without=KERNEL) as container:
@@ -337,7 +336,7 @@ def test_a_python_without_torch_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_shared_memory_is_sealed() -> None:
     """What children share can be changed by none of them."""
     array = np.arange(6, dtype=np.int64).reshape(2, 3).T
-    descriptor = contain._shared_memory("x", array)
+    descriptor = warm_parent.shared_memory("x", array)
     try:
         with pytest.raises(PermissionError):
             os.pwrite(descriptor, b"1", 0)

@@ -155,7 +155,7 @@ def test_seccomp_binds_threads_that_were_there_before() -> None:
     """A driver's threads, started before the seal, open no socket either."""
     code = (
         "import ctypes, socket, threading\n"
-        "from llmatic_hpc.evaluation import confine, seccomp\n"
+        "from llmatic_hpc.sandbox import confine, seccomp\n"
         "go, told = threading.Event(), []\n"
         "def late():\n"
         "    go.wait()\n"

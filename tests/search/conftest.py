@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llmatic_hpc.config import ArchiveSettings, SearchSettings
+from llmatic_hpc.problems.images.kind import DESCRIPTORS
 from llmatic_hpc.search import Purpose, Search, Tessellation, generator
 from llmatic_hpc.search.tessellation import network_tessellation, prompt_tessellation
 from llmatic_hpc.types import Evaluation, Proposal
@@ -22,7 +23,7 @@ TEMPERATURE = 0.6
 def network_cells() -> Tessellation:
     settings = ArchiveSettings()
     rng = generator(0, 0, Purpose.NETWORK_TESSELLATION)
-    return network_tessellation(settings.network, samples=settings.samples, rng=rng)
+    return network_tessellation(settings.network, DESCRIPTORS, samples=settings.samples, rng=rng)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,7 @@ def make_search(network_cells: Tessellation, prompt_cells: Tessellation) -> Call
         return Search(
             replace(SearchSettings(), **changes),
             ArchiveSettings(),
+            descriptors=DESCRIPTORS,
             prompts=PROMPTS,
             temperature=TEMPERATURE,
             seed=seed,
@@ -61,7 +63,7 @@ def evaluate(proposals: Sequence[Proposal]) -> list[Evaluation]:
         chance, fitness, ratio, flops = rng.random(4)
         status = "scored" if chance < 0.75 else "infrastructure" if chance < 0.8 else "untrainable"
         evaluations.append(
-            Evaluation(proposal.candidate, status, fitness, ratio * 200, flops * 5e9)
+            Evaluation(proposal.candidate, status, fitness, (ratio * 200, flops * 5e9))
             if status == "scored"
             else Evaluation(proposal.candidate, status)
         )

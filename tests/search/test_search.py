@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmatic_hpc.config import ArchiveSettings, SearchSettings
+from llmatic_hpc.config import ArchiveSettings, NetworkArchiveSettings, SearchSettings
 from llmatic_hpc.errors import ConfigError
 from llmatic_hpc.search import AskTellError, Purpose, Search, Tessellation, Told, draw_seed
 from llmatic_hpc.search.selection import in_turn
-from llmatic_hpc.types import NO_PROMPT, Evaluation, Proposal, Update
+from llmatic_hpc.types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
 
-from .conftest import PROMPTS, TEMPERATURE, evaluate, state
+from .conftest import DESCRIPTORS, PROMPTS, TEMPERATURE, evaluate, state
 
 MakeSearch = Callable[..., Search]
 
@@ -29,14 +29,15 @@ def spread(proposals: Sequence[Proposal], fitness: float = 0.5) -> list[Evaluati
     """All trained to one fitness, with descriptors all over the archive."""
     rng = np.random.default_rng(proposals[0].candidate)
     return [
-        Evaluation(p.candidate, "scored", fitness, *(rng.random(2) * (200, 5e9))) for p in proposals
+        Evaluation(p.candidate, "scored", fitness, tuple(rng.random(2) * (200, 5e9)))
+        for p in proposals
     ]
 
 
 def alike(proposals: Sequence[Proposal], status: str, fitness: float = 0.5) -> list[Evaluation]:
     """All with one fate, in one cell."""
     if status == "scored":
-        return [Evaluation(p.candidate, status, fitness, 100.0, 1e9) for p in proposals]
+        return [Evaluation(p.candidate, status, fitness, (100.0, 1e9)) for p in proposals]
     return [Evaluation(p.candidate, status) for p in proposals]
 
 
@@ -158,12 +159,12 @@ def test_a_late_evaluation_is_compared_with_the_best_of_its_time(make_search: Ma
     """That of the generation before the tell; and it counts for the best afterwards."""
     search = make_search(batch=2, start_elites=100)
     search.ask()
-    search.tell([Evaluation(0, "scored", 0.3, 100.0, 1e9)])
+    search.tell([Evaluation(0, "scored", 0.3, (100.0, 1e9))])
     search.ask()
-    search.tell([Evaluation(2, "scored", 0.7, 100.0, 1e9)])
+    search.tell([Evaluation(2, "scored", 0.7, (100.0, 1e9))])
     search.ask()
     told = search.tell([
-        Evaluation(1, "scored", 0.6, 100.0, 1e9), Evaluation(3, "scored", 0.8, 100.0, 1e9),
+        Evaluation(1, "scored", 0.6, (100.0, 1e9)), Evaluation(3, "scored", 0.8, (100.0, 1e9)),
         Evaluation(4, "untrainable"), Evaluation(5, "untrainable"),
     ])  # fmt: skip
     assert [u.new_temperature for u in told.updates] == pytest.approx([0.55, 0.65, 0.55, 0.55])
@@ -413,7 +414,9 @@ def test_two_elites_are_enough_for_crossover(make_search: MakeSearch) -> None:
     """Each is the other's mate."""
     search = make_search(batch=2, start_elites=2, mutation_probability=0.0)
     search.ask()
-    search.tell([Evaluation(0, "scored", 0.5, 10.0, 1e9), Evaluation(1, "scored", 0.5, 190.0, 4e9)])
+    search.tell(
+        [Evaluation(0, "scored", 0.5, (10.0, 1e9)), Evaluation(1, "scored", 0.5, (190.0, 4e9))]
+    )
     assert {p.parents for p in search.ask()} == {(0, 1), (1, 0)}
 
 
@@ -514,7 +517,7 @@ def test_candidates_are_added_one_by_one(make_search: MakeSearch) -> None:
     proposals = search.ask()
     fitness = [0.5, 0.5, 0.7, 0.6]
     told = search.tell([
-        Evaluation(p.candidate, "scored", f, 100.0, 1e9)
+        Evaluation(p.candidate, "scored", f, (100.0, 1e9))
         for p, f in zip(proposals, fitness, strict=True)
     ])  # fmt: skip
     assert [u.network_added for u in told.updates] == [2, 0, 1, 0]
@@ -528,10 +531,10 @@ def test_an_unusable_score_is_refused_and_the_rest_goes_on(make_search: MakeSear
     search = make_search(batch=4)
     search.ask()
     told = search.tell([
-        Evaluation(0, "scored", math.nan, 100.0, 1e9),
-        Evaluation(1, "scored", math.inf, 100.0, 1e9),
-        Evaluation(2, "scored", 0.5, math.nan, 1e9),
-        Evaluation(3, "scored", 0.4, 100.0, 1e9),
+        Evaluation(0, "scored", math.nan, (100.0, 1e9)),
+        Evaluation(1, "scored", math.inf, (100.0, 1e9)),
+        Evaluation(2, "scored", 0.5, (math.nan, 1e9)),
+        Evaluation(3, "scored", 0.4, (100.0, 1e9)),
     ])  # fmt: skip
     assert [(u.network_cell >= 0, u.network_added) for u in told.updates] == [
         (False, 0), (False, 0), (False, 0), (True, 2),
@@ -545,7 +548,7 @@ def test_clipped_descriptors_are_marked(make_search: MakeSearch) -> None:
     search = make_search(batch=2)
     search.ask()
     told = search.tell([
-        Evaluation(0, "scored", 0.5, 10.0, 13_312.0), Evaluation(1, "scored", 0.5, 100.0, 3e9),
+        Evaluation(0, "scored", 0.5, (10.0, 13_312.0)), Evaluation(1, "scored", 0.5, (100.0, 3e9)),
     ])  # fmt: skip
     assert [u.network_clipped for u in told.updates] == [True, False]
     assert search.network_archive.descriptors[told.updates[0].network_cell, 1] == 13_312.0
@@ -572,7 +575,7 @@ class NaiveTell:
             added = False
             if e.status == "scored":
                 scores.append(e.fitness)
-                cell = self.cells[0].locate([(e.ratio, e.flops)])[0].cell
+                cell = self.cells[0].locate([e.descriptors])[0].cell
                 added = cell not in self.networks or e.fitness > self.networks[cell][1]
                 if added:
                     self.networks[cell] = (p.candidate, e.fitness)
@@ -634,14 +637,28 @@ def test_updates_are_those_of_a_naive_model(
 def test_more_prompts_than_the_archive_has_room_for(network_cells: Tessellation) -> None:
     """The error names both settings."""
     with pytest.raises(ConfigError, match=r"problem\.prompts: 17 .*archive\.prompt\.upper.* 16"):
-        Search(SearchSettings(), ArchiveSettings(), prompts=17, temperature=0.6, seed=0)
+        Search(
+            SearchSettings(),
+            ArchiveSettings(),
+            descriptors=DESCRIPTORS,
+            prompts=17,
+            temperature=0.6,
+            seed=0,
+        )
 
 
 def test_tessellations_follow_from_the_seed(
     network_cells: Tessellation, prompt_cells: Tessellation
 ) -> None:
     """Made afresh they are those of the seed; two archives never share one."""
-    search = Search(SearchSettings(), ArchiveSettings(), prompts=3, temperature=0.6, seed=0)
+    search = Search(
+        SearchSettings(),
+        ArchiveSettings(),
+        descriptors=DESCRIPTORS,
+        prompts=3,
+        temperature=0.6,
+        seed=0,
+    )
     made = search.network_archive.tessellation, search.prompt_archive.tessellation
     assert made[0].centroids.tobytes() == network_cells.centroids.tobytes()
     assert made[1].centroids.tobytes() == prompt_cells.centroids.tobytes()
@@ -681,3 +698,58 @@ def test_a_generation_costs_milliseconds_whatever_came_before(make_search: MakeS
     # Generous: 5 ms on a slow core. It is growth with the generation that must not be.
     assert late < 0.05
     assert late < 2 * early
+
+
+def test_an_evaluation_without_descriptors_is_refused(make_search: MakeSearch) -> None:
+    """It is told at once, with the state unchanged, and not counted as rejected."""
+    search = make_search(batch=1)
+    (proposal,) = search.ask()
+    before = state(search)
+    for descriptors in ((), (1.0,), (1.0, 2.0, 3.0)):
+        with pytest.raises(AskTellError, match=rf"{len(descriptors)} descriptors .* 2 axes"):
+            search.tell([Evaluation(proposal.candidate, "scored", 0.5, descriptors)])
+    assert state(search) == before
+    assert search.tell([Evaluation(proposal.candidate, "scored", 0.5, (1.0, 1e9))]).updates
+
+
+@pytest.mark.parametrize("kind", ["cvt", "grid"])
+def test_a_search_over_three_descriptors(kind: str) -> None:
+    """Archive, crossover and update go by as many axes as the problem has descriptors."""
+    axes = [Descriptor(name, 0.0, 1.0) for name in ("length", "colour")]
+    axes.append(Descriptor("mass", 1.0, 1e4, scale="log"))
+    network = replace(NetworkArchiveSettings(), kind=kind, cells=64)
+    search = Search(
+        replace(SearchSettings(), batch=50, mutation_probability=0.5),
+        replace(ArchiveSettings(), network=network, samples=1_000),
+        descriptors=axes,
+        prompts=3,
+        temperature=0.6,
+        seed=1,
+    )
+    rng = np.random.default_rng(0)
+    operators = set()
+    for _ in range(8):
+        proposals = search.ask()
+        operators |= {proposal.operator for proposal in proposals}
+        values = rng.random((50, 3)) ** 2 * (1, 1, 1e4)
+        search.tell(
+            [
+                Evaluation(p.candidate, "scored", float(rng.random()), tuple(row))
+                for p, row in zip(proposals, values, strict=True)
+            ]
+        )
+    assert operators == {"mutation", "crossover"}
+    archive = search.network_archive
+    assert archive.descriptors.shape == (64, 3)
+    assert archive.num_elites > 32
+    elite = int(archive.candidates()[0])
+    unit = archive.tessellation.scale(archive.descriptors)[0]
+    occupied = archive.candidates()
+    distances = {
+        int(other): float(
+            np.linalg.norm(unit[archive.cell_of(elite)] - unit[archive.cell_of(other)])
+        )
+        for other in occupied
+        if other != elite
+    }
+    assert archive.nearest(elite, 3) == tuple(sorted(distances, key=distances.__getitem__)[:3])

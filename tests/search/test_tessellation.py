@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ribs.archives import k_means_centroids
 from scipy.spatial.distance import cdist
 
-from llmatic_hpc.config import NetworkArchiveSettings, PromptArchiveSettings
+from llmatic_hpc.config import NetworkArchiveSettings, PromptArchiveSettings, network_axes
 from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.problems.images.kind import DESCRIPTORS
 from llmatic_hpc.search import Archive, Tessellation, cvt
 from llmatic_hpc.search.tessellation import network_tessellation, prompt_tessellation
 
@@ -114,7 +115,12 @@ def test_bounds_are_inside(network_cells: Tessellation) -> None:
 def test_log_axis_spreads_orders_of_magnitude() -> None:
     """On a logarithmic axis the geometric mean of the bounds is the middle."""
     settings = replace(NetworkArchiveSettings(), lower=(0.0, 1e4), upper=(200.0, 1e10))
-    logarithmic = network_tessellation(replace(settings, log_flops=True), samples=1_000, rng=rng())
+    logarithmic = network_tessellation(
+        settings,
+        network_axes(replace(settings, log_flops=True), DESCRIPTORS),
+        samples=1_000,
+        rng=rng(),
+    )
     assert logarithmic.scale([50.0, 1e7])[0].tolist() == pytest.approx([0.25, 0.5])
     unit, clipped = logarithmic.scale([50.0, 0.0])
     assert unit.tolist() == [0.25, 0.0]
@@ -151,7 +157,7 @@ def test_cells_are_the_nearest_centroids(seed: int) -> None:
 def test_network_grid_is_square() -> None:
     """100 cells are 10 x 10 equal ones: a cell is its row and column."""
     grid = network_tessellation(
-        replace(NetworkArchiveSettings(), kind="grid"), samples=1, rng=rng()
+        replace(NetworkArchiveSettings(), kind="grid"), DESCRIPTORS, samples=1, rng=rng()
     )
     units = rng(5).random((500, 2))
     rows, columns = np.floor(units * 10).astype(int).T
@@ -162,7 +168,7 @@ def test_network_grid_needs_a_square_number() -> None:
     """The error names the setting and the nearest squares."""
     settings = replace(NetworkArchiveSettings(), kind="grid", cells=90)
     with pytest.raises(ConfigError, match=r"archive\.network\.cells.* 90; 81 and 100"):
-        network_tessellation(settings, samples=1, rng=rng())
+        network_tessellation(settings, DESCRIPTORS, samples=1, rng=rng())
 
 
 @pytest.mark.parametrize("cells", [4, 100, 160])
@@ -217,9 +223,9 @@ def test_tessellation_cannot_be_changed(network_cells: Tessellation) -> None:
     ("centroids", "lower", "upper", "log_axes", "message"),
     [
         (np.zeros((0, 2)), (0, 0), (1, 1), (False, False), "shape"),
-        (np.zeros((3, 3)), (0, 0), (1, 1), (False, False), "shape"),
-        (np.array([[0.5, 1.5]]), (0, 0), (1, 1), (False, False), "unit square"),
-        (np.array([[0.5, np.nan]]), (0, 0), (1, 1), (False, False), "unit square"),
+        (np.zeros((3, 3)), (0, 0), (1, 1), (False, False), "per axis, 3"),
+        (np.array([[0.5, 1.5]]), (0, 0), (1, 1), (False, False), "unit cube"),
+        (np.array([[0.5, np.nan]]), (0, 0), (1, 1), (False, False), "unit cube"),
         (np.zeros((1, 2)), (0, 0, 0), (1, 1), (False, False), "per axis"),
         (np.zeros((1, 2)), (0, 1), (1, 1), (False, False), "exceed"),
         (np.zeros((1, 2)), (0, 0), (1, np.inf), (False, False), "exceed"),

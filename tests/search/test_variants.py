@@ -211,7 +211,7 @@ def test_prompt_archive_variant_starts_until_the_population_is_large_enough(
     search = make_search(variant="prompt-archive", batch=5)
     phases = []
     for _ in range(4):
-        evaluations = [Evaluation(p.candidate, "scored", 0.5, 100.0, 1e9) for p in search.ask()]
+        evaluations = [Evaluation(p.candidate, "scored", 0.5, (100.0, 1e9)) for p in search.ask()]
         phases.append(search.tell(evaluations).generation.phase)
     assert phases == ["start", "start", "search", "search"]
     assert search.network_archive.num_elites == 1

@@ -74,7 +74,7 @@ def test_the_childs_code_survives_a_storm_of_signals(tmp_path: Path) -> None:
     child = tmp_path / "child.py"
     child.write_text(
         "import sys\n"
-        "from llmatic_hpc.commands.main import stop_on_signals\n"
+        "from llmatic_hpc.commands.process import stop_on_signals\n"
         "with stop_on_signals() as stop:\n"
         "    print('ready', flush=True)\n"
         "    stop.wait()\n"

@@ -21,12 +21,18 @@ def small_config() -> Config:
     return replace(base, search=replace(base.search, generations=3, batch=12, start_elites=4))
 
 
-def made_up(generations: int = 3, *, in_flight: bool = False, late: bool = False) -> Record:
+def made_up(
+    generations: int = 3,
+    *,
+    in_flight: bool = False,
+    late: bool = False,
+    settings: Config | None = None,
+) -> Record:
     """A record as a coordinator would write it, with results from a generator of numbers.
 
     ``late``: of every generation the last two candidates are told with the next one.
     """
-    settings = small_config()
+    settings = settings or small_config()
     problem = image_classification(input_shape=(3, 32, 32), classes=10)
     search = new_search(settings, len(problem.prompts))
     record = Record(
@@ -39,12 +45,13 @@ def made_up(generations: int = 3, *, in_flight: bool = False, late: bool = False
         for proposal in search.ask():
             source = f"x = {rng.integers(1 << 40)}\n"
             digest = hashlib.sha256(source.encode()).hexdigest()
+            ratio, flops = rng.uniform(0, 220), rng.uniform(0, 6e9)
             rows.append(
                 {
                     **proposal_columns(proposal),
                     "source": source, "source_sha256": digest, "canonical_sha256": digest,
-                    "status": "pending", "ratio": rng.uniform(0, 220),
-                    "flops": rng.uniform(0, 6e9),
+                    "status": "pending", "ratio": ratio, "flops": flops,
+                    "descriptors": (ratio, flops),
                 }
             )  # fmt: skip
         record.append_candidates(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from llmatic_hpc.store import Record, verify
 
-from .conftest import made_up
+from .conftest import made_up, small_config
 
 
 def first(record: Record) -> str:
@@ -104,3 +105,21 @@ def test_tampering_with_the_history_is_found() -> None:
     record = made_up()
     record.history["trainable"][1] = 99
     assert "generation 1: trainable is 99" in first(record)
+
+
+def test_a_record_of_parents_by_curiosity_still_equals_a_replay() -> None:
+    """A retired rule draws the parents that the version which offered it drew (0.1.0)."""
+    base = small_config()
+    search = replace(
+        base.search, parents="curious", curious_individuals=3, mutation_probability=1.0
+    )
+    archive = replace(
+        base.archive,
+        network=replace(base.archive.network, kind="grid"),
+        prompt=replace(base.archive.prompt, kind="grid"),
+    )
+    record = made_up(6, settings=replace(base, search=search, archive=archive))
+    assert list(verify(record)) == []
+    assert record.candidates["parents"][48:60, 0].tolist() == [
+        11, 7, 2, 11, 7, 2, 12, 1, 15, 1, 45, 1,
+    ]  # fmt: skip

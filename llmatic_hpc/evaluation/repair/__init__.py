@@ -24,7 +24,7 @@ __all__ = ["Finding", "Repair", "by_findings", "by_names", "decode", "encode"]
 
 
 def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Repair]]:
-    """``source`` with what its text alone shows to be wrong mended, and what that changed."""
+    """``source`` with what its text alone shows to be wrong repaired, and what that changed."""
     repairs: list[Repair] = []
     seen = {source}
     for _ in range(MOST_FINDINGS):
@@ -43,7 +43,7 @@ def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Rep
 
 
 def by_findings(source: str, findings: Iterable[Finding]) -> tuple[str, list[Repair]]:
-    """``source`` with every finding mended in turn, and what that changed.
+    """``source`` with every finding repaired in turn, and what that changed.
 
     Raises :class:`NotApplicableError` where one does not fit.
     """

@@ -36,7 +36,7 @@ PROJECTION = "projection"
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong at one place, and which rule mends it."""
+    """What is wrong at one place, and which rule repairs it."""
 
     rule: str
     at: Span
@@ -45,7 +45,7 @@ class Finding:
 
 
 def apply(source: str, finding: Finding) -> tuple[str, Repair]:
-    """``source`` with one finding mended, and what that changed.
+    """``source`` with one finding repaired, and what that changed.
 
     Raises :class:`NotApplicableError` where the node is not there or not what the rule is about.
     """

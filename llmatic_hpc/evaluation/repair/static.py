@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from ...source import allowlist, network
+from ...source.network import STANDARD_NAMES
 from ...source.parse import SourceError, parse
 from .rules import Finding, calls_super, required
 from .spans import span_of
@@ -29,8 +30,6 @@ _PLAIN_LAYERS = allowlist.words(
 )
 """Layers that need no arguments."""
 
-_MODULES = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
-
 
 def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
     """What is wrong with the names in a source, what stands in the way of the rest first."""
@@ -40,8 +39,9 @@ def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
         return
     owners = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     by_name = {owner.name: owner for owner in owners}
-    if owners and network.network_class(tree) is None:
-        yield from _defaults(owners[-1], channels, classes)
+    owner = network.network_class(tree, constructible=False)
+    if owner is not None and network.network_class(tree) is None:
+        yield from _defaults(owner, channels, classes)
     for owner in owners:
         yield from _constructor(owner)
     for owner in owners:
@@ -52,7 +52,7 @@ def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
 
 
 def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Finding]:
-    """The last class cannot be constructed without being told sizes."""
+    """Sizes that the network's constructor must be told, though nobody tells it."""
     function = _methods(owner).get("__init__")
     if function is None or "forward" not in _methods(owner):
         return
@@ -125,7 +125,7 @@ def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
             continue
         owner, name = call.func.value, call.func.attr
-        plain = isinstance(owner, ast.Name) and owner.id not in ("self", *_MODULES)
+        plain = isinstance(owner, ast.Name) and owner.id not in ("self", *STANDARD_NAMES)
         if plain and name not in allowlist.ATTRIBUTES | allowlist.RESERVED | own:
             yield Finding("drop", span_of(call), "", (1,))
 
@@ -133,7 +133,7 @@ def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
 def _homes(tree: ast.Module) -> Iterator[Finding]:
     """Names of torch that are used without their module, or from another one."""
     names = network.imports(tree.body)
-    if any(names.get(short) != path for short, path in _MODULES.items()):
+    if any(names.get(short) != path for short, path in STANDARD_NAMES.items()):
         return
     bound = set(names) | set(dir(builtins))
     for node in ast.walk(tree):
@@ -150,14 +150,14 @@ def _homes(tree: ast.Module) -> Iterator[Finding]:
                     yield Finding("module", span_of(node), home)
                 yield from _undefined(tree, node)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            path = f"{_MODULES.get(node.value.id, '')}.{node.attr}"
+            path = f"{STANDARD_NAMES.get(node.value.id, '')}.{node.attr}"
             known = path in allowlist.PATHS or path in allowlist.NAMESPACES
-            if node.value.id not in _MODULES or known:
+            if node.value.id not in STANDARD_NAMES or known:
                 continue
             if home := _home(node.attr):
                 yield Finding("module", span_of(node), home)
             plain = _stem(node.attr)
-            if plain != node.attr and f"{_MODULES[node.value.id]}.{plain}" in allowlist.PATHS:
+            if plain != node.attr and f"{STANDARD_NAMES[node.value.id]}.{plain}" in allowlist.PATHS:
                 yield Finding("attribute", span_of(node), plain)
             yield from _dropped(tree, node)
 
@@ -181,7 +181,9 @@ def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
 
 def _home(name: str) -> str:
     """The module of the standard imports that a name of torch lives in; empty: none."""
-    return next((s for s, path in _MODULES.items() if f"{path}.{name}" in allowlist.PATHS), "")
+    return next(
+        (s for s, path in STANDARD_NAMES.items() if f"{path}.{name}" in allowlist.PATHS), ""
+    )
 
 
 def _methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:

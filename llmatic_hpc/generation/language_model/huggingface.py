@@ -42,6 +42,7 @@ class HuggingFace:
         GeneratorError: it cannot be loaded or does not fit the memory.
     """
 
+    kind = "huggingface"
     repeatable = False
 
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:

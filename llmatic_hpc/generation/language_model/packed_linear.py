@@ -2,6 +2,10 @@
 
 A batch of completions multiplies every weight with a few dozen rows. PyTorch's own product lays
 the weight out anew each time, which then costs as much as the product; oneDNN can keep it.
+
+The operators are private. The public way, :func:`torch.utils.mkldnn.to_mkldnn`, converts the
+rows of every call: of 8 rows with 896 x 4864 weights on one core it takes 1.34 ms, this 0.88 ms
+and ``nn.Linear`` 1.92 ms (32 rows: 2.79, 2.79 and 3.27 ms; 896 x 896: 0.51, 0.35 and 0.40 ms).
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ class Procedural:
     replaced by a fresh network.
     """
 
+    kind = "procedural"
     name = "procedural (control without a language model)"
     form = "completion"
     repeatable = False

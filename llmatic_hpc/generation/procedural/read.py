@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import ast
 import operator
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ...source.network import STANDARD_NAMES, network_class
+from ...source.parse import parse
 from .layers import WEIGHTED, Layer, Residual
 from .tracing import (
     UNKNOWN,
@@ -50,25 +51,21 @@ from .values import (
     truth,
 )
 
-MAX_SOURCE = 100_000
 MAX_STEPS = 10_000
 MAX_DEPTH = 24
 MAX_LAYERS = 256
 
 
 def read(source: str) -> list[Layer] | None:
-    """The layers that ``Net`` applies, in order; None where none can be made out.
+    """The layers that the network applies, in order; None where none can be made out.
 
     Failing its forward pass, the layers that its constructor makes, in order.
     """
-    if len(source) > MAX_SOURCE:
-        return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes in the text
-            tree = ast.parse(source)
-        return _Reader(tree).layers()
-    except (SyntaxError, ValueError, RecursionError, MemoryError, _TooMuchError):
+        tree = parse(source)
+        network = network_class(tree, assumed=STANDARD_NAMES, constructible=False)
+        return _Reader(tree).layers(network.name) if network else None
+    except (ValueError, RecursionError, MemoryError, _TooMuchError):
         return None
 
 
@@ -97,12 +94,9 @@ class _Reader:
         kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.ImportFrom)
         self._block([node for node in tree.body if isinstance(node, kept)], self._globals)
 
-    def layers(self) -> list[Layer] | None:
-        """The layers of ``Net``, or of the last class that has a forward method."""
-        usable = [c for c in self._classes if method_of(c, "forward")]
-        if not usable:
-            return None
-        net = Instance(([c for c in usable if c.name == "Net"] or usable)[-1])
+    def layers(self, name: str) -> list[Layer] | None:
+        """The layers of the network, the last class of that name."""
+        net = Instance([c for c in self._classes if c.name == name][-1])
         try:
             self._method_call(net, "__init__", [], {})
             made = tensor_in(self._method_call(net, "forward", [Tensor()], {}))

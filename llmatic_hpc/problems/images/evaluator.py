@@ -15,22 +15,15 @@ from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
 from ...errors import ClusterError, Interrupted
-from ...evaluation import data, worker
+from ...evaluation import worker
 from ...evaluation.screen import Screener
 from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
 from ...store import Record, rows
-from ...types import Mended, Outcome, Problem, Result, Screened
+from ...types import Examined, Outcome, Problem, Result, Screened
 from ..evaluator import Evaluated
-from .problem import image_classification_of
 
 STOPPING_SECONDS = 60.0
-
-
-def problem_of(config: Config) -> Problem:
-    """The problem of classifying the images that the settings name."""
-    shape, classes = data.describe(config.problem)
-    return image_classification_of(config.problem, shape, classes)
 
 
 class Trained:
@@ -40,6 +33,7 @@ class Trained:
 
     def __init__(
         self,
+        problem: Problem,
         config: Config,
         paths: RunPaths,
         *,
@@ -47,7 +41,7 @@ class Trained:
         stop: threading.Event,
         backend: Backend | None = None,
     ) -> None:
-        self.problem = problem_of(config)
+        self.problem = problem
         self._config = config
         self._paths = paths
         self._notice = notice
@@ -59,7 +53,7 @@ class Trained:
         """Nothing: data are described by the settings."""
         return {}
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""
         if self._screener is None:
             self._screener = Screener(
@@ -67,7 +61,7 @@ class Trained:
                 classes=self.problem.classes,
                 containment=self._config.containment,
             )
-        return self._screener.examine(sources, mend=mend)
+        return self._screener.examine(sources, repair=repair)
 
     def evaluate(
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]

@@ -76,6 +76,7 @@ def image_classification(
         prompts=tuple(prompts) or PROMPTS,
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
+        control="llmatic_hpc.problems.images.kind:control",
     )
 
 

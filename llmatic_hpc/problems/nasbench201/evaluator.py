@@ -12,7 +12,7 @@ import numpy as np
 from ...config import Config, ProblemSettings
 from ...errors import ConfigError, DataError
 from ...store import Record, rows
-from ...types import PENDING, Mended, Outcome, Result, Screened
+from ...types import PENDING, Examined, Outcome, Result, Screened
 from ..evaluator import Evaluated
 from . import cells, table, write
 from .problem import nasbench201
@@ -117,10 +117,10 @@ class Tabulated:
             }
         }
 
-    def examine(self, sources: Sequence[str], *, mend: bool) -> list[Mended]:
+    def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`. What runs of a source runs in a contained child."""
         return [
-            self._mended(source, self._screened(reading), mend)
+            self._examined(source, self._screened(reading), repair)
             for source, reading in zip(sources, self._reader.read(sources), strict=True)
         ]
 
@@ -176,14 +176,14 @@ class Tabulated:
             train_seconds=float(self._seconds[row]),
         )
 
-    def _mended(self, source: str, written: Screened, mend: bool) -> Mended:
-        if not mend or written.status != "invalid" or not source:
-            return Mended(source, written, written)
+    def _examined(self, source: str, written: Screened, repair: bool) -> Examined:
+        if not repair or written.status != "invalid" or not source:
+            return Examined(source, written, written)
         try:
             cell, repairs = mended(source)
         except NotACell:
-            return Mended(source, written, written)
-        return Mended(write.source(cell), self._of(cell), written, tuple(repairs))
+            return Examined(source, written, written)
+        return Examined(write.source(cell), self._of(cell), written, tuple(repairs))
 
     def _screened(self, reading: Reading) -> Screened:
         if reading.cell is None:

@@ -49,4 +49,5 @@ def nasbench201(settings: ProblemSettings) -> Problem:
         random_prompt=RANDOM_PROMPT,
         advice=ADVICE,
         helpers=f"{IMPORTS}\n\n{HELPERS}",
+        control="llmatic_hpc.problems.nasbench201.kind:control",
     )

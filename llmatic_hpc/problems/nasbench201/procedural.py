@@ -54,6 +54,7 @@ class ProceduralCells:
     that is no cell is taken for the initial one.
     """
 
+    kind = "procedural"
     name = "procedural (control without a language model)"
     form = "source"
     repeatable = True

@@ -9,12 +9,10 @@ its ``unit`` and its ``description``.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 
 from ... import __version__
 from ...errors import DataError
-from ...store.file import fsync_folder
+from ...rundir.files import write_atomically
 from .cells import DATASETS, EDGES, OPERATIONS, cell_of, describe
 from .official import files as official
 from .official.files import SEEDS, OfficialCell
@@ -146,27 +144,22 @@ def write(path: Path, cells: Iterable[OfficialCell], source: str) -> BenchmarkTa
     whatever ``cells`` raises.
     """
     arrays = _arrays(list(cells))
-    temporary = path.with_name(f"{path.name}.tmp")
+    tables: list[BenchmarkTable] = []
+
+    def check(beside: Path) -> None:
+        tables.append(read(beside))
+        if tables[0].digest != _digest(arrays):
+            raise DataError(f"{path}: does not read back as it was written: try another disk")
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as out:
-            out.write(_image(arrays, source))
-            out.flush()
-            os.fsync(out.fileno())
-        written = read(temporary)
-        if written.digest != _digest(arrays):
-            raise DataError(f"{path}: does not read back as it was written: try another disk")
-        os.replace(temporary, path)
-        fsync_folder(path.parent)
+        write_atomically(path, _image(arrays, source), check=check)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written: {error.strerror or error}; what was there before is "
             "intact. Mend that or name another file, and convert again"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return BenchmarkTable(path, written.digest, written.rows, written.datasets)
+    return replace(tables[0], path=path)
 
 
 # --- the layout -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -25,6 +26,25 @@ def keep_threads_quiet() -> None:
     for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
                         ("TOKENIZERS_PARALLELISM", "false")):  # fmt: skip
         os.environ.setdefault(name, value)
+
+
+def generator_kind(recorded: Mapping[str, Any]) -> str:
+    """Return the ``generator.kind`` of what writes a run; empty where nothing has written yet.
+
+    ``recorded`` is the environment of its record. It differs from the kind of the settings after
+    a fallback.
+    """
+    if "generator_kind" in recorded:
+        return str(recorded["generator_kind"])
+    return _generator_kind_of_version_0_1(str(recorded.get("generator") or ""))
+
+
+def _generator_kind_of_version_0_1(name: str) -> str:
+    """Return the kind of a generator by its displayed name, all that records of version 0.1 have.
+
+    ``procedural (control ...)``, or the kind and a colon before the model or digest.
+    """
+    return "procedural" if name.startswith("procedural") else name.partition(":")[0]
 
 
 def describe() -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Job:
     """One source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``trace`` or ``train``."""
+    """``measure``, ``repair``, ``audit``, ``trace`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -33,7 +33,8 @@ class Job:
     parameters: Mapping[str, Any]
     """What the child needs to know, as JSON can say it."""
     success: str
-    """Status of a good reply: ``pending``, ``looked``, ``traced`` or ``trained``."""
+    """Status of a reply that needs no excuse: ``pending``, ``looked``,
+    ``audited``, ``traced`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
@@ -53,7 +54,7 @@ class Reply:
     """On the wall clock."""
 
 
-def verdict(job: Job, data: bytes, code: int) -> Reply:
+def reply_of(job: Job, data: bytes, code: int) -> Reply:
     """What a child that ended by itself with ``code`` (negative: a signal) said or did.
 
     ``data`` is all that came through its pipe. The table in :mod:`.container` says what is

@@ -103,6 +103,14 @@ def test_a_changed_configuration_is_refused(finished: Path) -> None:
     assert (finished / "run.h5").read_bytes() == before
 
 
+def test_a_retired_value_begins_no_run(tmp_path: Path) -> None:
+    """The message says what to choose instead, and no record is made."""
+    done = run(tmp_path / "run", "search.parents=curious", check=False)
+    assert done.returncode == 1
+    assert "search.parents = 'curious' is retired" in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+
+
 def test_exit_codes_and_messages(tmp_path: Path) -> None:
     """Usage is 2, a bad file is 1, each with one message."""
     assert llmatic("run", "nowhere.toml", check=False).returncode == 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 from ..cluster.journal import Journal
-from ..rundir.files import write_atomically
+from ..rundir.files import append_line, write_atomically
 from ..rundir.paths import RunPaths
 from ..types import Completion
 
@@ -77,11 +76,7 @@ class InFlight:
 
     def keep_completion(self, completion: Completion) -> None:
         """Make a completion durable: sampling is the dearest thing that a coordinator does."""
-        with open(self._paths.completions, "a", encoding="utf-8") as file:
-            # The line break goes first, so that a torn line spoils no other.
-            file.write("\n" + json.dumps(asdict(completion)))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._paths.completions, json.dumps(asdict(completion)))
 
     def keep_times(self, **seconds: float) -> None:
         """How long the first half of the generation took."""

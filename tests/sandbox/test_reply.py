@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatic_hpc.sandbox import wire
-from llmatic_hpc.sandbox.verdict import READY, Job, Reply, verdict
+from llmatic_hpc.sandbox.reply import READY, Job, Reply, reply_of
 
 JOB = Job(
     kind="train", source="", seconds=1.0, limit="containment.wall_seconds = 1",
@@ -25,25 +25,25 @@ GOOD = READY + wire.encode_frame(HEADER, PAYLOAD)
 def test_a_proper_reply_is_believed() -> None:
     """Status, values and payload come through."""
     expected = Reply("trained", "", {"train_loss": 0.5, "epochs": 2}, PAYLOAD)
-    assert verdict(JOB, GOOD, 0) == expected
+    assert reply_of(JOB, GOOD, 0) == expected
 
 
 @given(st.binary(max_size=300), st.integers(-64, 255))
 def test_any_bytes_become_a_verdict(data: bytes, code: int) -> None:
     """Garbage after the beginning is the candidate's fault, before it the machine's."""
-    after = verdict(JOB, READY + data, code)
+    after = reply_of(JOB, READY + data, code)
     assert after.status in ("invalid", "too_large", "too_slow")
     assert after.failure
     assert after.failure.isprintable()
     assert after.payload == b""
     if not data.startswith(READY):
-        assert verdict(JOB, data, code).status == "infrastructure"
+        assert reply_of(JOB, data, code).status == "infrastructure"
 
 
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_truncated_reply_is_refused(size: int) -> None:
     """No prefix of a reply passes for one."""
-    assert verdict(JOB, GOOD[:size], 0).status in ("invalid", "infrastructure")
+    assert reply_of(JOB, GOOD[:size], 0).status in ("invalid", "infrastructure")
 
 
 @given(st.integers(len(READY), len(GOOD) - len(PAYLOAD) - 1), st.integers(1, 255))
@@ -51,7 +51,7 @@ def test_a_flipped_byte_never_makes_another_payload(at: int, flip: int) -> None:
     """A damaged header is refused or, inside a number or a name, changes only that."""
     data = bytearray(GOOD)
     data[at] ^= flip
-    reply = verdict(JOB, bytes(data), 0)
+    reply = reply_of(JOB, bytes(data), 0)
     assert reply.payload in (b"", PAYLOAD)
     assert all(v is None or math.isfinite(v) for v in reply.values.values())
 
@@ -79,7 +79,7 @@ def test_any_header_becomes_a_verdict(header: dict[str, object], payload: bytes)
     """Whatever JSON says, what is believed has the types that ours have."""
     body = json.dumps(header).encode()  # with NaN and Infinity, which JSON has not
     frame = wire._FRAME.pack(len(body), len(payload)) + body + payload
-    reply = verdict(JOB, READY + frame, 0)
+    reply = reply_of(JOB, READY + frame, 0)
     assert reply.status in ("trained", "invalid", "infrastructure")
     assert isinstance(reply.failure, str)
     assert len(reply.failure) <= wire.MAX_LINE
@@ -105,7 +105,7 @@ def test_any_header_becomes_a_verdict(header: dict[str, object], payload: bytes)
 def test_pathological_headers_are_refused(header: bytes) -> None:
     """Deep nesting, huge numbers and what is not JSON end in one line."""
     frame = wire._FRAME.pack(len(header), 16) + header + PAYLOAD
-    assert verdict(JOB, READY + frame, 0).status == "invalid"
+    assert reply_of(JOB, READY + frame, 0).status == "invalid"
 
 
 def test_lengths_are_bounded_before_they_are_believed() -> None:
@@ -116,13 +116,13 @@ def test_lengths_are_bounded_before_they_are_believed() -> None:
 
 def test_causes_have_names() -> None:
     """Signals and exit codes are named, limits by their setting."""
-    assert "SIGSEGV" in verdict(JOB, READY, -signal.SIGSEGV).failure
-    assert "code 3" in verdict(JOB, READY, 3).failure
-    slow = verdict(JOB, READY, -signal.SIGXCPU)
+    assert "SIGSEGV" in reply_of(JOB, READY, -signal.SIGSEGV).failure
+    assert "code 3" in reply_of(JOB, READY, 3).failure
+    slow = reply_of(JOB, READY, -signal.SIGXCPU)
     assert (slow.status, JOB.limit in slow.failure) == ("too_slow", True)
-    assert verdict(JOB, GOOD, 1).status == "invalid"
+    assert reply_of(JOB, GOOD, 1).status == "invalid"
     first = wire.encode_frame({"status": "infrastructure", "failure": "no CUDA device"})
-    assert verdict(JOB, first, 0) == Reply("infrastructure", "no CUDA device")
+    assert reply_of(JOB, first, 0) == Reply("infrastructure", "no CUDA device")
 
 
 @given(st.text())

@@ -37,7 +37,7 @@ from ..store import Record, rows
 from ..store.file import explain_os_error
 from ..store.fold import archive_states, evaluations, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import PENDING, Completion, Mended, Proposal, Request, Result
+from ..types import PENDING, Completion, Examined, Proposal, Request, Result
 from . import environment
 from .in_flight import InFlight
 
@@ -192,7 +192,9 @@ class Coordinator:
         if self._paths.record.exists() or self._paths.previous_record.exists():
             record = store.load(self._paths.record)
             before = configuration.from_tables(record.config, str(self._paths.record))
-            if changed := configuration.changed_settings(before, self._config):
+            if changed := configuration.changed_settings(
+                *map(_with_bounds, (before, self._config))
+            ):
                 raise ConfigError(
                     f"{self._paths.root}: this run was started with other settings: "
                     f"{'; '.join(changed)}. Continue it with the old ones "
@@ -212,6 +214,7 @@ class Coordinator:
                 )
             record.config = configuration.to_tables(self._config)
             return record
+        configuration.refuse_retired(self._config)
         search = new_search(self._config, len(self._problem.prompts))
         record = Record(
             run_id=uuid.uuid4().hex,
@@ -244,7 +247,7 @@ class Coordinator:
         originals = rows.originals(record, None if self._trains_all else starts(proposals))
         record.append_candidates(
             [
-                rows.candidate(proposal, completion, code.failure, found, originals)
+                rows.candidate(proposal, completion, code.failure, found, originals, record.axes)
                 for proposal, completion, code, found in zip(
                     proposals, completions, extracted, examined, strict=True
                 )
@@ -284,14 +287,16 @@ class Coordinator:
         if self._generator is None:
             wanted = self._config.generator
             known = record.environment.get("generator")
-            fell_back = known is not None and "fallback" in known
+            kind = environment.generator_kind(record.environment)
+            fell_back = bool(kind) and kind != wanted.kind
             if fell_back:
                 self._observer.notice(f"this run is written by: {known}")
-                wanted = replace(wanted, kind="procedural")
-            if known is not None:
+                wanted = replace(wanted, kind=kind)
+            if kind:
                 wanted = replace(wanted, fallback="")
             self._generator = create(wanted, self._problem, notify=self._observer.notice)
             record.environment["generator"] = known if fell_back else self._generator.name
+            record.environment["generator_kind"] = self._generator.kind
         return self._generator
 
     def _request(self, record: Record, proposal: Proposal, seen: frozenset[str]) -> Request:
@@ -315,10 +320,10 @@ class Coordinator:
             seen=seen,
         )
 
-    def _screen(self, generation: int, sources: Sequence[str]) -> list[Mended]:
+    def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:
         assert self._evaluator is not None
         self._stage(generation, "screened", len(sources))
-        examined = self._evaluator.examine(sources, mend=self._config.generator.repair)
+        examined = self._evaluator.examine(sources, repair=self._config.generator.repair)
         for found in examined:
             if found.screened.status == "infrastructure":
                 raise ContainmentError(
@@ -385,3 +390,16 @@ class Coordinator:
 def starts(proposals: Sequence[Proposal]) -> bool:
     """Whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
+
+
+def _with_bounds(config: Config) -> Config:
+    """Write out the bounds of the network archive; left out, they are the problem's."""
+    archive = config.archive
+    own = configuration.PROBLEMS.get(config.problem.kind)().descriptors(config.problem)
+    axes = configuration.network_axes(archive.network, own)
+    network = replace(
+        archive.network,
+        lower=tuple(one.lower for one in axes),
+        upper=tuple(one.upper for one in axes),
+    )
+    return replace(config, archive=replace(archive, network=network))

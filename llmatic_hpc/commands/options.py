@@ -1,0 +1,45 @@
+"""Options that commands share: settings from a file and ``--set``, answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import config as configuration
+from ..config import Config
+from ..errors import ConfigError
+
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Override a setting, for example search.generations=5. Repeatable.",
+)  # fmt: skip
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One object, one line; what is not finite is null."""
+    click.echo(json.dumps(finite(values), ensure_ascii=True))
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
+    """The configuration; a faulty ``--set`` is a fault of usage."""
+    try:
+        if path is None:
+            return configuration.override(Config(), overrides)
+        return configuration.load(path, overrides)
+    except ConfigError as error:
+        if str(error).startswith("--set"):
+            raise click.UsageError(str(error)) from error
+        raise
