@@ -7,7 +7,7 @@ initial network, which is no candidate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 INITIAL = -1
@@ -103,7 +103,7 @@ class Request:
     seed: int
     neighbour: int = -1
     """Which neighbour of the parent, where the operator is ``neighbour``."""
-    seen: frozenset[str] = frozenset()
+    seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
 
 

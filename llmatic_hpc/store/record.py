@@ -51,6 +51,10 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _roomy: dict[tuple[int, str], NDArray[Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """By table and column: the longer array that a column is the beginning of."""
 
     def __post_init__(self) -> None:
         for column in schema.CANDIDATES:
@@ -113,11 +117,24 @@ class Record:
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         for column in columns:
-            fresh = column.empty(len(rows), prompts=len(self.prompts), axes=len(self.axes))
-            for position, row in enumerate(rows):
+            grown = self._grown(table, column, len(rows))
+            for position, row in enumerate(rows, start=len(grown) - len(rows)):
                 if column.name in row:
-                    fresh[position] = _fit(row[column.name], fresh)
-            table[column.name] = np.concatenate([table[column.name], fresh])
+                    grown[position] = _fit(row[column.name], grown)
+            table[column.name] = grown
+
+    def _grown(
+        self, table: dict[str, NDArray[Any]], column: schema.Column, rows: int
+    ) -> NDArray[Any]:
+        """A column with ``rows`` more of its fill value, without a copy of it each time."""
+        old, key = table[column.name], (id(table), column.name)
+        roomy = self._roomy.get(key)
+        if roomy is None or old.base is not roomy or len(roomy) < len(old) + rows:
+            spare = column.empty(
+                max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
+            )
+            roomy = self._roomy[key] = np.concatenate([old, spare])
+        return roomy[: len(old) + rows]
 
 
 def clean(text: str) -> str:

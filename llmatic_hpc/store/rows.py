@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -74,22 +74,23 @@ def written(found: Examined) -> str:
     return "built" if found.written.built else "parsed"
 
 
-def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
-    """Who was first with each canonical syntax tree and has a verdict that can be reused.
+def originals(record: Record, start_phase: bool | None, digests: Set[str]) -> dict[str, int]:
+    """Who was first with each of some canonical syntax trees and has a verdict to be reused.
 
     Or will have one: who is still out counts, what the machine spoiled does not.
     ``start_phase``: only candidates of generations of that kind, where candidates of the start
     phase are not trained; None: all.
     """
-    table = record.candidates
-    is_first = (table["duplicate_of"] < 0) & np.isin(table["status"], SHARED)
-    if start_phase is not None:
-        of_start = record.history["phase"] == b"start"
-        is_first &= of_start[table["generation"]] == start_phase
+    table, phase = record.candidates, record.history["phase"]
     found: dict[str, int] = {}
-    for number in np.flatnonzero(is_first).tolist():
-        if key := table["canonical_sha256"][number]:
-            found.setdefault(key.decode(), number)
+    for digest in digests - {""}:
+        for number in np.flatnonzero(table["canonical_sha256"] == digest.encode()).tolist():
+            if table["duplicate_of"][number] >= 0 or table["status"][number] not in SHARED:
+                continue
+            is_start = start_phase is not None and phase[table["generation"][number]] == b"start"
+            if start_phase is None or is_start == start_phase:
+                found[digest] = number
+                break
     return found
 
 

@@ -113,14 +113,19 @@ class ProceduralCells:
         return INITIAL if reading.cell is None else reading.cell
 
 
+_OTHERS = [[o for o in range(len(OPERATIONS)) if o != op] for op in range(len(OPERATIONS))]
+"""By operation: all others."""
+
+
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
-    def __init__(self, scored: frozenset[str], written: set[str]) -> None:
+    def __init__(self, scored: Set[str], written: set[str]) -> None:
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:
-        return any(name in part for part in self._parts)
+        scored, written = self._parts
+        return name in scored or name in written
 
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
@@ -156,8 +161,7 @@ def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> C
         for _ in range(ATTEMPTS):
             changed = set(rng.sample(range(len(EDGES)), far))
             child: Cell = tuple(
-                rng.choice([o for o in range(len(OPERATIONS)) if o != op]) if i in changed else op
-                for i, op in enumerate(cell)
+                rng.choice(_OTHERS[op]) if i in changed else op for i, op in enumerate(cell)
             )  # type: ignore[assignment]
             if architecture(child) not in seen:
                 return child
