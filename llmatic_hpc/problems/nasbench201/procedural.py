@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence, Set
+from functools import cache
 
 from ...config import ContainmentSettings, GeneratorSettings
 from ...types import Completion, Request
@@ -100,7 +101,7 @@ class ProceduralCells:
             extra = sum(rng.random() < 0.5 * heat for _ in range(3))
             child = _farther(parent, rng, set(), extra) if extra else parent
         near = [cell for cell in neighbours(child) if architecture(cell) not in seen]
-        asked = [cell for cell in near if prompt is None or _is_asked(child, cell, prompt)]
+        asked = near if prompt is None else [c for c in near if _is_asked(child, c, prompt)]
         if asked:
             return rng.choice(asked)
         if self._unseen and rng.random() < INSISTENCE:
@@ -135,8 +136,9 @@ class _Seen(Set[str]):
         return sum(map(len, self._parts))
 
 
+@cache
 def _is_asked(parent: Cell, child: Cell, prompt: int) -> bool:
-    """Whether the edge in which two neighbours differ was edited as the prompt says."""
+    """Return whether the edge in which two neighbours differ was edited as the prompt says."""
     edge = next(i for i in range(len(EDGES)) if parent[i] != child[i])
     if child[edge] != PROMPTED[prompt]:
         return False
