@@ -42,7 +42,9 @@ from . import environment
 from .in_flight import InFlight
 
 COMMIT_SECONDS = 1.0
-"""Between commits where all can be had again at no cost."""
+"""Least time between commits where all can be had again at no cost."""
+COMMIT_SHARE = 0.05
+"""Most of the time that such commits may take."""
 
 
 class Observer(Protocol):
@@ -91,6 +93,7 @@ class Coordinator:
         self._evaluator: Evaluator | None = None
         self._times: dict[str, float] = {}
         self._committed = -math.inf
+        self._pause = COMMIT_SECONDS
         self._is_due = False
         """Whether generations, of look-ups then, wait to be committed together; nothing is told."""
 
@@ -153,8 +156,10 @@ class Coordinator:
         return self._evaluator.repeatable and self._open_generator(record).repeatable
 
     def _commit(self, record: Record) -> None:
+        began = time.monotonic()
         store.commit(self._paths, record)
         self._committed = time.monotonic()
+        self._pause = max(COMMIT_SECONDS, (self._committed - began) / COMMIT_SHARE)
         self._is_due = False
 
     def _commit_rest(self, record: Record) -> None:
@@ -373,7 +378,7 @@ class Coordinator:
             self._commit(record)
             self._in_flight.end(out)
             return True
-        if time.monotonic() - self._committed >= COMMIT_SECONDS:
+        if time.monotonic() - self._committed >= self._pause:
             self._commit(record)
         return not self._is_due
 

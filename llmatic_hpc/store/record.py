@@ -51,6 +51,10 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _roomy: dict[tuple[int, str], NDArray[Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """By table and column: the longer array that a column is the beginning of."""
 
     _indexed: int = field(default=0, repr=False)
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
@@ -136,26 +140,24 @@ class Record:
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         for column in columns:
-            values = self._grown(table, column, len(rows))
-            for position, row in enumerate(rows, start=len(values) - len(rows)):
+            grown = self._grown(table, column, len(rows))
+            for position, row in enumerate(rows, start=len(grown) - len(rows)):
                 if column.name in row:
-                    values[position] = _fit(row[column.name], values)
+                    grown[position] = _fit(row[column.name], grown)
+            table[column.name] = grown
 
     def _grown(
-        self, table: dict[str, NDArray[Any]], column: schema.Column, more: int
+        self, table: dict[str, NDArray[Any]], column: schema.Column, rows: int
     ) -> NDArray[Any]:
-        """Add ``more`` rows of the fill value to a column, at a cost that does not grow with it."""
-        old = table[column.name]
-        rows = len(old) + more
-        room = old.base
-        if room is None or len(room) < rows or room.dtype != old.dtype:
-            width = {"prompts": len(self.prompts), "axes": len(self.axes)}
-            room = column.empty(2 * rows, **width)
-            room[: len(old)] = old
-        else:
-            room[len(old) : rows] = column.fill
-        table[column.name] = room[:rows]
-        return table[column.name]
+        """A column with ``rows`` more of its fill value, without a copy of it each time."""
+        old, key = table[column.name], (id(table), column.name)
+        roomy = self._roomy.get(key)
+        if roomy is None or old.base is not roomy or len(roomy) < len(old) + rows:
+            spare = column.empty(
+                max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
+            )
+            roomy = self._roomy[key] = np.concatenate([old, spare])
+        return roomy[: len(old) + rows]
 
 
 def clean(text: str) -> str:

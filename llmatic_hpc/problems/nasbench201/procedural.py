@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence, Set
+from functools import cache
 
 from ...config import ContainmentSettings, GeneratorSettings
 from ...types import Completion, Request
@@ -100,7 +101,7 @@ class ProceduralCells:
             extra = sum(rng.random() < 0.5 * heat for _ in range(3))
             child = _farther(parent, rng, set(), extra) if extra else parent
         near = [cell for cell in neighbours(child) if architecture(cell) not in seen]
-        asked = [cell for cell in near if prompt is None or _is_asked(child, cell, prompt)]
+        asked = near if prompt is None else [c for c in near if _is_asked(child, c, prompt)]
         if asked:
             return rng.choice(asked)
         if self._unseen and rng.random() < INSISTENCE:
@@ -113,6 +114,10 @@ class ProceduralCells:
         return INITIAL if reading.cell is None else reading.cell
 
 
+_OTHERS = [[o for o in range(len(OPERATIONS)) if o != op] for op in range(len(OPERATIONS))]
+"""By operation: all others."""
+
+
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
@@ -120,7 +125,8 @@ class _Seen(Set[str]):
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:
-        return any(name in part for part in self._parts)
+        scored, written = self._parts
+        return name in scored or name in written
 
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
@@ -130,8 +136,9 @@ class _Seen(Set[str]):
         return sum(map(len, self._parts))
 
 
+@cache
 def _is_asked(parent: Cell, child: Cell, prompt: int) -> bool:
-    """Whether the edge in which two neighbours differ was edited as the prompt says."""
+    """Return whether the edge in which two neighbours differ was edited as the prompt says."""
     edge = next(i for i in range(len(EDGES)) if parent[i] != child[i])
     if child[edge] != PROMPTED[prompt]:
         return False
@@ -156,8 +163,7 @@ def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> C
         for _ in range(ATTEMPTS):
             changed = set(rng.sample(range(len(EDGES)), far))
             child: Cell = tuple(
-                rng.choice([o for o in range(len(OPERATIONS)) if o != op]) if i in changed else op
-                for i, op in enumerate(cell)
+                rng.choice(_OTHERS[op]) if i in changed else op for i, op in enumerate(cell)
             )  # type: ignore[assignment]
             if architecture(child) not in seen:
                 return child

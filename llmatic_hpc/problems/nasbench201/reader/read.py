@@ -78,10 +78,11 @@ class CellReader:
 
     def _without_running(self, source: str) -> Reading | None:
         """The reading of a canonical source, one seen before, or one that may not run."""
+        if (known := self._known.get(source)) is not None:
+            return known
         if (cell := cell_written(source)) is not None:
-            return Reading(cell)
-        if source in self._known:
-            return self._known[source]
+            known = self._known[source] = Reading(cell)
+            return known
         verdict = gate.check(source, max_bytes=self._settings.source_bytes)
         # Its class may ask for the number of channels, which networks for images do not.
         if verdict.status == PENDING or verdict.failure == allowlist.NO_NETWORK:
