@@ -71,12 +71,15 @@ def fold(node: ast.expr) -> float | None:
     if not isinstance(node, ast.BinOp):
         return None
     a, b = fold(node.left), fold(node.right)
-    operation = _FOLDS.get(type(node.op))
-    if a is None or b is None or operation is None:
-        return None
+    return None if a is None or b is None else arithmetic(node.op, a, b)
+
+
+def arithmetic(op: ast.operator, a: float, b: float) -> float | None:
+    """Compute ``a op b``, both within MAX_INT; None where that is not possible or not supported."""
+    operation = _FOLDS.get(type(op))
     try:
-        # Operands are within MAX_INT and MAX_EXPONENT, so this is at most a few hundred bytes.
-        return operation(a, b)
+        # An exponent is at most MAX_EXPONENT, so this is at most a few hundred bytes.
+        return operation(a, b) if operation else None
     except (ArithmeticError, ValueError, TypeError):
         return None
 
