@@ -1,1 +1,1 @@
-"""The cell that a source text spells, read by symbolic interpretation."""
+"""The cell that a source text spells: recognised, or traced in a contained child."""
