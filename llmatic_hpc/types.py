@@ -1,5 +1,16 @@
 """What flows through a generation: plain, frozen, typed values without behaviour.
 
+A candidate's way, in the order in which it is made::
+
+    Proposal -> Request -> Completion    what is asked for, and what was written
+    Screened                             the verdict of gate and measurement on a source
+    Examined                             a source with its verdicts before and after repair
+    Outcome                              what training it found
+    Result                               an outcome with where it comes from, as a file
+    Evaluation -> Update                 what the search learns of it, and what follows
+
+A failure on the way is a status and one line of text in ``Screened`` or ``Outcome``.
+
 A candidate's number is its row in the record: ``generation * search.batch + index``, with
 ``index`` its position in the batch. ``INITIAL`` in place of a parent's number means the
 initial network, which is no candidate.

@@ -92,8 +92,6 @@ class Coordinator:
         self._backend = backend
         self._evaluator: Evaluator | None = None
         self._times: dict[str, float] = {}
-        self._seen: set[str] = set()
-        self._seen_rows = 0
         self._committed = -math.inf
         self._pause = COMMIT_SECONDS
         self._is_due = False
@@ -242,9 +240,6 @@ class Coordinator:
         self._is_due = is_cheap = self._is_cheap(record)
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        names = record.candidates["architecture"]
-        self._seen.update(names[self._seen_rows :])
-        self._seen_rows = len(names)
         requests = [self._request(record, proposal) for proposal in proposals]
         completions = self._generate(record, generation, requests)
         generated = time.time()
@@ -253,9 +248,7 @@ class Coordinator:
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(generation, [code.source for code in extracted])
-        digests = {found.screened.canonical_sha256 for found in examined}
-        start_phase = None if self._trains_all else starts(proposals)
-        originals = rows.originals(record, start_phase, digests)
+        originals = rows.Originals(record, None if self._trains_all else starts(proposals))
         record.append_candidates(
             [
                 rows.candidate(proposal, completion, code.failure, found, originals, record.axes)
@@ -328,7 +321,7 @@ class Coordinator:
             temperature=proposal.temperature,
             seed=proposal.sampling_seed,
             neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-            seen=self._seen,
+            seen=record.architectures,
         )
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:

@@ -1,4 +1,4 @@
-"""Images and labels: reading, checking, splitting.
+"""Read, check and split images and labels.
 
 Accepted for ``problem.data``:
 
@@ -63,13 +63,13 @@ class Split:
         return len(self.labels)
 
     def take(self, chosen: NDArray[np.int64]) -> Split:
-        """Some of the images, in the order of ``chosen``."""
+        """Return the images at the positions ``chosen``, in that order."""
         return Split(self.images[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a candidate is trained, validated and tested on. ``validation`` may be empty."""
+    """Splits to train, validate and test candidates on; ``validation`` may be empty."""
 
     train: Split
     validation: Split
@@ -84,7 +84,7 @@ class Dataset:
 
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
-    """The data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
+    """Load the data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
 
     With ``training.fitness_split = "validation"`` a stratified part of the training images,
     drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
@@ -107,9 +107,10 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
 
 
 def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
-    """Shape of an image (channels, height, width) and number of classes, without the images.
+    """Return an image's shape (channels, height, width) and the number of classes.
 
-    Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing or unreadable.
+    Images are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing
+    or unreadable.
     """
     if problem.data == "digits":
         return (3, 32, 32), 10
@@ -163,7 +164,7 @@ def fetch(problem: ProblemSettings) -> str:
 
 
 def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
-    """What a child may see, (N, C, H, W): no label of a validation or test image."""
+    """Return what a child may see, (N, C, H, W): no label of a validation or test image."""
 
     def planes(split: Split) -> NDArray[np.uint8]:
         return split.images.transpose(0, 3, 1, 2)
@@ -179,7 +180,7 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
 def stratified(
     labels: NDArray[np.int64], count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """``count`` sorted positions, classes in the proportions of ``labels``.
+    """Draw ``count`` positions, sorted, with classes in the proportions of ``labels``.
 
     Shares are rounded by the method of largest remainders, ties in the order of the classes.
     """
@@ -287,7 +288,7 @@ class _Stored:
         return np.asarray(self._file[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of an array, without reading it."""
+        """Return the shape of an array without reading it."""
         if isinstance(self._file, np.lib.npyio.NpzFile):
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as member:
                 version = np.lib.format.read_magic(member)
@@ -351,7 +352,7 @@ def _names(stored: _Stored, path: Path) -> tuple[str, ...]:
 def _layout(
     shape: tuple[int, ...], path: Path, name: str
 ) -> tuple[bool, tuple[int, int, int, int]]:
-    """Whether channels come first, and the shape in four numbers."""
+    """Return whether channels come first, and the shape in four numbers."""
     if len(shape) == 3:
         return False, (shape[0], shape[1], shape[2], 1)
     if len(shape) == 4 and 1 <= shape[3] <= 4:
@@ -398,7 +399,7 @@ def _labels(labels: NDArray[Any], path: Path, name: str) -> NDArray[np.int64]:
 
 
 def _classes(labels: NDArray[np.int64], where: str) -> int:
-    """Number of classes. Each must have an image, or the numbering is not what it seems."""
+    """Return the number of classes, each of which must have an image."""
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"{where}: there are {len(present)} classes; expected at least 2")
@@ -412,7 +413,7 @@ def _classes(labels: NDArray[np.int64], where: str) -> int:
 
 
 def _divided(whole: Split, where: str) -> tuple[Split, Split, int]:
-    """A fixed stratified split of images that come in one piece."""
+    """Split images that come in one piece, stratified and always alike."""
     classes = _classes(whole.labels, where)
     chosen = stratified(whole.labels, math.ceil(len(whole) / _TEST_PART), _generator(_FIXED))
     return whole.take(_others(chosen, len(whole))), whole.take(chosen), classes

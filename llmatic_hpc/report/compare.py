@@ -15,7 +15,7 @@ BENCHMARK = "nasbench201"
 
 
 def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A plain row for every method; None where there is nothing to say.
+    """Return a row of plain values for every method; None stands for an unknown value.
 
     Rows of NAS-Bench-201 have the data sets side by side. A run's result is by its protocol:
     ``paper`` the best test accuracy seen, ``sound`` the test accuracy of the fittest candidate,
@@ -36,7 +36,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation (n - 1) of those that are known."""
+    """Return mean and sample standard deviation (n - 1) of the finite values."""
     known = [float(value) for value in values if math.isfinite(value)]
     return {
         "mean": float(np.mean(known)) if known else None,
@@ -46,7 +46,7 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
 
 
 def _table(run: Run) -> str:
-    """The numbers of the table, wherever it lies."""
+    """Return the digest of the table's numbers, wherever it lies."""
     return str(run.record.environment.get("benchmark", {}).get("table_sha256", ""))
 
 
@@ -124,7 +124,7 @@ def _column(run: Run, name: str, rows: Any = None) -> Any:
 
 
 def _result(run: Run) -> int | None:
-    """The candidate that is a run's result by its protocol."""
+    """Return the candidate that is a run's result by its protocol."""
     if run.settings["problem.protocol"] == "paper":
         return _highest(run, "test_accuracy")
     return _fittest(run)
@@ -141,14 +141,14 @@ def _highest(run: Run, name: str) -> int | None:
 
 
 def _queries_to_best(run: Run) -> float:
-    """How many queries until the fittest cell of all was met; infinite: it was not."""
+    """Count the queries until the fittest cell of all was met; infinite where it was not."""
     best = run.record.environment["benchmark"]["best_fitness"]
     met = np.flatnonzero(_column(run, "fitness") >= best)
     return 1.0 + met[0] if len(met) else math.inf
 
 
 def _archive(run: Run, name: str) -> float:
-    """The archive after the last generation whose evaluations lie within the budget."""
+    """Return a column of the history after the last generation within the budget."""
     history, told = run.record.history[name], run.record.candidates["told"]
     scored = told[run.record.candidates["status"] == b"scored"]
     known = np.cumsum(np.bincount(scored[scored >= 0], minlength=len(history)))

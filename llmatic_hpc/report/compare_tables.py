@@ -1,4 +1,4 @@
-"""What :mod:`.compare` found, as tables for a terminal."""
+"""Tables for a terminal of what :mod:`.compare` found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Lines = list[Sequence[str]]
 
 
 def render(rows: Sequence[Row]) -> RenderableType:
-    """All tables, and what numbers and stars in them stand for."""
+    """Lay out all tables, and what numbers and stars in them stand for."""
     tabulated = [row for row in rows if row["problem"] == BENCHMARK]
     trained = [row for row in rows if row["problem"] != BENCHMARK]
     parts: list[RenderableType] = []
@@ -33,7 +33,7 @@ def render(rows: Sequence[Row]) -> RenderableType:
 
 
 def measured(values: Row, scale: float = 1.0, digits: int = 2) -> str:
-    """``94.37 ± 0.00``; without what a single run cannot say."""
+    """Write ``94.37 ± 0.00``; of a single run without the deviation."""
     mean, std = values["mean"], values["std"]
     if mean is None:
         return UNKNOWN
@@ -108,7 +108,7 @@ def _networks(rows: Sequence[Row]) -> Table:
 
 
 def _line(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
-    """Method, protocol, seeds, and a cell for every data set."""
+    """Return the cells of a line: method, protocol, seeds, and one for every data set."""
     found = row["datasets"]
     epochs = "" if row["epochs"] == 200 else f", {row['epochs']} epochs"
     return (
@@ -120,7 +120,7 @@ def _line(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
 
 
 def _spent(row: Row, cell: Callable[[Row], str]) -> tuple[str, ...]:
-    """The same with the queries of a run instead of the seeds."""
+    """Return the cells of a line with the queries of a run instead of the seeds."""
     title, protocol, _, *cells = _line(row, cell)
     queries = [n for found in row["datasets"].values() for n in found["queries"]]
     return (title, protocol, _range(queries), *cells)

@@ -19,27 +19,27 @@ from ..store.record import EVALUATED
 Settings = dict[str, Any]
 
 WRITER = "generator"
-"""What wrote the networks, beside the settings: after a fallback these do not say it."""
+"""Key for what wrote the networks, beside the settings: after a fallback these do not say it."""
 
 _NAMES = {"llmatic": "LLMatic", "random": "random search"}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A record with what a comparison asks of it."""
+    """Record with the values that a comparison needs."""
 
     path: Path
     record: Record
     settings: Settings
-    """By full name, without those that may differ when a run is continued, and :data:`WRITER`."""
+    """Settings by full name that may not differ when a run is continued, and :data:`WRITER`."""
     queries: NDArray[np.intp]
     """Candidates with a score of their own, in order: within the budget, if there is one."""
     finished: bool
-    """Whether its own budget or the comparison's is spent."""
+    """True where its own budget or the comparison's is spent."""
 
     @property
     def seed(self) -> int:
-        """Of every random draw."""
+        """Seed of every random draw."""
         return int(self.record.config["run"]["seed"])
 
 
@@ -49,10 +49,10 @@ class Method:
 
     name: str
     settings: Settings
-    """What its runs have in common."""
+    """Settings that its runs have in common."""
     runs: tuple[Run, ...]
     differs: Settings
-    """Where it differs from other methods of the same name."""
+    """Settings in which it differs from other methods of the same name."""
     number: int
     """Tells methods of one name apart, from 1; 0: there is one only."""
 
@@ -64,12 +64,12 @@ class Method:
 
     @property
     def note(self) -> str:
-        """What its number stands for."""
+        """Differing settings that its number stands for, in words."""
         return ", ".join(f"{key} = {json.dumps(value)}" for key, value in self.differs.items())
 
 
 def look(path: Path, record: Record, budget: int) -> Run:
-    """A run as far as its first ``budget`` queries; 0: all of it.
+    """Cut a run to its first ``budget`` queries; 0: all of it.
 
     Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
     """
@@ -88,7 +88,7 @@ def look(path: Path, record: Record, budget: int) -> Run:
 def methods(
     runs: Iterable[Run], *, aside: Sequence[str], told: Sequence[str], same: Callable[[Run], object]
 ) -> list[Method]:
-    """Runs by method, in the order of names.
+    """Group runs by method, in the order of names.
 
     Args:
         runs: of one problem; a run that is named twice counts once.
@@ -135,7 +135,7 @@ def _numbered(
 
 
 def _name(settings: Settings) -> str:
-    """``LLMatic (procedural control)``: an algorithm, and who writes the networks for it."""
+    """Name a method by algorithm and writer, such as ``LLMatic (procedural control)``."""
     variant, writer = settings["search.variant"], str(settings[WRITER])
     is_control = writer.startswith("procedural")
     name = _NAMES.get(variant) or (
@@ -147,7 +147,7 @@ def _name(settings: Settings) -> str:
 
 
 def _model(writer: str) -> str:
-    """``huggingface:Qwen/Qwen2.5-0.5B`` by the model alone, a file by its name alone."""
+    """Name a writer such as ``huggingface:Qwen/Qwen2.5-0.5B`` by its model, a file by its name."""
     kind, _, model = writer.partition(":")
     if kind == "replay" or not model:
         return writer
@@ -159,7 +159,7 @@ def _by_seed(run: Run) -> tuple[int, str]:
 
 
 def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Settings by their full names, without those that may change when a run is continued."""
+    """Yield settings by full name, without those that may change when a run is continued."""
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):

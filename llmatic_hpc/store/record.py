@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,10 @@ class Record:
     )
     """By table and column: the longer array that a column is the beginning of."""
 
+    _indexed: int = field(default=0, repr=False)
+    _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
+    _architectures: set[str] = field(default_factory=set, repr=False)
+
     def __post_init__(self) -> None:
         for column in schema.CANDIDATES:
             self.candidates.setdefault(column.name, column.empty(0, axes=len(self.axes)))
@@ -91,6 +95,25 @@ class Record:
         for name, value in values.items():
             column = self.candidates[name]
             column[candidate] = _fit(value, column)
+
+    def rows_with(self, canonical_sha256: str) -> Sequence[int]:
+        """Find the candidates with a digest of their canonical form, the first ones first."""
+        self._index()
+        return self._by_digest.get(canonical_sha256.encode(), ())
+
+    @property
+    def architectures(self) -> Set[str]:
+        """Names of all architectures so far, where the problem has names."""
+        self._index()
+        return self._architectures
+
+    def _index(self) -> None:
+        """Take rows into the indices that are not in them yet: digests and names never change."""
+        table = self.candidates
+        for row in range(self._indexed, self.rows):
+            self._by_digest.setdefault(bytes(table["canonical_sha256"][row]), []).append(row)
+            self._architectures.add(table["architecture"][row])
+        self._indexed = self.rows
 
     def out(self) -> list[int]:
         """Candidates that have no result yet."""

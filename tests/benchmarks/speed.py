@@ -3,7 +3,7 @@
     python -m tests.benchmarks.speed TABLE.h5 BASE_TREE [NEW_TREE] [--repeats 2] [--queries 2000]
 
 Runs ``llmatic run configs/nasbench201.toml`` of either tree in turn (A B A B ...), each into a
-folder of its own, and prints the CPU seconds (user and system) of each run and their ratio.
+folder of its own, and prints the CPU seconds of each run and the ratio of medians.
 ``--profile`` prints where the new tree spends its time instead.
 """
 

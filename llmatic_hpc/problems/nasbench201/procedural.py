@@ -121,7 +121,7 @@ _OTHERS = [[o for o in range(len(OPERATIONS)) if o != op] for op in range(len(OP
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
-    def __init__(self, scored: Set[str], written: set[str]) -> None:
+    def __init__(self, scored: Set[str], written: Set[str]) -> None:
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:

@@ -36,7 +36,7 @@ from transformers import (
 
 from ...errors import GeneratorError
 from ..base import ModelUnavailable
-from . import files as weights
+from . import model_files as weights
 
 HUB_SECONDS = 10.0
 """Longest wait for the hub's first answer."""
@@ -51,7 +51,7 @@ _NEXT = (
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model's files lie."""
+    """Location of a model's files."""
 
     folder: Path
     gguf: str = ""
@@ -67,7 +67,7 @@ class LanguageModel:
 
 
 def locate(model: str, *, download: bool = True) -> Location:
-    """The files of ``model``: a .gguf file, a local folder, or a hub name.
+    """Find the files of ``model``: a .gguf file, a local folder, or a hub name.
 
     A hub name is looked for in the local cache first. Only if it is not whole there, and
     ``download`` is set, the hub is asked (and answers within 10 seconds or counts as out of
@@ -162,7 +162,7 @@ def quiet() -> Iterator[None]:
 
 
 def check(location: Location) -> int:
-    """What can be known without loading: whether it is a causal language model, and whole.
+    """Check, without loading it, that a model is a causal language model, and whole.
 
     Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
     """
@@ -182,7 +182,7 @@ def check(location: Location) -> int:
 
 
 def _config(folder: Path) -> Any:
-    """The configuration of a causal language model, or what the folder holds instead."""
+    """Read the configuration; raise where the folder holds no causal language model."""
     kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
     if kind not in CONFIG_MAPPING:
         raise GeneratorError(
@@ -246,7 +246,7 @@ def _load_folder(
 
 
 def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
-    """From the copy kept of an earlier load, else from the GGUF file (much slower)."""
+    """Load the copy kept of an earlier load, else the GGUF file (much slower)."""
     file = location.folder / location.gguf
     elements = _gguf_elements(file)
     with file.open("rb") as stream:
@@ -259,7 +259,7 @@ def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageM
         try:
             return _load_folder(copy, dtype)
         except Exception as error:
-            _log.info("%s: the copy is of no use (%s); reading %s", copy, error, file)
+            _log.info("%s: the converted copy cannot be used (%s); reading %s", copy, error, file)
     shutil.rmtree(copy, ignore_errors=True)
     source = {"gguf_file": location.gguf, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
@@ -317,7 +317,7 @@ def _check_folder(folder: Path, shown_as: str) -> None:
 
 
 def _from_hub(name: str, *, download: bool) -> Path:
-    """The folder of a hub model in the local cache, fetched first if it must be."""
+    """Return the folder of a hub model in the local cache, fetched first if it must be."""
     from huggingface_hub import constants, snapshot_download
 
     try:
@@ -353,7 +353,7 @@ def _from_hub(name: str, *, download: bool) -> Path:
 
 
 def _ask_hub(name: str) -> list[str]:
-    """The files of a hub model. Never waits longer than ``HUB_SECONDS``."""
+    """Ask the hub for a model's files, and wait no longer than ``HUB_SECONDS``."""
     from huggingface_hub import HfApi
 
     answer: list[Any] = []
@@ -395,7 +395,7 @@ def _ask_hub(name: str) -> list[str]:
 
 
 def _explain(error: BaseException) -> str:
-    """The first line of a foreign error, with its kind; short."""
+    """Return the first line of a library's error with its kind, cut to 300 characters."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."

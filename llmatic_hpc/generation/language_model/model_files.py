@@ -1,4 +1,4 @@
-"""What a model's files tell without being loaded: whether they are whole, and how large."""
+"""Checks of a model's files without loading them: whether they are whole, and how large."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALIGNMENT = 32
 
 
 def lacking(folder: Path) -> str:
-    """What keeps ``folder`` from being a whole model of transformers; empty: nothing."""
+    """Return why ``folder`` is no whole model of transformers; empty where it is one."""
     if not (folder / "config.json").is_file():
         found = sorted(p.name for p in folder.glob("*.gguf"))
         if found:
@@ -54,7 +54,7 @@ def lacking(folder: Path) -> str:
 
 
 def bytes_needed(folder: Path, dtype: torch.dtype) -> int:
-    """Bytes that the weights in a whole ``folder`` take in memory as ``dtype``."""
+    """Return the bytes that the weights in a whole ``folder`` take in memory as ``dtype``."""
     files = _files(folder)
     assert not isinstance(files, str)
     total = 0
@@ -72,14 +72,14 @@ def bytes_needed(folder: Path, dtype: torch.dtype) -> int:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of the weight files in a whole ``folder``."""
+    """Return the bytes of the weight files in a whole ``folder``."""
     files = _files(folder)
     assert not isinstance(files, str)
     return sum(file.stat().st_size for file in files)
 
 
 def gguf_elements(file: Path) -> int:
-    """Numbers in a GGUF file, which take ``dtype.itemsize`` bytes each once they are loaded.
+    """Count the numbers in a GGUF file, of ``dtype.itemsize`` bytes each once loaded.
 
     Raises:
         GeneratorError: not a GGUF file, damaged, or cut off.
@@ -156,7 +156,7 @@ def memory_left(root: Path = Path("/")) -> int:
 
 @dataclass(frozen=True)
 class _Group:
-    """How a version of control groups calls limit and use, and what it gives back at need."""
+    """Names of limit, use and reclaimable cache in one version of control groups."""
 
     files: tuple[str, str]
     cache: str
@@ -167,7 +167,7 @@ _VERSION_2 = _Group(("memory.max", "memory.current"), "inactive_file")
 
 
 def _control_groups(root: Path) -> Iterator[tuple[Path, _Group]]:
-    """Those of this process with all above them, each of which has its limit."""
+    """Yield the control groups of this process and all above them, each of which has its limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -184,7 +184,7 @@ def _control_groups(root: Path) -> Iterator[tuple[Path, _Group]]:
 
 
 def _files(folder: Path) -> list[Path] | str:
-    """The weight files that there should be, or why that cannot be told."""
+    """Return the weight files that there should be, or why that cannot be told."""
     for name in NAMES:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
@@ -199,7 +199,7 @@ def _files(folder: Path) -> list[Path] | str:
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """Tensors of a .safetensors file by name, and how many bytes the whole file must have."""
+    """Return a .safetensors file's tensors by name, and the bytes that it must have."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         if length > file.stat().st_size:
@@ -210,7 +210,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _torn(file: Path) -> str:
-    """Why a weight file cannot be whole; empty: it may be."""
+    """Return why a weight file cannot be whole; empty where it may be."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         if stream.read(20).startswith(b"version https://git"):
@@ -241,13 +241,13 @@ def _gigabytes(count: int) -> str:
 
 
 class _GGUF:
-    """Skims a GGUF file's table of contents; the package gguf takes many seconds for that."""
+    """Reader of a GGUF file's table of contents, for which the package gguf takes many seconds."""
 
     def __init__(self, data: mmap.mmap, at: int) -> None:
         self.data, self.at, self.alignment = data, at, _ALIGNMENT
 
     def tensors(self) -> Iterator[tuple[int, int, int]]:
-        """Number of elements, kind, and offset of each tensor."""
+        """Yield the number of elements, kind, and offset of each tensor."""
         _, count, pairs = self._take("<IQQ")
         for _ in range(pairs):
             name = self._text()
