@@ -136,28 +136,30 @@ class Record:
         columns: Sequence[schema.Column],
         rows: Sequence[Mapping[str, Any]],
     ) -> None:
-        unknown = {key for row in rows for key in row} - {column.name for column in columns}
-        if unknown:
+        names = {column.name for column in columns}
+        if unknown := {key for row in rows for key in row if key not in names}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
+        start = len(table[columns[0].name])
+        total = start + len(rows)
         for column in columns:
-            grown = self._grown(table, column, len(rows))
-            for position, row in enumerate(rows, start=len(grown) - len(rows)):
-                if column.name in row:
-                    grown[position] = _fit(row[column.name], grown)
-            table[column.name] = grown
+            old, roomy = table[column.name], self._roomy.get((id(table), column.name))
+            if roomy is None or old.base is not roomy or len(roomy) < total:
+                roomy = self._enlarged(table, column, len(rows))
+            table[column.name] = roomy[:total]
+        for position, row in enumerate(rows, start):
+            for name, value in row.items():
+                table[name][position] = _fit(value, table[name])
 
-    def _grown(
+    def _enlarged(
         self, table: dict[str, NDArray[Any]], column: schema.Column, rows: int
     ) -> NDArray[Any]:
-        """A column with ``rows`` more of its fill value, without a copy of it each time."""
-        old, key = table[column.name], (id(table), column.name)
-        roomy = self._roomy.get(key)
-        if roomy is None or old.base is not roomy or len(roomy) < len(old) + rows:
-            spare = column.empty(
-                max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
-            )
-            roomy = self._roomy[key] = np.concatenate([old, spare])
-        return roomy[: len(old) + rows]
+        """A copy of a column with at least ``rows`` more of its fill value."""
+        old = table[column.name]
+        fresh = column.empty(
+            max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
+        )
+        roomy = self._roomy[id(table), column.name] = np.concatenate([old, fresh])
+        return roomy
 
 
 def clean(text: str) -> str:

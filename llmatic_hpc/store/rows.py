@@ -59,7 +59,7 @@ def candidate(
         "status": status,
         "failure": failure,
     }
-    sizes = asdict(verdict.descriptors) if verdict.descriptors else {}
+    sizes = dict(vars(verdict.descriptors)) if verdict.descriptors else {}
     measured = {**sizes, **verdict.measured}
     values = tuple(float(measured.get(name, math.nan)) for name in axes)
     return {**row, **sizes, "descriptors": values}

@@ -89,7 +89,7 @@ def test_what_has_a_score_is_repeated_only_where_the_prompt_leaves_nothing_else(
 
 def test_a_neighbour_by_its_number() -> None:
     requests = [request(n, operator="neighbour", neighbour=n) for n in range(24)]
-    assert written(requests) == neighbours(PARENT)
+    assert written(requests) == list(neighbours(PARENT))
 
 
 def test_crossover_takes_each_edge_from_a_parent() -> None:
