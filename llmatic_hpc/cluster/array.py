@@ -1,4 +1,4 @@
-"""What an array of candidates asks for, and its script. No decisions, no state."""
+"""Resources and script of a job array of candidates. No decisions, no state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Array:
     site_file: Path | None = None
 
     def explain(self, said: str) -> str:
-        """What to change, after sbatch refused an array with ``said``."""
+        """Say what to change, after sbatch refused an array with ``said``."""
         key, help_ = refusals.advice(said)
         if not key:
             return f"sbatch refused an array: {said}"
@@ -138,5 +138,5 @@ def _python(site: Site) -> str:
 
 
 def submission_folder(task: Path, token: str) -> Path:
-    """Where submitit keeps what belongs to a submission; ``task``: a folder of one of its tasks."""
+    """Return where submitit keeps its files of a submission, one of whose tasks is in ``task``."""
     return RunPaths(task.parents[2]).submissions / token

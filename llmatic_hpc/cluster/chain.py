@@ -97,7 +97,7 @@ def _submit(
 
 
 def resources_of(shown: str) -> Resources:
-    """What a job asked for, from the line that ``scontrol --oneliner show job`` prints of it."""
+    """Read what a job asked for from the line that ``scontrol --oneliner show job`` prints."""
     memory = _field(shown, "MinMemoryNode")
     cpus = _field(shown, "CPUs/Task")
     per_cpu = _field(shown, "MinMemoryCPU")

@@ -35,6 +35,7 @@ from ..rundir.paths import RunPaths
 from ..types import Outcome, Result
 from .backend import (
     CANCELLED,
+    HANDED_BACK,
     INTERRUPTED,
     OUT_OF_MEMORY,
     PREEMPTED,
@@ -45,10 +46,11 @@ from .backend import (
     Gathered,
     Started,
     Work,
-    was_handed_back,
+    exit_code,
 )
 from .journal import Item, Journal
 from .packing import pack, task_count
+from .patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +70,6 @@ class Planned:
 
     items: list[Item]
     time_factor: int = 1
-
-
-class Patience:
-    """How long the rest is waited for once ``enough`` results are in.
-
-    As long again as it took from the submission until they were: so far the rest was no slower
-    than the others. After a restart, from the restart on: time in which nobody could bring a
-    result is held against no one. Times are seconds since 1970.
-    """
-
-    def __init__(self, enough: int, *, began: float) -> None:
-        self._enough, self._began = enough, began
-        self._arrived: list[float] = []
-
-    def arrived(self, when: float) -> None:
-        """A result came in."""
-        self._arrived.append(when)
-
-    def is_over(self, submitted: float, now: float) -> bool:
-        """Whether to go on without the rest of what was ``submitted``."""
-        if len(self._arrived) < max(1, self._enough):
-            return False
-        complete = sorted(self._arrived)[max(1, self._enough) - 1]
-        took = max(0.0, complete - submitted)
-        return now - max(complete, self._began) > took
 
 
 class Dispatcher:
@@ -218,7 +195,7 @@ class Dispatcher:
 
     @property
     def _submitted(self) -> float:
-        """When the first of this generation's own submissions was made; infinity: none was."""
+        """Time of the first of this generation's own submissions; infinity where there is none."""
         entries = self._journal.state.tasks.values()
         own = (entry.time for entry in entries if entry.token.startswith(f"{self._name}-"))
         return min(own, default=math.inf)
@@ -270,7 +247,7 @@ class Dispatcher:
                 for item in items
                 if item[0] in wanted and item[0] not in done and self._journal.state.is_latest(item)
             ]
-            handed_back = was_handed_back(folder)
+            handed_back = exit_code(folder) == HANDED_BACK
             ending = self._backend.ending(folder) if missing and not handed_back else Ending()
             # What died with the coordinator that started it is no fault of the machine's.
             free = handed_back or (name in inherited and not self._backend.outlives)
@@ -308,7 +285,7 @@ class Dispatcher:
         alone: bool,
         free: bool,
     ) -> Outcome | None:
-        """What becomes of a candidate whose attempt gave no result; None: try again."""
+        """Decide about a candidate whose attempt gave no result; None: try again."""
         state, cause = self._journal.state, ending.cause
         if suspect:
             known = any(c == cause and a != item[1] for c, a in state.suspected[item[0]])
@@ -332,7 +309,7 @@ class Dispatcher:
         return Outcome("infrastructure", f"{failures} attempts failed, the last one: {reason}")
 
     def _failure_reason(self, item: Item, work: Work) -> tuple[str, str]:
-        """Why the worker itself could not evaluate the candidate, and where; empty if unsaid."""
+        """Return why a worker could not evaluate the candidate, and its host; empty if unsaid."""
         path = self._paths.result(*item)
         result = self._read_result(path, work) if path.exists() else None
         return ("", "") if result is None else (result.outcome.failure, result.node)

@@ -35,7 +35,7 @@ class Submission:
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
-    """What is added to its environment; the job inherits it, requeued or not."""
+    """Additions to its environment; the job inherits them, requeued or not."""
     dropped: tuple[str, ...]
     """Variables that are taken out of its environment."""
     job_name: str
@@ -192,7 +192,7 @@ def submit(
 
 
 def explain(stderr: str, submission: Submission) -> str:
-    """What to change, after sbatch failed with ``stderr``."""
+    """Say what to change, after sbatch failed with ``stderr``."""
     said = refusals.sentence(stderr)
     if refusals.is_unsure(said):
         return _unsure(submission, said)
@@ -203,7 +203,7 @@ def explain(stderr: str, submission: Submission) -> str:
 
 
 def _place(submission: Submission, key: str) -> str:
-    """Where the value of a setting is to be changed."""
+    """Say where the value of a setting is to be changed."""
     name = {"cpus": "cpus-per-task"}.get(key, key)
     given = next((word for word in submission.command if word.startswith(f"--{name}=")), None)
     if submission.site_file is None:

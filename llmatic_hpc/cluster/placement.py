@@ -1,4 +1,4 @@
-"""Where a run's candidates are evaluated, by its settings: the back end and sizes of tasks."""
+"""Choice of the back end and of the sizes of tasks by a run's settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCAL_MINUTES = 24 * 60
 
 
 def run_task(folder: Path) -> int:
-    """What a worker process does with its task's folder."""
+    """Evaluate the candidates of a task's folder; what a worker process runs."""
     return worker.run_task(folder / TASK_FILE)
 
 
@@ -48,7 +48,7 @@ def back_end(config: Config) -> Backend:
 
 
 def tasks_at_once(config: Config) -> int:
-    """How many tasks run at once on this machine."""
+    """Return how many tasks run at once on this machine."""
     if kind_of(config.cluster) == "inline":
         return 1
     gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
@@ -56,7 +56,7 @@ def tasks_at_once(config: Config) -> int:
 
 
 def threads_per_task(config: Config) -> int:
-    """CPU threads of a task; 0: the cores that it finds itself given."""
+    """Return the CPU threads of a task; 0: the cores that it finds itself given."""
     if config.training.threads or kind_of(config.cluster) == "slurm":
         return config.training.threads
     return max(1, available_cores() // tasks_at_once(config))

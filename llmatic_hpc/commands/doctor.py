@@ -1,4 +1,4 @@
-"""What of this machine a run would trip over, before it does, and what to do about each."""
+"""Check beforehand what a run needs of this machine, and say what to do about each fault."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import problems
 from ..cluster import scheduler, site_of_job
 from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
-from ..evaluation import data
 from ..evaluation.screen import Screener
 from ..problems.images.problem import image_classification_of
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING
-from .prefetch import model_of, table_of
+from .prefetch import model_of
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
 
@@ -33,7 +33,7 @@ LEAST_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
     state: str
@@ -43,16 +43,16 @@ class Finding:
 
 
 def examine(config: Config, folder: Path) -> Iterator[Finding]:
-    """Look at everything that a run of ``config`` in ``folder`` needs, one after the other."""
-    runs_candidates = config.problem.kind != "nasbench201"
+    """Check, one after the other, everything that a run of ``config`` in ``folder`` needs."""
+    kind = problems.kind_of(config)
     contained: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("containment", lambda: _layers(config)),
         ("a contained child", lambda: _child(config)),
     )
     looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("packages", _packages),
-        *(contained if runs_candidates else ()),
-        ("data", lambda: _data(config)),
+        *(contained if kind.contained else ()),
+        ("data", lambda: iter([Finding("data", OK, kind.data(config))])),
         ("model", lambda: _model(config)),
         ("GPU", lambda: _gpu(config)),
         ("file system", lambda: _file_system(folder)),
@@ -132,15 +132,6 @@ def _child(config: Config) -> Iterator[Finding]:
         )
     else:
         yield Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
-
-
-def _data(config: Config) -> Iterator[Finding]:
-    if config.problem.kind == "nasbench201":
-        yield Finding("data", OK, table_of(config))
-        return
-    shape, classes = data.describe(config.problem)
-    size = " x ".join(map(str, shape))
-    yield Finding("data", OK, f"{config.problem.data}: {size}, {classes} classes")
 
 
 def _model(config: Config) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What every generator is to the coordinator, and how one may fail."""
+"""Protocol of a generator, and the error of a model that cannot be had."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Generator(Protocol):
     """The ``generator.kind`` that it is; another than that of the settings after a fallback."""
 
     name: str
-    """What writes the networks, in words, for the report; nothing depends on it."""
+    """Name of the writer of the networks, in words, for the report; nothing depends on it."""
 
     form: str
     """``completion``, ``chat`` or ``source``; of the completions it yields (each says it, too)."""
 
     repeatable: bool
-    """Whether the same requests give the same texts at no cost, so that none has to be kept."""
+    """True where the same requests give the same texts at no cost, so that none has to be kept."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """One completion per request, each as soon as it is finished, in any order.

@@ -39,7 +39,7 @@ PROBE_SECONDS = 10.0
 """Longest wait for the server's list of models."""
 
 STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
-"""What ends a continued class on the server already; OpenAI's own takes four at most."""
+"""Texts at which the server ends a continued class; OpenAI's own takes four at most."""
 
 _LIST_LENGTH = 10
 _log = logging.getLogger(__name__)
@@ -120,8 +120,11 @@ class Endpoint:
             self._loop.close()
 
     async def _complete(self, request: Request) -> Completion:
-        """What the server writes; a request that it refuses for its content is a failure of
-        that completion alone, since the form was tried at the start."""
+        """Ask the server for one completion.
+
+        A request that it refuses for its content is a failure of that completion alone, since the
+        form was tried at the start.
+        """
         blank = Completion(
             candidate=request.candidate,
             text="",
@@ -249,7 +252,7 @@ class Endpoint:
             raise self._error(error, self.settings.retries + 1) from None
 
     def _error(self, error: openai.OpenAIError, attempts: int) -> GeneratorError:
-        """What of the server's refusals and silences no single request is to blame for."""
+        """Convert a server-wide failure to a :class:`GeneratorError` that says what to do."""
         said = self._words(error)
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             variable = self.settings.key_variable

@@ -1,4 +1,4 @@
-"""From what a model wrote to one network: the source text of a candidate, or why there is none.
+"""Extraction of one network from what a model wrote, or of the reason why there is none.
 
 Nothing is executed. Any text whatsoever is answered, in time linear in its length.
 """
@@ -32,7 +32,7 @@ _FORGOTTEN = {
 """Imports that models take for granted."""
 
 _THOUGHTS = re.compile(r"^</think>", re.MULTILINE)
-"""What a reasoning model wrote before this is not its answer."""
+"""End of a reasoning model's thoughts, after which its answer begins."""
 
 NO_CLASS = "no class that derives from nn.Module"
 CUT_OFF = "the class is cut off"
@@ -177,7 +177,7 @@ class _Reader:
         return used
 
     def _flaw(self, number: int) -> str:
-        """Why the class in a chunk is not a complete network; empty if it is one."""
+        """Return why the class in a chunk is not a complete network; empty if it is one."""
         chunk = self.chunks[number]
         if isinstance(chunk.parsed, str):
             if not self._header_derives(chunk):
@@ -299,7 +299,7 @@ def _only_class(text: str) -> ast.ClassDef | None:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether what is left of a class has its constructor and a forward that returns."""
+    """Return whether what is left of a class has its constructor and a forward that returns."""
     node = _only_class(text)
     methods = {s.name: s for s in node.body if isinstance(s, ast.FunctionDef)} if node else {}
     return (

@@ -1,4 +1,4 @@
-"""What a model is asked: the paper's prompt for models that continue text, and a chat."""
+"""Prompts for a model: the paper's, for models that continue text, and a chat."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
 
 
 def shapes(problem: Problem) -> str:
-    """What goes in, what must come out, and how not to lose count in between."""
+    """Say the shapes of input and output, and how to keep count in between."""
     size = ", ".join(map(str, problem.input_shape))
     said = f"Shapes: the input is (N, {size}), the output is (N, {problem.classes})."
     if len(problem.input_shape) != 3:
@@ -122,6 +122,6 @@ def _last_class(text: str) -> str:
 
 
 def _defined(text: str, earlier: Sequence[str]) -> set[str]:
-    """What ``text`` defines and an earlier text defines, too."""
+    """Return the names that ``text`` and an earlier text both define."""
     taken = {node.name for other in earlier for node in _top_level(other)}
     return {node.name for node in _top_level(text)} & taken

@@ -29,6 +29,9 @@ class ProblemKind(ABC):
     message says what, where and what next.
     """
 
+    contained = False
+    """True where sources are run, in contained children: doctor then checks that these work."""
+
     @abstractmethod
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """Return the axes of the network archive with their own bounds, two or more.

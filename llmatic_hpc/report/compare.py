@@ -141,7 +141,7 @@ def _highest(run: Run, name: str) -> int | None:
 
 
 def _queries_to_best(run: Run) -> float:
-    """How many queries until the fittest cell of all was met; infinite: it was not."""
+    """Count the queries until the fittest cell of all was met; infinite where it was not."""
     best = run.record.environment["benchmark"]["best_fitness"]
     met = np.flatnonzero(_column(run, "fitness") >= best)
     return 1.0 + met[0] if len(met) else math.inf

@@ -1,4 +1,4 @@
-"""What :mod:`.compare` found, as tables for a terminal."""
+"""Tables for a terminal of what :mod:`.compare` found."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..store.record import EVALUATED
 Settings = dict[str, Any]
 
 WRITER = "generator"
-"""What wrote the networks, beside the settings: after a fallback these do not say it."""
+"""Key for what wrote the networks, beside the settings: after a fallback these do not say it."""
 
 _NAMES = {"llmatic": "LLMatic", "random": "random search"}
 
@@ -31,15 +31,15 @@ class Run:
     path: Path
     record: Record
     settings: Settings
-    """By full name, without those that may differ when a run is continued, and :data:`WRITER`."""
+    """Settings by full name that may not differ when a run is continued, and :data:`WRITER`."""
     queries: NDArray[np.intp]
     """Candidates with a score of their own, in order: within the budget, if there is one."""
     finished: bool
-    """Whether its own budget or the comparison's is spent."""
+    """True where its own budget or the comparison's is spent."""
 
     @property
     def seed(self) -> int:
-        """Of every random draw."""
+        """Seed of every random draw."""
         return int(self.record.config["run"]["seed"])
 
 
@@ -49,10 +49,10 @@ class Method:
 
     name: str
     settings: Settings
-    """What its runs have in common."""
+    """Settings that its runs have in common."""
     runs: tuple[Run, ...]
     differs: Settings
-    """Where it differs from other methods of the same name."""
+    """Settings in which it differs from other methods of the same name."""
     number: int
     """Tells methods of one name apart, from 1; 0: there is one only."""
 
@@ -64,7 +64,7 @@ class Method:
 
     @property
     def note(self) -> str:
-        """What its number stands for."""
+        """Differing settings that its number stands for, in words."""
         return ", ".join(f"{key} = {json.dumps(value)}" for key, value in self.differs.items())
 
 

@@ -1,4 +1,4 @@
-"""What became of the completions: how far they got, per prompt and per temperature."""
+"""Rates of completions that parsed, were built and fit, by prompt and by temperature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run stands, from its record (and who holds it, and what is in flight)."""
+"""Status of a run from its record, its lock and the generation in flight."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
 
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
-    """What Slurm has of the generation in flight; None where it is not evaluated in arrays."""
+    """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
     if not paths.submissions.exists():
         return None
     state = Journal.look(paths.journal)
@@ -214,8 +214,10 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _accounts(record: Record) -> dict[str, float]:
-    """Where the hours went. Those of candidates are a device's: of several that share one, each
-    has its part."""
+    """Add up where the hours went.
+
+    Those of candidates are a device's: of several that share one, each has its part.
+    """
     table, history = record.candidates, record.history
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
     useful = (table["status"] == b"scored") | (table["status"] == b"duplicate")

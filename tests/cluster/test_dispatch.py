@@ -16,8 +16,8 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.backend import Backend, Ending
-from llmatic_hpc.cluster.dispatch import Patience
 from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.cluster.patience import Patience
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
@@ -327,7 +327,7 @@ def test_what_has_been_gathered_is_not_looked_at_again(tmp_path: Path) -> None:
 
 
 def test_patience() -> None:
-    """As long again as it took until there were enough; after a restart, from there on."""
+    """Waiting takes as long again as until enough were in; after a restart it begins anew."""
     patience = Patience(3, began=1000.0)
     for when in (1010.0, 1300.0):
         patience.arrived(when)

@@ -14,10 +14,10 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from . import load, packed_linear
+from . import model_loading, packed_linear
 from .batch import Batch, suits
 from .sampling import Row, Writer
-from .static_batch import Generated
+from .static_batch import StaticBatch
 
 LEAST_NEW_TOKENS = 64
 """Fewer are no network: a prompt that leaves less room than this is not worth an attempt."""
@@ -51,8 +51,8 @@ class HuggingFace:
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
         self.device = _device(settings.device)
-        location = load.locate(settings.model)
-        loaded = load.load(
+        location = model_loading.locate(settings.model)
+        loaded = model_loading.load(
             location,
             dtype=_dtype(settings.dtype, self.device),
             device=self.device,
@@ -123,7 +123,7 @@ class HuggingFace:
     def _tokens(self, request: Request) -> list[int]:
         # A chat template writes the special tokens itself.
         text, plain = self.prompt(request), self.form == "completion"
-        with load.quiet():
+        with model_loading.quiet():
             ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
         return ids[:-1] if ids[-1] in self._ends and plain else ids
 
@@ -176,10 +176,10 @@ class HuggingFace:
     def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
         """Write all rows to their ends; yields each as it is done."""
         options: dict[str, Any] = {"top_p": self.settings.top_p}
-        batch: Batch | Generated = (
+        batch: Batch | StaticBatch = (
             Batch(self._model, self._writer, **options)
             if suits(self._model)
-            else Generated(self._model, self._writer, pad=self._pad, **options)
+            else StaticBatch(self._model, self._writer, pad=self._pad, **options)
         )
         admitted = 0
         while admitted < len(waiting) or batch.rows:

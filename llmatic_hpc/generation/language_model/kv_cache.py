@@ -23,7 +23,7 @@ AHEAD = 128
 
 @dataclass
 class Extent:
-    """Which part of the buffers is in use; the same for all layers."""
+    """Part of the buffers that is in use; the same for all layers."""
 
     rows: int = 0
     """Slots that there are."""
@@ -74,7 +74,7 @@ class SlotLayer(DynamicLayer):
         return self.get_seq_length() + query_length, 0
 
 
-class Slots(Cache):
+class KeyValueCache(Cache):
     """The cache of all layers, for any model that keeps plain keys and values."""
 
     def __init__(self) -> None:

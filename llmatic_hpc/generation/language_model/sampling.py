@@ -40,12 +40,12 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     finished: bool = False
-    """Whether the text came to its end; False where ``limit`` cut it off."""
+    """True where the text came to its end; False where ``limit`` cut it off."""
     text: str = ""
     watched: bool = False
-    """Whether the last token ended a line, so that the next may end the class."""
+    """True where the last token ended a line, so that the next may end the class."""
     seconds: float = 0.0
-    """Its share of every step that it took part in."""
+    """Share of the time of every step that it took part in."""
 
     def __post_init__(self) -> None:
         # On the CPU whatever the device, so that a seed means the same everywhere.
@@ -62,7 +62,7 @@ class Row:
 
 
 def uniforms(rows: Sequence[Row], vocabulary: int) -> torch.Tensor:
-    """What :func:`draw` needs of each row's generator for one token, in [0, 1), float64."""
+    """Draw what :func:`draw` needs of each row's generator for one token: float64 in [0, 1)."""
     count = -(-vocabulary // BLOCK) + BLOCK
     return torch.stack(
         [torch.rand(count, generator=row.generator, dtype=torch.float64) for row in rows]

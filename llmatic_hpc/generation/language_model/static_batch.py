@@ -15,11 +15,11 @@ from transformers import (
 )
 
 from .batch import charge
-from .load import quiet
+from .model_loading import quiet
 from .sampling import Row, Writer, draw, uniforms
 
 
-class Generated:
+class StaticBatch:
     """Rows that come and go together; in use like :class:`.batch.Batch`.
 
     Args:

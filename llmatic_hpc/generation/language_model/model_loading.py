@@ -36,7 +36,7 @@ from transformers import (
 
 from ...errors import GeneratorError
 from ..base import ModelUnavailable
-from . import files as weights
+from . import model_files as weights
 
 HUB_SECONDS = 10.0
 """Longest wait for the hub's first answer."""
@@ -51,7 +51,7 @@ _NEXT = (
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model's files lie."""
+    """Location of a model's files."""
 
     folder: Path
     gguf: str = ""
@@ -162,7 +162,7 @@ def quiet() -> Iterator[None]:
 
 
 def check(location: Location) -> int:
-    """What can be known without loading: whether it is a causal language model, and whole.
+    """Check, without loading it, that a model is a causal language model, and whole.
 
     Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
     """
@@ -246,7 +246,7 @@ def _load_folder(
 
 
 def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
-    """From the copy kept of an earlier load, else from the GGUF file (much slower)."""
+    """Load the copy kept of an earlier load, else the GGUF file (much slower)."""
     file = location.folder / location.gguf
     elements = _gguf_elements(file)
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""What a model's files tell without being loaded: whether they are whole, and how large."""
+"""Checks of a model's files without loading them: whether they are whole, and how large."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALIGNMENT = 32
 
 
 def lacking(folder: Path) -> str:
-    """What keeps ``folder`` from being a whole model of transformers; empty: nothing."""
+    """Return why ``folder`` is no whole model of transformers; empty where it is one."""
     if not (folder / "config.json").is_file():
         found = sorted(p.name for p in folder.glob("*.gguf"))
         if found:
@@ -156,7 +156,7 @@ def memory_left(root: Path = Path("/")) -> int:
 
 @dataclass(frozen=True)
 class _Group:
-    """How a version of control groups calls limit and use, and what it gives back at need."""
+    """Names of limit, use and reclaimable cache in one version of control groups."""
 
     files: tuple[str, str]
     cache: str
@@ -167,7 +167,7 @@ _VERSION_2 = _Group(("memory.max", "memory.current"), "inactive_file")
 
 
 def _control_groups(root: Path) -> Iterator[tuple[Path, _Group]]:
-    """Those of this process with all above them, each of which has its limit."""
+    """Yield the control groups of this process and all above them, each of which has its limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -210,7 +210,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _torn(file: Path) -> str:
-    """Why a weight file cannot be whole; empty: it may be."""
+    """Return why a weight file cannot be whole; empty where it may be."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         if stream.read(20).startswith(b"version https://git"):
