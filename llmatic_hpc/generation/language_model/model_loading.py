@@ -1,4 +1,4 @@
-"""Finding and loading a causal language model: local folder, GGUF file, cache or hub.
+"""Find and load a causal language model: local folder, GGUF file, cache or hub.
 
 Everything that can be wrong with a model is said here, before any computing. A model that has
 once been fetched is never asked for on the network again.
@@ -67,7 +67,7 @@ class LanguageModel:
 
 
 def locate(model: str, *, download: bool = True) -> Location:
-    """The files of ``model``: a .gguf file, a local folder, or a hub name.
+    """Find the files of ``model``: a .gguf file, a local folder, or a hub name.
 
     A hub name is looked for in the local cache first. Only if it is not whole there, and
     ``download`` is set, the hub is asked (and answers within 10 seconds or counts as out of
@@ -86,7 +86,8 @@ def locate(model: str, *, download: bool = True) -> Location:
             )
         return Location(path.parent, path.name)
     if path.is_dir():
-        _check_folder(path, model)
+        if problem := weights.lacking(path):
+            raise GeneratorError(f"{model}: {problem}")
         return Location(path)
     if path.suffix.lower() == ".gguf" or model.startswith(("/", "./", "../", "~")):
         raise ModelUnavailable(f"{model}: no such file or folder", _NEXT)
@@ -114,7 +115,7 @@ def load(
     """
     if quantization:
         _check_quantization(location, shown_as)
-    with quiet():
+    with _explained(shown_as):
         try:
             if location.gguf:
                 loaded = _load_gguf(location, dtype, device)
@@ -127,16 +128,11 @@ def load(
             if not quantization:
                 loaded.model.to(device)
             loaded.model.eval()
-        except GeneratorError:
-            raise
         except (torch.OutOfMemoryError, MemoryError):
             raise GeneratorError(
                 f"{shown_as}: the weights do not fit the memory of {device}; choose a smaller "
                 "model or set generator.dtype = 'bfloat16'"
             ) from None
-        except Exception as error:
-            # transformers and its readers raise whatever they like; nothing of theirs is ours.
-            raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
     # The model's own habits (top_k, repetition penalty) would bend the distribution.
     ends = loaded.model.generation_config.eos_token_id
     loaded.model.generation_config = GenerationConfig(eos_token_id=ends)
@@ -161,6 +157,18 @@ def quiet() -> Iterator[None]:
             logs.enable_progress_bar()
 
 
+@contextlib.contextmanager
+def _explained(shown_as: str) -> Iterator[None]:
+    """Keep transformers quiet, and turn whatever it and its readers raise to GeneratorError."""
+    with quiet():
+        try:
+            yield
+        except GeneratorError:
+            raise
+        except Exception as error:
+            raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
+
+
 def check(location: Location) -> int:
     """Check, without loading it, that a model is a causal language model, and whole.
 
@@ -170,19 +178,14 @@ def check(location: Location) -> int:
     if location.gguf:
         _gguf_elements(folder / location.gguf)
         return (folder / location.gguf).stat().st_size
-    with quiet():
-        try:
-            _config(folder)
-            AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except GeneratorError:
-            raise
-        except Exception as error:
-            raise GeneratorError(f"{folder}: cannot be loaded: {_explain(error)}") from error
+    with _explained(str(folder)):
+        _config(folder)
+        AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return weights.size_on_disk(folder)
 
 
 def _config(folder: Path) -> Any:
-    """The configuration of a causal language model, or what the folder holds instead."""
+    """Read the configuration. Raises GeneratorError unless it is of a causal language model."""
     kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
     if kind not in CONFIG_MAPPING:
         raise GeneratorError(
@@ -310,14 +313,8 @@ def _keep(loaded: LanguageModel, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _check_folder(folder: Path, shown_as: str) -> None:
-    """Say what a folder lacks before transformers says it in its own way."""
-    if problem := weights.lacking(folder):
-        raise GeneratorError(f"{shown_as}: {problem}")
-
-
 def _from_hub(name: str, *, download: bool) -> Path:
-    """The folder of a hub model in the local cache, fetched first if it must be."""
+    """Return the folder of a hub model in the local cache, fetched first if it must be."""
     from huggingface_hub import constants, snapshot_download
 
     try:
@@ -348,12 +345,13 @@ def _from_hub(name: str, *, download: bool) -> Path:
             f"{name}: the download from the hub failed ({_explain(error)})",
             "start `llmatic prefetch CONFIG` again, what has arrived is kept",
         ) from None
-    _check_folder(folder, name)
+    if problem := weights.lacking(folder):
+        raise GeneratorError(f"{name}: {problem}")
     return folder
 
 
 def _ask_hub(name: str) -> list[str]:
-    """The files of a hub model. Never waits longer than ``HUB_SECONDS``."""
+    """Ask for the files of a hub model, for ``HUB_SECONDS`` at most."""
     from huggingface_hub import HfApi
 
     answer: list[Any] = []
@@ -395,7 +393,7 @@ def _ask_hub(name: str) -> list[str]:
 
 
 def _explain(error: BaseException) -> str:
-    """The first line of a foreign error, with its kind; short."""
+    """Return the first line of a foreign error, with its kind; short."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."
