@@ -95,8 +95,12 @@ def gguf_elements(file: Path) -> int:
     Raises:
         GeneratorError: not a GGUF file, damaged, or cut off.
     """
-    from gguf.constants import GGML_QUANT_SIZES
-
+    try:
+        from gguf.constants import GGML_QUANT_SIZES
+    except ImportError:
+        raise GeneratorError(
+            f"{file}: reading GGUF files needs the package gguf; run `pip install gguf`"
+        ) from None
     try:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
-    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
@@ -176,36 +175,26 @@ def check(location: Location) -> int:
     """
     folder = location.folder
     if location.gguf:
-        _gguf_elements(folder / location.gguf)
+        weights.gguf_elements(folder / location.gguf)
         return (folder / location.gguf).stat().st_size
     with _explained(str(folder)):
-        _config(folder)
+        _check_causal(folder)
         AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return weights.size_on_disk(folder)
 
 
-def _config(folder: Path) -> Any:
-    """Read the configuration. Raises GeneratorError unless it is of a causal language model."""
-    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise GeneratorError(
-            f"{folder}: config.json says model_type = {kind!r}, which transformers "
-            f"{transformers.__version__} does not know; if it is a newer model, try "
-            "`pip install --upgrade transformers`, else set generator.model to another one "
-            "(code that comes with a model is never run here)"
-        )
+def _check_causal(folder: Path) -> None:
+    """Raise GeneratorError unless the configuration is of a causal language model."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     names = config.architectures or []
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and all(
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not all(
         name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names
-    )
-    if not causal:
-        held = ", ".join(names) or f"a model of type {kind}"
+    ):
+        held = ", ".join(names) or f"a model of type {config.model_type}"
         raise GeneratorError(
             f"{folder}: holds {held}, which is not a causal language model; set generator.model "
             "to one that continues text"
         )
-    return config
 
 
 def _check_quantization(location: Location, shown_as: str) -> None:
@@ -224,7 +213,7 @@ def _check_quantization(location: Location, shown_as: str) -> None:
 def _load_folder(
     folder: Path, dtype: torch.dtype, quantization: str = "", device: str = "cpu"
 ) -> LanguageModel:
-    _config(folder)
+    _check_causal(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     options: dict[str, Any] = {}
     if quantization:
@@ -251,7 +240,7 @@ def _load_folder(
 def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
     """Load the copy kept of an earlier load, else the GGUF file (much slower)."""
     file = location.folder / location.gguf
-    elements = _gguf_elements(file)
+    elements = weights.gguf_elements(file)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     copy = _converted(digest, dtype)
@@ -269,16 +258,6 @@ def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageM
     model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
     _keep(LanguageModel(model, tokenizer), copy)
     return LanguageModel(model, tokenizer)
-
-
-def _gguf_elements(file: Path) -> int:
-    for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise GeneratorError(
-                f"{file}: reading GGUF files needs the package {package}; run "
-                f"`pip install {package}`"
-            )
-    return weights.gguf_elements(file)
 
 
 def _converted(digest: str, dtype: torch.dtype) -> Path:

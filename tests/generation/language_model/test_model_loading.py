@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,9 +169,9 @@ def _deeper(folder: Path) -> None:
         (_write("config.json", "{"), "config.json cannot be read"),
         (
             _write("config.json", '{"model_type": "no-such-type"}'),
-            r"model_type = 'no-such-type', which transformers \S+ does not know; .*--upgrade",
+            "has model type `no-such-type` but Transformers does not recognize",
         ),
-        (_write("config.json", "{}"), r"model_type = None"),
+        (_write("config.json", "{}"), "Should have a `model_type` key in its config.json"),
         (_lose("model.safetensors"), "no weights .* half downloaded"),
         (_half, r"model\.safetensors is damaged or cut off \(5,000 bytes\): half downloaded"),
         (_no_header, r"model\.safetensors is damaged or cut off \(100 bytes\): half downloaded"),
@@ -263,7 +264,7 @@ def test_the_real_gguf_file(test_model: Path, tmp_path: Path) -> None:
 def test_the_package_for_gguf_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the package and how to install it."""
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gguf.constants", None)
     with pytest.raises(GeneratorError, match="pip install gguf"):
         load(tmp_path / "a.gguf")
 
