@@ -149,7 +149,7 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
 
     from .. import store
     from ..report.compare import compare as compared
-    from ..report.compare_tables import render
+    from ..report.compare import render
     from ..report.methods import look
 
     rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])

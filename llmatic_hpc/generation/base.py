@@ -31,7 +31,7 @@ class Generator(Protocol):
     """The ``generator.kind`` that it is; another than that of the settings after a fallback."""
 
     name: str
-    """Writer of the networks in words, for the report; nothing depends on it."""
+    """Name of the writer of the networks, in words, for the report; nothing depends on it."""
 
     form: str
     """``completion``, ``chat`` or ``source``; of the completions it yields (each says it, too)."""

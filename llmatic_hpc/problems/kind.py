@@ -15,6 +15,7 @@ from ..types import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ..cluster import Backend
+    from ..report.compare import Comparison
     from ..store import Difference, Record
     from .evaluator import Evaluator
 
@@ -97,6 +98,12 @@ class ProblemKind(ABC):
         if official is not None:
             raise ConfigError("--from is for problem.kind = 'nasbench201', which has a table")
         tell(f"data: {self.data(config)}")
+
+    def comparison(self) -> Comparison:
+        """Return what puts finished runs side by side for ``llmatic compare``."""
+        from ..report.compare import Comparison
+
+        return Comparison()
 
     def differences(self, record: Record, table: Path) -> Iterator[Difference]:
         """Compare the scores of a record with a ``table`` of all scores, where there is one."""

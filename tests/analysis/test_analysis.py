@@ -16,9 +16,8 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.config import Config
-from llmatic_hpc.report import published
-from llmatic_hpc.report.compare import compare
-from llmatic_hpc.report.compare_tables import measured
+from llmatic_hpc.problems.nasbench201 import published
+from llmatic_hpc.report.compare import compare, measured
 from llmatic_hpc.report.methods import look
 
 from ..report.benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, facts

@@ -15,8 +15,7 @@ from rich.console import Console
 
 from llmatic_hpc import store
 from llmatic_hpc.commands.main import cli
-from llmatic_hpc.report.compare import compare, spread
-from llmatic_hpc.report.compare_tables import measured, render
+from llmatic_hpc.report.compare import compare, measured, render, spread
 from llmatic_hpc.report.methods import Run, look
 
 from ..store.conftest import made_up

@@ -7,11 +7,11 @@ import math
 import mmap
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ...errors import GeneratorError
 
@@ -35,19 +35,30 @@ def lacking(folder: Path) -> str:
         json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
         return f"config.json cannot be read ({error}); fetch the model again"
-    files = _files(folder)
-    if isinstance(files, str):
-        return files
-    absent = [f.name for f in files if not f.is_file()]
-    if absent:
+    try:
+        files = _weights(folder)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return "the index of its weights is damaged; fetch the model again"
+    if not files:
+        return f"no weights ({' or '.join(NAMES)}): half downloaded? Fetch the model again"
+    if absent := [f.name for f in files if not f.is_file()]:
         return (
             f"{len(absent)} of {len(files)} weight files are missing ({absent[0]}, ...): half "
             "downloaded? Fetch the model again"
         )
     for file in files:
         try:
-            if problem := _torn(file):
-                return problem
+            with file.open("rb") as stream:
+                if stream.read(20).startswith(b"version https://git"):
+                    return f"{file.name} is a Git LFS pointer, not the weights; run `git lfs pull`"
+            if file.suffix == ".safetensors":
+                with safe_open(file, framework="pt"):
+                    pass
+        except SafetensorError:
+            return (
+                f"{file.name} is damaged or cut off ({file.stat().st_size:,} bytes): half "
+                "downloaded? Fetch the model again"
+            )
         except OSError as error:
             return f"{file.name} cannot be read ({error.strerror}); mend its permissions"
     return ""
@@ -55,63 +66,64 @@ def lacking(folder: Path) -> str:
 
 def bytes_needed(folder: Path, dtype: torch.dtype) -> int:
     """Return the bytes that the weights in a whole ``folder`` take in memory as ``dtype``."""
-    files = _files(folder)
-    assert not isinstance(files, str)
     total = 0
-    for file in files:
+    for file in _weights(folder):
         if file.suffix == ".safetensors":
-            total += sum(
-                math.prod(t["shape"]) * dtype.itemsize
-                if t["dtype"] in _FLOATS
-                else t["data_offsets"][1] - t["data_offsets"][0]  # quantised, and stays so
-                for t in _header(file)[0].values()
-            )
+            for tensor in _tensors(file):
+                start, end = tensor["data_offsets"]
+                is_float = tensor["dtype"] in _FLOATS  # others are quantised, and stay so
+                total += math.prod(tensor["shape"]) * dtype.itemsize if is_float else end - start
         else:
-            total += file.stat().st_size * dtype.itemsize // _stored_itemsize(folder)
+            config = json.loads((folder / "config.json").read_bytes())
+            stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+            total += (
+                file.stat().st_size
+                * dtype.itemsize
+                // getattr(torch, stored, torch.float32).itemsize
+            )
     return total
 
 
 def size_on_disk(folder: Path) -> int:
     """Return the bytes of the weight files in a whole ``folder``."""
-    files = _files(folder)
-    assert not isinstance(files, str)
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in _weights(folder))
 
 
 def gguf_elements(file: Path) -> int:
-    """Count the numbers in a GGUF file, of ``dtype.itemsize`` bytes each once loaded.
+    """Count the numbers in a GGUF file; loaded, each takes ``dtype.itemsize`` bytes.
 
     Raises:
         GeneratorError: not a GGUF file, damaged, or cut off.
     """
-    from gguf.constants import GGML_QUANT_SIZES
-
-    size = file.stat().st_size
-    elements, ends = 0, [0]
+    try:
+        from gguf.constants import GGML_QUANT_SIZES
+    except ImportError:
+        raise GeneratorError(
+            f"{file}: reading GGUF files needs the package gguf; run `pip install gguf`"
+        ) from None
     try:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
                 raise GeneratorError(f"{file}: not a GGUF file, or a damaged one; fetch it again")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                reader = _GGUF(data, 4)
+                elements, end = 0, 0
+                reader = _GGUF(data)
                 for count, kind, offset in reader.tensors():
                     block, stored = GGML_QUANT_SIZES[kind]
                     elements += count
-                    ends.append(offset + count // block * stored)
-                expected = -(-reader.at // reader.alignment) * reader.alignment + max(ends)
-    except (struct.error, ValueError, KeyError, IndexError, OverflowError):
+                    end = max(end, offset + count // block * stored)
+                start = -(-reader.at // reader.alignment) * reader.alignment
+                if start + end > len(data):
+                    raise ValueError
+    except (struct.error, ValueError, LookupError, OverflowError, RecursionError):
         raise GeneratorError(
-            f"{file}: its table of contents is damaged or cut off ({size:,} bytes): half "
-            "downloaded? Fetch it again"
+            f"{file}: damaged or cut off ({file.stat().st_size:,} bytes): half downloaded? Fetch "
+            "it again"
         ) from None
     except OSError as error:
         raise GeneratorError(
             f"{file}: cannot be read ({error.strerror}); mend its permissions"
         ) from None
-    if size < expected:
-        raise GeneratorError(
-            f"{file}: cut off after {size:,} of {expected:,} bytes: half downloaded? Fetch it again"
-        )
     return elements
 
 
@@ -129,44 +141,40 @@ def check_memory(needed: int, dtype: torch.dtype, device: str, shown_as: str) ->
     for place, left in places.items():
         if needed > left:
             smaller = "set generator.dtype = 'bfloat16', " * (dtype.itemsize > 2)
-            ask = "ask for more memory for the coordinator's job" if place == "main memory" else (
-                "set generator.device to a larger one"
-            )  # fmt: skip
+            larger = "set generator.device to a larger one"
+            if place == "main memory":
+                larger = "ask for more memory for the coordinator's job"
+            kind = str(dtype).removeprefix("torch.")
             raise GeneratorError(
-                f"{shown_as}: its weights need {_gigabytes(needed)} as "
-                f"{str(dtype).removeprefix('torch.')}, but {place} has {_gigabytes(left)} left; "
-                f"set generator.model to a smaller one, {smaller}or {ask}"
+                f"{shown_as}: its weights need {needed / 1e9:,.2f} GB as {kind}, but {place} has "
+                f"{left / 1e9:,.2f} GB left; set generator.model to a smaller one, {smaller}or "
+                f"{larger}"
             )
 
 
 def memory_left(root: Path = Path("/")) -> int:
-    """Bytes of main memory that this process may still take: what the machine has, and what its
-    control groups (a Slurm job's, a container's) leave it."""
+    """Return the bytes of main memory that this process may still take.
+
+    That is what the machine has and what its control groups (a Slurm job's, a container's) leave.
+    """
     lines = (root / "proc/meminfo").read_text().splitlines()
     left = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    for folder, group in _control_groups(root):
+    for folder, (limit, used, cache) in _control_groups(root):
         try:
-            limit, used = (int((folder / name).read_text()) for name in group.files)
+            limit_bytes, used_bytes = (int((folder / name).read_text()) for name in (limit, used))
             statistics = dict(s.split() for s in (folder / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):  # none here, or "max"
             continue
-        left.append(limit - used + int(statistics.get(group.cache, 0)))
+        left.append(limit_bytes - used_bytes + int(statistics.get(cache, 0)))
     return max(0, min(left))
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Names of limit, use and reclaimable cache in one version of control groups."""
-
-    files: tuple[str, str]
-    cache: str
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+"""Names of limit, use and reclaimable cache in either version of control groups."""
 
 
-_VERSION_1 = _Group(("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file")
-_VERSION_2 = _Group(("memory.max", "memory.current"), "inactive_file")
-
-
-def _control_groups(root: Path) -> Iterator[tuple[Path, _Group]]:
+def _control_groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """Yield the control groups of this process and all above them, each of which has its limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -183,77 +191,37 @@ def _control_groups(root: Path) -> Iterator[tuple[Path, _Group]]:
                 yield above, _VERSION_1 if controllers else _VERSION_2
 
 
-def _files(folder: Path) -> list[Path] | str:
-    """Return the weight files that there should be, or why that cannot be told."""
+def _weights(folder: Path) -> list[Path]:
+    """List the weight files that there should be. Raises where their index is damaged."""
     for name in NAMES:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
-            try:
-                named = set(json.loads(index.read_bytes())["weight_map"].values())
-                return [folder / n for n in sorted(named)]
-            except (OSError, ValueError, KeyError, AttributeError, TypeError):
-                return f"{index.name} is damaged; fetch the model again"
-    return f"no weights ({' or '.join(NAMES)}): half downloaded? Fetch the model again"
+            named = json.loads(index.read_bytes())["weight_map"].values()
+            return [folder / n for n in sorted(set(named))]
+    return []
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """Return a .safetensors file's tensors by name, and the bytes that it must have."""
+def _tensors(file: Path) -> list[dict[str, Any]]:
+    """Read dtype, shape and offsets of all tensors in a whole .safetensors file."""
     with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        if length > file.stat().st_size:
-            raise ValueError("the header is longer than the file")
-        tensors = json.loads(stream.read(length))
-    tensors.pop("__metadata__", None)
-    return tensors, 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
-
-
-def _torn(file: Path) -> str:
-    """Return why a weight file cannot be whole; empty where it may be."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        if stream.read(20).startswith(b"version https://git"):
-            return f"{file.name} is a Git LFS pointer, not the weights; run `git lfs pull` there"
-    if file.suffix != ".safetensors":
-        return ""
-    try:
-        expected = _header(file)[1]
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-        return f"{file.name} is damaged ({size:,} bytes): half downloaded? Fetch the model again"
-    if size < expected:
-        return (
-            f"{file.name} is cut off after {size:,} of {expected:,} bytes: half downloaded? "
-            "Fetch the model again"
-        )
-    return ""
-
-
-def _stored_itemsize(folder: Path) -> int:
-    config = json.loads((folder / "config.json").read_bytes())
-    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    dtype = getattr(torch, name, torch.float32)
-    return dtype.itemsize if isinstance(dtype, torch.dtype) else 4
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.2f} GB"
+        tensors = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return [tensor for name, tensor in tensors.items() if name != "__metadata__"]
 
 
 class _GGUF:
-    """Reader of a GGUF file's table of contents, for which the package gguf takes many seconds."""
+    """A reader of a GGUF file's table of contents; the package gguf takes many seconds for it."""
 
-    def __init__(self, data: mmap.mmap, at: int) -> None:
-        self.data, self.at, self.alignment = data, at, _ALIGNMENT
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at, self.alignment = data, 4, _ALIGNMENT
 
     def tensors(self) -> Iterator[tuple[int, int, int]]:
-        """Yield the number of elements, kind, and offset of each tensor."""
+        """Yield number of elements, kind, and offset of each tensor."""
         _, count, pairs = self._take("<IQQ")
         for _ in range(pairs):
-            name = self._text()
-            start = self.at
-            kind = self._take("<I")[0]
-            self._skip(kind)
+            name, start = self._text(), self.at
+            self._skip(*self._take("<I"))
             if name == b"general.alignment":
                 self.alignment = struct.unpack_from("<I", self.data, start + 4)[0] or _ALIGNMENT
         for _ in range(count):
@@ -273,15 +241,15 @@ class _GGUF:
         self.at += length
         return self.data[self.at - length : self.at]
 
-    def _skip(self, kind: int) -> None:
-        if kind == _STRING:
-            self._text()
-        elif kind == _ARRAY:
-            inner, count = self._take("<IQ")
-            if inner in _NUMBER_BYTES:
-                self.at += count * _NUMBER_BYTES[inner]
-                return
-            for _ in range(count):
-                self._skip(inner)
-        else:
-            self.at += _NUMBER_BYTES[kind]
+    def _skip(self, kind: int, count: int = 1) -> None:
+        """Go on behind ``count`` values of a kind."""
+        if kind in _NUMBER_BYTES:
+            self.at += count * _NUMBER_BYTES[kind]
+            return
+        for _ in range(count):
+            if kind == _STRING:
+                self._text()
+            elif kind == _ARRAY:
+                self._skip(*self._take("<IQ"))
+            else:
+                raise ValueError

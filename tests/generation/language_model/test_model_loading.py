@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,13 +169,13 @@ def _deeper(folder: Path) -> None:
         (_write("config.json", "{"), "config.json cannot be read"),
         (
             _write("config.json", '{"model_type": "no-such-type"}'),
-            r"model_type = 'no-such-type', which transformers \S+ does not know; .*--upgrade",
+            "has model type `no-such-type` but Transformers does not recognize",
         ),
-        (_write("config.json", "{}"), r"model_type = None"),
+        (_write("config.json", "{}"), "Should have a `model_type` key in its config.json"),
         (_lose("model.safetensors"), "no weights .* half downloaded"),
-        (_half, r"model\.safetensors is cut off after 5,000 of [\d,]+ bytes: half downloaded"),
-        (_no_header, r"model\.safetensors is damaged \(100 bytes\): half downloaded"),
-        (_write("model.safetensors", ""), r"model\.safetensors is damaged \(0 bytes\)"),
+        (_half, r"model\.safetensors is damaged or cut off \(5,000 bytes\): half downloaded"),
+        (_no_header, r"model\.safetensors is damaged or cut off \(100 bytes\): half downloaded"),
+        (_write("model.safetensors", ""), r"model\.safetensors is damaged or cut off \(0 bytes\)"),
         (_shards, r"1 of 2 weight files are missing \(model-00002"),
         (_write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
         (_write("tokenizer.json", "{}"), "cannot be loaded"),
@@ -255,7 +256,7 @@ def test_the_real_gguf_file(test_model: Path, tmp_path: Path) -> None:
     assert weights.gguf_elements(test_model) > 100_000_000
     with test_model.open("rb") as stream:
         (tmp_path / "half.gguf").write_bytes(stream.read(test_model.stat().st_size // 2))
-    with pytest.raises(GeneratorError, match=r"cut off after [\d,]+ of [\d,]+ bytes"):
+    with pytest.raises(GeneratorError, match=r"damaged or cut off \([\d,]+ bytes\)"):
         loading.check(loading.Location(tmp_path, "half.gguf"))
     assert time.monotonic() - started < 30
 
@@ -263,7 +264,7 @@ def test_the_real_gguf_file(test_model: Path, tmp_path: Path) -> None:
 def test_the_package_for_gguf_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the package and how to install it."""
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gguf.constants", None)
     with pytest.raises(GeneratorError, match="pip install gguf"):
         load(tmp_path / "a.gguf")
 
