@@ -1,4 +1,4 @@
-"""What flows through a generation: plain, frozen, typed values without behaviour.
+"""Values that flow through a generation: plain, frozen, typed values without behaviour.
 
 A candidate's way, in the order in which it is made::
 
@@ -34,7 +34,7 @@ STATUSES = (
     "duplicate",
     "infrastructure",
 )
-"""What can become of a candidate; ``pending`` while it has not been evaluated."""
+"""Fates of a candidate; ``pending`` while it has not been evaluated."""
 
 PENDING = "pending"
 
@@ -61,7 +61,7 @@ class Problem:
 
     name: str
     input_shape: tuple[int, ...]
-    """Of one example, without the batch: channels, height, width."""
+    """Shape of one example, without the batch: channels, height, width."""
     classes: int
     """A network maps (N, \\*input_shape) to (N, classes)."""
     initial_source: str
@@ -70,9 +70,9 @@ class Problem:
     """Mutation prompts; a prompt is known by its index."""
     crossover_prompt: str
     random_prompt: str
-    """Of the variant that generates without evolution (paper, section 4.2)."""
+    """Prompt of the variant that generates without evolution (paper, section 4.2)."""
     advice: str = ""
-    """What a chat is told beside the instruction; empty: the shapes."""
+    """Words that a chat is told beside the instruction; empty: the shapes."""
     helpers: str = ""
     """Definitions that a network may use without giving them."""
     control: str = ""
@@ -81,7 +81,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the search asks for: which parents, which prompt, how hot, with which seeds."""
+    """Request of the search: which parents, which prompt, how hot, with which seeds."""
 
     candidate: int
     generation: int
@@ -101,7 +101,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Request:
-    """What a generator gets to see of a proposal."""
+    """Part of a proposal that a generator gets to see."""
 
     candidate: int
     operator: str
@@ -113,14 +113,14 @@ class Request:
     temperature: float
     seed: int
     neighbour: int = -1
-    """Which neighbour of the parent, where the operator is ``neighbour``."""
+    """Number of the parent's neighbour, where the operator is ``neighbour``."""
     seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a generator wrote."""
+    """Text that a generator wrote."""
 
     candidate: int
     text: str
@@ -139,7 +139,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Where a network stands in the archive, raw, and its size."""
+    """Measured sizes of a network, which descriptors are taken from."""
 
     width: int
     depth: int
@@ -159,7 +159,7 @@ class Screened:
     """Digest of the canonical syntax tree; empty where the source does not parse."""
     descriptors: Descriptors | None = None
     built: bool = False
-    """Whether the network could be constructed, fit or not."""
+    """True where the network could be constructed, fit or not."""
     architecture: str = ""
     """Its name, where the problem has names for its networks."""
     measured: Mapping[str, float] = field(default_factory=dict)
@@ -188,7 +188,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation found. NaN where there is nothing to say."""
+    """Findings of an evaluation. NaN where there is nothing to say."""
 
     status: str
     failure: str = ""
@@ -230,14 +230,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Update:
-    """What one evaluation did to the archives. -1 where it was not offered."""
+    """Effect of one evaluation on the archives. -1 where it was not offered."""
 
     candidate: int
     network_cell: int = -1
     network_added: int = -1
     """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell."""
     network_clipped: bool = False
-    """Whether a descriptor lay outside the archive's bounds."""
+    """True where a descriptor lay outside the archive's bounds."""
     prompt_cell: int = -1
     prompt_added: int = -1
     curiosity_delta: float = 0.0
@@ -253,9 +253,9 @@ class Generation:
     phase: str
     """``start`` or ``search``."""
     operator: str
-    """What was applied."""
+    """Operator that was applied."""
     operator_drawn: str
-    """What the draw said; differs where too few elites made crossover impossible."""
+    """Operator that was drawn; differs where too few elites made crossover impossible."""
     best_before: float = float("nan")
     """Best fitness of the previous generation, what offspring are compared with."""
     best_fitness: float = float("nan")

@@ -19,11 +19,11 @@ FLOORS = (
     ("errors",),
     ("types",),
     ("config", "rundir", "source"),
-    ("sandbox", "generation", "search"),
+    ("sandbox", "generation", "search", "cluster"),
     ("evaluation", "store"),
-    ("cluster",),
+    ("report",),
     ("problems",),
-    ("coordinator", "report"),
+    ("coordinator",),
     ("commands", "__init__"),
     ("__main__",),
 )
@@ -159,3 +159,13 @@ def test_one_place_makes_files_durable() -> None:
         if calls.search(path.read_text(encoding="utf-8"))
     }
     assert users - {"commands/doctor.py"} == {"rundir/files.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_docstrings_begin_with_a_verb_or_a_noun(path: Path) -> None:
+    """A stranger understands them at first reading; attributes have docstrings, too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            text = str(node.value.value)
+            riddle = re.match(r"(What|Of|Whether|How|Where|Does|Which|Who)\b", text)
+            assert not riddle, f"line {node.lineno}: {text.splitlines()[0]}"

@@ -10,7 +10,6 @@ from typing import Protocol
 from ..errors import ClusterError
 from ..types import Result
 
-TASK_FILE = "task.json"
 """File in a task's folder that says what to evaluate; written before it is submitted."""
 
 ENDED = "ended"

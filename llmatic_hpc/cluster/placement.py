@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..config import ClusterSettings, Config
-from ..evaluation import worker
-from ..store import Record
 from . import Backend, InlineBackend, LocalBackend, SlurmBackend, site_of_job
-from .backend import TASK_FILE
 from .local import visible_gpus
 
 LOCAL_MINUTES = 24 * 60
-
-
-def run_task(folder: Path) -> int:
-    """Evaluate the candidates of a task's folder; what a worker process runs."""
-    return worker.run_task(folder / TASK_FILE)
 
 
 def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
@@ -31,8 +21,11 @@ def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -
     return cluster.kind
 
 
-def back_end(config: Config) -> Backend:
-    """Make the back end of ``cluster.kind``. Raises :class:`ConfigError` for a bad site file."""
+def back_end(config: Config, run_task: Callable[[Path], int]) -> Backend:
+    """Make the back end of ``cluster.kind``, whose tasks run ``run_task`` on their folder.
+
+    Raises :class:`ConfigError` for a bad site file.
+    """
     cluster, kind = config.cluster, kind_of(config.cluster)
     if kind == "slurm":
         site, file = site_of_job()
@@ -62,31 +55,22 @@ def threads_per_task(config: Config) -> int:
     return max(1, available_cores() // tasks_at_once(config))
 
 
-def packing(config: Config, record: Record) -> ClusterSettings:
+def packing(config: Config, train_seconds: float) -> ClusterSettings:
     """Return the cluster's settings with a definite ``candidates_per_task``.
 
-    ``target_task_minutes`` goes by the median training time of the last generation that
-    trained any; before there is one, and without it, an element of an array has one candidate.
+    ``target_task_minutes`` goes by ``train_seconds``, a candidate's training time; while that is
+    0, not known yet, and without it, an element of an array has one candidate.
     """
     cluster = config.cluster
     if cluster.candidates_per_task:
         return cluster
-    if cluster.target_task_minutes and (seconds := _median_seconds(record)) > 0:
+    if cluster.target_task_minutes and train_seconds > 0:
         side_by_side = cluster.workers_per_task
-        fit = int(60 * cluster.target_task_minutes / seconds * side_by_side)
+        fit = int(60 * cluster.target_task_minutes / train_seconds * side_by_side)
         return replace(cluster, candidates_per_task=max(side_by_side, fit))
     if kind_of(cluster) == "slurm":
         return replace(cluster, candidates_per_task=cluster.workers_per_task)
     return cluster
-
-
-def _median_seconds(record: Record) -> float:
-    seconds = record.candidates["train_seconds"]
-    trained = np.flatnonzero(np.isfinite(seconds) & (record.candidates["epochs"] > 0))
-    if not len(trained):
-        return 0.0
-    generation = record.candidates["generation"][trained]
-    return float(np.median(seconds[trained][generation == generation[-1]]))
 
 
 def available_cores() -> int:

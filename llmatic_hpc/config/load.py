@@ -102,7 +102,7 @@ def _check_together(config: Config, origin: str) -> None:
 
 
 def _check_endpoint(generator: GeneratorSettings, origin: str) -> None:
-    """Of what may be a secret in the wrong place, nothing is repeated."""
+    """Refuse a server that cannot be one, without repeating what may be a misplaced secret."""
     try:
         url = urlsplit(generator.url)
         port_is_fine = url.port is None or url.port > 0

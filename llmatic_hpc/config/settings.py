@@ -13,7 +13,7 @@ BASELINES = ("regularized-evolution", "local-search")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where a run lives and what makes it repeatable."""
+    """Place of a run, and the seed that makes it repeatable."""
 
     directory: str = setting("", "run directory; empty: runs/<name of the config>", resumable=True)
     seed: int = setting(0, "every random draw derives from it", low=0, high=2**32 - 1)
@@ -117,7 +117,7 @@ class ArchiveSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """What writes the networks."""
+    """The writer of the networks."""
 
     kind: str = setting(
         "huggingface",
@@ -183,7 +183,7 @@ class GeneratorSettings:
 
 @dataclass(frozen=True)
 class ProblemSettings:
-    """What is searched for."""
+    """The problem that networks are searched for."""
 
     kind: str = setting(
         "image_classification",
@@ -218,7 +218,7 @@ class ProblemSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a candidate is trained and what its fitness is."""
+    """Training of a candidate, and its fitness."""
 
     epochs: int = setting(50, "passes over the training images", low=0, high=100_000)
     batch: int = setting(32, "images per optimiser step", low=1)
@@ -258,7 +258,7 @@ class ContainmentSettings:
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Where candidates are evaluated."""
+    """Place and manner of evaluating candidates."""
 
     kind: str = setting(
         "auto", "slurm: job arrays; local: worker processes on this machine; inline: in the "

@@ -72,7 +72,7 @@ def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
 
 
 def uses_slurm(paths: RunPaths, who: Mapping[str, Any] | None) -> bool:
-    """Whether jobs of the run may be in a queue; one that waits for its first start shows there."""
+    """Return whether jobs of the run may be in a queue, as one that waits for its first start."""
     if (who and who.get("slurm_job")) or paths.submissions.exists() or paths.successor.exists():
         return True
     name = job_name(paths.root.resolve())

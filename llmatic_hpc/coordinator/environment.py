@@ -1,4 +1,4 @@
-"""What a run ran on, for its record."""
+"""Versions, host and cores that a run ran on, for its record."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class InFlight:
         self._paths = paths
 
     def is_of(self, run_id: str, generation: int) -> bool:
-        """Whether the folder belongs to this generation; an empty one belongs to none."""
+        """Return whether the folder belongs to this generation; an empty one belongs to none."""
         try:
             plan = json.loads(self._paths.plan.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -63,7 +63,7 @@ class InFlight:
                 path.unlink(missing_ok=True)
 
     def completions(self) -> dict[int, Completion]:
-        """What was written so far, by candidate; a line that a kill tore is not there."""
+        """Read what was written so far, by candidate; a line that a kill tore is not there."""
         path = self._paths.completions
         found: dict[int, Completion] = {}
         for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
@@ -79,11 +79,11 @@ class InFlight:
         append_line(self._paths.completions, json.dumps(asdict(completion)))
 
     def keep_times(self, **seconds: float) -> None:
-        """How long the first half of the generation took."""
+        """Keep the seconds that the first half of the generation took."""
         write_atomically(self._paths.times, json.dumps(seconds))
 
     def times(self) -> dict[str, float]:
-        """What :meth:`keep_times` kept, by the columns of the history."""
+        """Read what :meth:`keep_times` kept, by the columns of the history."""
         try:
             found: dict[str, float] = json.loads(self._paths.times.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -92,6 +92,6 @@ class InFlight:
 
 
 def _others(folder: Path, kept: Collection[str]) -> list[Path]:
-    """What a folder holds of others than ``kept``, by the names before the first dot."""
+    """List what a folder holds of others than ``kept``, by the names before the first dot."""
     found = folder.iterdir() if folder.is_dir() else ()
     return [path for path in found if path.name.split(".")[0] not in kept]

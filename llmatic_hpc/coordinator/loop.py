@@ -48,7 +48,7 @@ COMMIT_SHARE = 0.05
 
 
 class Observer(Protocol):
-    """What a run tells whoever watches it."""
+    """Listener to a run: is told of stages, progress and results."""
 
     def notice(self, text: str) -> None:
         """Something a person should know."""
@@ -95,7 +95,7 @@ class Coordinator:
         self._committed = -math.inf
         self._pause = COMMIT_SECONDS
         self._is_due = False
-        """Whether generations, of look-ups then, wait to be committed together; nothing is told."""
+        """True while generations of look-ups wait to be committed together; nothing is told."""
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -144,14 +144,14 @@ class Coordinator:
         return record
 
     def _is_spent(self, record: Record) -> bool:
-        """Whether the budget of generations or of queries is."""
+        """Return whether the budget of generations or of queries is spent."""
         search = self._config.search
         if search.queries and record.phase == EVALUATED and rows.queries(record) >= search.queries:
             return True
         return record.committed_generations >= search.generations
 
     def _is_cheap(self, record: Record) -> bool:
-        """Whether completions and results can be had again at no cost."""
+        """Return whether completions and results can be had again at no cost."""
         assert self._evaluator is not None
         return self._evaluator.repeatable and self._open_generator(record).repeatable
 
@@ -340,7 +340,7 @@ class Coordinator:
     # --- evaluate, update: the second commit --------------------------------------------------
 
     def _evaluate(self, evaluator: Evaluator, record: Record, search: Search) -> bool:
-        """Whether the generation was committed at once, not with later ones."""
+        """Evaluate and update; return whether the generation was committed at once."""
         generation = record.committed_generations
         table, out = record.candidates, record.out()
         due = [row for row in out if table["duplicate_of"][row] < 0]
@@ -392,7 +392,7 @@ class Coordinator:
 
 
 def starts(proposals: Sequence[Proposal]) -> bool:
-    """Whether a generation is made from the initial network by mutation."""
+    """Return whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
 
 

@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -290,6 +289,8 @@ def _open(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path}: no such file; problem.data names it")
     try:
         if path.suffix != ".npz":
+            import h5py  # only where the data are such a file
+
             # Nobody writes to it, and parallel file systems often have no locks.
             with h5py.File(path, "r", locking=False) as arrays:
                 yield arrays

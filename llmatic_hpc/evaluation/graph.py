@@ -17,7 +17,7 @@ REPLY_BYTES = 32_768
 """Length of an encoded graph, padded."""
 
 KINDS = ("input", "sum", "relu", "conv", "bn", "pool", "identity", "zero", "other")
-"""What makes a tensor."""
+"""Operations that make a tensor."""
 _MAX_NAMES = 8
 _MAX_TEXT = 60
 _MAX_ARGUMENTS = 10

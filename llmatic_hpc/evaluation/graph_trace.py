@@ -100,7 +100,7 @@ def _compiled(statement: ast.stmt) -> Any:
 
 
 def _required(kind: type) -> int:
-    """How many arguments the constructor cannot do without."""
+    """Count the arguments that the constructor cannot do without."""
     init: Any = kind.__init__  # type: ignore[misc]
     code = getattr(init, "__code__", None)
     if code is None or code.co_filename != SOURCE_NAME:
@@ -366,7 +366,7 @@ def refuse(reason: str) -> NoReturn:
 
 
 def _labels(network: nn.Module) -> Iterator[tuple[int, str]]:
-    """What the modules of a network are called, by their id; numbers are no names."""
+    """Name the modules of a network, by their id; numbers are no names."""
     for holder in vars(network).values():
         if type(holder) is dict:
             for name, module in holder.items():

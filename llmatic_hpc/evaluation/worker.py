@@ -39,7 +39,14 @@ CHECKPOINTED = 75
 _SECONDS = "seconds"
 """File of a checkpoint folder with the seconds that earlier attempts took."""
 _WEIGHTS = "weights.safetensors"
+TASK_FILE = "task.json"
+"""File that tells the candidates of a task, in the folder of the task."""
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+
+
+def run_folder(folder: Path) -> int:
+    """Evaluate the candidates of a task's folder; what a worker process runs."""
+    return run_task(folder / TASK_FILE)
 
 
 def run_task(task: Path) -> int:

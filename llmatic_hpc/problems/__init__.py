@@ -1,4 +1,4 @@
-"""What is searched for: a folder and a line in :data:`~llmatic_hpc.config.registry.PROBLEMS` each.
+"""Problems that networks are searched for: a folder each, and a line in ``PROBLEMS``.
 
 :class:`~.kind.ProblemKind` is what a new one implements; the functions here are the ways in.
 """

@@ -13,7 +13,7 @@ from ..types import PENDING, Examined, Outcome, Problem, Result, Screened
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What became of the candidates of a generation that were due."""
+    """Results of the candidates of a generation that were due."""
 
     rows: Mapping[int, Mapping[str, Any]]
     """By candidate: what its result says, by the columns that hold it. A late one is missing."""
@@ -26,11 +26,13 @@ class Evaluator(Protocol):
 
     problem: Problem
     repeatable: bool
-    """Whether results cost nothing to have again, so that none is kept before a commit."""
+    """True where results cost nothing to have again, so that none is kept before a commit."""
 
     def facts(self) -> dict[str, Any]:
-        """What the results stand on beyond the settings, for the record; the same for all of a
-        run."""
+        """Return what the results stand on beyond the settings, for the record.
+
+        It is the same for all of a run.
+        """
         ...
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:

@@ -40,11 +40,11 @@ class RunPaths:
     generation = _Below("generation")
     """The generation in flight; folded into the record and removed."""
     plan = _Below("generation/plan.json")
-    """Which generation is in flight, and the token of its submissions."""
+    """Number of the generation in flight, and the token of its submissions."""
     completions = _Below("generation/completions.jsonl")
     """Completions of the generation in flight, a line each, as they were written."""
     times = _Below("generation/times.json")
-    """How long generating and screening the generation in flight took."""
+    """Seconds that generating and screening the generation in flight took."""
     journal = _Below("generation/submissions.jsonl")
     """Submissions of the generation in flight, written ahead of the act."""
     results = _Below("generation/results")

@@ -23,7 +23,7 @@ EMPTY = -1
 
 
 class AddStatus(IntEnum):
-    """What became of a candidate; numbers and names as in pyribs. True if it was added."""
+    """Fate of an offered candidate; numbers and names as in pyribs. True if it was added."""
 
     NOT_ADDED = 0
     IMPROVE_EXISTING = 1
@@ -31,13 +31,13 @@ class AddStatus(IntEnum):
 
 
 class Added(NamedTuple):
-    """What :meth:`Archive.add` did."""
+    """Result of :meth:`Archive.add`."""
 
     cell: int
     """-1 where the candidate was refused: a fitness or descriptor was NaN or infinite."""
     status: AddStatus
     clipped: bool
-    """Whether a descriptor lay outside the bounds."""
+    """True where a descriptor lay outside the bounds."""
 
 
 class Archive:

@@ -1,4 +1,4 @@
-"""What LLMatic is compared with, as ask and tell: regularized evolution and local search.
+"""Baselines that LLMatic is compared with, as ask and tell: regularized evolution and local search.
 
 Both know a space only by its size around a point: every network has ``neighbours`` others that
 are one edit away, known by their number. Both archive what they find for the record only.
@@ -25,7 +25,7 @@ class Baseline(Protocol):
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """What became of them, in candidate order; untrainable ones count as the worst."""
+        """Take in what became of them, in candidate order; untrainable ones count as the worst."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What takes an archive's place in the paper's ablations (section 4.2)."""
+"""Populations that take an archive's place in the paper's ablations (section 4.2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NetworkPopulation:
         return len(self._heap)
 
     def offer(self, candidate: int, fitness: float, location: Location) -> bool:
-        """Whether the candidate entered; one with anything not finite does not."""
+        """Offer a candidate; return whether it entered. One with anything not finite does not."""
         if location.cell < 0 or not math.isfinite(fitness):
             return False
         if len(self._heap) < self.size:
@@ -85,7 +85,7 @@ class PromptPopulation:
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """What each individual's offspring have earned so far."""
+        """Sum of what each individual's offspring have earned so far."""
         return tuple(self._scores.tolist())
 
     def individual(self, slot: int) -> Individual:

@@ -88,7 +88,7 @@ NO_INDIVIDUAL = -1
 
 @dataclass(frozen=True)
 class _Draft:
-    """What a proposal says beyond its number and seeds."""
+    """Content of a proposal beyond its number and seeds."""
 
     parents: tuple[int, ...]
     prompt: int
@@ -182,7 +182,7 @@ class Search:
 
     @property
     def collective(self) -> tuple[float, ...]:
-        """How often each prompt's offspring beat the previous generation's best."""
+        """Count, per prompt, of offspring that beat the previous generation's best."""
         return tuple(self._collective)
 
     # --- ask ----------------------------------------------------------------------------------
@@ -311,12 +311,12 @@ class Search:
 
     @property
     def _networks(self) -> Archive | NetworkPopulation:
-        """Where parents come from."""
+        """Archive or population that parents come from."""
         return self.network_archive if self.network_population is None else self.network_population
 
     @property
     def _prompts(self) -> PromptArchive | PromptPopulation:
-        """Where prompts come from."""
+        """Archive or population that prompts come from."""
         return self.prompt_archive if self.prompt_population is None else self.prompt_population
 
     # --- tell ---------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ class Search:
         place: Location | None,
         new_individual: Location,
     ) -> Update:
-        """What one candidate does to the archives, and the record of it."""
+        """Let one candidate change the archives, and say what it did."""
         candidate = proposal.candidate
         if evaluation.status == "infrastructure":
             return Update(candidate)

@@ -1,4 +1,4 @@
-"""Where every random draw of a run comes from.
+"""Source of every random draw of a run.
 
 A draw is named by what it is for: the generation, the purpose and the candidate. Its stream
 is ``SeedSequence(entropy=seed, spawn_key=(generation, purpose, candidate))``, so it depends
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a draw is for. The numbers are part of every record: add, never renumber."""
+    """Purpose of a draw. The numbers are part of every record: add, never renumber."""
 
     NETWORK_TESSELLATION = 0
     PROMPT_TESSELLATION = 1
@@ -25,7 +25,7 @@ class Purpose(IntEnum):
     CURIOSITY = 4
     """Ties among the most curious; once per generation."""
     ELITES = 5
-    """Which elites cross over; once per generation."""
+    """Choice of the elites that cross over; once per generation."""
     VARIATION = 6
     """Parent, mate, prompt and temperature; once per candidate."""
     SAMPLING = 7

@@ -1,4 +1,4 @@
-"""Who is drawn from an archive: turns within a batch's halves, and parents among the elites."""
+"""Selection from an archive: turns within a batch's halves, and parents among the elites."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ curious half of the batch, or -1 in the other half."""
 
 
 def turn(batch: int, generation: int, index: int, *, small: bool) -> tuple[bool, int]:
-    """Whether a candidate is of the first half (the larger one) of its batch, and its turn there.
+    """Say whether a candidate is of the first, larger half of its batch, and its turn there.
 
     ``small``: in a batch of one or two, where a half has one place or none, the places take turns
     by generation.
@@ -48,7 +48,7 @@ def parents(
     networks: Archive | NetworkPopulation,
     rng: np.random.Generator,
 ) -> Parents:
-    """How ``search.parents`` draws parents; ``rng`` breaks ties among the most curious.
+    """Make the draw of ``search.parents``; ``rng`` breaks ties among the most curious.
 
     A population that replaces the archive is always drawn from uniformly.
     """

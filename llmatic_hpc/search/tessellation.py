@@ -28,14 +28,14 @@ SAMPLES_PER_CELL = 250
 """Fewer points per cell leave visibly uneven cells."""
 
 MAX_SAMPLES = 5_000_000
-"""What the samples per cell may add up to: 80 MB of points."""
+"""Most samples in all: 80 MB of points."""
 
 BRUTE_FORCE_CELLS = 256
 """Up to here ``vq`` assigns points faster than a k-d tree."""
 
 
 class Location(NamedTuple):
-    """Where a network's descriptors lie in a tessellation."""
+    """Place of a network's descriptors in a tessellation."""
 
     descriptor: tuple[float, ...]
     """As measured, one per axis."""
@@ -44,7 +44,7 @@ class Location(NamedTuple):
     cell: int
     """-1 where a descriptor is not a finite number."""
     clipped: bool
-    """Whether a descriptor lay outside the bounds."""
+    """True where a descriptor lay outside the bounds."""
 
 
 @dataclass(frozen=True, eq=False)

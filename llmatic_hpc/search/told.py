@@ -16,7 +16,7 @@ class AskTellError(RuntimeError):
 
 @dataclass(frozen=True)
 class Told:
-    """What a generation's evaluations did."""
+    """Effect of a generation's evaluations."""
 
     updates: tuple[Update, ...]
     """One per candidate, in order."""
@@ -25,7 +25,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Asked:
-    """How a generation was asked for."""
+    """Phase and operator that a generation was asked for with."""
 
     phase: str
     operator: str

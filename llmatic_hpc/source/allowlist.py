@@ -246,7 +246,7 @@ _PYTHON = words(
 )
 
 ATTRIBUTES = _FUNCTIONS | _IN_PLACE | _TENSOR | _MODULE | _PYTHON
-"""What may follow a dot behind a value that is not a name of torch, besides own attributes."""
+"""Attributes that may follow a value that is no name of torch, besides a network's own."""
 
 ASSIGNABLE = words("weight bias data requires_grad")
 """Attributes of another's module or parameter that may be assigned: tied and frozen weights."""
@@ -286,7 +286,7 @@ ESCAPES = re.compile(
 """Attributes that lead from a value to the interpreter."""
 
 METHODS = words("__init__ __repr__ __constants__")
-"""What a class may bind of the names with two underscores. (The last one is of torch.jit.)"""
+"""Names with two underscores that a class may bind. (The last one is of torch.jit.)"""
 
 HIDDEN = words(
     """
@@ -325,7 +325,7 @@ REFUSED = words(
     reproducibility_notes rnn scaled_mm skip_init sparse stateless torch utils warnings
     """
 )
-"""What torch.nn and its functions also hold: not allowed, where other names do not exist.
+"""Names that torch.nn and its functions also hold: not allowed, where other names do not exist.
 (A ParameterDict reads and sets any attribute of itself by a string.)"""
 
 BINDABLE = words(
@@ -337,7 +337,7 @@ BINDABLE = words(
 """Builtins that are refused and yet may be bound at the top level, such as ``input = ...``."""
 
 CONFUSED = MODULE_CLASSES | _FUNCTIONAL
-"""What models also look for in torch itself, where it is not."""
+"""Names that models also look for in torch itself, where they are not."""
 
 TENSOR_CLASSES = _paths("torch", words("Tensor FloatTensor LongTensor BoolTensor")) | _paths(
     "torch.nn", words("Parameter Buffer parameter.Parameter")

@@ -66,7 +66,7 @@ def load(path: Path) -> Record:
 
 
 def explain_os_error(error: OSError, what: str) -> str:
-    """What, where and what next for a failed system call."""
+    """Explain a failed system call: what, where and what next."""
     advice = {
         errno.ENOSPC: "the disk is full: free some space, then start the run again",
         errno.EDQUOT: "your quota is used up: free some space, then start the run again",

@@ -18,7 +18,7 @@ PROMPT_AXES = (Descriptor("prompt", 0.0, 0.0), Descriptor("temperature", 0.0, 0.
 """Names of the prompt archive's axes; their bounds are settings."""
 
 UPDATE_COLUMNS = tuple(f.name for f in dataclasses.fields(Update) if f.name != "candidate")
-"""What ``Search.tell`` says of a candidate, by the columns that hold it."""
+"""Columns that hold what ``Search.tell`` says of a candidate."""
 
 GENERATION_COLUMNS = tuple(f.name for f in dataclasses.fields(Generation))
 
@@ -78,7 +78,7 @@ def archive_states(search: Search) -> dict[str, ArchiveState]:
 
 
 def evaluations(record: Record, generation: int) -> list[Evaluation]:
-    """What the search may see of the evaluations told in a generation, in candidate order.
+    """Select what the search may see of the evaluations told in a generation, in candidate order.
 
     Late ones of earlier generations come first. A duplicate counts with the score that it
     reuses. What the machine spoiled is ``infrastructure``; everything else without a score is

@@ -26,9 +26,9 @@ class ArchiveState:
     axes: tuple[str, ...]
     """Labels for people."""
     names: tuple[str, ...]
-    """Of the measured values that are the axes."""
+    """Names of the measured values that are the axes."""
     scales: tuple[str, ...]
-    """Of the axes, ``linear`` or ``log``; empty: as the settings of a record of 0.1 say."""
+    """Scales of the axes, ``linear`` or ``log``; empty: as the settings of a record of 0.1 say."""
     centroids: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]

@@ -66,7 +66,7 @@ def candidate(
 
 
 def written(found: Examined) -> str:
-    """How far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
+    """Say how far a source got as it was written: nothing, ``parsed``, ``built`` or ``fits``."""
     if not found.source:
         return ""
     if found.written.status == PENDING:
@@ -75,9 +75,9 @@ def written(found: Examined) -> str:
 
 
 class Originals:
-    """Who was first with each canonical form and has a verdict that can be reused.
+    """First candidates of each canonical form that have a verdict to be reused.
 
-    Or will have one: who is still out counts, what the machine spoiled does not.
+    Or will have one: those still out count, those that the machine spoiled do not.
     ``start_phase``: only candidates of generations of that kind, where candidates of the start
     phase are not trained; None: all.
     """
@@ -87,7 +87,7 @@ class Originals:
         self._fresh: dict[str, int] = {}
 
     def first(self, key: str, number: int) -> int:
-        """Return who was first with the digest ``key``: an earlier candidate, or ``number``."""
+        """Find who was first with the digest ``key``: an earlier candidate, or ``number``."""
         for row in self._record.rows_with(key):
             if self._counts(row):
                 return row
@@ -104,7 +104,7 @@ class Originals:
 
 
 def is_of_start(record: Record, candidate: int) -> bool:
-    """Whether a candidate descends from the initial network by mutation."""
+    """Return whether a candidate descends from the initial network by mutation."""
     table = record.candidates
     return bool(table["operator"][candidate] == b"mutation") and bool(
         (table["parents"][candidate] < 0).all()
@@ -117,7 +117,7 @@ def queries(record: Record) -> int:
 
 
 def result(found: Result) -> dict[str, Any]:
-    """What a result says, by the columns that hold it."""
+    """Return what a result says, by the columns that hold it."""
     outcome = found.outcome
     return {
         "status": outcome.status,
@@ -134,7 +134,7 @@ def result(found: Result) -> dict[str, Any]:
 
 
 def duplicate(record: Record, original: int) -> dict[str, Any]:
-    """What a duplicate takes over from the candidate that was first."""
+    """Return what a duplicate takes over from the candidate that was first."""
     table = record.candidates
     status = record.status(original)
     if status == "infrastructure":
@@ -147,3 +147,13 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
         "failure": "" if status == "scored" else why,
         **{name: table[name][original] for name in copied},
     }
+
+
+def median_train_seconds(record: Record) -> float:
+    """Return the median training time of the last generation that trained any; 0 without one."""
+    seconds = record.candidates["train_seconds"]
+    trained = np.flatnonzero(np.isfinite(seconds) & (record.candidates["epochs"] > 0))
+    if not len(trained):
+        return 0.0
+    generation = record.candidates["generation"][trained]
+    return float(np.median(seconds[trained][generation == generation[-1]]))

@@ -37,7 +37,7 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether rows are Python strings of any length."""
+        """True where rows are Python strings of any length."""
         return self.dtype == TEXT
 
     def empty(self, rows: int, *, prompts: int = 0, axes: int = 0) -> NDArray[Any]:

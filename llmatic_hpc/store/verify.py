@@ -1,4 +1,4 @@
-"""Does a record hold together? Integrity of its rows, and a replay of its whole history."""
+"""Verify a record: the integrity of its rows, and a replay of its whole history."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def verify(record: Record) -> Iterator[Difference]:
 
 
 def _told(record: Record) -> Iterator[Difference]:
-    """Whether every evaluation was told once, when there was one, and no result is withheld."""
+    """Check that every evaluation was told once, when there was one, and no result is withheld."""
     table, committed = record.candidates, record.committed_generations
     for row in range(record.rows):
         generation, told = int(table["generation"][row]), int(table["told"][row])

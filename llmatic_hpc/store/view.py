@@ -54,7 +54,7 @@ class Table(Mapping[str, NDArray[Any]]):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run found and how, as its record has it."""
+    """A run as its record has it: settings, candidates, history and archives."""
 
     record: Record
     candidates: Table

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmatic_hpc.cluster import Backend, Dispatcher, LocalBackend, SlurmBackend, Work
-from llmatic_hpc.cluster.backend import TASK_FILE
-from llmatic_hpc.cluster.placement import run_task
 from llmatic_hpc.cluster.site import ArrayResources, Environment, Site
 from llmatic_hpc.config import ClusterSettings, Config, ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation.worker import TASK_FILE
+from llmatic_hpc.evaluation.worker import run_folder as run_task
 from llmatic_hpc.problems.images.problem import image_classification_of
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.types import Result

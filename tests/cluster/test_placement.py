@@ -7,7 +7,9 @@ import pytest
 
 from llmatic_hpc.cluster import InlineBackend, LocalBackend, SlurmBackend, placement
 from llmatic_hpc.config import Config, override
+from llmatic_hpc.evaluation.worker import run_folder
 from llmatic_hpc.store import Record
+from llmatic_hpc.store.rows import median_train_seconds as median
 
 from ..store.conftest import made_up
 
@@ -20,11 +22,11 @@ def test_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """auto is arrays inside of a job, and local workers elsewhere."""
     for name in ("SLURM_JOB_ID", "LLMATIC_SITE"):
         monkeypatch.delenv(name, raising=False)
-    assert isinstance(placement.back_end(config()), LocalBackend)
-    assert isinstance(placement.back_end(config("kind=inline")), InlineBackend)
+    assert isinstance(placement.back_end(config(), run_folder), LocalBackend)
+    assert isinstance(placement.back_end(config("kind=inline"), run_folder), InlineBackend)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert isinstance(placement.back_end(config()), SlurmBackend)
-    assert isinstance(placement.back_end(config("kind=local")), LocalBackend)
+    assert isinstance(placement.back_end(config(), run_folder), SlurmBackend)
+    assert isinstance(placement.back_end(config("kind=local"), run_folder), LocalBackend)
 
 
 def trained() -> Record:
@@ -50,13 +52,13 @@ def trained() -> Record:
 )
 def test_packing(settings: list[str], expected: int) -> None:
     """An element for each candidate, unless told otherwise; minutes go by the last generation."""
-    assert placement.packing(config(*settings), trained()).candidates_per_task == expected
+    assert placement.packing(config(*settings), median(trained())).candidates_per_task == expected
 
 
 def test_packing_before_anything_was_trained() -> None:
     """There is no time to go by yet."""
     settings = config("kind=slurm", "target_task_minutes=30")
-    assert placement.packing(settings, made_up(0)).candidates_per_task == 1
+    assert placement.packing(settings, median(made_up(0))).candidates_per_task == 1
 
 
 def test_threads() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
-from ...cluster.backend import TASK_FILE
 from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
@@ -112,7 +111,7 @@ class Trained:
             self._screener.close()
 
     def _enough(self, generation: int, work: int) -> int:
-        """How many results a generation needs; the last one waits for all that are out."""
+        """Count the results that a generation needs; the last one waits for all that are out."""
         is_last = generation + 1 >= self._config.search.generations
         return work if is_last else math.ceil(self._config.cluster.quorum * work - 1e-9)
 
@@ -150,7 +149,7 @@ class Trained:
                 candidates=tuple(candidates),
                 workers=self._config.cluster.workers_per_task,
             )
-            write_atomically(folder / TASK_FILE, spec.to_json())
+            write_atomically(folder / worker.TASK_FILE, spec.to_json())
 
         def read_result(path: Path, work: Work) -> Result | None:
             return worker.read_result(
@@ -161,11 +160,11 @@ class Trained:
             )
 
         if self._backend is None:  # one for all of a run: it remembers which nodes are bad
-            self._backend = back_end(self._config)
+            self._backend = back_end(self._config, worker.run_folder)
         return Dispatcher(
             self._paths,
             self._backend,
-            packing(self._config, record),
+            packing(self._config, rows.median_train_seconds(record)),
             name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
             parallelism=tasks_at_once(self._config),
             write_task=write_task,

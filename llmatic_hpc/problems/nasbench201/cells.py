@@ -28,7 +28,7 @@ Cell = tuple[int, int, int, int, int, int]
 STAGES = 3
 CELLS_PER_STAGE = 5
 CHANNELS = 64
-"""Of the last stage, the widest."""
+"""Channels of the last stage, the widest."""
 
 SKELETON_DEPTH = 22
 """Executed layers outside the cells: the stem's 2, 8 of each residual block, and BN, ReLU, pooling

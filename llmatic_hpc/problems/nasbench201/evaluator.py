@@ -21,10 +21,10 @@ from .reader.mend import mend as mended
 from .reader.read import CellReader, Reading
 
 EPOCHS = 200
-"""Of the trainings behind test accuracies and times."""
+"""Epochs of the trainings behind test accuracies and times."""
 
 NAME = "nasbench201"
-"""What a result of the table says in place of a node."""
+"""Name that a result of the table has in place of a node."""
 
 
 def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
@@ -102,7 +102,7 @@ class Tabulated:
         self._known: dict[cells.Cell, Screened] = {}
 
     def facts(self) -> dict[str, Any]:
-        """Which table it is, and what is the best that can be found there."""
+        """Name the table, and the best that can be found there."""
         best = [int(np.argmax(values)) for values in (self._fitness, self._test)]
         return {
             "benchmark": {
@@ -191,7 +191,7 @@ class Tabulated:
         return self._of(reading.cell)
 
     def _of(self, cell: cells.Cell) -> Screened:
-        """What is known of a cell without its scores."""
+        """Describe a cell without its scores."""
         if cell not in self._known:
             name = cells.architecture(cell)
             self._known[cell] = Screened(

@@ -29,8 +29,8 @@ ADVICE = (
     "another of `Zero()` (nothing), `nn.Identity()` (skip), `relu_conv1x1_bn(channels)`, "
     "`relu_conv3x3_bn(channels)`, `avg_pool3x3()`."
 )
-"""What a chat is told beside the instruction: models small enough for a laptop repeat the parent
-as it is in most of their answers unless the vocabulary is spelled out."""
+"""Words that a chat is told beside the instruction: models small enough for a laptop repeat the
+parent as it is in most of their answers unless the vocabulary is spelled out."""
 
 
 def nasbench201(settings: ProblemSettings) -> Problem:

@@ -38,11 +38,11 @@ REPLACING = 5
 """From this prompt on, a layer is deleted where another is added; before, added where none is."""
 
 INSISTENCE = 0.8
-"""How often a request whose prompt leaves nothing new to write repeats a known cell, which costs
-no query, rather than go where the prompt does not point."""
+"""Share of cases in which a request whose prompt leaves nothing new to write repeats a known cell,
+which costs no query, rather than go where the prompt does not point."""
 
 ATTEMPTS = 64
-"""How often a draw at one distance is repeated before the next larger one."""
+"""Number of times that a draw at one distance is repeated before the next larger one."""
 
 
 class ProceduralCells:

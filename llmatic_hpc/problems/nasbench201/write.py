@@ -47,7 +47,7 @@ SPELLINGS = {
     CONV3: "relu_conv3x3_bn(channels)",
     POOL: "avg_pool3x3()",
 }
-"""How an edge's line says its operation."""
+"""Expressions by which an edge's line says its operation."""
 
 _DEFINITIONS = {NONE: ZERO, CONV3: RELU_CONV3X3_BN, CONV1: RELU_CONV1X1_BN, POOL: AVG_POOL3X3}
 

@@ -1,4 +1,4 @@
-"""What the names in a pickle stand for: numbers, containers, or nothing worth keeping.
+"""Stand-ins for the names in a pickle: numbers, containers, or nothing worth keeping.
 
 No entry of ``ADMITTED`` is the thing that it is named after. Each is a function of this file,
 so that nothing that a pickle does with it can reach numpy, torch or Python's own objects.
@@ -16,7 +16,7 @@ Shorten = Mapping[str, Callable[[Any], Any]]
 
 
 class Inert:
-    """What is admitted but not kept: a tensor, an array, a storage."""
+    """Stand-in for what is admitted but not kept: a tensor, an array, a storage."""
 
 
 INERT = Inert()
@@ -56,7 +56,7 @@ def _dtype(code: str, *_: Any) -> _DType:
 
 
 def _encode(text: str | Inert, encoding: str) -> bytes | Inert:
-    """How protocols 0 to 2 say bytes."""
+    """Bytes, as protocols 0 to 2 spell them."""
     if encoding != "latin1":
         raise ValueError(encoding)
     return text if isinstance(text, Inert) else text.encode("latin-1")
@@ -146,7 +146,7 @@ def put(target: Any, items: list[Any], shorten: Shorten) -> bool:
 
 
 def build(target: Any, state: Any) -> None:
-    """What an object's ``__setstate__`` would do, for the kinds there are."""
+    """Do what an object's ``__setstate__`` would do, for the kinds there are."""
     if type(target) is Attributes:
         if isinstance(state, dict):
             put(target, [part for item in state.items() for part in item], {})

@@ -33,7 +33,7 @@ MAX_BETWEEN = 16 << 20
 
 
 class Stream(Protocol):
-    """What bytes are read from."""
+    """Source of bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -139,14 +139,14 @@ _index = struct.Struct("<I").unpack_from
 
 _FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 FAULTS = (*_FAULTS, RecursionError, struct.error)
-"""What damaged data can raise in here."""
+"""Exceptions that damaged data can raise in here."""
 
 OFTEN = 255
 """A count of fetches that is no longer counted on: such an object is kept to the end."""
 
 
 def fetches(reader: Reader) -> bytearray:
-    """How often each memoized object of the next pickle is fetched again (255: that or more).
+    """Count how often each memoized object of the next pickle is fetched again (255: that or more).
 
     Raises :class:`DataError` for an opcode that is not admitted and where the file ends early.
     """
@@ -197,7 +197,7 @@ def _fetches(reader: Reader) -> bytearray:
 
 
 def load(reader: Reader, shorten: Shorten, counts: bytearray | None = None) -> Any:
-    """What the next pickle holds: atoms, ``list``, ``tuple``, ``dict``, ``set``,
+    """Read the next pickle: atoms, ``list``, ``tuple``, ``dict``, ``set``,
     :class:`~.inert.Attributes` and :class:`~.inert.Inert`.
 
     A value is given to ``shorten`` as it is put under one of its keys, complete. ``counts`` are

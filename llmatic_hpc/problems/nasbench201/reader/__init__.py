@@ -1,1 +1,1 @@
-"""Which cell of NAS-Bench-201 a source text spells, and what a near miss is mended to."""
+"""Reading the cell of NAS-Bench-201 that a source text spells, and mending a near miss."""

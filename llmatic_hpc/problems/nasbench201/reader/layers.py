@@ -12,7 +12,7 @@ from ..cells import CONV1, CONV3, NONE, POOL, SKIP
 CARRIES = "an edge carries a ReLU-conv-BN 3x3 or 1x1, an average pooling 3x3, a skip or nothing"
 
 CHANNELS = 31
-"""What a network is told where its constructor asks for channels: no number that a source says."""
+"""Channels that a network is told where its constructor asks: no number that a source says."""
 
 
 class NotACell(ValueError):  # noqa: N818 (a verdict on a text, not a fault)
@@ -26,7 +26,7 @@ class Layer:
     kind: str
     """``relu``, ``conv``, ``bn``, ``pool``, ``identity``, ``zero`` or ``other``."""
     text: str = ""
-    """What torch calls a layer of the kind ``other``."""
+    """Name torch's class of a layer of the kind ``other``."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 

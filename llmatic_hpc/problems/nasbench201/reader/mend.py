@@ -112,7 +112,7 @@ class _Mending:
         return operation
 
     def _attributes(self) -> Iterator[tuple[str, ast.expr]]:
-        """What the class assigns to its attributes and keys, by their name, in order."""
+        """Collect what the class assigns to its attributes and keys, by their name, in order."""
         for node in ast.walk(self._network):
             if isinstance(node, ast.Assign):
                 for target in node.targets:

@@ -1,4 +1,4 @@
-"""Which cell a source text spells: as it is written here, or traced in a contained child.
+"""Read the cell that a source text spells: as it is written here, or traced in a contained child.
 
 A canonical source, as the control writes it, is recognised from its text. Any other text goes
 through the gate, and a contained child follows one forward pass of the network (see
@@ -64,7 +64,7 @@ class CellReader:
             self._container = None
 
     def read(self, sources: Sequence[str]) -> list[Reading]:
-        """What each source spells, in order.
+        """Read what each source spells, in order.
 
         ``infrastructure``: no child could be had for a source; it may be read again. Raises
         :class:`~llmatic_hpc.errors.ContainmentError` where children cannot be had at all.

@@ -27,7 +27,7 @@ Edge = tuple[int, int]
 
 @dataclass(frozen=True)
 class Term:
-    """What one operation adds to a node."""
+    """Contribution of one operation to a node."""
 
     operation: int
     """-1: none that a cell may have."""
@@ -119,7 +119,7 @@ class Wiring:
         return Term(-1, run[0][1], tensor, _reason([layer for layer, _ in run]))
 
     def promotions(self) -> Iterable[frozenset[Tensor]]:
-        """What may be a node besides: first what is called so, then nothing, then what is the
+        """List what may be a node besides: first what is called so, then nothing, then what is the
         sum that one variable holds and another goes on with."""
         free = 2 - len(self.nodes)
         spare = sorted(
@@ -257,7 +257,7 @@ def channel_flaw(run: Sequence[tuple[Layer, Tensor]]) -> str:
 
 
 def _reason(layers: Sequence[Layer]) -> str:
-    """What is wrong with layers that are no operation."""
+    """Say what is wrong with layers that are no operation."""
     for layer in layers:
         if found := flaw(layer):
             return found
