@@ -99,14 +99,13 @@ class Tessellation:
         NaN stays NaN; an infinite descriptor is clipped like any other outlier.
         """
         raw = np.asarray(descriptors, dtype=np.float64)
-        lower, upper = np.array(self.lower), np.array(self.upper)
-        clipped = np.asarray(((raw < lower) | (raw > upper)).any(axis=-1))
-        inside = np.clip(raw, lower, upper)
-        for axis in np.flatnonzero(self.log_axes):
+        lower, upper, logarithmic, low, span = self._bounds
+        inside = np.minimum(np.maximum(raw, lower), upper)
+        clipped = np.asarray(((inside != raw) & ~np.isnan(raw)).any(axis=-1))
+        for axis in logarithmic:
             inside[..., axis] = np.log(inside[..., axis])
-            lower[axis], upper[axis] = np.log(lower[axis]), np.log(upper[axis])
         # Clipped again: rounding may leave a scaled bound just outside.
-        return np.clip((inside - lower) / (upper - lower), 0.0, 1.0), clipped
+        return np.minimum(np.maximum((inside - low) / span, 0.0), 1.0), clipped
 
     def cell_of(self, unit: ArrayLike) -> NDArray[np.intp]:
         """Find the cells (N,) of points (N, D) of the unit cube: the nearest centroids."""
@@ -123,6 +122,15 @@ class Tessellation:
             cells[finite] = self.cell_of(unit[finite])
         rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
         return [Location(tuple(r), tuple(u), cell, cut) for r, u, cell, cut in rows]
+
+    @cached_property
+    def _bounds(self) -> tuple[Floats, Floats, list[int], Floats, Floats]:
+        """Bounds, which axes are logarithmic, and the scaled axes' beginnings and lengths."""
+        lower, upper = np.array(self.lower), np.array(self.upper)
+        logarithmic = [axis for axis, log in enumerate(self.log_axes) if log]
+        low, high = lower.copy(), upper.copy()
+        low[logarithmic], high[logarithmic] = np.log(low[logarithmic]), np.log(high[logarithmic])
+        return lower, upper, logarithmic, low, high - low
 
     @cached_property
     def _tree(self) -> Any:
