@@ -15,189 +15,163 @@ shortens values as they are put under their key. Language: ``pickletools`` and P
 
 from __future__ import annotations
 
+import io
+import math
+import pickle  # for the names of its opcodes
 import pickletools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 from ....errors import DataError
 from .inert import ADMITTED, INERT, Name, Shorten, build, check_keys, make_set, put
 
-CHUNK = 1 << 20
-MARGIN = 512
-"""Bytes that are always at hand: an opcode with its argument, short texts included."""
 MAX_TEXT = 1 << 16
 """Bytes of a text or of raw data; what is longer (weights of a network) is not kept."""
 MAX_BETWEEN = 16 << 20
 """Bytes between two values that are shortened. A cell of the benchmark has 0.3 MB and several."""
+_CHUNK = 1 << 20
+
+_FIXED = {
+    code: (struct.Struct(layout).unpack, struct.calcsize(layout))
+    for code, layout in {
+        pickle.BINFLOAT: ">d", pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H",
+        pickle.BINGET: "<B", pickle.LONG_BINGET: "<I", pickle.BINPUT: "<B",
+        pickle.LONG_BINPUT: "<I", pickle.PROTO: "<B", pickle.FRAME: "<Q",
+    }.items()
+}  # fmt: skip
+"""Readers and sizes of arguments that are a number."""
+
+_SIZED = {
+    pickle.SHORT_BINUNICODE: 1, pickle.BINUNICODE: 4, pickle.BINUNICODE8: 8,
+    pickle.SHORT_BINBYTES: 1, pickle.BINBYTES: 4, pickle.BINBYTES8: 8, pickle.BYTEARRAY8: 8,
+    pickle.SHORT_BINSTRING: 1, pickle.BINSTRING: 4, pickle.LONG1: 1,
+}  # fmt: skip
+"""Bytes of the length that comes before an argument of any size, little-endian."""
+
+_NUMBERS = {pickle.BINFLOAT, pickle.BININT, pickle.BININT1, pickle.BININT2}
+_TEXTS = {pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.BINUNICODE8}
+_GETS = {pickle.BINGET, pickle.LONG_BINGET}
+_PUTS = {pickle.BINPUT, pickle.LONG_BINPUT}
+
+_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+FAULTS = (*_FAULTS, RecursionError, struct.error)
+"""Exceptions that damaged data can raise in here."""
 
 
 class Stream(Protocol):
-    """What bytes are read from."""
+    """Source of bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
-class Reader:
-    """A stream of pickles, one after another, and how far it was read."""
+class Reader(io.RawIOBase):
+    """A stream of pickles, one after another, as opcodes with their arguments."""
 
     def __init__(self, stream: Stream, name: str) -> None:
         self._stream = stream
-        self._ended = False
+        self._buffered = io.BufferedReader(self, _CHUNK)
         self.name = name
-        """As errors say it."""
-        self.data = b""
-        self.at = 0
-        self.safe = -1
-        """The last position in ``data`` behind which there are ``MARGIN`` bytes."""
-        self.before = 0
-        """Position of ``data`` in the stream."""
+        """Name of the file in errors."""
+        self.since = 0.0
+        """Bytes since the last value that was shortened."""
 
-    def more(self, at: int) -> tuple[bytes, int, int]:
-        """Read on from ``at``: the new ``data``, ``at`` and ``safe``."""
-        if not self._ended:
-            self.data = self.data[at:]
-            self.before += at
-            at = 0
-            while (read := self._stream.read(CHUNK)) and len(self.data) + len(read) <= MARGIN:
-                self.data += read
-            self.data += read
-            self.safe = len(self.data) - MARGIN - 1
-            if read:
-                return self.data, 0, self.safe
-            # No opcode is a zero byte: what reads on into this is told that the file ends.
-            self.data += bytes(MARGIN)
-            self.safe = len(self.data)
-            self._ended = True
-        if at >= len(self.data) - MARGIN:
-            raise DataError(f"{self.name}: ends in the middle: copy or download it again")
-        return self.data, at, self.safe
+    def readable(self) -> bool:
+        return True
 
-    def skip(self, at: int, size: int) -> tuple[bytes, int, int]:
-        """Go ``size`` bytes on from ``at``, however many. Returns as :meth:`more`."""
-        while size > len(self.data) - at:
-            size -= len(self.data) - at
-            self.more(len(self.data))
-            at = 0
-        at += size
-        return (self.data, at, self.safe) if at <= self.safe else self.more(at)
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer, unless too much was read since the last value that was shortened."""
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.since += len(data)
+        if self.since > MAX_BETWEEN:
+            self.refuse("too much of anything else between the results")
+        return len(data)
+
+    def opcodes(self) -> Iterator[tuple[bytes, Any]]:
+        """Yield the opcodes of the next pickle up to STOP, each with its argument, if it has one.
+
+        An argument is a number, bytes, None for bytes that are too long, or the two words of
+        GLOBAL. Raises :class:`DataError` for an opcode that is not admitted.
+        """
+        read = self._buffered.read
+        while (code := read(1)) != pickle.STOP:
+            if fixed := _FIXED.get(code):
+                unpack, size = fixed
+                yield code, unpack(read(size))[0]
+            elif code in _BARE:
+                yield code, None
+            elif width := _SIZED.get(code):
+                yield code, self._sized(int.from_bytes(read(width), "little"))
+            elif code == pickle.GLOBAL:
+                lines = [self._buffered.readline(MAX_TEXT) for _ in range(2)]
+                yield code, [line.decode().rstrip("\n") for line in lines]
+            else:
+                self._unknown(code)
+
+    def _sized(self, size: int) -> bytes | None:
+        """Read so many bytes, or pass over them where they are too long to keep."""
+        if size <= MAX_TEXT:
+            kept = self._buffered.read(size)
+            return kept if len(kept) == size else self._unknown(b"")
+        while size:
+            passed = len(self._buffered.read(min(size, _CHUNK))) or self._unknown(b"")
+            size -= passed
+            self.since -= passed
+        return None
 
     def refuse(self, why: str) -> NoReturn:
+        """Raise :class:`DataError` for what is damaged."""
         raise DataError(
             f"{self.name}: damaged, or no file of the benchmark ({why}); copy or download it again"
         )
 
+    def refuse_code(self, what: str) -> NoReturn:
+        """Raise :class:`DataError` for what is no plain data."""
+        raise DataError(
+            f"{self.name}: {what}, which no file of the benchmark needs. It was not loaded, since "
+            "it could run code of its own: take the official file instead"
+        )
+
+    def _unknown(self, code: bytes) -> NoReturn:
+        if not code:
+            raise DataError(f"{self.name}: ends in the middle: copy or download it again")
+        for known in pickletools.opcodes:
+            if known.code == chr(code[0]):
+                self.refuse_code(f"uses the opcode {known.name}")
+        self.refuse(f"byte {code[0]} is no opcode of a pickle")
+
 
 # --- the machine ------------------------------------------------------------------------------
-
-_OPCODES = {op.name: ord(op.code) for op in pickletools.opcodes}
-_NAMES = {code: name for name, code in _OPCODES.items()}
-
-MARK, STOP = _OPCODES["MARK"], _OPCODES["STOP"]
-BINFLOAT, MEMOIZE = _OPCODES["BINFLOAT"], _OPCODES["MEMOIZE"]
-SHORT_BINUNICODE = _OPCODES["SHORT_BINUNICODE"]
-BININT, BININT1, BININT2 = (_OPCODES[n] for n in ("BININT", "BININT1", "BININT2"))
-GETS = BINGET, _ = _OPCODES["BINGET"], _OPCODES["LONG_BINGET"]
-PUTS = BINPUT, _ = _OPCODES["BINPUT"], _OPCODES["LONG_BINPUT"]
-SETS = SETITEMS, _ = _OPCODES["SETITEMS"], _OPCODES["SETITEM"]
-GLOBAL, STACK_GLOBAL = _OPCODES["GLOBAL"], _OPCODES["STACK_GLOBAL"]
-LONG1 = _OPCODES["LONG1"]
-
-_SIZED = {
-    _OPCODES[name]: size
-    for name, size in (
-        ("SHORT_BINUNICODE", 1), ("BINUNICODE", 4), ("BINUNICODE8", 8), ("SHORT_BINBYTES", 1),
-        ("BINBYTES", 4), ("BINBYTES8", 8), ("BYTEARRAY8", 8), ("SHORT_BINSTRING", 1),
-        ("BINSTRING", 4), ("LONG1", 1),
-    )
-}  # fmt: skip
-"""Bytes of the length that comes first, little-endian."""
-
-_TEXTS = {_OPCODES[name] for name in ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")}
-
-_FIXED = {
-    _OPCODES[name]: size
-    for names, size in (
-        ("MARK STOP NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET", 0),
-        ("TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS FROZENSET", 0),
-        ("REDUCE NEWOBJ BUILD BINPERSID STACK_GLOBAL MEMOIZE", 0),
-        ("PROTO BININT1 BINGET BINPUT", 1),
-        ("BININT2", 2),
-        ("BININT LONG_BINGET LONG_BINPUT", 4),
-        ("BINFLOAT FRAME", 8),
-    )
-    for name in names.split()
-}
-"""Bytes of the argument, of every other opcode that is known here but GLOBAL."""
-
-_SPECIAL = {MEMOIZE, STOP, *GETS, *PUTS}
-_STEPS = [1 + _FIXED[op] if op in _FIXED and op not in _SPECIAL else 0 for op in range(256)]
-
-_float = struct.Struct(">d").unpack_from
-_int = struct.Struct("<i").unpack_from
-_index = struct.Struct("<I").unpack_from
-
-_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
-FAULTS = (*_FAULTS, RecursionError, struct.error)
-"""What damaged data can raise in here."""
 
 OFTEN = 255
 """A count of fetches that is no longer counted on: such an object is kept to the end."""
 
 
 def fetches(reader: Reader) -> bytearray:
-    """How often each memoized object of the next pickle is fetched again (255: that or more).
+    """Count how often each memoized object of the next pickle is fetched again (255: or more).
 
     Raises :class:`DataError` for an opcode that is not admitted and where the file ends early.
     """
+    counts = bytearray()
+    reader.since = -math.inf  # nothing is kept
     try:
-        return _fetches(reader)
+        for code, index in reader.opcodes():
+            if code == pickle.MEMOIZE or (code in _PUTS and index == len(counts)):
+                counts.append(0)
+            elif code in _PUTS and index > len(counts):
+                reader.refuse("its objects are not numbered in order")
+            elif code in _GETS:
+                if index >= len(counts):
+                    reader.refuse("it fetches an object that it does not have")
+                counts[index] = min(counts[index] + 1, OFTEN)
     except FAULTS as error:
         reader.refuse(_one_line(error))
-
-
-def _fetches(reader: Reader) -> bytearray:
-    counts = bytearray()
-    data, at, safe = reader.data, reader.at, reader.safe
-    while True:
-        if at > safe:
-            data, at, safe = reader.more(at)
-        op = data[at]
-        if step := _STEPS[op]:
-            at += step
-        elif op == SHORT_BINUNICODE:
-            at += 2 + data[at + 1]
-        elif op == MEMOIZE:
-            counts.append(0)
-            at += 1
-        elif op in PUTS:
-            index = data[at + 1] if op == BINPUT else _index(data, at + 1)[0]
-            at += 1 + _FIXED[op]
-            if index == len(counts):
-                counts.append(0)
-            elif index > len(counts):
-                reader.refuse("its objects are not numbered in order")
-        elif op in GETS:
-            index = data[at + 1] if op == BINGET else _index(data, at + 1)[0]
-            at += 1 + _FIXED[op]
-            if index >= len(counts):
-                reader.refuse("it fetches an object that it does not have")
-            if counts[index] < OFTEN:
-                counts[index] += 1
-        elif width := _SIZED.get(op):
-            size = int.from_bytes(data[at + 1 : at + 1 + width], "little")
-            data, at, safe = reader.skip(at + 1 + width, size)
-        elif op == GLOBAL:
-            at = data.index(b"\n", data.index(b"\n", at) + 1) + 1
-        elif op == STOP:
-            reader.at = at + 1
-            return counts
-        else:
-            _unknown(reader, op)
+    return counts
 
 
 def load(reader: Reader, shorten: Shorten, counts: bytearray | None = None) -> Any:
-    """What the next pickle holds: atoms, ``list``, ``tuple``, ``dict``, ``set``,
+    """Read the next pickle: atoms, ``list``, ``tuple``, ``dict``, ``set``,
     :class:`~.inert.Attributes` and :class:`~.inert.Inert`.
 
     A value is given to ``shorten`` as it is put under one of its keys, complete. ``counts`` are
@@ -218,113 +192,51 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
     marks: list[int] = []
     memo: dict[int, Any] = {}
     numbered = 0
-    last = reader.before + reader.at
-    push = stack.append
-    data, at, safe = reader.data, reader.at, reader.safe
-    while True:
-        if at > safe:
-            data, at, safe = reader.more(at)
-            if reader.before + at - last > MAX_BETWEEN:
-                reader.refuse("too much of anything else between the results")
-        op = data[at]
-        at += 1
-        # The commonest first: nine of ten are one of these five.
-        if op == BINFLOAT:
-            push(_float(data, at)[0])
-            at += 8
-        elif op == MEMOIZE:
-            if counts is None or counts[numbered]:
-                memo[numbered] = stack[-1]
-            numbered += 1
-        elif op == SHORT_BINUNICODE:
-            end = at + 1 + data[at]
-            push(str(data[at + 1 : end], "utf-8"))
-            at = end
-        elif op == BININT1:
-            push(data[at])
-            at += 1
-        elif op in PUTS:
-            index = data[at] if op == BINPUT else _index(data, at)[0]
-            at += _FIXED[op]
+    reader.since = 0
+    for code, argument in reader.opcodes():  # the commonest first
+        if code in _NUMBERS:
+            stack.append(argument)
+        elif code == pickle.MEMOIZE or code in _PUTS:
+            index = numbered if argument is None else argument
             if counts is None or counts[index]:
                 memo[index] = stack[-1]
             numbered = max(numbered, index + 1)
-        elif op in GETS:
-            index = data[at] if op == BINGET else _index(data, at)[0]
-            at += _FIXED[op]
-            push(memo[index])
-            if counts is not None and counts[index] != OFTEN:
-                counts[index] -= 1
-                if not counts[index]:
-                    del memo[index]
-        elif width := _SIZED.get(op):
-            size = int.from_bytes(data[at : at + width], "little")
-            at += width
-            if size > MAX_TEXT:
-                data, at, safe = reader.skip(at, size)
-                last += size
-                push(INERT)
-                continue
-            while at + size > len(data) - MARGIN and safe < len(data):
-                data, at, safe = reader.more(at)
-            raw = data[at : at + size]
-            at += size
-            if op in _TEXTS:
-                push(str(raw, "utf-8"))
+        elif code in _GETS:
+            stack.append(memo[argument])
+            if counts is not None and counts[argument] != OFTEN:
+                counts[argument] -= 1
+                if not counts[argument]:
+                    del memo[argument]
+        elif code in _SIZED:
+            if argument is None:
+                stack.append(INERT)
+            elif code in _TEXTS:
+                stack.append(str(argument, "utf-8"))
+            elif code == pickle.LONG1:
+                stack.append(int.from_bytes(argument, "little", signed=True))
             else:
-                push(int.from_bytes(raw, "little", signed=True) if op == LONG1 else raw)
-        elif op == GLOBAL:
-            end = data.index(b"\n", data.index(b"\n", at) + 1)
-            push(_find(reader, *str(data[at:end], "utf-8").split("\n")))
-            at = end + 1
-        elif op == STOP:
-            reader.at = at
-            (found,) = stack
-            return found
-        elif op == MARK:
-            marks.append(len(stack))
-        elif op in SETS:
-            start = marks.pop() if op == SETITEMS else len(stack) - 2
+                stack.append(argument)
+        elif code in (pickle.SETITEM, pickle.SETITEMS):
+            start = marks.pop() if code == pickle.SETITEMS else len(stack) - 2
             items = stack[start:]
             del stack[start:]
             if put(stack[-1], items, shorten):
-                last = reader.before + at
-        elif op == STACK_GLOBAL:
+                reader.since = 0
+        elif code == pickle.GLOBAL:
+            stack.append(_find(reader, *argument))
+        elif code == pickle.STACK_GLOBAL:
             name, module = stack.pop(), stack.pop()
-            push(_find(reader, module, name))
-        elif op == BININT2:
-            push(data[at] | data[at + 1] << 8)
-            at += 2
-        elif op == BININT:
-            push(_int(data, at)[0])
-            at += 4
-        elif act := _ACTS.get(op):
-            act(stack, marks)
-            at += _FIXED[op]
-        else:
-            _unknown(reader, op)
+            stack.append(_find(reader, module, name))
+        elif code in _ACTS:
+            _ACTS[code](stack, marks)
+    (found,) = stack
+    return found
 
 
 def _find(reader: Reader, module: Any, name: Any) -> Name:
     if type(module) is not str or type(name) is not str or (module, name) not in ADMITTED:
-        raise DataError(
-            f"{reader.name}: asks for {str(module)[:80]}.{str(name)[:80]}, which no file of the "
-            "benchmark needs. It was not loaded, since it could run code of its own: take the "
-            "official file instead"
-        )
+        reader.refuse_code(f"asks for {str(module)[:80]}.{str(name)[:80]}")
     return ADMITTED[module, name]
-
-
-def _unknown(reader: Reader, op: int) -> NoReturn:
-    known = _NAMES.get(op)
-    if not op:
-        raise DataError(f"{reader.name}: ends in the middle: copy or download it again")
-    if not known:
-        reader.refuse(f"byte {op} is no opcode of a pickle")
-    raise DataError(
-        f"{reader.name}: uses the opcode {known}, which no file of the benchmark needs. It "
-        "was not loaded, since it could run code of its own: take the official file instead"
-    )
 
 
 def _one_line(error: BaseException) -> str:
@@ -372,31 +284,28 @@ def _tuple_of(count: int) -> Callable[[list[Any], list[int]], None]:
     return act
 
 
-_ACTS: dict[int, Callable[[list[Any], list[int]], Any]] = {
-    _OPCODES[name]: act
-    for name, act in {
-        "NONE": lambda stack, _: stack.append(None),
-        "NEWTRUE": lambda stack, _: stack.append(True),
-        "NEWFALSE": lambda stack, _: stack.append(False),
-        "EMPTY_DICT": lambda stack, _: stack.append({}),
-        "EMPTY_LIST": lambda stack, _: stack.append([]),
-        "EMPTY_TUPLE": lambda stack, _: stack.append(()),
-        "EMPTY_SET": lambda stack, _: stack.append(set()),
-        "TUPLE": lambda stack, marks: stack.append(tuple(_since_mark(stack, marks))),
-        "TUPLE1": _tuple_of(1),
-        "TUPLE2": _tuple_of(2),
-        "TUPLE3": _tuple_of(3),
-        "APPEND": lambda stack, _: _append(stack, [stack.pop()]),
-        "APPENDS": lambda stack, marks: _append(stack, _since_mark(stack, marks)),
-        "ADDITEMS": lambda stack, marks: _add(stack, _since_mark(stack, marks)),
-        "FROZENSET": lambda stack, marks: stack.append(make_set(_since_mark(stack, marks))),
-        "REDUCE": _call,
-        "NEWOBJ": _call,
-        "BUILD": _set_state,
-        # An identifier of what lies outside the pickle: the storage of a tensor.
-        "BINPERSID": lambda stack, _: stack.__setitem__(-1, INERT),
-        # Where the pickle begins, and hints about reading ahead.
-        "PROTO": lambda *_: None,
-        "FRAME": lambda *_: None,
-    }.items()
+_ACTS: dict[bytes, Callable[[list[Any], list[int]], Any]] = {
+    pickle.MARK: lambda stack, marks: marks.append(len(stack)),
+    pickle.NONE: lambda stack, _: stack.append(None),
+    pickle.NEWTRUE: lambda stack, _: stack.append(True),
+    pickle.NEWFALSE: lambda stack, _: stack.append(False),
+    pickle.EMPTY_DICT: lambda stack, _: stack.append({}),
+    pickle.EMPTY_LIST: lambda stack, _: stack.append([]),
+    pickle.EMPTY_TUPLE: lambda stack, _: stack.append(()),
+    pickle.EMPTY_SET: lambda stack, _: stack.append(set()),
+    pickle.TUPLE: lambda stack, marks: stack.append(tuple(_since_mark(stack, marks))),
+    pickle.TUPLE1: _tuple_of(1),
+    pickle.TUPLE2: _tuple_of(2),
+    pickle.TUPLE3: _tuple_of(3),
+    pickle.APPEND: lambda stack, _: _append(stack, [stack.pop()]),
+    pickle.APPENDS: lambda stack, marks: _append(stack, _since_mark(stack, marks)),
+    pickle.ADDITEMS: lambda stack, marks: _add(stack, _since_mark(stack, marks)),
+    pickle.FROZENSET: lambda stack, marks: stack.append(make_set(_since_mark(stack, marks))),
+    pickle.REDUCE: _call,
+    pickle.NEWOBJ: _call,
+    pickle.BUILD: _set_state,
+    # An identifier of what lies outside the pickle: the storage of a tensor.
+    pickle.BINPERSID: lambda stack, _: stack.__setitem__(-1, INERT),
 }
+_BARE = {*_ACTS, pickle.MEMOIZE, pickle.SETITEM, pickle.SETITEMS, pickle.STACK_GLOBAL}
+"""Opcodes without an argument."""
