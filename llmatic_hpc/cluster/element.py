@@ -40,7 +40,7 @@ _LAST_WORDS = (
 
 @dataclass
 class Element:
-    """A task and what is known of its job."""
+    """Task and what is known of its job."""
 
     job: str
     token: str
@@ -121,7 +121,7 @@ class BadNodes:
 
 
 def pickled_ids(folder: Path, elements: int) -> list[str]:
-    """The job ids of a submission from the names that submitit gave its pickles.
+    """Return the job ids of a submission from the names that submitit gave its pickles.
 
     Empty unless all of the elements have theirs: submitit renames them after sbatch.
     """

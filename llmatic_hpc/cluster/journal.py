@@ -63,7 +63,7 @@ class State:
         return sum(1 for item in self.failed if item[0] == candidate)
 
     def tokens_of(self, candidates: Collection[int]) -> set[str]:
-        """Submissions with an attempt at one of these candidates."""
+        """Return the submissions with an attempt at one of these candidates."""
         return {
             entry.token
             for entry in self.tasks.values()
@@ -74,6 +74,38 @@ class State:
         """Return whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
 
+    def apply(self, event: dict[str, Any]) -> None:
+        """Take in an event of the journal."""
+        kind = event["event"]
+        if kind == "submitting":
+            self.submissions += 1
+            for position, (name, pairs) in enumerate(event["tasks"].items()):
+                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
+                self.tasks[name] = Entry(items, event["token"], position, event["time"])
+                for candidate, attempt in items:
+                    self.attempts[candidate] = max(self.attempts[candidate], attempt)
+        elif kind == "submitted":
+            for name, job in event["jobs"].items():
+                self.tasks[name].job = job
+        elif kind == "refused":
+            refused = {n: e for n, e in self.tasks.items() if e.token == event["token"]}
+            for name, entry in refused.items():
+                del self.tasks[name]
+                for candidate, attempt in entry.items:
+                    self.attempts[candidate] = attempt - 1
+        elif kind == "failed":
+            candidate, attempt = event["item"]
+            self.failed.add((int(candidate), int(attempt)))
+            if event["node"]:
+                self.blamed[event["task"]] = (event["node"], float(event["time"]))
+        elif kind == "ended":
+            self.ended.add(event["task"])
+        elif kind == "lost":
+            self.lost[event["by"]][event["kind"]] += float(event["seconds"])
+        elif kind == "suspected":
+            candidate, attempt = event["item"]
+            self.suspected[int(candidate)].add((event["cause"], int(attempt)))
+
 
 def kind_of_loss(cause: str) -> str:
     """Return the kind of a loss: ``preempted``, ``limit`` (memory or time) or ``machine``."""
@@ -82,27 +114,32 @@ def kind_of_loss(cause: str) -> str:
     return PREEMPTED if cause == PREEMPTED else "machine"
 
 
+def read_state(path: Path) -> State:
+    """Read a journal without the right to write it; an empty state where it cannot be read."""
+    try:
+        return _replayed(path.read_text(encoding="utf-8"))
+    except OSError:
+        return State()
+
+
+def _replayed(text: str) -> State:
+    state = State()
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # a torn line
+            state.apply(json.loads(line))
+    return state
+
+
 class Journal:
     """Append-only file of events, with one writer."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.state = State()
-        self._replay(path.read_text(encoding="utf-8") if path.exists() else "")
-
-    @classmethod
-    def look(cls, path: Path) -> State:
-        """Read the state without the right to write the journal."""
-        journal = cls.__new__(cls)
-        journal.state = State()
-        with contextlib.suppress(OSError):
-            journal._replay(path.read_text(encoding="utf-8"))
-        return journal.state
-
-    def _replay(self, text: str) -> None:
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                self._apply(json.loads(line))
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self.state = _replayed(text)
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def submitting(self, token: str, tasks: Mapping[str, Sequence[Item]]) -> None:
         """Note that tasks, by their folders' names, are about to be submitted in this order."""
@@ -147,35 +184,4 @@ class Journal:
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event)
         append_line(self._path, line)
-        self._apply(json.loads(line))
-
-    def _apply(self, event: dict[str, Any]) -> None:
-        state, kind = self.state, event["event"]
-        if kind == "submitting":
-            state.submissions += 1
-            for position, (name, pairs) in enumerate(event["tasks"].items()):
-                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
-                state.tasks[name] = Entry(items, event["token"], position, event["time"])
-                for candidate, attempt in items:
-                    state.attempts[candidate] = max(state.attempts[candidate], attempt)
-        elif kind == "submitted":
-            for name, job in event["jobs"].items():
-                state.tasks[name].job = job
-        elif kind == "refused":
-            refused = {n: e for n, e in state.tasks.items() if e.token == event["token"]}
-            for name, entry in refused.items():
-                del state.tasks[name]
-                for candidate, attempt in entry.items:
-                    state.attempts[candidate] = attempt - 1
-        elif kind == "failed":
-            candidate, attempt = event["item"]
-            state.failed.add((int(candidate), int(attempt)))
-            if event["node"]:
-                state.blamed[event["task"]] = (event["node"], float(event["time"]))
-        elif kind == "ended":
-            state.ended.add(event["task"])
-        elif kind == "lost":
-            state.lost[event["by"]][event["kind"]] += float(event["seconds"])
-        elif kind == "suspected":
-            candidate, attempt = event["item"]
-            state.suspected[int(candidate)].add((event["cause"], int(attempt)))
+        self.state.apply(json.loads(line))

@@ -86,7 +86,7 @@ def stop_orphans(tasks: Path) -> int:
 
 
 def visible_gpus() -> list[int]:
-    """Indices of the GPUs of this machine, without importing torch or touching CUDA."""
+    """Return the indices of this machine's GPUs, without importing torch or touching CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [int(part) for part in named.split(",") if part.strip().isdigit()]
@@ -96,7 +96,7 @@ def visible_gpus() -> list[int]:
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:
-    """(folder, process id) of submitit's controllers and tasks on this machine."""
+    """Yield (folder, process id) of submitit's controllers and tasks on this machine."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue

@@ -22,7 +22,7 @@ def task_count(items: int, *, parallelism: int, per_task: int) -> int:
 
 
 def pack(work: Sequence[Work], tasks: int, *, most: int = 0) -> list[list[Work]]:
-    """Longest processing time first: balanced tasks, each with its longest candidate first.
+    """Pack balanced tasks by longest processing time first.
 
     ``most``: candidates of a task at most; 0: any number. ``tasks`` must be enough for it.
 

@@ -25,14 +25,14 @@ def run_task(folder: Path) -> int:
 
 
 def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
-    """``cluster.kind``, with ``auto`` made definite: in a Slurm job arrays, else local workers."""
+    """Return ``cluster.kind``; for ``auto`` it is slurm inside a Slurm job, else local."""
     if cluster.kind == "auto":
         return "slurm" if environ.get("SLURM_JOB_ID") else "local"
     return cluster.kind
 
 
 def back_end(config: Config) -> Backend:
-    """The back end that ``cluster.kind`` names. Raises :class:`ConfigError` for a bad site file."""
+    """Make the back end of ``cluster.kind``. Raises :class:`ConfigError` for a bad site file."""
     cluster, kind = config.cluster, kind_of(config.cluster)
     if kind == "slurm":
         site, file = site_of_job()
@@ -63,7 +63,7 @@ def threads_per_task(config: Config) -> int:
 
 
 def packing(config: Config, record: Record) -> ClusterSettings:
-    """The cluster's settings with the number of candidates that share a task made definite.
+    """Return the cluster's settings with a definite ``candidates_per_task``.
 
     ``target_task_minutes`` goes by the median training time of the last generation that
     trained any; before there is one, and without it, an element of an array has one candidate.
@@ -90,5 +90,5 @@ def _median_seconds(record: Record) -> float:
 
 
 def available_cores() -> int:
-    """Cores that this process may use; a Slurm job or a container may have fewer than all."""
+    """Count the cores that this process may use: in a job or container not all."""
     return len(os.sched_getaffinity(0))

@@ -289,7 +289,7 @@ class SlurmBackend(Backend):
         answer = scheduler.queue()
         if answer is None:
             if not self._silent:
-                log.warning("squeue does not answer: tasks are taken for alive until it does")
+                log.warning("squeue does not answer; until it does, tasks count as running")
             self._silent = True
             # An absence that nobody could see is none.
             for element in self._elements.values():
@@ -374,7 +374,7 @@ class SlurmBackend(Backend):
         self._asked = -MOST_QUEUE_SECONDS
 
     def end(self, prefix: str) -> None:
-        """All results are in, but a controller that was away may mean to start one again.
+        """Cancel what is left in the queue: a controller that was away may start elements again.
 
         What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
         """
@@ -394,5 +394,5 @@ class SlurmBackend(Backend):
 
 
 def own_job() -> str:
-    """The id of the coordinator's job; empty if it is none."""
+    """Return the id of the job that this process runs in; empty if it is in none."""
     return os.environ.get("SLURM_JOB_ID", "")

@@ -93,7 +93,7 @@ class Endpoint:
             raise
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they arrive; leaving the iterator cancels the requests still out."""
+        """Yield completions as they arrive; leaving the iterator cancels the requests still out."""
         before = self.prompt_tokens, self.completion_tokens
         asked = [self._submit(self._complete(request)) for request in requests]
         try:
@@ -156,7 +156,7 @@ class Endpoint:
         )
 
     async def _ask(self, request: Request, most: int) -> tuple[str, str, int]:
-        """Text, why it ended, and how many tokens it has."""
+        """Ask for one completion; return its text, why it ended, and its number of tokens."""
         options: Any = {
             "model": self.settings.model,
             "max_tokens": most,
@@ -284,7 +284,7 @@ class Endpoint:
         return GeneratorError(f"{self.url}: {said}; the server's own log says more")
 
     def _words(self, error: openai.OpenAIError) -> str:
-        """The first line of what the server said, short and without the key."""
+        """Return the first line of what the server said, short and without the key."""
         cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else None
         lines = str(cause or error).strip().splitlines() or [type(error).__name__]
         return self._hidden(lines[0])
@@ -309,12 +309,12 @@ _REACH = "start the server, or correct generator.url (and the proxy, if your sit
 
 
 def _base(url: str) -> str:
-    """``http://host:8000`` is meant as ``http://host:8000/v1``."""
+    """Complete a URL without a path, ``http://host:8000``, to ``http://host:8000/v1``."""
     return url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
 
 
 def _key(variable: str) -> str:
-    """The key in an environment variable; empty where none is named."""
+    """Read the key from an environment variable; empty where none is named."""
     if not variable:
         return ""
     key = os.environ.get(variable, "").strip()

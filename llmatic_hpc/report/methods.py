@@ -26,7 +26,7 @@ _NAMES = {"llmatic": "LLMatic", "random": "random search"}
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A record with what a comparison asks of it."""
+    """Record with the values that a comparison needs."""
 
     path: Path
     record: Record

@@ -16,7 +16,7 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.backend import Backend, Ending
-from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.cluster.journal import read_state
 from llmatic_hpc.cluster.patience import Patience
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
@@ -285,7 +285,7 @@ def test_with_enough_results_the_rest_is_left_and_found_again(tmp_path: Path) ->
     last = dispatcher(paths, how, backend=backend, name="g00002").run(work(4)[3:])
     assert (last[3].attempts, last[3].result.outcome.status) == (1, "scored")
     assert sorted(evaluated(paths)) == sorted(f"{c}.1" for c in range(8))
-    tokens = Journal.look(paths.journal).tokens_of(range(8))
+    tokens = read_state(paths.journal).tokens_of(range(8))
     assert len({token.split("-")[1] for token in tokens}) == len(tokens)
     assert {token.split("-")[0] for token in tokens} == {"g00000", "g00001"}
     assert list(paths.tasks.iterdir()) == []

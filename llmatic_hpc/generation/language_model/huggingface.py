@@ -76,7 +76,7 @@ class HuggingFace:
         self._writer = Writer(self._tokenizer, form=self.form, ends=self._ends)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they get done. A row that is over gives its place to the next."""
+        """Yield completions as they are done. A row that is over gives its place to the next."""
         asked: list[tuple[Request, list[int]]] = []
         longest: dict[tuple[str, ...], int] = {}
         for request in requests:
@@ -107,7 +107,7 @@ class HuggingFace:
         _free()
 
     def prompt(self, request: Request) -> str:
-        """The text that the model gets to see, markup of its chat template included."""
+        """Return the text that the model gets to see, markup of its chat template included."""
         if self.form == "completion":
             return prompts.completion_prompt(request)
         messages = prompts.chat_messages(request, self.problem)
@@ -207,14 +207,14 @@ def _device(wanted: str) -> str:
     except Exception as error:  # torch raises many kinds here
         reason = str(error).strip().splitlines()[0]
         raise GeneratorError(
-            f"generator.device = {wanted!r} is not to be had on this machine ({reason}); set it to "
+            f"generator.device = {wanted!r} is not available on this machine ({reason}); set it to "
             "'auto' or 'cpu', or ask SLURM for a GPU (cluster.gres)"
         ) from None
     return device
 
 
 def _dtype(wanted: str, device: str) -> torch.dtype:
-    """``auto`` is half precision on a GPU only.
+    """Return the precision of the weights; ``auto`` is half precision on a GPU only.
 
     On a CPU with AVX512-BF16 bfloat16 wrote 1.2 to 1.6 times as fast (0.5 B parameters, 8 rows,
     one thread), but its coarse rounding lets a text depend on who shares its batch, and on
@@ -229,7 +229,7 @@ def _dtype(wanted: str, device: str) -> torch.dtype:
 
 
 def _context(config: Any) -> int:
-    """Most tokens that the model can attend to: prompt and answer together."""
+    """Return the most tokens that the model can attend to, prompt and answer together."""
     text = config.get_text_config()
     known = (getattr(text, key, None) for key in _CONTEXT_KEYS)
     return next((n for n in known if isinstance(n, int) and n > 0), sys.maxsize)

@@ -56,7 +56,7 @@ class SlotLayer(DynamicLayer):
         return held[0], held[1]
 
     def allocated(self, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The buffers, with the heads and sizes of ``like`` where they are made."""
+        """Return the buffers; make them with the heads and sizes of ``like`` at first."""
         if self.buffers is None:
             at = self.extent  # zeros, since nothing times garbage may be no number
             keys, values = (

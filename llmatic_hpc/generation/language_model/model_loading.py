@@ -251,7 +251,7 @@ def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageM
         try:
             return _load_folder(copy, dtype)
         except Exception as error:
-            _log.info("%s: the copy is of no use (%s); reading %s", copy, error, file)
+            _log.info("%s: the converted copy cannot be used (%s); reading %s", copy, error, file)
     shutil.rmtree(copy, ignore_errors=True)
     source = {"gguf_file": location.gguf, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)

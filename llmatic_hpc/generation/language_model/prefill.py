@@ -51,7 +51,7 @@ class Pack:
 
 
 def packs(prompts: Iterable[Sequence[int]], *, share: bool = True) -> Iterator[Pack]:
-    """All distinct prompts, in packs of about ``PACK`` tokens.
+    """Yield all distinct prompts, in packs of about ``PACK`` tokens.
 
     Args:
         prompts: token ids; an empty one needs no reading.

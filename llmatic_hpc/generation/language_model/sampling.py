@@ -52,7 +52,7 @@ class Row:
         self.generator = torch.Generator().manual_seed(self.seed % 2**63)
 
     def afresh(self) -> Row:
-        """The same row before its first token."""
+        """Return the same row before its first token."""
         return Row(self.candidate, self.prompt, self.limit, self.temperature, self.seed)
 
     @property
@@ -113,14 +113,14 @@ def draw(
 
 
 def _winner(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The place of the highest of each row, and by how much it is ahead."""
+    """Return the place of the highest of each row, and by how much it is ahead."""
     values, places = scores.topk(min(2, scores.shape[-1]), dim=-1)
     ahead = values[:, 0] - values[:, -1]
     return places[:, 0], ahead if values.shape[-1] == 2 else torch.full_like(ahead, torch.inf)
 
 
 def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch.Tensor:
-    """Set to 0, in place, what is not in the nucleus; says which rows' edges are unsure."""
+    """Set to 0, in place, what is not in the nucleus; return which rows' edges are unsure."""
     total, every = weights.sum(-1, keepdim=True), weights.shape[-1]
     for count in (min(LIKELIEST, every), every):
         likely, order = weights.topk(count, dim=-1)
@@ -140,7 +140,7 @@ def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch
 
 
 class Writer:
-    """Turns tokens into text and notices the end."""
+    """Converter of tokens to text that notices the end."""
 
     def __init__(self, tokenizer: Any, *, form: str, ends: frozenset[int]) -> None:
         self.tokenizer = tokenizer

@@ -18,7 +18,6 @@ from . import edits
 from .draft import Draft, Edit, count
 from .fit import fitted
 from .layers import (
-    WEIGHTED,
     AdaptivePool,
     Conv,
     Depthwise,
@@ -32,6 +31,7 @@ from .layers import (
     Recurrent,
     Residual,
     Site,
+    has_weights,
     sites_of,
 )
 from .random_network import fresh
@@ -176,8 +176,8 @@ class _Variation:
 
     def _joined(self, front: Network, back: Network) -> Network | None:
         """Two networks cut where their maps are about as large, and joined there."""
-        fronts = [s for s in self._cuts(front) if _weighted(front[: s.path[0]])]
-        backs = [s for s in self._cuts(back) if _weighted(back[s.path[0] : -1])]
+        fronts = [s for s in self._cuts(front) if has_weights(front[: s.path[0]])]
+        backs = [s for s in self._cuts(back) if has_weights(back[s.path[0] : -1])]
         cuts = [
             (abs(_scale(a) - _scale(b)) + self.rng.random(), a.path[0], b.path[0])
             for a in fronts
@@ -222,7 +222,3 @@ class _Variation:
 def _scale(site: Site) -> float:
     """Logarithm to base 2 of the map's height; a vector has none."""
     return float(site.before[1].bit_length()) if len(site.before) == 3 else 0.0
-
-
-def _weighted(layers: Network) -> bool:
-    return any(isinstance(layer, (*WEIGHTED, Residual)) for layer in layers)

@@ -26,6 +26,7 @@ from .layers import (
     Residual,
     Shape,
     Site,
+    has_weights,
     shape_after,
     sites_of,
     splice,
@@ -98,18 +99,11 @@ def fitted(layers: Sequence[Layer], shape: Shape, classes: int) -> Network:
     """
     body, after = _aligned(layers, shape)
     last = max((i for i, layer in enumerate(body) if isinstance(layer, Linear)), default=None)
-    if last is not None and len(after) == 1 and not _weighted(body[last + 1 :]):
+    if last is not None and len(after) == 1 and not has_weights(body[last + 1 :]):
         body = body[:last]
     elif len(after) != 1:
         body.append(Flatten())
     return _bounded((*body, Linear(classes)), shape, classes)
-
-
-def _weighted(layers: Sequence[Layer]) -> bool:
-    return any(
-        _weighted(layer.body) if isinstance(layer, Residual) else isinstance(layer, WEIGHTED)
-        for layer in layers
-    )
 
 
 def _aligned(layers: Sequence[Layer], shape: Shape) -> tuple[list[Layer], Shape]:
@@ -182,7 +176,7 @@ def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
         case Residual():
             body, _ = _aligned(layer.body, shape)
             whole = Residual(tuple(body))
-            return (whole,) if _weighted(body) and _joins(whole, shape) else tuple(body)
+            return (whole,) if has_weights(body) and _joins(whole, shape) else tuple(body)
         case _:
             return (layer,)
 

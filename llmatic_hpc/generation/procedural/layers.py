@@ -7,7 +7,7 @@ before, so that an edit never has to repair its neighbours. A shape is that of o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -121,6 +121,14 @@ Path = tuple[int, ...]
 
 WEIGHTED = (Conv, Depthwise, Linear, Recurrent)
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def has_weights(layers: Sequence[Layer]) -> bool:
+    """Return whether any of the layers has weights, normalization not counted."""
+    return any(
+        has_weights(layer.body) if isinstance(layer, Residual) else isinstance(layer, WEIGHTED)
+        for layer in layers
+    )
 
 
 class MisfitError(ValueError):

@@ -12,54 +12,39 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
-from ...source.network import STANDARD_NAMES, network_class
+from ...source.literals import arithmetic
+from ...source.network import STANDARD_NAMES, imports, network_class
 from ...source.parse import parse
-from .layers import WEIGHTED, Layer, Residual
+from .layers import Layer, has_weights
 from .tracing import (
     UNKNOWN,
     Arguments,
     Leaf,
+    Rearranged,
     Tensor,
     cat,
     function,
     is_number,
     join,
-    layers_of,
     module,
-)
-from .values import (
-    BUILTINS,
-    MAX_ITEMS,
-    Chain,
-    Instance,
-    Library,
-    Native,
-    Super,
-    UserClass,
-    UserFunction,
-    attempt,
-    combined,
-    compared,
-    item_of,
-    items_of,
-    method_of,
-    plain_key,
     tensor_in,
-    truth,
 )
 
 MAX_STEPS = 10_000
 MAX_DEPTH = 24
 MAX_LAYERS = 256
+MAX_ITEMS = 256
 
 
 def read(source: str) -> list[Layer] | None:
-    """The layers that the network applies, in order; None where none can be made out.
+    """Return the layers that the network applies, in order; None where none can be made out.
 
-    Failing its forward pass, the layers that its constructor makes, in order.
+    Failing its forward pass, they are those that its constructor makes, in order.
     """
     try:
         tree = parse(source)
@@ -80,32 +65,136 @@ class _ReturnError(Exception):
         self.value = value
 
 
+# --- values -----------------------------------------------------------------------------------
+# Numbers, texts, lists and callables are Python's own; nothing here runs code of the source.
+
+Scope = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Library:
+    """A name from torch or another package."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Function:
+    """A function of the source; a method also knows its instance and what it overrides."""
+
+    node: ast.FunctionDef | ast.Lambda
+    scope: Scope
+    inherited: dict[str, _Function] = field(default_factory=dict)
+    instance: _Instance | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    methods: dict[str, _Function]
+    """Its own and inherited ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Instance:
+    methods: dict[str, _Function]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def method(self, name: str) -> _Function | None:
+        """Return a method bound to the instance, or None."""
+        found = self.methods.get(name)
+        return replace(found, instance=self) if found else None
+
+
+class _Sequential(list[Any]):
+    """An instance of nn.Sequential: a list of modules that can be called."""
+
+
+def _items(value: Any) -> list[Any]:
+    return list(islice(value, MAX_ITEMS)) if isinstance(value, list | tuple | dict) else []
+
+
+def _truth(value: Any) -> bool | None:
+    """Return None where it is not known."""
+    return None if value is UNKNOWN or isinstance(value, Tensor) else bool(value)
+
+
+def _attempt(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    try:
+        return call(*arguments, **keywords)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        return UNKNOWN
+
+
+def _combined(op: ast.operator, left: Any, right: Any) -> Any:
+    first, second = tensor_in(left), tensor_in(right)
+    if first and second:
+        return join(first, second) if isinstance(op, ast.Add) else first
+    if first or second:
+        return first or second
+    if is_number(left) and is_number(right):
+        made = arithmetic(op, left, right)
+        return made if is_number(made) else UNKNOWN
+    if isinstance(op, ast.Add) and type(left) is type(right) and isinstance(left, list | str):
+        return left + right if len(left) + len(right) <= MAX_ITEMS else UNKNOWN
+    if isinstance(op, ast.Mult) and isinstance(left, list) and isinstance(right, int):
+        return left * right if len(left) * right <= MAX_ITEMS else UNKNOWN
+    return UNKNOWN
+
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
+
+_BUILTINS: dict[str, Callable[..., Any]] = {
+    "range": lambda *a: list(range(*a)[:MAX_ITEMS]),
+    "enumerate": lambda a, start=0: list(enumerate(_items(a), start)),
+    "zip": lambda *a: list(zip(*map(_items, a), strict=False)),
+    "reversed": lambda a: _items(a)[::-1],
+    "list": lambda a=(): _items(a),
+    "tuple": lambda a=(): tuple(_items(a)),
+    "len": len,
+    "int": int,
+    "max": max,
+    "min": min,
+}
+
+
+# --- the interpreter --------------------------------------------------------------------------
+
+
 class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self._left = MAX_STEPS
         self._depth = 0
-        self._classes: list[UserClass] = []
-        self._globals: dict[str, Any] = {
-            "torch": Library("torch"),
-            "nn": Library("nn"),
-            "F": Library("functional"),
-            **{name: Native(call) for name, call in BUILTINS.items()},
+        paths = {**STANDARD_NAMES, **imports(tree.body)}
+        self._globals: Scope = {
+            **{name: _Library(path.rpartition(".")[2]) for name, path in paths.items()},
+            **_BUILTINS,
         }
-        kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.ImportFrom)
+        kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
         self._block([node for node in tree.body if isinstance(node, kept)], self._globals)
 
     def layers(self, name: str) -> list[Layer] | None:
-        """The layers of the network, the last class of that name."""
-        net = Instance([c for c in self._classes if c.name == name][-1])
+        """Return the layers of the network, the last class of that name."""
+        net = _Instance(self._globals[name].methods)
         try:
-            self._method_call(net, "__init__", [], {})
-            made = tensor_in(self._method_call(net, "forward", [Tensor()], {}))
+            self._call(net.method("__init__"), [], {})
+            made = tensor_in(self._call(net, [Tensor()], {}))
         except _TooMuchError:
             made = None
-        found = layers_of(made) if made else []
-        if not any(isinstance(layer, (*WEIGHTED, Residual)) for layer in found):
+        found = made.layers if made else []
+        if not has_weights(found):
             self._left = MAX_STEPS
-            found = layers_of(self._through(list(net.attributes.values()), Tensor()))
+            found = self._through(net.attributes.values(), Tensor()).layers
         return found[:MAX_LAYERS] or None
 
     def _spend(self) -> None:
@@ -115,63 +204,56 @@ class _Reader:
 
     # --- calls ------------------------------------------------------------------------------
 
-    def _call(self, called: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    def _call(self, called: Any, arguments: Sequence[Any], keywords: dict[str, Any]) -> Any:
         self._spend()
         tensor = next((t for a in arguments if (t := tensor_in(a))), None)
         match called:
             case Leaf() if tensor:
                 return called.apply(tensor)
-            case Chain(items) if tensor:
-                return self._through(items, tensor)
-            case Native(call):
-                return attempt(call, *arguments, **keywords)
-            case UserClass():
-                made = Instance(called)
-                self._method_call(made, "__init__", arguments, keywords)
+            case _Sequential() if tensor:
+                return self._through(called, tensor)
+            case _Class(methods):
+                made = _Instance(methods)
+                self._call(made.method("__init__"), arguments, keywords)
                 return made
-            case Instance() if method_of(called.kind, "forward"):
-                return self._method_call(called, "forward", arguments, keywords)
-            case UserFunction():
+            case _Instance() if forward := called.method("forward"):
+                return self._user_call(forward, arguments, keywords)
+            case _Function():
                 return self._user_call(called, arguments, keywords)
-            case Library(name):
+            case _Library(name):
                 return self._library_call(name, tensor, arguments, keywords)
+        if callable(called):
+            return _attempt(called, *arguments, **keywords)
         return tensor or UNKNOWN
 
-    def _through(self, items: Sequence[Any], tensor: Tensor) -> Tensor:
-        """A tensor after a list of modules; what is no module changes nothing."""
+    def _through(self, items: Iterable[Any], tensor: Tensor) -> Tensor:
+        """Return a tensor after a list of modules; what is no module changes nothing."""
         for item in items:
             self._spend()
             if isinstance(item, list):
                 tensor = self._through(item, tensor)
-            elif isinstance(item, Leaf | Chain | Instance):
+            elif isinstance(item, Leaf | _Instance):
                 tensor = tensor_in(self._call(item, [tensor], {})) or tensor
         return tensor
 
-    def _method_call(
-        self, instance: Instance, name: str, arguments: list[Any], keywords: dict[str, Any]
-    ) -> Any:
-        if found := method_of(instance.kind, name):
-            owner, node = found
-            made = UserFunction(node, self._globals, instance, owner)
-            return self._user_call(made, arguments, keywords)
-        return UNKNOWN
-
     def _user_call(
-        self, called: UserFunction, arguments: list[Any], keywords: dict[str, Any]
+        self, called: _Function, arguments: Sequence[Any], keywords: dict[str, Any]
     ) -> Any:
         if self._depth >= MAX_DEPTH:
             raise _TooMuchError
         spec, scope = called.node.args, dict(called.scope)
         names = [a.arg for a in (*spec.posonlyargs, *spec.args)]
-        if called.bound is not None:
-            arguments = [called.bound, *arguments]
-            base = Super(called.bound, called.owner.base if called.owner else None)
-            scope["super"] = Native(lambda *_: base)
-        defaults = [self._value(d, called.scope) for d in spec.defaults]
+        if instance := called.instance:
+            arguments = [instance, *arguments]
+            base = {name: replace(f, instance=instance) for name, f in called.inherited.items()}
+            scope["super"] = lambda *_: _Instance({}, base)
+        optional = names[len(names) - len(spec.defaults) :] + [a.arg for a in spec.kwonlyargs]
+        defaults = [
+            self._value(default, called.scope) if default else UNKNOWN
+            for default in (*spec.defaults, *spec.kw_defaults)
+        ]
         scope.update(dict.fromkeys(names, UNKNOWN))
-        scope.update(zip(names[len(names) - len(defaults) :], defaults, strict=True))
-        for name, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
-            scope[name.arg] = self._value(default, called.scope) if default else UNKNOWN
+        scope.update(zip(optional, defaults, strict=True))
         scope.update(zip(names, arguments, strict=False))
         scope.update(keywords)
         if spec.vararg:
@@ -188,36 +270,30 @@ class _Reader:
         return None
 
     def _library_call(
-        self, name: str, tensor: Tensor | None, arguments: list[Any], keywords: dict[str, Any]
+        self, name: str, tensor: Tensor | None, arguments: Sequence[Any], keywords: dict[str, Any]
     ) -> Any:
-        first = arguments[0] if arguments else None
-        if name == "Sequential":
-            return Chain(list(first.values()) if isinstance(first, dict) else arguments)
-        if name in ("ModuleList", "ModuleDict", "OrderedDict"):
-            if isinstance(first, list) and name == "OrderedDict":
-                return dict(p for p in first if isinstance(p, tuple) and len(p) == 2)
-            return items_of(first) if name == "ModuleList" else first if first else {}
+        first = arguments[0] if arguments else ()
+        match name:
+            case "Sequential":
+                return _Sequential(first.values() if isinstance(first, dict) else arguments)
+            case "ModuleList":
+                return _items(first)
+            case "ModuleDict" | "OrderedDict":
+                return _attempt(dict, first)
         if tensor is None:
             return module(name, Arguments(arguments, keywords))
         if isinstance(first, list | tuple):
-            return cat([a for a in first if isinstance(a, Tensor)])
+            return cat(first)
         others = [a for a in arguments if a is not tensor]
-        return self._tensor_call(tensor, name, others, keywords)
-
-    def _tensor_call(
-        self, tensor: Tensor, name: str, arguments: list[Any], keywords: dict[str, Any]
-    ) -> Any:
-        if name in ("add", "add_") and arguments and (other := tensor_in(arguments[0])):
-            return join(tensor, other)
-        return function(name, tensor, Arguments(arguments, keywords))
+        return function(name, tensor, Arguments(others, keywords))
 
     # --- statements -------------------------------------------------------------------------
 
-    def _block(self, body: Sequence[ast.stmt], scope: dict[str, Any]) -> None:
+    def _block(self, body: Sequence[ast.stmt], scope: Scope) -> None:
         for node in body:
             self._statement(node, scope)
 
-    def _statement(self, node: ast.stmt, scope: dict[str, Any]) -> None:
+    def _statement(self, node: ast.stmt, scope: Scope) -> None:
         self._spend()
         match node:
             case ast.Assign(targets, value):
@@ -228,45 +304,35 @@ class _Reader:
                 self._assign(target, self._value(value, scope), scope)
             case ast.AugAssign(target, op, value):
                 before = self._value(target, scope)
-                self._assign(target, combined(op, before, self._value(value, scope)), scope)
+                self._assign(target, _combined(op, before, self._value(value, scope)), scope)
             case ast.Expr(value):
                 self._value(value, scope)
             case ast.Return(value):
                 raise _ReturnError(self._value(value, scope) if value else None)
             case ast.If(test, body, orelse):
-                # Where the condition is unknown, the first branch stands for both.
-                taken = truth(self._value(test, scope)) is not False
-                self._block(body if taken else orelse, scope)
+                self._block(body if self._holds(test, scope) else orelse, scope)
             case ast.For(target, iterated, body):
-                for item in items_of(self._value(iterated, scope)):
+                for item in _items(self._value(iterated, scope)):
                     self._assign(target, item, scope)
                     self._block(body, scope)
             case ast.With(_, body) | ast.Try(body):
                 self._block(body, scope)
             case ast.FunctionDef(name):
-                scope[name] = UserFunction(node, scope)
-            case ast.ClassDef(name):
-                self._define(node, scope)
-            case ast.ImportFrom(_, aliases):
-                for alias in aliases:
-                    scope[alias.asname or alias.name] = Library(alias.name)
-            case _:
-                pass
+                scope[name] = _Function(node, scope)
+            case ast.ClassDef(name, bases, _, body):
+                kinds = [self._value(base, scope) for base in bases]
+                inherited = next((k.methods for k in kinds if isinstance(k, _Class)), {})
+                own = [f for f in body if isinstance(f, ast.FunctionDef)]
+                methods = {f.name: _Function(f, self._globals, inherited) for f in own}
+                scope[name] = _Class({**inherited, **methods})
 
-    def _define(self, node: ast.ClassDef, scope: dict[str, Any]) -> None:
-        bases = [self._value(base, scope) for base in node.bases]
-        base = next((b for b in bases if isinstance(b, UserClass)), None)
-        methods = {f.name: f for f in node.body if isinstance(f, ast.FunctionDef)}
-        scope[node.name] = UserClass(node.name, methods, base)
-        self._classes.append(scope[node.name])
-
-    def _assign(self, target: ast.expr, value: Any, scope: dict[str, Any]) -> None:
+    def _assign(self, target: ast.expr, value: Any, scope: Scope) -> None:
         match target:
             case ast.Name(name):
                 scope[name] = value
             case ast.Attribute(owner, name):
                 instance = self._value(owner, scope)
-                if isinstance(instance, Instance):
+                if isinstance(instance, _Instance):
                     instance.attributes[name] = value
             case ast.Tuple(targets) | ast.List(targets):
                 given = list(value) if isinstance(value, list | tuple) else []
@@ -276,13 +342,11 @@ class _Reader:
             case ast.Subscript(owner, index):
                 whole, key = self._value(owner, scope), self._value(index, scope)
                 if isinstance(whole, list | dict):
-                    attempt(operator.setitem, whole, key, value)
-            case _:
-                pass
+                    _attempt(operator.setitem, whole, key, value)
 
     # --- expressions ------------------------------------------------------------------------
 
-    def _value(self, node: ast.expr, scope: dict[str, Any]) -> Any:
+    def _value(self, node: ast.expr, scope: Scope) -> Any:
         self._spend()
         match node:
             case ast.Constant(value):
@@ -295,43 +359,42 @@ class _Reader:
                 given: list[Any] = []
                 for argument in arguments:
                     if isinstance(argument, ast.Starred):
-                        given += items_of(self._value(argument.value, scope))
+                        given += _items(self._value(argument.value, scope))
                     else:
                         given.append(self._value(argument, scope))
                 named = {k.arg: self._value(k.value, scope) for k in keywords if k.arg}
                 return self._call(self._value(called, scope), given, named)
             case ast.BinOp(left, op, right):
-                return combined(op, self._value(left, scope), self._value(right, scope))
+                return _combined(op, self._value(left, scope), self._value(right, scope))
             case ast.UnaryOp(op, operand):
                 value = self._value(operand, scope)
                 if isinstance(op, ast.Not):
-                    known = truth(value)
+                    known = _truth(value)
                     return UNKNOWN if known is None else not known
                 return -value if isinstance(op, ast.USub) and is_number(value) else value
             case ast.BoolOp(op, values):
-                truths = [truth(self._value(v, scope)) for v in values]
+                truths = [_truth(self._value(v, scope)) for v in values]
                 decisive = isinstance(op, ast.Or)
                 if decisive in truths:
                     return decisive
                 return UNKNOWN if None in truths else not decisive
             case ast.Compare(left, [op], [right]):
-                return compared(op, self._value(left, scope), self._value(right, scope))
+                both = self._value(left, scope), self._value(right, scope)
+                return UNKNOWN if UNKNOWN in both else _attempt(_COMPARISONS[type(op)], *both)
             case ast.IfExp(test, body, orelse):
-                taken = truth(self._value(test, scope)) is not False
-                return self._value(body if taken else orelse, scope)
+                return self._value(body if self._holds(test, scope) else orelse, scope)
             case ast.Tuple(items):
                 return tuple(self._value(item, scope) for item in items)
             case ast.List(items):
                 return [self._value(item, scope) for item in items]
             case ast.Dict(keys, values):
                 pairs = zip(keys, values, strict=True)
-                return {k.value: self._value(v, scope) for k, v in pairs if plain_key(k)}  # type: ignore[union-attr]
+                constant = [(k.value, v) for k, v in pairs if isinstance(k, ast.Constant)]
+                return {key: self._value(v, scope) for key, v in constant}
             case ast.Subscript(owner, index):
-                whole = self._value(owner, scope)
-                return item_of(whole, self._value(index, scope))
+                return self._item(self._value(owner, scope), self._value(index, scope))
             case ast.Slice(lower, upper, step):
-                ends = [self._value(e, scope) if e else None for e in (lower, upper, step)]
-                return slice(*ends)
+                return slice(*(self._value(e, scope) if e else None for e in (lower, upper, step)))
             case ast.ListComp(element, generators) | ast.GeneratorExp(element, generators):
                 return self._comprehension(element, generators, dict(scope))
             case ast.JoinedStr(values):
@@ -340,46 +403,51 @@ class _Reader:
             case ast.FormattedValue(value):
                 return self._value(value, scope)
             case ast.Lambda():
-                return UserFunction(node, scope)
-            case _:
-                return UNKNOWN
+                return _Function(node, scope)
+        return UNKNOWN
+
+    def _holds(self, test: ast.expr, scope: Scope) -> bool:
+        """Return whether a condition holds or is unknown: the first branch then stands for both."""
+        return _truth(self._value(test, scope)) is not False
 
     def _comprehension(
-        self, element: ast.expr, generators: list[ast.comprehension], scope: dict[str, Any]
+        self, element: ast.expr, generators: list[ast.comprehension], scope: Scope
     ) -> list[Any]:
         if not generators:
             return [self._value(element, scope)]
         found: list[Any] = []
-        for item in items_of(self._value(generators[0].iter, scope)):
+        for item in _items(self._value(generators[0].iter, scope)):
             self._assign(generators[0].target, item, scope)
-            if all(truth(self._value(test, scope)) is not False for test in generators[0].ifs):
+            if all(self._holds(test, scope) for test in generators[0].ifs):
                 found += self._comprehension(element, generators[1:], scope)
         return found[:MAX_ITEMS]
 
+    def _item(self, whole: Any, index: Any) -> Any:
+        if isinstance(whole, Tensor):
+            keeps_last = index == -1 or (isinstance(index, tuple) and -1 in index)
+            return whole.then(Rearranged("last")) if keeps_last else whole
+        if isinstance(whole, list | tuple | dict | str):
+            found = _attempt(operator.getitem, whole, index)
+            part = isinstance(whole, _Sequential) and isinstance(found, list)
+            return _Sequential(found) if part else found
+        return UNKNOWN
+
     def _attribute(self, owner: Any, name: str) -> Any:
         match owner:
-            case Library():
-                return Library(name)
-            case Tensor():
-                if name in ("shape", "device", "dtype", "ndim"):
-                    return UNKNOWN
-                return Native(lambda *a, **k: self._tensor_call(owner, name, list(a), k))
-            case Instance(_, attributes):
+            case _Library():
+                return _Library(name)
+            case Tensor() if name not in ("shape", "device", "dtype", "ndim"):
+                return lambda *a, **k: function(name, owner, Arguments(a, k))
+            case _Instance(_, attributes):
                 if name in attributes:
                     return attributes[name]
                 if name in ("add_module", "register_module"):
-                    return Native(attributes.__setitem__)
-                if found := method_of(owner.kind, name):
-                    return UserFunction(found[1], self._globals, owner, found[0])
-                return name == "training" or UNKNOWN
-            case Super(bound, base):
-                if base and (found := method_of(base, name)):
-                    return UserFunction(found[1], self._globals, bound, found[0])
-            case Chain(items) if name in ("append", "add_module"):
-                return Native(lambda *a: items.append(a[-1]) if len(items) < MAX_ITEMS else None)
-            case list() if name in ("append", "extend"):
-                if len(owner) < MAX_ITEMS:
-                    return Native(lambda a: owner.extend(items_of(a) if name == "extend" else [a]))
+                    return attributes.__setitem__
+                return owner.method(name) or name == "training" or UNKNOWN
+            case list() if name in ("append", "add_module") and len(owner) < MAX_ITEMS:
+                return lambda *a: owner.append(a[-1])
+            case list() if name == "extend" and len(owner) < MAX_ITEMS:
+                return lambda a: owner.extend(_items(a))
             case dict() if name in ("items", "values", "keys"):
-                return Native(lambda: list(getattr(owner, name)()))
+                return lambda: list(getattr(owner, name)())
         return UNKNOWN
