@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from ...types import Completion, Problem, Request
 from . import edits
@@ -32,7 +32,7 @@ from .layers import (
     Residual,
     Site,
     has_weights,
-    sites_of,
+    size_of,
 )
 from .random_network import fresh
 from .read import read
@@ -43,56 +43,42 @@ ATTEMPTS = 16
 
 Sites = Sequence[Site]
 Goal = Callable[[Sites, Sites], bool]
-"""Whether an edit did what was asked, from the sites before and after."""
-
-
-def _more(measure: Callable[[Sites], int], by: int = 1) -> Goal:
-    return lambda before, after: measure(after) >= measure(before) + by
-
-
-def _counting(*kinds: type) -> Callable[[Sites], int]:
-    return lambda sites: count(sites, *kinds)
-
-
-def _parameters(sites: Sites) -> int:
-    return sum(site.parameters for site in sites)
-
-
-def _macs(sites: Sites) -> int:
-    return sum(site.macs for site in sites)
-
-
-def _recurrent_layers(sites: Sites) -> int:
-    return sum(site.layer.layers for site in sites if isinstance(site.layer, Recurrent))
+"""True where an edit did what was asked, from the sites before and after."""
 
 
 def _always(before: Sites, after: Sites) -> bool:
     return True
 
 
+def _more(*kinds: type[Any], by: int = 1) -> Goal:
+    return lambda before, after: count(after, *kinds) >= count(before, *kinds) + by
+
+
+def _smaller(before: Sites, after: Sites) -> bool:
+    old, new = size_of(before), size_of(after)
+    return new.parameters < 0.8 * old.parameters and new.macs <= old.macs
+
+
+def _larger(before: Sites, after: Sites) -> bool:
+    return size_of(after).parameters > 1.2 * size_of(before).parameters
+
+
 PROMPTED: tuple[tuple[Edit, Goal], ...] = (
-    (edits.add_layer, _more(len)),
+    (edits.add_layer, lambda before, after: len(after) > len(before)),
     (edits.delete_layer, lambda before, after: len(after) < len(before)),
     (edits.any_edit, _always),
-    (
-        edits.reduce_size,
-        lambda before, after: (
-            _parameters(after) < 0.8 * _parameters(before) and _macs(after) <= _macs(before)
-        ),
-    ),
-    (edits.increase_size, lambda before, after: _parameters(after) > 1.2 * _parameters(before)),
-    (edits.add_linear, _more(_counting(Linear))),
-    (edits.add_conv, _more(_counting(Conv, Depthwise))),
-    (edits.add_pool, _more(_counting(Pool, AdaptivePool))),
-    (edits.add_residual, _more(_counting(Residual))),
-    (edits.add_residuals, _more(_counting(Residual), 2)),
-    (edits.add_dropout, _more(_counting(Dropout))),
-    (edits.add_norm, _more(_counting(Norm))),
-    (edits.add_recurrent, _more(_recurrent_layers)),
+    (edits.reduce_size, _smaller),
+    (edits.increase_size, _larger),
+    (edits.add_linear, _more(Linear)),
+    (edits.add_conv, _more(Conv, Depthwise)),
+    (edits.add_pool, _more(Pool, AdaptivePool)),
+    (edits.add_residual, _more(Residual)),
+    (edits.add_residuals, _more(Residual, by=2)),
+    (edits.add_dropout, _more(Dropout)),
+    (edits.add_norm, _more(Norm)),
+    (edits.add_recurrent, _more(Recurrent)),
 )
 """By the number of the prompt, in the order of the paper's thirteen."""
-
-ANY: tuple[Edit, Goal] = (edits.any_edit, _always)
 
 
 class Procedural:
@@ -113,60 +99,58 @@ class Procedural:
         self._problem = problem
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """A completion for each request, in order. Each is the whole source of a ``Net``."""
+        """Yield a completion for each request, in order: the whole source of a ``Net``."""
         for request in requests:
             started = time.perf_counter()
-            text = written(self._network(request), self._problem.input_shape)
+            network = _Variation(self._problem, request).network(request)
+            text = written(network, self._problem.input_shape)
             seconds = time.perf_counter() - started
             yield Completion(request.candidate, text, self.form, seconds=seconds)
 
     def close(self) -> None:
-        """Nothing is held."""
-
-    def _network(self, request: Request) -> Network:
-        strength = min(1.0, max(0.0, (request.temperature - 0.05) / 0.95))
-        draw = _Variation(self._problem, random.Random(request.seed), strength)
-        if request.operator == "random" or not request.parents:
-            return draw.fresh()
-        parents = [draw.parent(source) for source in request.parents]
-        if request.operator == "crossover":
-            return draw.crossed(parents)
-        known = 0 <= request.prompt < len(PROMPTED)
-        return draw.mutated(parents[0], *(PROMPTED[request.prompt] if known else ANY))
+        """Do nothing: nothing is held."""
 
 
-@dataclass(frozen=True)
 class _Variation:
     """The variation operators for one request."""
 
-    problem: Problem
-    rng: random.Random
-    strength: float
+    def __init__(self, problem: Problem, request: Request) -> None:
+        self.shape = problem.input_shape
+        self.classes = problem.classes
+        self.rng = random.Random(request.seed)
+        self.strength = min(1.0, max(0.0, (request.temperature - 0.05) / 0.95))
 
-    def parent(self, source: str) -> Network:
-        """A parent as a network that fits the problem."""
-        layers = read(source)
-        return self._fit(layers) if layers else self.fresh()
+    def network(self, request: Request) -> Network:
+        """Make the network that answers the request."""
+        if request.operator == "random" or not request.parents:
+            return self._fresh()
+        parents = []
+        for source in request.parents:
+            layers = read(source)
+            parents.append(self._fit(layers) if layers else self._fresh())
+        if request.operator == "crossover":
+            return self._crossed(parents)
+        known = 0 <= request.prompt < len(PROMPTED)
+        return self._mutated(parents[0], *PROMPTED[request.prompt if known else 2])
 
-    def fresh(self) -> Network:
-        """A network from scratch."""
-        return self._fit(fresh(self.problem.input_shape, self.rng))
+    def _fresh(self) -> Network:
+        return self._fit(fresh(self.shape, self.rng))
 
-    def mutated(self, parent: Network, edit: Edit, goal: Goal) -> Network:
-        """The parent after the edit, or any other where that is impossible, and some more."""
+    def _mutated(self, parent: Network, edit: Edit, goal: Goal) -> Network:
+        """Return the parent after the edit, or any where that is impossible, and some more."""
         child = self._edited(parent, edit, goal)
         if child is None:  # nothing to delete, or no room to grow
-            edit, goal = ANY
-            child = self._edited(parent, edit, goal) or self.fresh()
-        before = self._sites(parent)
+            edit, goal = edits.any_edit, _always
+            child = self._edited(parent, edit) or self._fresh()
+        before = self._draft(parent).sites
         for _ in range(sum(self._chance(0.5 * self.strength) for _ in range(4))):
             more = self._edited(child, edit if self._chance(0.3) else edits.any_edit)
-            if more is not None and more != parent and goal(before, self._sites(more)):
+            if more is not None and more != parent and goal(before, self._draft(more).sites):
                 child = more
         return child
 
-    def crossed(self, parents: Sequence[Network]) -> Network:
-        """The front of the first parent with the backs of the others."""
+    def _crossed(self, parents: Sequence[Network]) -> Network:
+        """Return the front of the first parent with the backs of the others."""
         child = parents[0]
         for mate in parents[1:]:
             child = self._joined(child, mate) or child
@@ -175,7 +159,7 @@ class _Variation:
         return child
 
     def _joined(self, front: Network, back: Network) -> Network | None:
-        """Two networks cut where their maps are about as large, and joined there."""
+        """Join two networks that are cut where their maps are about as large."""
         fronts = [s for s in self._cuts(front) if has_weights(front[: s.path[0]])]
         backs = [s for s in self._cuts(back) if has_weights(back[s.path[0] : -1])]
         cuts = [
@@ -191,34 +175,31 @@ class _Variation:
         return None
 
     def _edited(self, network: Network, edit: Edit, goal: Goal = _always) -> Network | None:
-        """The network after one edit that fits and reaches its goal; None if none was found."""
-        draft = Draft.of(network, self.problem.input_shape, self.rng, self.strength)
+        """Return the network after one edit that reaches its goal; None if none was found."""
+        draft = self._draft(network)
         for _ in range(ATTEMPTS):
             try:
-                made = edit(draft)
-            except MisfitError:  # of an edit in several steps, one that did not fit
+                child = self._fit(edit(draft))
+            except MisfitError:  # no place for it, or of several steps one that did not fit
                 continue
-            if made is None:
-                continue
-            child = self._fit(made)
-            if child != network and goal(draft.sites, self._sites(child)):
+            if child != network and goal(draft.sites, self._draft(child).sites):
                 return child
         return None
 
+    def _draft(self, network: Network) -> Draft:
+        return Draft(network, self.shape, self.rng, self.strength)
+
     def _cuts(self, network: Network) -> list[Site]:
-        draft = Draft.of(network, self.problem.input_shape, self.rng, self.strength)
+        draft = self._draft(network)
         return [*draft.gaps(3, nested=False), *draft.gaps(1, nested=False)]
 
     def _fit(self, layers: Sequence[Layer]) -> Network:
-        return fitted(layers, self.problem.input_shape, self.problem.classes)
-
-    def _sites(self, network: Network) -> Sites:
-        return sites_of(network, self.problem.input_shape)
+        return fitted(layers, self.shape, self.classes)
 
     def _chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
 
 def _scale(site: Site) -> float:
-    """Logarithm to base 2 of the map's height; a vector has none."""
+    """Return the logarithm to base 2 of the map's height; a vector has none."""
     return float(site.before[1].bit_length()) if len(site.before) == 3 else 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
 from math import gcd, prod
@@ -26,9 +27,10 @@ from .layers import (
     Residual,
     Shape,
     Site,
+    cost_of,
     has_weights,
-    shape_after,
     sites_of,
+    size_of,
     splice,
 )
 
@@ -51,31 +53,13 @@ SMALL = (Act, Norm, Dropout)
 """Of each of these one is enough between layers that compute something."""
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a network costs; multiply-adds are those for one example."""
-
-    parameters: int
-    macs: int
-    layers: int
-
-
-def size_of(sites: Sequence[Site]) -> Size:
-    """The sum over a walk."""
-    return Size(
-        sum(site.parameters for site in sites),
-        sum(site.macs for site in sites),
-        sum(isinstance(site.layer, WEIGHTED) for site in sites),
-    )
-
-
 def climb(width: int, rungs: int) -> int:
-    """The width so many rungs up or down the ladder of usual widths."""
+    """Return the width so many rungs up or down the ladder of usual widths."""
     if rungs > 0:
-        higher = [w for w in LADDER if w > width]
-        return higher[min(rungs, len(higher)) - 1] if higher else max(width, MAX_WIDTH)
-    lower = [w for w in LADDER if w < width]
-    return lower[max(rungs, -len(lower))] if lower and rungs else width
+        return max(width, LADDER[min(bisect_right(LADDER, width) + rungs, len(LADDER)) - 1])
+    if rungs < 0:
+        return min(width, LADDER[max(bisect_left(LADDER, width) + rungs, 0)])
+    return width
 
 
 def rescaled(network: Network, rungs: int, *, only: int = 0) -> Network:
@@ -110,23 +94,19 @@ def _aligned(layers: Sequence[Layer], shape: Shape) -> tuple[list[Layer], Shape]
     done: list[Layer] = []
     for layer in layers:
         for suited in _suited(layer, shape):
-            if _idle(suited, done, shape):
-                continue
-            try:
-                after = shape_after(suited, shape)
-            except MisfitError:
-                continue
-            done.append(suited)
-            shape = after
+            after = _after(suited, shape)
+            if after and not _idle(suited, done, shape):
+                done.append(suited)
+                shape = after
     return done, shape
 
 
-def _joins(residual: Residual, shape: Shape) -> bool:
+def _after(layer: Layer, shape: Shape) -> Shape | None:
+    """Return the shape after a layer; None where it cannot take its input."""
     try:
-        shape_after(residual, shape)
+        return cost_of(layer, shape).after
     except MisfitError:
-        return False
-    return True
+        return None
 
 
 def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
@@ -176,7 +156,7 @@ def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
         case Residual():
             body, _ = _aligned(layer.body, shape)
             whole = Residual(tuple(body))
-            return (whole,) if has_weights(body) and _joins(whole, shape) else tuple(body)
+            return (whole,) if has_weights(body) and _after(whole, shape) else tuple(body)
         case _:
             return (layer,)
 

@@ -7,10 +7,11 @@ before, so that an edit never has to repair its neighbours. A shape is that of o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 
@@ -131,178 +132,170 @@ def has_weights(layers: Sequence[Layer]) -> bool:
     )
 
 
+def splice(network: Network, path: Path, remove: int, insert: Network) -> Network:
+    """Return the network with ``remove`` layers from ``path`` on replaced."""
+    index, *deeper = path
+    if deeper:
+        layer = network[index]
+        assert isinstance(layer, Residual)
+        insert = (Residual(splice(layer.body, tuple(deeper), remove, insert)),)
+        remove = 1
+    return (*network[:index], *insert, *network[index + remove :])
+
+
+# --- shapes and costs -------------------------------------------------------------------------
+
+
 class MisfitError(ValueError):
-    """A layer cannot take the shape that it is given."""
+    """A layer cannot take the shape that it is given, or an edit finds no place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A layer in its place, with the shapes around it and its cost for one example."""
+class Cost(NamedTuple):
+    """Shape after a layer, and its cost for one example."""
+
+    after: Shape
+    parameters: int = 0
+    macs: int = 0
+    """Multiply-adds."""
+    largest: int = 0
+    """Weights of its largest matrix."""
+
+
+class Site(NamedTuple):
+    """A layer in its place, with the shapes around it and its cost; see :class:`Cost`."""
 
     path: Path
-    layer: Layer | None
-    """None: the end of the network or of a residual body."""
+    layer: Any
+    """A layer; None: the end of the network or of a residual body."""
     before: Shape
     after: Shape
     parameters: int = 0
     macs: int = 0
     largest: int = 0
-    """Weights of its largest matrix."""
+
+
+class Size(NamedTuple):
+    """Cost of a network; multiply-adds are those for one example."""
+
+    parameters: int
+    macs: int
+    layers: int
+    """Layers with weights."""
+
+
+def size_of(sites: Sequence[Site]) -> Size:
+    """Sum the costs of all sites of a network."""
+    return Size(
+        sum(site.parameters for site in sites),
+        sum(site.macs for site in sites),
+        sum(isinstance(site.layer, WEIGHTED) for site in sites),
+    )
 
 
 @lru_cache(maxsize=64)
-def sites_of(network: Network, shape: Shape) -> tuple[Site, ...]:
-    """All of a :func:`walk`."""
-    return tuple(walk(network, shape))
-
-
-def walk(network: Network, shape: Shape, base: Path = ()) -> Iterator[Site]:
-    """Every layer in the order of execution, a residual connection after its body.
+def sites_of(network: Network, shape: Shape, base: Path = ()) -> tuple[Site, ...]:
+    """List every layer in the order of execution, a residual connection after its body.
 
     Raises MisfitError where a layer cannot take its input.
     """
+    sites: list[Site] = []
     for index, layer in enumerate(network):
         path = (*base, index)
         if isinstance(layer, Residual):
-            after = shape
-            for site in walk(layer.body, shape, path):
-                yield site
-                after = site.after
-            cost = _projection(shape, after)
-        else:
-            cost = cost_of(layer, shape)
-        yield Site(path, layer, shape, *cost)
-        shape = cost[0]
-    yield Site((*base, len(network)), None, shape, shape)
-
-
-@lru_cache(maxsize=1 << 12)
-def shape_after(layer: Layer, shape: Shape) -> Shape:
-    """The shape after a layer, a residual connection included; MisfitError as for a walk."""
-    if not isinstance(layer, Residual):
-        return cost_of(layer, shape)[0]
-    after = shape
-    for inner in layer.body:
-        after = shape_after(inner, after)
-    return _projection(shape, after)[0]
-
-
-def skip_stride(before: Shape, after: Shape) -> int:
-    """Stride of the 1x1 convolution that takes one map to the other.
-
-    Raises MisfitError if there is none.
-    """
-    stride = -(-before[1] // after[1])
-    if after[1:] != tuple((size - 1) // stride + 1 for size in before[1:]):
-        raise MisfitError(f"no projection from {before} to {after}")
-    return stride
-
-
-def take(network: Network, path: Path) -> Layer:
-    """The layer at a path."""
-    layer = network[path[0]]
-    if len(path) > 1:
-        assert isinstance(layer, Residual)
-        return take(layer.body, path[1:])
-    return layer
-
-
-def splice(network: Network, path: Path, remove: int, insert: Network) -> Network:
-    """The network with ``remove`` layers from ``path`` on replaced."""
-    index = path[0]
-    if len(path) > 1:
-        layer = network[index]
-        assert isinstance(layer, Residual)
-        inner = Residual(splice(layer.body, path[1:], remove, insert))
-        return (*network[:index], inner, *network[index + 1 :])
-    return (*network[:index], *insert, *network[index + remove :])
-
-
-Cost = tuple[Shape, int, int, int]
-"""The shape after a layer, its parameters, its multiply-adds, its largest matrix's weights."""
+            sites += sites_of(layer.body, shape, path)
+        sites.append(Site(path, layer, shape, *cost_of(layer, shape)))
+        shape = sites[-1].after
+    return (*sites, Site((*base, len(network)), None, shape, shape))
 
 
 @lru_cache(maxsize=1 << 14)
 def cost_of(layer: Layer, shape: Shape) -> Cost:
-    """What a single layer makes of a shape, and its cost; see :class:`Site`.
+    """Compute the shape after a layer and its cost; of a residual connection, the projection's.
 
-    Raises MisfitError where it cannot take the shape.
+    Raises MisfitError where the layer, or one within it, cannot take the shape.
     """
-    after, parameters, macs, largest = shape, 0, 0, 0
+    channels, spatial = shape[0], len(shape) == 3
     match layer:
-        case Conv():
-            after = (layer.width, *_window(layer, shape))
-            if shape[0] % layer.groups or layer.width % layer.groups:
-                raise MisfitError(f"{layer.groups} groups do not divide the channels")
-            weights = shape[0] // layer.groups * layer.width * layer.kernel**2
-            parameters, macs = weights + layer.width, weights * prod(after[1:])
-        case Depthwise():
-            after = (shape[0], *_window(layer, shape))
-            weights = shape[0] * layer.kernel**2
-            parameters, macs = weights + shape[0], weights * prod(after[1:])
-        case Pool():
-            if 2 * layer.padding > layer.size:
-                raise MisfitError("padding beyond half the window")
-            after = (shape[0], *_window(layer, shape))
-        case AdaptivePool():
-            _need(shape, 3)
-            if layer.size > min(shape[1:]):
-                raise MisfitError("pooling would enlarge the map")
-            after = (shape[0], layer.size, layer.size)
+        case Residual(body):
+            after = shape
+            for inner in body:
+                after = cost_of(inner, after).after
+            return _projection(shape, after)
+        case Conv(width, kernel, groups=groups):
+            after = (width, *_windows(kernel, layer, shape))
+            _need(channels % groups == width % groups == 0, "groups do not divide the channels")
+            weights = channels // groups * width * kernel**2
+            return Cost(after, weights + width, weights * prod(after[1:]))
+        case Depthwise(kernel):
+            after = (channels, *_windows(kernel, layer, shape))
+            weights = channels * kernel**2
+            return Cost(after, weights + channels, weights * prod(after[1:]))
+        case Pool(_, size):
+            _need(2 * layer.padding <= size, "padding beyond half the window")
+            return Cost((channels, *_windows(size, layer, shape)))
+        case AdaptivePool(_, size):
+            _need(spatial and size <= min(shape[1:]), "pooling would enlarge the map")
+            return Cost((channels, size, size))
         case Flatten():
-            if len(shape) == 1:
-                raise MisfitError("a vector is flat already")
-            after = (prod(shape),)
-        case Linear():
-            _need(shape, 1)
-            after = (layer.width,)
-            largest = macs = shape[0] * layer.width
-            parameters = macs + layer.width
+            _need(len(shape) > 1, "a vector is flat already")
+            return Cost((prod(shape),))
+        case Linear(width):
+            _need(len(shape) == 1, "the map is not flat")
+            weights = channels * width
+            return Cost((width,), weights + width, weights, weights)
         case Recurrent():
+            _need(spatial, "there is no map")
             return _recurrent(layer, shape)
-        case Norm():
-            _normalizes(layer, shape)
-            parameters = 2 * shape[0]
+        case Norm(kind, groups):
+            # Over a single value each would give zero, and torch refuses some of these.
+            several = channels % groups == 0 and prod(shape) // groups >= 2
+            fits = len(shape) in (1, 3) if kind == "batch" else (kind == "group") == spatial
+            _need(fits and (kind == "batch" or several), "the shape does not suit the kind")
+            return Cost(shape, 2 * channels)
         case Dropout():
-            if layer.channels:
-                _need(shape, 3)
-        case _:
-            pass
-    return after, parameters, macs, largest
+            _need(spatial or not layer.channels, "there are no channels")
+    return Cost(shape)
+
+
+def _need(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise MisfitError(otherwise)
+
+
+def _windows(size: int, layer: Conv | Depthwise | Pool, shape: Shape) -> Shape:
+    """Count the places of a window in height and width."""
+    _need(len(shape) == 3, "there is no map")
+    places = tuple((s + 2 * layer.padding - size) // layer.stride + 1 for s in shape[1:])
+    _need(min(places) >= 1, "the map is smaller than the window")
+    return places
 
 
 def _projection(before: Shape, after: Shape) -> Cost:
-    if len(before) != len(after):
-        raise MisfitError("a residual connection cannot join a map and a vector")
+    _need(len(before) == len(after), "a residual connection cannot join a map and a vector")
     if before == after:
-        return after, 0, 0, 0
+        return Cost(after)
     if len(before) == 3:
         skip_stride(before, after)
     weights = before[0] * after[0]
-    return after, weights + after[0], weights * prod(after[1:]), weights
+    return Cost(after, weights + after[0], weights * prod(after[1:]), weights)
 
 
-def _need(shape: Shape, rank: int) -> None:
-    if len(shape) != rank:
-        raise MisfitError(f"needs {rank} dimensions, not {len(shape)}")
+def skip_stride(before: Shape, after: Shape) -> int:
+    """Compute the stride of the 1x1 convolution that takes one map to the other.
 
-
-def _window(layer: Conv | Depthwise | Pool, shape: Shape) -> tuple[int, int]:
-    _need(shape, 3)
-    size = layer.size if isinstance(layer, Pool) else layer.kernel
-    height, width = ((s + 2 * layer.padding - size) // layer.stride + 1 for s in shape[1:])
-    if height < 1 or width < 1:
-        raise MisfitError("the map is smaller than the window")
-    return height, width
+    Raises MisfitError if there is none.
+    """
+    stride = -(-before[1] // after[1])
+    fits = after[1:] == tuple((size - 1) // stride + 1 for size in before[1:])
+    _need(fits, f"there is no projection from {before} to {after}")
+    return stride
 
 
 def _recurrent(layer: Recurrent, shape: Shape) -> Cost:
-    _need(shape, 3)
     channels, height, width = shape
     steps, features = height * width, channels
     if layer.steps == "rows":
-        if layer.output == "map":
-            raise MisfitError("rows do not give a map again")
+        _need(layer.output != "map", "rows do not give a map again")
         steps, features = height, channels * width
     directions = 2 if layer.bidirectional else 1
     gates = GATES[layer.cell] * layer.width
@@ -314,16 +307,4 @@ def _recurrent(layer: Recurrent, shape: Shape) -> Cost:
         macs += directions * weights * steps
         features = directions * layer.width
     after = (features, height, width) if layer.output == "map" else (features,)
-    return after, parameters, macs, largest
-
-
-def _normalizes(layer: Norm, shape: Shape) -> None:
-    # Over a single value each would give zero, and torch refuses some of these.
-    if layer.kind == "batch":
-        if len(shape) not in (1, 3):
-            raise MisfitError("batch normalization of neither a map nor a vector")
-        return
-    if (layer.kind == "group") != (len(shape) == 3):
-        raise MisfitError(f"{layer.kind} normalization of {len(shape)} dimensions")
-    if shape[0] % layer.groups or prod(shape) // layer.groups < 2:
-        raise MisfitError("a group needs two values or more")
+    return Cost(after, parameters, macs, largest)

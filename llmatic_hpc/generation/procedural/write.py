@@ -20,17 +20,19 @@ from .layers import (
     Recurrent,
     Residual,
     Shape,
-    shape_after,
+    cost_of,
     skip_stride,
 )
 
 HEADER = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n"
 IN_TORCH = ("tanh", "sigmoid")
 """Activations whose function is in torch, not in torch.nn.functional."""
+DEFAULTS = {"stride": 1, "padding": 0, "groups": 1, "num_layers": 1, "bidirectional": False}
+"""Arguments that are left out where they are what PyTorch assumes."""
 
 
 def written(network: Network, shape: Shape) -> str:
-    """Source of a module ``Net`` that maps (N, \\*shape) to the last layer's features.
+    """Write the source of a module ``Net`` that maps (N, \\*shape) to the last layer's features.
 
     Raises MisfitError where a layer cannot take its input.
     """
@@ -45,6 +47,13 @@ def written(network: Network, shape: Shape) -> str:
     )
 
 
+def _call(function: str, *given: object, **named: object) -> str:
+    """Write a call."""
+    arguments = [str(value) for value in given]
+    arguments += [f"{k}={v}" for k, v in named.items() if k not in DEFAULTS or v != DEFAULTS[k]]
+    return f"{function}({', '.join(arguments)})"
+
+
 class _Writer:
     """Modules and lines so far, and the expression that is still being nested."""
 
@@ -54,9 +63,10 @@ class _Writer:
         self._numbers: Counter[str] = Counter()
         self._value = "x"
 
-    def layers(self, layers: Iterable[Layer], shape: Shape, saved: str) -> Shape:
+    def layers(self, layers: Iterable[Layer], shape: Shape, saved: str) -> None:
+        """Write layers; ``saved`` is the variable for the input of a residual connection."""
         for layer in layers:
-            after = shape_after(layer, shape)
+            after = cost_of(layer, shape).after
             if isinstance(layer, Residual):
                 self.end()
                 self.lines.append(f"{saved} = x")
@@ -66,7 +76,6 @@ class _Writer:
             else:
                 self._layer(layer, shape)
             shape = after
-        return shape
 
     def end(self, target: str = "x = ") -> None:
         """Close the expression as a line."""
@@ -74,89 +83,84 @@ class _Writer:
             self.lines.append(f"{target}{self._value}")
         self._value = "x"
 
-    def _module(self, stem: str, call: str) -> str:
+    def _module(self, stem: str, name: str, *given: object, **named: object) -> str:
         self._numbers[stem] += 1
-        name = f"{stem}{self._numbers[stem]}"
-        self.modules.append((name, call))
-        return f"self.{name}"
+        variable = f"{stem}{self._numbers[stem]}"
+        self.modules.append((variable, _call(name, *given, **named)))
+        return f"self.{variable}"
 
     def _skip(self, saved: str, before: Shape, after: Shape) -> str:
         if before == after:
             return saved
+        channels = before[0], after[0]
         if len(before) == 1:
-            return f"{self._module('skip', f'Linear({before[0]}, {after[0]})')}({saved})"
+            return f"{self._module('skip', 'Linear', *channels)}({saved})"
         stride = skip_stride(before, after)
-        arguments = f"{before[0]}, {after[0]}, 1" + (f", stride={stride}" if stride > 1 else "")
-        return f"{self._module('skip', f'Conv2d({arguments})')}({saved})"
+        return f"{self._module('skip', 'Conv2d', *channels, 1, stride=stride)}({saved})"
 
-    def _apply(self, function: str, *arguments: str, fresh: bool = True) -> None:
-        if fresh:
-            self.end()
-        self._value = f"{function}({', '.join((self._value, *arguments))})"
+    def _apply(self, function: str, *given: object, **named: object) -> None:
+        """Apply a function in a line of its own."""
+        self.end()
+        self._value = _call(function, "x", *given, **named)
+
+    def _nest(self, function: str) -> None:
+        """Apply a function in the same line."""
+        self._value = _call(function, self._value)
 
     def _layer(self, layer: Layer, shape: Shape) -> None:
         inputs = shape[0]
         match layer:
-            case Conv(width, kernel, stride, padding, groups):
-                window = _window(kernel, stride, padding, groups)
-                self._apply(self._module("conv", f"Conv2d({inputs}, {width}, {window})"))
-            case Depthwise(kernel, stride, padding):
-                window = _window(kernel, stride, padding, inputs)
-                self._apply(self._module("conv", f"Conv2d({inputs}, {inputs}, {window})"))
+            case Conv() | Depthwise():
+                width, groups = inputs, inputs
+                if isinstance(layer, Conv):
+                    width, groups = layer.width, layer.groups
+                more = {"stride": layer.stride, "padding": layer.padding, "groups": groups}
+                self._apply(self._module("conv", "Conv2d", inputs, width, layer.kernel, **more))
             case Linear(width):
-                self._apply(self._module("fc", f"Linear({inputs}, {width})"))
-            case Norm(kind, groups):
-                name, call = {
-                    "batch": ("bn", f"BatchNorm{'2d' if len(shape) == 3 else '1d'}({inputs})"),
-                    "group": ("gn", f"GroupNorm({groups}, {inputs})"),
-                    "layer": ("ln", f"LayerNorm({inputs})"),
-                }[kind]
-                self._apply(self._module(name, call), fresh=False)
+                self._apply(self._module("fc", "Linear", inputs, width))
+            case Norm("batch"):
+                name = f"BatchNorm{'2d' if len(shape) == 3 else '1d'}"
+                self._nest(self._module("bn", name, inputs))
+            case Norm("group", groups):
+                self._nest(self._module("gn", "GroupNorm", groups, inputs))
+            case Norm():
+                self._nest(self._module("ln", "LayerNorm", inputs))
             case Act(name):
-                module = "torch" if name in IN_TORCH else "F"
-                self._apply(f"{module}.{name}", fresh=False)
+                self._nest(f"{'torch' if name in IN_TORCH else 'F'}.{name}")
             case Pool(kind, size, stride, padding):
-                arguments = [str(size)]
-                arguments += [f"stride={stride}"] if stride != size else []
-                arguments += [f"padding={padding}"] if padding else []
-                self._apply(f"F.{kind}_pool2d", *arguments)
+                window = (size,) if stride == size else (size, f"stride={stride}")
+                self._apply(f"F.{kind}_pool2d", *window, padding=padding)
             case AdaptivePool(kind, size):
-                self._apply(f"F.adaptive_{kind}_pool2d", str(size))
+                self._apply(f"F.adaptive_{kind}_pool2d", size)
             case Dropout(rate, channels):
-                call = f"Dropout{'2d' if channels else ''}({rate:g})"
-                self._apply(self._module("dropout", call))
+                name = f"Dropout{'2d' if channels else ''}"
+                self._apply(self._module("dropout", name, f"{rate:g}"))
             case Flatten():
-                self._apply("torch.flatten", "1")
+                self._apply("torch.flatten", 1)
             case Recurrent():
                 self._recurrent(layer, shape)
-            case Residual():
-                raise AssertionError("written by layers()")
 
     def _recurrent(self, layer: Recurrent, shape: Shape) -> None:
         self.end()
         channels, height, width = shape
         rows = layer.steps == "rows"
-        features = channels * width if rows else channels
-        arguments = f"{features}, {layer.width}, "
-        arguments += f"num_layers={layer.layers}, " if layer.layers > 1 else ""
-        arguments += "batch_first=True" + (", bidirectional=True" if layer.bidirectional else "")
-        module = self._module(layer.cell.lower(), f"{layer.cell}({arguments})")
-        self.lines += [
-            "x = x.permute(0, 2, 1, 3).flatten(2)" if rows else "x = x.flatten(2).transpose(1, 2)",
-            f"x, _ = {module}(x)",
-        ]
+        module = self._module(
+            layer.cell.lower(),
+            layer.cell,
+            channels * width if rows else channels,
+            layer.width,
+            num_layers=layer.layers,
+            batch_first=True,
+            bidirectional=layer.bidirectional,
+        )
         after = layer.width * (2 if layer.bidirectional else 1)
-        self._value = {
+        output = {
             "last": "x[:, -1]",
             "mean": "x.mean(1)",
             "map": f"x.transpose(1, 2).reshape(-1, {after}, {height}, {width})",
         }[layer.output]
-        self.end()
-
-
-def _window(kernel: int, stride: int, padding: int, groups: int) -> str:
-    window = [str(kernel)]
-    window += [f"stride={stride}"] if stride > 1 else []
-    window += [f"padding={padding}"] if padding else []
-    window += [f"groups={groups}"] if groups > 1 else []
-    return ", ".join(window)
+        self.lines += [
+            "x = x.permute(0, 2, 1, 3).flatten(2)" if rows else "x = x.flatten(2).transpose(1, 2)",
+            f"x, _ = {module}(x)",
+            f"x = {output}",
+        ]

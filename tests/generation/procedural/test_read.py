@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmatic_hpc.generation.procedural.fit import MAX_LAYERS, fitted, size_of
+from llmatic_hpc.generation.procedural.fit import MAX_LAYERS, fitted
 from llmatic_hpc.generation.procedural.layers import (
     Act,
     AdaptivePool,
@@ -31,7 +31,8 @@ from llmatic_hpc.generation.procedural.layers import (
     Pool,
     Recurrent,
     Residual,
-    walk,
+    sites_of,
+    size_of,
 )
 from llmatic_hpc.generation.procedural.random_network import fresh
 from llmatic_hpc.generation.procedural.read import read
@@ -76,7 +77,7 @@ def test_any_list_of_layers_becomes_a_network(found: list[Layer]) -> None:
     assert fitted(read(source) or [], SHAPE, CLASSES) == network
     assert fitted(network, SHAPE, CLASSES) == network
     net = check(source, CIFAR)
-    size = size_of(tuple(walk(network, SHAPE)))
+    size = size_of(sites_of(network, SHAPE))
     assert size.parameters == sum(p.numel() for p in net.parameters())
 
 
@@ -88,7 +89,7 @@ def test_multiply_adds_agree_with_torch() -> None:
             continue  # torch does not count these
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             build(written(network, SHAPE))(torch.zeros(1, *SHAPE))
-        operations = 2 * size_of(tuple(walk(network, SHAPE))).macs
+        operations = 2 * size_of(sites_of(network, SHAPE)).macs
         assert operations == counter.get_total_flops()
 
 
@@ -287,7 +288,7 @@ def test_what_language_models_wrote(test_data: Path) -> None:
             if number % 5 == 0:
                 check(child, CIFAR)
             if found:
-                sites = tuple(walk(fitted(found, SHAPE, CLASSES), SHAPE))
+                sites = sites_of(fitted(found, SHAPE, CLASSES), SHAPE)
                 assert size_of(sites).layers <= MAX_LAYERS
     assert readable > 100
 
