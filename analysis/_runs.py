@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: runs of NAS-Bench-201, read with h5py alone.
+"""Shared parts of the scripts here: runs of NAS-Bench-201, read with h5py alone.
 
 A query is a candidate with a score of its own: a cell that is met again costs none. Under the
 protocol "paper" a run's result is the best test accuracy seen; under "sound" it is the test
@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 DEFAULT = "runs/nasbench201/*"
-"""Where runs are looked for if none are named."""
+"""Patterns by which runs are found if none are named."""
 
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16_120": "ImageNet16-120"}
 
@@ -75,9 +75,9 @@ class Run:
     protocol: str
     epochs: int
     settings: dict[str, Any]
-    """By full name, without :data:`IGNORED`; also what wrote the cells, and the table's digest."""
+    """Settings by full name without :data:`IGNORED`, the cells' writer, the table's digest."""
     best_fitness: float
-    """Of the fittest cell of the table."""
+    """Fitness of the fittest cell of the table."""
     best_test: float
     """The highest test accuracy of the table."""
     finished: bool
@@ -88,7 +88,7 @@ class Run:
 
     @property
     def result(self) -> int | None:
-        """Which query is the run's result; None: it has none yet."""
+        """Query that is the run's result; None while there is none."""
         if not len(self.test):
             return None
         return int(np.argmax(self.test if self.protocol == "paper" else self.fitness))
@@ -122,19 +122,19 @@ class Method:
 
     @property
     def title(self) -> str:
-        """Its name, a number if there are others of that name, a star for unfinished runs."""
+        """Name, a number if there are others of that name, a star for unfinished runs."""
         number = f" [{self.number}]" if self.number else ""
         return self.name + number + ("" if all(run.finished for run in self.runs) else " *")
 
     @property
     def protocol(self) -> str:
-        """As tables say it."""
+        """Protocol in the words of the tables."""
         first = self.runs[0]
         return first.protocol + ("" if first.epochs == 200 else f", {first.epochs} epochs")
 
     @property
     def seeds(self) -> str:
-        """How many, or from how many to how many."""
+        """Number of seeds, or the least and the most."""
         counts = [len(runs) for runs in self.by_dataset.values()]
         return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}–{max(counts)}"
 
@@ -144,7 +144,7 @@ class Method:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Of arguments that all scripts have."""
+    """Make a parser of the arguments that all scripts have."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,7 +20,7 @@ GENERATION = 100
 
 
 def best_of_generations(run: _runs.Run) -> tuple[np.ndarray, np.ndarray]:
-    """Where, in generations, and how high the best test accuracy of each is; percent."""
+    """Return when, in generations, each had its best test accuracy, and that in percent."""
     starts = range(0, len(run.test), GENERATION)
     rows = np.array([start + np.argmax(run.test[start : start + GENERATION]) for start in starts])
     return (rows + 1) / GENERATION, 100 * run.test[rows]

@@ -38,6 +38,8 @@ _.network_qd_score
 _.prompt_elites
 _.prompt_coverage
 
-# For tests and comparisons of runs: a process to look at, and columns that differ between runs.
+# For tests and benchmarks: a process to look at, columns that differ between runs, rules to leave
+# out one by one.
 _.warm_pid
 _.TIMINGS
+_.RULES

@@ -1,5 +1,16 @@
 """What flows through a generation: plain, frozen, typed values without behaviour.
 
+A candidate's way, in the order in which it is made::
+
+    Proposal -> Request -> Completion    what is asked for, and what was written
+    Screened                             the verdict of gate and measurement on a source
+    Examined                             a source with its verdicts before and after repair
+    Outcome                              what training it found
+    Result                               an outcome with where it comes from, as a file
+    Evaluation -> Update                 what the search learns of it, and what follows
+
+A failure on the way is a status and one line of text in ``Screened`` or ``Outcome``.
+
 A candidate's number is its row in the record: ``generation * search.batch + index``, with
 ``index`` its position in the batch. ``INITIAL`` in place of a parent's number means the
 initial network, which is no candidate.
@@ -7,7 +18,7 @@ initial network, which is no candidate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 INITIAL = -1
@@ -103,7 +114,7 @@ class Request:
     seed: int
     neighbour: int = -1
     """Which neighbour of the parent, where the operator is ``neighbour``."""
-    seen: frozenset[str] = frozenset()
+    seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
 
 

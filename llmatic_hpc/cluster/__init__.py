@@ -1,4 +1,4 @@
-"""Where candidates are evaluated: submit, adopt, gather, retry.
+"""Evaluation of candidates on a back end: submit, adopt, gather, retry.
 
 A *task* is one worker process with some candidates, in a folder of its own. A *backend*
 starts tasks and says which of them it believes alive; that is a hint. Only a valid result

@@ -1,4 +1,4 @@
-"""What an array of candidates asks for, and its script. No decisions, no state."""
+"""Resources and script of a job array of candidates. No decisions, no state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OWN = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "O
 
 @dataclass(frozen=True)
 class Array:
-    """The settings of a run's arrays: those of the site, with the run's own in front."""
+    """Settings of a run's arrays: the site's, where the run's own do not say otherwise."""
 
     resources: ArrayResources
     minutes: int
@@ -42,7 +42,7 @@ class Array:
     site_file: Path | None = None
 
     def explain(self, said: str) -> str:
-        """What to change, after sbatch refused an array with ``said``."""
+        """Say what to change, after sbatch refused an array with ``said``."""
         key, help_ = refusals.advice(said)
         if not key:
             return f"sbatch refused an array: {said}"
@@ -59,7 +59,7 @@ _SETTINGS = ("partition", "account", "qos", "gres")
 
 
 def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None) -> Array:
-    """A run's arrays: what the configuration says goes before what the site says."""
+    """Combine the run's settings with the site's; the run's own win."""
     own = {name: value for name in _SETTINGS if (value := getattr(cluster, name))}
     resources = dataclasses.replace(site.array, **own)
     limit = cluster.time_minutes or (minutes(resources.time) if resources.time else DEFAULT_MINUTES)
@@ -68,7 +68,7 @@ def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None
 
 def parameters(array: Array, site: Site, token: str, *, time_factor: int,
                exclude: Sequence[str]) -> dict[str, Any]:  # fmt: skip
-    """submitit's parameters for an array of that name."""
+    """Return submitit's parameters for an array of the name ``token``."""
     limit = array.minutes * time_factor
     more: dict[str, Any] = {
         # To the batch shell: without srun there is no step to signal.
@@ -99,7 +99,7 @@ def make_executor(
     time_factor: int,
     exclude: Sequence[str],
 ) -> Iterator[submitit.SlurmExecutor]:
-    """submitit's executor, in an environment from which arrays can be submitted.
+    """Hold submitit's executor, in an environment from which arrays can be submitted.
 
     Inside a job, variables that describe that job would be taken for the array's. What says
     where the cluster is stays (submitit's clean_env takes it, too).
@@ -118,7 +118,7 @@ def make_executor(
 
 
 def script(array: Array, site: Site, elements: int, token: str) -> str:
-    """The script of an array of the run in ``RUN``, as submitit writes it.
+    """Return the script of an array of the run in ``RUN``, as submitit writes it.
 
     By submitit's own function: its executor, which is public, wants a Slurm to be there.
     """
@@ -133,10 +133,10 @@ def script(array: Array, site: Site, elements: int, token: str) -> str:
 
 
 def _python(site: Site) -> str:
-    """The batch shell becomes Python: then signals to the one are signals to the other."""
+    """Return the command that turns the batch shell into Python, which then gets its signals."""
     return f"exec {shlex.quote(site.environment.python or sys.executable)}"
 
 
 def submission_folder(task: Path, token: str) -> Path:
-    """Where submitit keeps what belongs to a submission; ``task``: a folder of one of its tasks."""
+    """Return where submitit keeps its files of a submission, one of whose tasks is in ``task``."""
     return RunPaths(task.parents[2]).submissions / token

@@ -1,4 +1,4 @@
-"""The protocol of a back end, and what goes in and out of a dispatcher."""
+"""Protocol of a back end, and the values that go in and out of a dispatcher."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..errors import ClusterError
 from ..types import Result
 
 TASK_FILE = "task.json"
-"""In a task's folder: what to evaluate. Written before the task is submitted."""
+"""File in a task's folder that says what to evaluate; written before it is submitted."""
 
 ENDED = "ended"
-"""In a task's folder, written by the task itself as its last act: 0, or 75 where it was asked
-to stop, saved everything and left."""
+"""File in a task's folder that the task writes last: 0, or 75 where it was asked to stop, saved
+everything and left."""
 
 HANDED_BACK = "75"
 
@@ -27,53 +27,53 @@ class Work:
     candidate: int
     source_sha256: str
     flops: float
-    """Multiply-adds for one image; how long it will take, relative to others."""
+    """Multiply-adds for one image, by which tasks are balanced."""
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The result that counts for a candidate."""
+    """Result that counts for a candidate."""
 
     result: Result
     attempts: int
-    """Evaluations that were started, this one included."""
+    """Evaluations of the candidate that were started, this one included."""
     queue_seconds: float
-    """From the submission of its task to its start."""
+    """Seconds from the submission of its task to its start."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A task that was submitted, or was about to be, as the journal has it."""
+    """Task that was submitted, or was about to be, according to the journal."""
 
     folder: Path
     token: str
-    """Of the submission that it belongs to; the job's name where jobs have names."""
+    """Name of its submission; the job's name where jobs have names."""
     position: int
-    """Within the submission, from 0."""
+    """Position within the submission, from 0."""
     job: str
-    """The id that the scheduler gave; empty if that was not written down."""
+    """Id that the scheduler gave; empty where it was not written down."""
 
 
 def submission_prefix(run_id: str) -> str:
-    """What the names of all submissions of a run begin with, and of no other run."""
+    """Return how the names of all submissions of a run begin, and of no other run."""
     return f"llmatic-{run_id[:12]}-g"
 
 
 class ClusterBusyError(ClusterError):
-    """The scheduler takes no more for now: try again later. Nothing was submitted."""
+    """The scheduler takes no more for now, and nothing was submitted: try again later."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a task has ended, as far as the scheduler knows."""
+    """End of a task, as far as the scheduler knows."""
 
     cause: str = ""
     node: str = ""
-    """Where it ran last."""
+    """Host that it ran on last."""
     seconds: float = 0.0
-    """How long it ran."""
+    """Run time."""
     output: Path | None = None
-    """What it printed."""
+    """File with what it printed."""
 
 
 OUT_OF_MEMORY = "out of memory"
@@ -81,28 +81,31 @@ TIME_OUT = "time limit"
 PREEMPTED = "preempted"
 CANCELLED = "cancelled"
 INTERRUPTED = "its submission was interrupted"
-"""Causes that decide what is tried again; any other text is just told."""
+"""Causes on which retries depend; any other text is only reported."""
 
 
 class Backend(Protocol):
-    """Starts tasks. Knows nothing of candidates, results or retries."""
+    """Start tasks and say which are alive. A back end knows nothing of candidates or retries.
+
+    What it need not do, such as to adopt tasks that it knows by their folders, does nothing.
+    """
 
     pause_seconds: float
-    """Between two looks at what became of the tasks."""
+    """Pause between two looks at what became of the tasks."""
 
     outlives: bool
-    """Whether tasks go on when the coordinator is asked to stop."""
+    """True where tasks go on when the coordinator is asked to stop."""
 
     def adopt(self, started: Sequence[Started]) -> None:
         """Follow what an earlier coordinator submitted."""
-        ...
+        return
 
     def room(self, alive: int) -> int:
-        """How many more tasks may be submitted while ``alive`` are."""
+        """Return how many more tasks may be submitted while ``alive`` are."""
         ...
 
     def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
-        """Start the tasks in ``folders``; returns the ids to record.
+        """Start the tasks in ``folders``; return the ids to record.
 
         Raises :class:`ClusterBusyError` when they may be taken later, and
         :class:`~llmatic_hpc.errors.ClusterError` when a person has to change something.
@@ -110,36 +113,39 @@ class Backend(Protocol):
         ...
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
-        """Those of ``folders`` whose task runs or waits, or of which nothing is known yet."""
+        """Return those of ``folders`` whose task runs, waits, or is not known about yet."""
         ...
 
     def job(self, folder: Path) -> str:
-        """Id of a task that was submitted or adopted; empty where it has none."""
-        ...
+        """Return the id of a task that was submitted or adopted; empty where it has none."""
+        return ""
 
     def ending(self, folder: Path) -> Ending:
-        """How a task that is not alive has ended."""
-        ...
+        """Return how a task that is not alive has ended."""
+        return Ending()
 
     def blame(self, node: str, when: float) -> None:
-        """A task failed there at ``when`` (seconds since 1970) by no fault of a candidate."""
-        ...
+        """Note that a task failed on ``node`` at ``when``, by no fault of a candidate.
+
+        Times are seconds since 1970.
+        """
+        return
 
     def stop(self, folders: Iterable[Path]) -> None:
-        """Ask tasks to save their state and leave. Returns at once."""
-        ...
+        """Ask tasks to save their state and leave; return at once."""
+        return
 
     def end(self, prefix: str) -> None:
-        """The run is over: end what is left of submissions whose names begin with ``prefix``."""
-        ...
+        """End what is left of submissions whose names begin with ``prefix``: the run is over."""
+        return
 
 
 class Task:
-    """What submitit pickles: a folder and the function to call with it, nothing that ages.
+    """Call that submitit pickles: a function and the folder to call it with.
 
     The worker function owns the signals while it runs (submitit installs its handlers before
-    it calls us), so submitit's own checkpoint is only for a signal that comes before or after;
-    then the same call is simply due again.
+    it calls us), so submitit's own checkpoint is only for a signal before or after: the same call
+    is then due again.
     """
 
     def __init__(self, run_task: Callable[[Path], int], folder: Path) -> None:
@@ -154,7 +160,7 @@ class Task:
         return code
 
     def checkpoint(self) -> object:
-        """submitit's hook: what to run after a requeue."""
+        """Return what submitit runs after a requeue (its own hook)."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -162,9 +168,9 @@ class Task:
     __submitit_checkpoint__ = checkpoint
 
 
-def was_handed_back(folder: Path) -> bool:
-    """Whether a task was asked to stop and saved everything."""
+def exit_code(folder: Path) -> str:
+    """Return what a task wrote as its last act, ``0`` or ``75``; empty where it did not."""
     try:
-        return (folder / ENDED).read_text() == HANDED_BACK
+        return (folder / ENDED).read_text()
     except OSError:
-        return False
+        return ""

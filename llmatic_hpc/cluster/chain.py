@@ -32,8 +32,8 @@ def hand_over(jobs: Iterable[str], paths: RunPaths, environ: Mapping[str, str] =
     arrays = sorted({job.split("_")[0] for job in jobs if job}, key=int)
     if not folder or not own or not arrays:
         raise ClusterError(
-            "cluster.chain needs a coordinator that slurm/launch.sh runs as a job, and arrays to "
-            "wait for; this one stays"
+            "cluster.chain: this coordinator is no job of slurm/launch.sh, or has no array to wait "
+            "for; it stays and waits for the results itself"
         )
     arguments = (Path(folder) / ARGUMENTS).read_text().rstrip("\0").split("\0")
     shown = scheduler.answer("scontrol", "--oneliner", "show", "job", own) or ""
@@ -50,7 +50,7 @@ def hand_over(jobs: Iterable[str], paths: RunPaths, environ: Mapping[str, str] =
 
 
 def successor_of(paths: RunPaths) -> str:
-    """The job that a chained coordinator left behind; empty if there is none."""
+    """Return the job that a chained coordinator left behind; empty if there is none."""
     try:
         return paths.successor.read_text().strip()
     except OSError:
@@ -58,7 +58,7 @@ def successor_of(paths: RunPaths) -> str:
 
 
 def _waiting(previous: str, own: str, ours: str, after: str) -> str:
-    """A successor that an earlier start left behind, now told to wait for ``after``."""
+    """Tell a successor that an earlier start left behind to wait for ``after``; return its id."""
     for queued in (scheduler.queue() or {}).values():
         known = queued.job == previous or (ours and queued.name == ours)
         if known and queued.job != own and queued.is_waiting:
@@ -97,7 +97,7 @@ def _submit(
 
 
 def resources_of(shown: str) -> Resources:
-    """What a job asked for, from the line that ``scontrol --oneliner show job`` prints of it."""
+    """Read what a job asked for from the line that ``scontrol --oneliner show job`` prints."""
     memory = _field(shown, "MinMemoryNode")
     cpus = _field(shown, "CPUs/Task")
     per_cpu = _field(shown, "MinMemoryCPU")
@@ -116,7 +116,7 @@ def resources_of(shown: str) -> Resources:
 
 
 def _field(shown: str, name: str) -> str:
-    """A field of scontrol's; empty where it says that there is nothing."""
+    """Return a field of scontrol's answer; empty where it stands for nothing."""
     found = re.search(rf"(?:^|\s){re.escape(name)}=(\S*)", shown)
     value = found[1] if found else ""
     return "" if value in ("(null)", "N/A", "UNLIMITED", "0", "n/a") else value

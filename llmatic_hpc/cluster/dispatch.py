@@ -35,6 +35,7 @@ from ..rundir.paths import RunPaths
 from ..types import Outcome, Result
 from .backend import (
     CANCELLED,
+    HANDED_BACK,
     INTERRUPTED,
     OUT_OF_MEMORY,
     PREEMPTED,
@@ -45,10 +46,11 @@ from .backend import (
     Gathered,
     Started,
     Work,
-    was_handed_back,
+    exit_code,
 )
 from .journal import Item, Journal
 from .packing import pack, task_count
+from .patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -64,39 +66,14 @@ FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
 
 @dataclass(frozen=True)
 class Planned:
-    """A task that is due."""
+    """Task that is due."""
 
     items: list[Item]
     time_factor: int = 1
 
 
-class Patience:
-    """How long the rest is waited for once ``enough`` results are in.
-
-    As long again as it took from the submission until they were: so far the rest was no slower
-    than the others. After a restart, from the restart on: time in which nobody could bring a
-    result is held against no one. Times are seconds since 1970.
-    """
-
-    def __init__(self, enough: int, *, began: float) -> None:
-        self._enough, self._began = enough, began
-        self._arrived: list[float] = []
-
-    def arrived(self, when: float) -> None:
-        """A result came in."""
-        self._arrived.append(when)
-
-    def is_over(self, submitted: float, now: float) -> bool:
-        """Whether to go on without the rest of what was ``submitted``."""
-        if len(self._arrived) < max(1, self._enough):
-            return False
-        complete = sorted(self._arrived)[max(1, self._enough) - 1]
-        took = max(0.0, complete - submitted)
-        return now - max(complete, self._began) > took
-
-
 class Dispatcher:
-    """Evaluates one generation's candidates on a back end.
+    """Evaluation of one generation's candidates on a back end.
 
     ``name`` is unique to run and generation and begins the names of submissions.
     ``write_task(folder, items)`` writes what a worker needs into a new task folder.
@@ -132,6 +109,8 @@ class Dispatcher:
         self._grace_seconds = grace_seconds
         self._busy_until = 0.0
         self._busy_seconds = LEAST_BUSY_SECONDS
+        self._wanted: dict[int, Work] = {}
+        self._done: dict[int, Gathered] = {}
 
     def run(
         self,
@@ -140,7 +119,7 @@ class Dispatcher:
         enough: int | None = None,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> dict[int, Gathered]:
-        """The result of every candidate, by its number.
+        """Evaluate ``work`` and return each candidate's result by its number.
 
         With ``enough`` of them the rest is not waited for beyond :class:`Patience`. Its tasks
         go on; a later call with these candidates among its ``work`` goes on with them.
@@ -150,24 +129,24 @@ class Dispatcher:
         """
         for folder in (self._paths.results, self._paths.tasks, self._paths.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
-        wanted = {item.candidate: item for item in work}
+        wanted = self._wanted = {item.candidate: item for item in work}
+        done = self._done = {}
         enough = len(work) if enough is None else enough
         patience = Patience(enough, began=time.time())
         self._journal = journal = Journal(self._paths.journal)
-        followed = self._adopt(wanted)
+        followed = self._adopt()
         inherited = set(followed)
         covered = {i[0] for items in followed.values() for i in items if journal.state.is_latest(i)}
         untouched = wanted.keys() - covered
-        done: dict[int, Gathered] = {}
         queue: list[Planned] = []
         is_first = True
         while True:
             # In this order: a result written before its task ended is seen in the same turn.
             alive = self._backend.alive(self._folder(name) for name in followed)
-            fresh = self._scan(wanted, done)
+            fresh = self._scan()
             done.update(fresh)
             ended = [name for name in followed if self._folder(name) not in alive]
-            again, lost = self._settle(ended, followed, inherited, wanted, done)
+            again, lost = self._settle(ended, followed, inherited)
             done.update(lost)
             for gathered in (*fresh.values(), *lost.values()):
                 patience.arrived(gathered.result.finished or time.time())
@@ -178,7 +157,7 @@ class Dispatcher:
             if late or len(done) == len(wanted):
                 self._let_go(followed, wanted.keys() - done.keys())
                 return done
-            started = self._submit(queue, len(followed), wanted, done)
+            started = self._submit(queue, len(followed))
             followed |= started
             if self._leave is not None and followed and not queue and (started or is_first):
                 self._leave([self._backend.job(self._folder(name)) for name in followed])
@@ -196,10 +175,10 @@ class Dispatcher:
     def _folder(self, name: str) -> Path:
         return self._paths.tasks / name
 
-    def _adopt(self, wanted: Mapping[int, Work]) -> dict[str, list[Item]]:
-        """Follow what was started before and is not settled; returns the items by task."""
+    def _adopt(self) -> dict[str, list[Item]]:
+        """Follow what was started before and is not settled; return the items by task."""
         state = self._journal.state
-        tokens = state.tokens_of(wanted)
+        tokens = state.tokens_of(self._wanted)
         # A submission is adopted as a whole, and only what is wanted of it is followed.
         known = {name: entry for name, entry in state.tasks.items() if entry.token in tokens}
         self._backend.adopt(
@@ -213,30 +192,30 @@ class Dispatcher:
         return {
             name: entry.items
             for name, entry in known.items()
-            if name not in state.ended and any(item[0] in wanted for item in entry.items)
+            if name not in state.ended and any(item[0] in self._wanted for item in entry.items)
         }
 
     @property
     def _submitted(self) -> float:
-        """When the first of this generation's own submissions was made; infinity: none was."""
+        """Time of the first of this generation's own submissions; infinity where there is none."""
         entries = self._journal.state.tasks.values()
         own = (entry.time for entry in entries if entry.token.startswith(f"{self._name}-"))
         return min(own, default=math.inf)
 
     # --- results ------------------------------------------------------------------------------
 
-    def _scan(self, wanted: dict[int, Work], done: dict[int, Gathered]) -> dict[int, Gathered]:
-        """New results: for each candidate the valid one of the lowest attempt."""
+    def _scan(self) -> dict[int, Gathered]:
+        """Return new results: for each candidate the valid one of the lowest attempt."""
         attempts: dict[int, list[int]] = {}
         for path in self._paths.results.glob("*.*.json"):
             name, number, _ = path.name.split(".", 2)
             if name.isdigit() and number.isdigit():
                 attempts.setdefault(int(name), []).append(int(number))
         found: dict[int, Gathered] = {}
-        for candidate in sorted(attempts.keys() & wanted.keys() - done.keys()):
+        for candidate in sorted(attempts.keys() & self._wanted.keys() - self._done.keys()):
             for attempt in sorted(attempts[candidate]):
                 path = self._paths.result(candidate, attempt)
-                result = self._read_result(path, wanted[candidate])
+                result = self._read_result(path, self._wanted[candidate])
                 if result is None:
                     log.warning("%s is no valid result of this candidate: ignored", path.name)
                     path.replace(path.with_suffix(".ignored"))
@@ -253,24 +232,15 @@ class Dispatcher:
     # --- what ended without ---------------------------------------------------------------------
 
     def _settle(
-        self,
-        ended: Sequence[str],
-        followed: dict[str, list[Item]],
-        inherited: set[str],
-        wanted: dict[int, Work],
-        done: dict[int, Gathered],
+        self, ended: Sequence[str], followed: dict[str, list[Item]], inherited: set[str]
     ) -> tuple[set[int], dict[int, Gathered]]:
-        """Forget tasks that ended: which candidates to try again, which to give up."""
+        """Forget tasks that ended; return the candidates to try again and those given up."""
         again: set[int] = set()
         given_up: dict[int, Gathered] = {}
         for name in ended:
             folder, items = self._folder(name), followed.pop(name)
-            missing = [
-                item
-                for item in items
-                if item[0] in wanted and item[0] not in done and self._journal.state.is_latest(item)
-            ]
-            handed_back = was_handed_back(folder)
+            missing = [item for item in items if self._is_missing(item)]
+            handed_back = exit_code(folder) == HANDED_BACK
             ending = self._backend.ending(folder) if missing and not handed_back else Ending()
             # What died with the coordinator that started it is no fault of the machine's.
             free = handed_back or (name in inherited and not self._backend.outlives)
@@ -279,18 +249,18 @@ class Dispatcher:
             suspects = missing[:at_once] if ending.cause in OWN_FAULT else []
             if missing and not handed_back:
                 self._keep_log(folder, ending)
-                used = sum(done[c].result.outcome.train_seconds for c, _ in items if c in done)
+                used = sum(
+                    self._done[c].result.outcome.train_seconds for c, _ in items if c in self._done
+                )
                 vain = max(0.0, ending.seconds - used)
                 self._journal.lost(name, replace(ending, seconds=vain), by=self._name)
             for item in missing:
                 alone = item in suspects and len(items) == 1
-                outcome = self._verdict(
-                    name, item, wanted[item[0]], ending, item in suspects, alone, free
-                )
+                outcome = self._verdict(name, item, ending, item in suspects, alone, free)
                 if outcome is None:
                     again.add(item[0])
                 else:
-                    given_up[item[0]] = self._given_up(item, wanted[item[0]], outcome)
+                    given_up[item[0]] = self._given_up(item, outcome)
             if charge := self._journal.state.blamed.get(name):
                 self._backend.blame(*charge)
             if missing and not any(item[0] in given_up for item in missing):
@@ -298,53 +268,55 @@ class Dispatcher:
             shutil.rmtree(folder, ignore_errors=True)
         return again, given_up
 
+    def _is_missing(self, item: Item) -> bool:
+        """Return whether a candidate that is wanted has no result, and no later attempt."""
+        candidate = item[0]
+        return (
+            candidate in self._wanted
+            and candidate not in self._done
+            and self._journal.state.is_latest(item)
+        )
+
     def _verdict(
-        self,
-        task: str,
-        item: Item,
-        work: Work,
-        ending: Ending,
-        suspect: bool,
-        alone: bool,
-        free: bool,
+        self, task: str, item: Item, ending: Ending, suspect: bool, alone: bool, free: bool
     ) -> Outcome | None:
-        """What becomes of a candidate whose attempt gave no result; None: try again."""
+        """Decide about a candidate whose attempt gave no result; None: try again."""
         state, cause = self._journal.state, ending.cause
         if suspect:
             known = any(c == cause and a != item[1] for c, a in state.suspected[item[0]])
             self._journal.suspected(item, cause)
-            log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], cause)
+            log.warning("candidate %d, attempt %d: %s", item[0], item[1], cause)
             if known or (alone and cause == OUT_OF_MEMORY):
                 more = ", with twice the time, too" if cause == TIME_OUT else ", alone in its task"
                 return Outcome(OWN_FAULT[cause], f"its task met the limit: {cause}{more}")
             return None
-        reason, node = self._failure_reason(item, work)
+        reason, node = self._failure_reason(item)
         if not reason and (free or cause in FREE):
             return None
         reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
         node = node or (ending.node if cause != CANCELLED else "")
         self._journal.failed(item, reason, task=task, node=node)
-        log.warning("candidate %d, attempt %d: %s", work.candidate, item[1], reason)
+        log.warning("candidate %d, attempt %d: %s", item[0], item[1], reason)
         failures = state.failures(item[0])
         if failures < self._settings.max_attempts:
             return None
-        log.error("candidate %d: given up after %d failures", work.candidate, failures)
+        log.error("candidate %d: given up after %d failures", item[0], failures)
         return Outcome("infrastructure", f"{failures} attempts failed, the last one: {reason}")
 
-    def _failure_reason(self, item: Item, work: Work) -> tuple[str, str]:
-        """Why the worker itself could not evaluate the candidate, and where; empty if unsaid."""
+    def _failure_reason(self, item: Item) -> tuple[str, str]:
+        """Return why a worker could not evaluate the candidate, and its host; empty if unsaid."""
         path = self._paths.result(*item)
-        result = self._read_result(path, work) if path.exists() else None
+        result = self._read_result(path, self._wanted[item[0]]) if path.exists() else None
         return ("", "") if result is None else (result.outcome.failure, result.node)
 
-    def _given_up(self, item: Item, work: Work, outcome: Outcome) -> Gathered:
-        result = Result("", work.candidate, item[1], work.source_sha256, outcome)
+    def _given_up(self, item: Item, outcome: Outcome) -> Gathered:
+        result = Result("", *item, self._wanted[item[0]].source_sha256, outcome)
         return Gathered(result, self._journal.state.attempts[item[0]], 0.0)
 
     # --- submitting ---------------------------------------------------------------------------
 
     def _plan(self, work: Iterable[Work]) -> list[Planned]:
-        """Tasks for candidates that have none: packed, but each suspect alone."""
+        """Plan tasks for candidates that have none: packed, but each suspect alone."""
         state, per_task = self._journal.state, self._settings.candidates_per_task
         packed, planned = [], []
         for item in work:
@@ -363,13 +335,7 @@ class Dispatcher:
     def _next(self, work: Work) -> Item:
         return work.candidate, self._journal.state.attempts[work.candidate] + 1
 
-    def _submit(
-        self,
-        queue: list[Planned],
-        alive: int,
-        wanted: dict[int, Work],
-        done: dict[int, Gathered],
-    ) -> dict[str, list[Item]]:
+    def _submit(self, queue: list[Planned], alive: int) -> dict[str, list[Item]]:
         """Submit from the queue what there is room for; returns the items by task."""
         started: dict[str, list[Item]] = {}
         while queue and time.monotonic() >= self._busy_until:
@@ -379,11 +345,11 @@ class Dispatcher:
                 (n for n, planned in enumerate(queue) if planned.time_factor != factor), len(queue)
             )
             batch = queue[: min(room, count)]
-            tasks = [[i for i in planned.items if i[0] not in done] for planned in batch]
+            tasks = [[i for i in planned.items if i[0] not in self._done] for planned in batch]
             if not batch:
                 break
             try:
-                started |= self._start([t for t in tasks if t], wanted, factor)
+                started |= self._start([t for t in tasks if t], factor)
             except ClusterBusyError as error:
                 log.warning("%s; again in %.0f s", error, self._busy_seconds)
                 self._busy_until = time.monotonic() + self._busy_seconds
@@ -395,9 +361,7 @@ class Dispatcher:
                 break  # they have ended already: look at their results first
         return started
 
-    def _start(
-        self, tasks: Sequence[list[Item]], wanted: dict[int, Work], time_factor: int
-    ) -> dict[str, list[Item]]:
+    def _start(self, tasks: Sequence[list[Item]], time_factor: int) -> dict[str, list[Item]]:
         if not tasks:
             return {}
         number = self._journal.state.submissions
@@ -408,7 +372,7 @@ class Dispatcher:
             # A folder without a line in the journal is what a kill in between left behind.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            self._write_task(folder, [(wanted[number], attempt) for number, attempt in items])
+            self._write_task(folder, [(self._wanted[c], attempt) for c, attempt in items])
         self._journal.submitting(token, started)
         try:
             folders = [self._folder(name) for name in started]
@@ -430,7 +394,7 @@ class Dispatcher:
         self._stop([n for n in followed if n not in busy], leaving_seconds=LEAVING_SECONDS)
 
     def _stop(self, names: Sequence[str], *, leaving_seconds: float = 0.0) -> None:
-        """Let tasks end, by themselves at first and then on request, for a bounded time."""
+        """Wait a bounded time for tasks to end by themselves, then as long after asking them to."""
         folders = [self._folder(name) for name in names]
         if not self._gone(folders, leaving_seconds):
             self._backend.stop(folders)
@@ -447,7 +411,7 @@ class Dispatcher:
         return True
 
     def _keep_log(self, folder: Path, ending: Ending) -> None:
-        """The end of a failed worker's output, before its folder goes."""
+        """Keep the end of a failed worker's output, before its folder goes."""
         try:
             text = ending.output.read_bytes()[-LOG_TAIL_BYTES:].strip() if ending.output else b""
         except OSError:

@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .backend import Ending, Started, Task
+from .backend import Backend, Task
 
 
-class InlineBackend:
-    """``submit`` returns when the tasks are done."""
+class InlineBackend(Backend):
+    """Back end whose ``submit`` returns when the tasks are done."""
 
     pause_seconds = 0.0
     outlives = False
 
     def __init__(self, run_task: Callable[[Path], int]) -> None:
         self._run_task = run_task
-
-    def adopt(self, started: Sequence[Started]) -> None:
-        return None
 
     def room(self, alive: int) -> int:
         return 1
@@ -34,17 +31,5 @@ class InlineBackend:
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         return set()
 
-    def job(self, folder: Path) -> str:
-        return ""
-
-    def ending(self, folder: Path) -> Ending:
-        return Ending()
-
-    def blame(self, node: str, when: float) -> None:
-        return None
-
     def stop(self, folders: Iterable[Path]) -> None:
         return None
-
-    def end(self, prefix: str) -> None:
-        return None  # whoever has given a result is gone

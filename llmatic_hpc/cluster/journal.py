@@ -1,4 +1,4 @@
-"""What was submitted, written down before it is done.
+"""Journal of submissions, each written down before it is made.
 
 ``submissions.jsonl`` has one event a line, each durable before the act that it announces, so
 that a coordinator that comes back knows every task that can exist. A torn last line, which a
@@ -26,19 +26,19 @@ Item = tuple[int, int]
 
 @dataclass
 class Entry:
-    """A task as the journal has it."""
+    """Task according to the journal."""
 
     items: list[Item]
     token: str
     position: int
     time: float
-    """When it was about to be submitted, in seconds since 1970."""
+    """Time just before its submission, in seconds since 1970."""
     job: str = ""
 
 
 @dataclass
 class State:
-    """What the journal says happened so far."""
+    """State of a generation's tasks according to the journal."""
 
     tasks: dict[str, Entry] = field(default_factory=dict)
     """Every task that was started, or was about to be, by its folder's name."""
@@ -50,7 +50,7 @@ class State:
     failed: set[Item] = field(default_factory=set)
     """Attempts that the machine spoiled."""
     blamed: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Which node spoiled a task, and when, in seconds since 1970: one charge a task."""
+    """Node that spoiled a task, and the time in seconds since 1970: one charge a task."""
     suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Candidates that may themselves have used up memory or time: (cause, attempt)."""
     lost: dict[str, dict[str, float]] = field(
@@ -59,11 +59,11 @@ class State:
     """Seconds that tasks ran in vain: by generation's name, by kind."""
 
     def failures(self, candidate: int) -> int:
-        """How many attempts at a candidate the machine spoiled."""
+        """Count the attempts at a candidate that the machine spoiled."""
         return sum(1 for item in self.failed if item[0] == candidate)
 
     def tokens_of(self, candidates: Collection[int]) -> set[str]:
-        """Submissions with an attempt at one of these candidates."""
+        """Return the submissions with an attempt at one of these candidates."""
         return {
             entry.token
             for entry in self.tasks.values()
@@ -71,59 +71,96 @@ class State:
         }
 
     def is_latest(self, item: Item) -> bool:
-        """Whether no later attempt at the candidate was started."""
+        """Return whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Take in an event of the journal."""
+        kind = event["event"]
+        if kind == "submitting":
+            self.submissions += 1
+            for position, (name, pairs) in enumerate(event["tasks"].items()):
+                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
+                self.tasks[name] = Entry(items, event["token"], position, event["time"])
+                for candidate, attempt in items:
+                    self.attempts[candidate] = max(self.attempts[candidate], attempt)
+        elif kind == "submitted":
+            for name, job in event["jobs"].items():
+                self.tasks[name].job = job
+        elif kind == "refused":
+            refused = {n: e for n, e in self.tasks.items() if e.token == event["token"]}
+            for name, entry in refused.items():
+                del self.tasks[name]
+                for candidate, attempt in entry.items:
+                    self.attempts[candidate] = attempt - 1
+        elif kind == "failed":
+            candidate, attempt = event["item"]
+            self.failed.add((int(candidate), int(attempt)))
+            if event["node"]:
+                self.blamed[event["task"]] = (event["node"], float(event["time"]))
+        elif kind == "ended":
+            self.ended.add(event["task"])
+        elif kind == "lost":
+            self.lost[event["by"]][event["kind"]] += float(event["seconds"])
+        elif kind == "suspected":
+            candidate, attempt = event["item"]
+            self.suspected[int(candidate)].add((event["cause"], int(attempt)))
 
 
 def kind_of_loss(cause: str) -> str:
-    """``preempted``, ``limit`` (memory or time) or ``machine``."""
+    """Return the kind of a loss: ``preempted``, ``limit`` (memory or time) or ``machine``."""
     if cause in (OUT_OF_MEMORY, TIME_OUT):
         return "limit"
     return PREEMPTED if cause == PREEMPTED else "machine"
 
 
+def read_state(path: Path) -> State:
+    """Read a journal without the right to write it; an empty state where it cannot be read."""
+    try:
+        return _replayed(path.read_text(encoding="utf-8"))
+    except OSError:
+        return State()
+
+
+def _replayed(text: str) -> State:
+    state = State()
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # a torn line
+            state.apply(json.loads(line))
+    return state
+
+
 class Journal:
-    """Append-only, one writer."""
+    """Append-only file of events, with one writer."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.state = State()
-        self._replay(path.read_text(encoding="utf-8") if path.exists() else "")
-
-    @classmethod
-    def look(cls, path: Path) -> State:
-        """What the journal says, for somebody who does not write it."""
-        journal = cls.__new__(cls)
-        journal.state = State()
-        with contextlib.suppress(OSError):
-            journal._replay(path.read_text(encoding="utf-8"))
-        return journal.state
-
-    def _replay(self, text: str) -> None:
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                self._apply(json.loads(line))
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self.state = _replayed(text)
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def submitting(self, token: str, tasks: Mapping[str, Sequence[Item]]) -> None:
-        """Tasks, by the names of their folders, are about to be submitted in this order."""
+        """Note that tasks, by their folders' names, are about to be submitted in this order."""
         event = {"event": "submitting", "token": token, "tasks": tasks, "time": time.time()}
         self._write(event)
 
     def submitted(self, jobs: Mapping[str, str]) -> None:
-        """They were; the ids are those that the scheduler gave."""
+        """Note that they were submitted, with the ids that the scheduler gave."""
         self._write({"event": "submitted", "jobs": jobs})
 
     def refused(self, token: str) -> None:
-        """They were not, and nothing of that submission exists."""
+        """Note that they were refused: nothing of that submission exists."""
         self._write({"event": "refused", "token": token})
 
     def failed(self, item: Item, reason: str, *, task: str, node: str) -> None:
-        """The machine, not the candidate, spoiled an attempt; ``node``: if one is to blame."""
+        """Note that the machine spoiled an attempt; ``node``: if one is to blame."""
         event = {"event": "failed", "item": item, "reason": reason, "task": task}
         self._write({**event, "node": node, "time": time.time()})
 
     def lost(self, task: str, ending: Ending, *, by: str) -> None:
-        """A task ended without all of its results; ``by`` names the generation that pays."""
+        """Note that a task ended without all its results; ``by`` names the generation that pays."""
         self._write(
             {
                 "event": "lost",
@@ -137,45 +174,14 @@ class Journal:
         )
 
     def ended(self, task: str) -> None:
-        """A task is settled: its candidates without a result are due again."""
+        """Note that a task is settled: its candidates without a result are due again."""
         self._write({"event": "ended", "task": task})
 
     def suspected(self, item: Item, cause: str) -> None:
-        """An attempt ended by a limit that the candidate may itself have met."""
+        """Note that an attempt ended by a limit that the candidate may itself have met."""
         self._write({"event": "suspected", "item": item, "cause": cause})
 
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event)
         append_line(self._path, line)
-        self._apply(json.loads(line))
-
-    def _apply(self, event: dict[str, Any]) -> None:
-        state, kind = self.state, event["event"]
-        if kind == "submitting":
-            state.submissions += 1
-            for position, (name, pairs) in enumerate(event["tasks"].items()):
-                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
-                state.tasks[name] = Entry(items, event["token"], position, event["time"])
-                for candidate, attempt in items:
-                    state.attempts[candidate] = max(state.attempts[candidate], attempt)
-        elif kind == "submitted":
-            for name, job in event["jobs"].items():
-                state.tasks[name].job = job
-        elif kind == "refused":
-            refused = {n: e for n, e in state.tasks.items() if e.token == event["token"]}
-            for name, entry in refused.items():
-                del state.tasks[name]
-                for candidate, attempt in entry.items:
-                    state.attempts[candidate] = attempt - 1
-        elif kind == "failed":
-            candidate, attempt = event["item"]
-            state.failed.add((int(candidate), int(attempt)))
-            if event["node"]:
-                state.blamed[event["task"]] = (event["node"], float(event["time"]))
-        elif kind == "ended":
-            state.ended.add(event["task"])
-        elif kind == "lost":
-            state.lost[event["by"]][event["kind"]] += float(event["seconds"])
-        elif kind == "suspected":
-            candidate, attempt = event["item"]
-            state.suspected[int(candidate)].add((event["cause"], int(attempt)))
+        self.state.apply(json.loads(line))

@@ -35,14 +35,14 @@ class Submission:
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
-    """What is added to its environment; the job inherits it, requeued or not."""
+    """Additions to its environment; the job inherits them, requeued or not."""
     dropped: tuple[str, ...]
     """Variables that are taken out of its environment."""
     job_name: str
     site_file: Path | None
 
     def __str__(self) -> str:
-        """The command as a shell takes it."""
+        """Return the command as a shell takes it."""
         drop = ["env", *(word for name in self.dropped for word in ("-u", name))]
         return " ".join(
             [
@@ -54,12 +54,12 @@ class Submission:
 
 
 def launch_script() -> Path:
-    """``slurm/launch.sh``; in the package it is a link, which an installation turns into a file."""
+    """Find ``slurm/launch.sh``; in the package it is a link, in an installation a file."""
     return Path(str(resources.files(__package__) / "launch.sh")).resolve()
 
 
 def job_name(run: Path) -> str:
-    """The name of the coordinator job of the run in a resolved path, and of no other run.
+    """Name the coordinator's job of the run in a resolved path, unlike that of any other run.
 
     The script asks for ``--dependency=singleton``, so of one name one job runs at a time.
     """
@@ -68,7 +68,7 @@ def job_name(run: Path) -> str:
 
 
 def inherited_variables(environ: Iterable[str]) -> tuple[str, ...]:
-    """Names in ``environ`` that a job submitted from inside a job must not inherit."""
+    """Return the names in ``environ`` that a job submitted from a job must not inherit."""
     prefixes = ("SLURM_", "SLURMD_", "SRUN_")
     return tuple(sorted(n for n in environ if n.startswith(prefixes) and n not in scheduler.WHERE))
 
@@ -84,7 +84,7 @@ def plan(
     name: str = "",
     more: Sequence[str] = (),
 ) -> Submission:
-    """The submission of the coordinator of ``run``; ``options`` are those of ``llmatic run``.
+    """Plan the submission of a run's coordinator; ``options`` are those of ``llmatic run``.
 
     ``name`` of the job, if it has one already; ``more`` options of sbatch, which come last.
     """
@@ -114,7 +114,7 @@ def plan(
 
 
 def preview(submission: Submission, config: Config, site: Site) -> str:
-    """All that would be submitted, as text: command line, script, arrays."""
+    """Show all that would be submitted: command line, script, arrays."""
     file = launch_script()
     return "\n".join(
         [
@@ -129,7 +129,7 @@ def preview(submission: Submission, config: Config, site: Site) -> str:
 
 
 def array_preview(config: Config, site: Site) -> str:
-    """The scripts of a generation's arrays, as the coordinator would submit them."""
+    """Show the scripts of a generation's arrays, as the coordinator would submit them."""
     cluster = config.cluster
     if cluster.kind not in ("auto", "slurm"):
         return f"# no arrays: cluster.kind = {cluster.kind!r}, in the coordinator's own job"
@@ -155,7 +155,7 @@ def submit(
     environ: Mapping[str, str] = os.environ,
     seconds: float = SBATCH_SECONDS,
 ) -> str:
-    """Call sbatch; returns the job id.
+    """Call sbatch and return the job id.
 
     Raises :class:`ClusterError`, which says what to change, when there is no sbatch, when it
     refuses, or when it does not answer within ``seconds``.
@@ -192,7 +192,7 @@ def submit(
 
 
 def explain(stderr: str, submission: Submission) -> str:
-    """What to change, after sbatch failed with ``stderr``."""
+    """Say what to change, after sbatch failed with ``stderr``."""
     said = refusals.sentence(stderr)
     if refusals.is_unsure(said):
         return _unsure(submission, said)
@@ -203,7 +203,7 @@ def explain(stderr: str, submission: Submission) -> str:
 
 
 def _place(submission: Submission, key: str) -> str:
-    """Where the value of a setting is to be changed."""
+    """Say where the value of a setting is to be changed."""
     name = {"cpus": "cpus-per-task"}.get(key, key)
     given = next((word for word in submission.command if word.startswith(f"--{name}=")), None)
     if submission.site_file is None:
@@ -213,7 +213,7 @@ def _place(submission: Submission, key: str) -> str:
 
 
 def _unsure(submission: Submission, said: str) -> str:
-    """sbatch can fail after the controller has taken the job."""
+    """Say what to do where sbatch failed after the controller may have taken the job."""
     return (
         f"sbatch: {said}. The job may have been accepted all the same: look with 'squeue --me "
         f"--name={submission.job_name}', and submit again if it is not there. Twice does no harm: "

@@ -17,10 +17,10 @@ from pathlib import Path
 import submitit
 
 from ..errors import ClusterError
-from .backend import Ending, Started, Task
+from .backend import Backend, Ending, Task
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """Worker processes that outlive a killed coordinator and are adopted by the next one."""
 
     outlives = False
@@ -38,9 +38,6 @@ class LocalBackend:
         self._parallelism = parallelism
         self._time_minutes = time_minutes
         self._jobs: dict[Path, submitit.Job[int]] = {}
-
-    def adopt(self, started: Sequence[Started]) -> None:
-        return None  # they are known by their folders
 
     def room(self, alive: int) -> int:
         return max(0, self._parallelism - alive)
@@ -73,21 +70,12 @@ class LocalBackend:
         own = {folder for folder, job in self._jobs.items() if not job.done()}
         return wanted & (own | {folder for folder, _ in _task_processes()})
 
-    def job(self, folder: Path) -> str:
-        return ""  # its process id is nobody else's business
-
     def ending(self, folder: Path) -> Ending:
         return Ending(output=next(folder.glob("*_log.out"), None))
-
-    def blame(self, node: str, when: float) -> None:
-        return None  # there is no other
 
     def stop(self, folders: Iterable[Path]) -> None:
         wanted = set(folders)
         _terminate(pid for folder, pid in _task_processes() if folder in wanted)
-
-    def end(self, prefix: str) -> None:
-        return None  # whoever has given a result is gone
 
 
 def stop_orphans(tasks: Path) -> int:
@@ -98,7 +86,7 @@ def stop_orphans(tasks: Path) -> int:
 
 
 def visible_gpus() -> list[int]:
-    """Indices of the GPUs of this machine, without importing torch or touching CUDA."""
+    """Return the indices of this machine's GPUs, without importing torch or touching CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [int(part) for part in named.split(",") if part.strip().isdigit()]
@@ -108,7 +96,7 @@ def visible_gpus() -> list[int]:
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:
-    """(folder, process id) of submitit's controllers and tasks on this machine."""
+    """Yield (folder, process id) of submitit's controllers and tasks on this machine."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue

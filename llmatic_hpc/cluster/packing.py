@@ -1,4 +1,4 @@
-"""Which candidates share a task. Pure."""
+"""Packing of candidates into tasks. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TypeVar
 from .backend import Work
 
 FIXED_COST_FLOPS = 2e6
-"""What a candidate costs beside its own arithmetic, in FLOPs: loading, forking, judging."""
+"""Cost of a candidate beside its own arithmetic, in FLOPs: loading, forking, scoring."""
 
 T = TypeVar("T")
 
 
 def task_count(items: int, *, parallelism: int, per_task: int) -> int:
-    """How many tasks ``items`` candidates make; ``per_task`` 0 spreads them evenly."""
+    """Return how many tasks ``items`` candidates make; ``per_task`` 0 spreads them evenly."""
     if items == 0:
         return 0
     return -(-items // per_task) if per_task else min(parallelism, items)
 
 
 def pack(work: Sequence[Work], tasks: int, *, most: int = 0) -> list[list[Work]]:
-    """Longest processing time first: balanced tasks, each with its longest candidate first.
+    """Pack balanced tasks by longest processing time first.
 
     ``most``: candidates of a task at most; 0: any number. ``tasks`` must be enough for it.
 

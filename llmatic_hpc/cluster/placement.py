@@ -1,4 +1,4 @@
-"""Where a run's candidates are evaluated, by its settings: the back end and sizes of tasks."""
+"""Choice of the back end and of the sizes of tasks by a run's settings."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LOCAL_MINUTES = 24 * 60
 
 
 def run_task(folder: Path) -> int:
-    """What a worker process does with its task's folder."""
+    """Evaluate the candidates of a task's folder; what a worker process runs."""
     return worker.run_task(folder / TASK_FILE)
 
 
 def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
-    """``cluster.kind``, with ``auto`` made definite: in a Slurm job arrays, else local workers."""
+    """Return ``cluster.kind``; for ``auto`` it is slurm inside a Slurm job, else local."""
     if cluster.kind == "auto":
         return "slurm" if environ.get("SLURM_JOB_ID") else "local"
     return cluster.kind
 
 
 def back_end(config: Config) -> Backend:
-    """The back end that ``cluster.kind`` names. Raises :class:`ConfigError` for a bad site file."""
+    """Make the back end of ``cluster.kind``. Raises :class:`ConfigError` for a bad site file."""
     cluster, kind = config.cluster, kind_of(config.cluster)
     if kind == "slurm":
         site, file = site_of_job()
@@ -48,7 +48,7 @@ def back_end(config: Config) -> Backend:
 
 
 def tasks_at_once(config: Config) -> int:
-    """How many tasks run at once on this machine."""
+    """Return how many tasks run at once on this machine."""
     if kind_of(config.cluster) == "inline":
         return 1
     gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
@@ -56,14 +56,14 @@ def tasks_at_once(config: Config) -> int:
 
 
 def threads_per_task(config: Config) -> int:
-    """CPU threads of a task; 0: the cores that it finds itself given."""
+    """Return the CPU threads of a task; 0: the cores that it finds itself given."""
     if config.training.threads or kind_of(config.cluster) == "slurm":
         return config.training.threads
     return max(1, available_cores() // tasks_at_once(config))
 
 
 def packing(config: Config, record: Record) -> ClusterSettings:
-    """The cluster's settings with the number of candidates that share a task made definite.
+    """Return the cluster's settings with a definite ``candidates_per_task``.
 
     ``target_task_minutes`` goes by the median training time of the last generation that
     trained any; before there is one, and without it, an element of an array has one candidate.
@@ -90,5 +90,5 @@ def _median_seconds(record: Record) -> float:
 
 
 def available_cores() -> int:
-    """Cores that this process may use; a Slurm job or a container may have fewer than all."""
+    """Count the cores that this process may use: in a job or container not all."""
     return len(os.sched_getaffinity(0))

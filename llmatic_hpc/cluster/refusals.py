@@ -1,4 +1,4 @@
-"""What sbatch says when it takes a job not, or perhaps: whether to wait, and what to change."""
+"""Messages with which sbatch refuses a job: wait and try again, or what to change."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _UNSURE = re.compile(
 
 
 def sentence(stderr: str) -> str:
-    """What sbatch wrote, in one line and without its own name."""
+    """Return what sbatch wrote in one line and without its own name."""
     return " ".join(
         line.removeprefix("sbatch: ").removeprefix("error: ").strip()
         for line in stderr.splitlines()
@@ -64,18 +64,18 @@ def sentence(stderr: str) -> str:
 
 
 def is_busy(said: str) -> bool:
-    """Whether a limit on what may wait or run was met, which time may cure."""
+    """Return whether a limit on what may wait or run was met, which time may cure."""
     # Older versions say 'job submit limit' of every limit, and name it only in front.
     return _BUSY.search(said) is not None and _PERMANENT.search(said) is None
 
 
 def is_unsure(said: str) -> bool:
-    """Whether the controller may have taken the job although sbatch failed."""
+    """Return whether the controller may have taken the job although sbatch failed."""
     return _UNSURE.search(said) is not None
 
 
 def advice(said: str) -> tuple[str, str]:
-    """The key of a site's resources that a refusal is about, and what to do; or two empty texts."""
+    """Return the key of a site's resources to change, and how; two empty texts if unknown."""
     return next(
         ((key, text) for pattern, key, text in _REFUSALS if re.search(pattern, said, re.I)),
         ("", ""),

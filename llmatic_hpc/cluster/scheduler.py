@@ -17,13 +17,13 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 60.0
-"""Longer than the commands' own MessageTimeout (10 s, at some sites 30)."""
+"""Wait for a command's answer; longer than Slurm's MessageTimeout (10 s, at some sites 30)."""
 
 MOST_IDS = 500
 """Job ids on one command line."""
 
 WHERE = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER"))
-"""Where the client finds its cluster. All else named SLURM_... describes the job that we may be
+"""Variables that say where the cluster is. All else named SLURM_... describes a job that we may be
 in ourselves, and a job submitted from it would take it for its own."""
 
 # One line a job. The reason comes last: it is free text.
@@ -55,28 +55,28 @@ class Queued:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has not started, or starts again."""
+        """True where it has not started, or starts again."""
         return self.state in WAITING
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it is only still listed."""
+        """True where it is only still listed."""
         return self.state in LEAVING
 
     @property
     def is_held(self) -> bool:
-        """Whether Slurm has given up starting it (nodes failed to)."""
+        """True where Slurm has given up starting it (nodes failed to)."""
         return self.state in HELD_FOR_GOOD or _HELD_REASON.search(self.reason) is not None
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it waits for what a person has to do: a hold, a limit that it exceeds."""
+        """True where it waits for what a person has to do: a hold, a limit that it exceeds."""
         return self.is_waiting and _STUCK_REASON.search(self.reason) is not None
 
 
 @dataclass(frozen=True)
 class Account:
-    """What accounting has of a job's last start."""
+    """Accounting's entry on a job's last start."""
 
     job: str
     name: str
@@ -88,14 +88,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a cluster allows one user; 0: no limit that it tells."""
+    """Limits of one user on a cluster; 0: none that it tells."""
 
     array_size: int = 0
     submitted: int = 0
 
 
 def run(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
-    """A command of Slurm's with what it says captured. Raises what subprocess raises."""
+    """Run a command of Slurm and capture what it says. Raises what subprocess raises."""
     # A user's own SQUEUE_PARTITION or SACCT_FORMAT would hide jobs, or change what is read.
     kept = {n: v for n, v in os.environ.items() if not n.startswith(_FILTERS)}
     # Without a bound on the text of array expressions they are cut to '1-5,7...'.
@@ -112,7 +112,7 @@ def run(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedPro
 
 
 def answer(*words: str) -> str | None:
-    """What a command prints; None where it fails, is missing or does not answer in time."""
+    """Return what a command prints; None where it fails, is missing or does not answer in time."""
     try:
         done = run(*words)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -125,13 +125,13 @@ def answer(*words: str) -> str | None:
 
 
 def queue() -> dict[str, Queued] | None:
-    """The user's own jobs that wait, run or leave, by id; None: no answer."""
+    """Ask squeue for the user's own jobs by id; None where it does not answer."""
     text = answer("squeue", "--me", "--noheader", "--array", f"--format={_QUEUE_FORMAT}")
     return None if text is None else parse_queue(text)
 
 
 def parse_queue(text: str) -> dict[str, Queued]:
-    """The answer of squeue. A line that is none of its own (a warning) is passed over."""
+    """Read the answer of squeue, passing over lines that are not its own (warnings)."""
     found = {}
     for line in text.splitlines():
         parts = line.strip().split("|", 4)
@@ -142,7 +142,7 @@ def parse_queue(text: str) -> dict[str, Queued]:
 
 
 def accounts(jobs: Iterable[str]) -> dict[str, Account]:
-    """What sacct knows of jobs; those that it does not know are not there."""
+    """Ask sacct about jobs; those that it does not know are left out."""
     ids = list(jobs)
     found: dict[str, Account] = {}
     for first in range(0, len(ids), MOST_IDS):
@@ -159,7 +159,7 @@ def accounts(jobs: Iterable[str]) -> dict[str, Account]:
 
 
 def parse_accounts(text: str) -> dict[str, Account]:
-    """The answer of sacct: of several starts of a job the last."""
+    """Read the answer of sacct: of several starts of a job the last."""
     found = {}
     for line in text.splitlines():
         parts = line.split("|")
@@ -189,7 +189,7 @@ def cancel_named(name: str) -> bool:
 
 
 def limits(*, account: str = "", qos: str = "") -> Limits:
-    """What the cluster says it allows this user; unknown limits are 0."""
+    """Ask the cluster what it allows this user; unknown limits are 0."""
     config = answer("scontrol", "show", "config") or ""
     size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     user = os.environ.get("SLURM_JOB_USER") or _user()
@@ -213,7 +213,7 @@ def _user() -> str:
 
 
 def submit_limit(associations: str, services: str, *, account: str = "", qos: str = "") -> int:
-    """The smallest MaxSubmitJobs that applies, of sacctmgr's answers; 0: none."""
+    """Return the smallest MaxSubmitJobs that applies, by sacctmgr's answers; 0: none."""
     rows = [line.split("|") for line in associations.splitlines() if line.count("|") == 2]
     rows = [row for row in rows if not account or row[0] == account]
     named = dict(line.split("|")[:2] for line in services.splitlines() if "|" in line)

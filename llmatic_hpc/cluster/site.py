@@ -1,4 +1,4 @@
-"""What is particular to one cluster: a site file, read by the same rules as a configuration.
+"""Site files: what is particular to one cluster, read by the same rules as a configuration.
 
 ``configs/sites/NAME.toml`` says which resources the coordinator's job and the arrays of
 candidates ask for, and how to get at Python on a compute node. It changes where a run goes,
@@ -26,7 +26,7 @@ _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job asks for, in sbatch's own words; what is empty or 0 is left to the cluster."""
+    """Resources of a job, in sbatch's own words; what is empty or 0 is left to the cluster."""
 
     partition: str = setting("", "sbatch --partition")
     account: str = setting("", "sbatch --account")
@@ -40,7 +40,7 @@ class Resources:
     extra: tuple[str, ...] = setting((), "further options of sbatch, each as --name=value")
 
     def parameters(self) -> dict[str, str | int | bool]:
-        """Long option names of sbatch without their dashes, and their values.
+        """Return long option names of sbatch without their dashes, and their values.
 
         An option without a value is True. ``extra`` comes last and wins. submitit takes this
         as its ``slurm_additional_parameters``.
@@ -63,7 +63,7 @@ class Resources:
         return found
 
     def options(self) -> list[str]:
-        """The same as a command line has it: ``--partition=gpu``."""
+        """Return :meth:`parameters` as words of a command line: ``--partition=gpu``."""
         return [
             f"--{name}" if value is True else f"--{name}={value}"
             for name, value in self.parameters().items()
@@ -72,7 +72,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class ArrayResources(Resources):
-    """What each element of a candidates' array asks for, and how large an array may be."""
+    """Resources of each element of a candidates' array, and how large an array may be."""
 
     max_array_size: int = setting(
         0, "elements of one array at most; 0: what the cluster says (MaxArraySize)", low=0
@@ -84,7 +84,7 @@ class ArrayResources(Resources):
 
 @dataclass(frozen=True)
 class Environment:
-    """How to get at Python on a compute node."""
+    """Way to Python on a compute node."""
 
     python: str = setting(
         "", "Python with llmatic_hpc, as compute nodes see it; empty: the one that submits"
@@ -94,7 +94,7 @@ class Environment:
     setup: tuple[str, ...] = setting((), "shell lines, run last; one that fails ends the job")
 
     def lines(self) -> list[str]:
-        """The shell lines that make it, for a job to run before Python."""
+        """Return the shell lines that a job runs before Python."""
         lines = []
         if self.modules:
             # A shell that was not started by a login need not know 'module'.
@@ -108,7 +108,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Site:
-    """A cluster, as one group of people uses it."""
+    """Settings of one cluster for one group of people."""
 
     coordinator: Resources = field(default_factory=Resources)
     array: ArrayResources = field(default_factory=ArrayResources)
@@ -116,7 +116,7 @@ class Site:
 
 
 def find_site(name: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The site file called ``name``: a path, or found in ``configs/sites`` or the user's own.
+    """Find the site file ``name``: a path, or a name in ``configs/sites`` or the user's folder.
 
     Raises :class:`ConfigError` that says where was looked and what is there.
     """
@@ -136,7 +136,7 @@ def find_site(name: str, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def site_of_job(environ: Mapping[str, str] = os.environ) -> tuple[Site, Path | None]:
-    """The site named by LLMATIC_SITE, as ``llmatic submit`` sets it, and its file.
+    """Read the site named by LLMATIC_SITE, as ``llmatic submit`` sets it; also return its file.
 
     Without it everything is left to the cluster. Raises :class:`ConfigError`.
     """
@@ -148,7 +148,7 @@ def site_of_job(environ: Mapping[str, str] = os.environ) -> tuple[Site, Path | N
 
 
 def load_site(path: Path) -> Site:
-    """The site that a file describes.
+    """Read the site that a file describes.
 
     Raises :class:`ConfigError`, one line that names file and key, as a configuration does.
     """
@@ -189,7 +189,7 @@ def _check_resources(resources: Resources, where: str) -> None:
 
 
 def minutes(time: str) -> int:
-    """Whole minutes, rounded up, of a time limit as Slurm writes it.
+    """Convert a time limit as Slurm writes it to whole minutes, rounded up.
 
     ``M``, ``M:S``, ``H:M:S``, ``D-H``, ``D-H:M`` or ``D-H:M:S`` (manual of sbatch, ``--time``).
     Raises :class:`ValueError` for anything else.

@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -35,74 +33,28 @@ from ..errors import ClusterError
 from . import refusals, scheduler
 from .array import array_of, make_executor, submission_folder
 from .backend import (
-    CANCELLED,
-    ENDED,
     INTERRUPTED,
-    OUT_OF_MEMORY,
-    PREEMPTED,
-    TIME_OUT,
+    Backend,
     ClusterBusyError,
     Ending,
     Started,
     Task,
+    exit_code,
 )
-from .scheduler import Account, Queued
+from .element import FRESH_SECONDS, BadNodes, Element, pickled_ids
+from .scheduler import Queued
 from .site import Site
 
 log = logging.getLogger(__name__)
 
 LEAST_QUEUE_SECONDS, MOST_QUEUE_SECONDS = 2.0, 60.0
-"""Between two looks at the queue: close together after a change, seldom when nothing happens."""
+"""Pauses between two looks at the queue: short after a change, long when nothing happens."""
 GROWTH = 1.25
-SETTLING_SECONDS = 5.0
-"""A final state in accounting and absence from the queue count after so long: a result that was
-written last may still be on its way through a network file system."""
 LEAVING_SECONDS = 20.0
-"""What has written its results may take so long to leave when the run is over."""
-FRESH_SECONDS = 10.0
-"""A job may be missing from the queue for a moment after it was submitted."""
-
-_FINAL = {"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "BOOT_FAIL",
-          "DEADLINE", "PREEMPTED"}  # fmt: skip
-
-_CAUSES = {
-    "OUT_OF_MEMORY": OUT_OF_MEMORY,
-    "TIMEOUT": TIME_OUT,
-    "PREEMPTED": PREEMPTED,
-    "NODE_FAIL": "node failure",
-    "BOOT_FAIL": "node failure",
-    "CANCELLED": CANCELLED,
-}
-
-# What the batch step says in its own output, where there is no accounting.
-_LAST_WORDS = (
-    (r"DUE TO TIME LIMIT", TIME_OUT),
-    (r"DUE TO PREEMPTION", PREEMPTED),
-    (r"oom.kill|out of memory handler|exceeded memory limit", OUT_OF_MEMORY),
-    (r"DUE TO NODE FAILURE", "node failure"),
-)
+"""Time that a task with its results written may take to leave when the run is over."""
 
 
-@dataclass
-class _Element:
-    """A task as the back end follows it."""
-
-    job: str
-    token: str
-    submitted: float
-    state: str = ""
-    node: str = ""
-    missing_since: float | None = None
-    """Since when it is not in the queue, or has been leaving it."""
-    leaving: bool = False
-    """Whether it is in the queue all the same: Slurm may be about to start it again."""
-    left: float | None = None
-    """When the file was first seen that says it has left."""
-    cause: str = ""
-    account: Account | None = field(default=None, repr=False)
-
-
-class SlurmBackend:
+class SlurmBackend(Backend):
     """Arrays that go on without their coordinator and are adopted by the next one.
 
     ``clock`` and ``sleep`` are for tests.
@@ -124,9 +76,8 @@ class SlurmBackend:
         self._site, self._array = site, array_of(settings, site, site_file)
         self._least_pause = self.pause_seconds = settings.poll_seconds
         self._absence_seconds = settings.absence_seconds
-        self._exclude_seconds = 60 * settings.exclude_minutes
         self._clock, self._sleep = clock, sleep
-        self._elements: dict[Path, _Element] = {}
+        self._elements: dict[Path, Element] = {}
         self._queue: dict[str, Queued] = {}
         self._asked = self._accounted = -MOST_QUEUE_SECONDS
         self._queue_pause = LEAST_QUEUE_SECONDS
@@ -135,7 +86,7 @@ class SlurmBackend:
         """Names of submissions that were interrupted: none of their jobs may run."""
         self._told: set[tuple[str, str]] = set()
         """Reasons for waiting that were told, by name of the submission."""
-        self._blamed: dict[str, set[float]] = {}
+        self._bad_nodes = BadNodes(60 * settings.exclude_minutes)
         self._limits: scheduler.Limits | None = None
         self._largest = sys.maxsize
         """Elements that one submission may have after the last one was refused."""
@@ -161,7 +112,7 @@ class SlurmBackend:
                 self._elements[task.folder] = (
                     known
                     if known is not None and known.token == token
-                    else _Element(job, token, now - FRESH_SECONDS)
+                    else Element(job, token, now - FRESH_SECONDS)
                 )
         self._end_doubtful()
 
@@ -219,7 +170,7 @@ class SlurmBackend:
                 "Slurm's commands are (a login node, or a job: llmatic submit), or search on this "
                 "machine with --set cluster.kind=local"
             )
-        bad = self._bad_nodes()
+        bad = self._bad_nodes.names()
         try:
             jobs = self._sbatch(folders, token, time_factor, bad)
         except ClusterBusyError:
@@ -228,11 +179,11 @@ class SlurmBackend:
             if not bad:
                 raise
             log.warning("without %s: %s; submitted again with them", ", ".join(bad), error)
-            self._blamed.clear()
+            self._bad_nodes.forgive()
             jobs = self._sbatch(folders, token, time_factor, [])
         now = self._clock()
         for path, job in zip(folders, jobs, strict=True):
-            self._elements[path] = _Element(job, token, now)
+            self._elements[path] = Element(job, token, now)
         log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
         self._largest, self._is_full = min(sys.maxsize, 2 * self._largest), False
         self._changed()
@@ -257,7 +208,7 @@ class SlurmBackend:
             raise ClusterError(f"{folder}: nothing could be submitted: {error}") from error
 
     def _refusal(self, said: str, token: str, elements: int) -> ClusterError:
-        """What an unsuccessful call of sbatch means, and whether it is worth another."""
+        """Return the error that a refusal stands for; a busy one is worth another call."""
         # submitit adds the call of sbatch and its own trace.
         lines = [line for line in said.splitlines() if "sbatch: " in line] or [said]
         said = refusals.sentence("\n".join(lines))
@@ -273,19 +224,12 @@ class SlurmBackend:
                 return ClusterBusyError(f"sbatch refuses {elements} more elements for now: {said}")
         return ClusterError(self._array.explain(said))
 
-    def _bad_nodes(self) -> list[str]:
-        since = time.time() - self._exclude_seconds
-        recent = {node: [t for t in times if t >= since] for node, times in self._blamed.items()}
-        return sorted(node for node, times in recent.items() if len(times) >= 2)
-
     def blame(self, node: str, when: float) -> None:
-        before = self._bad_nodes()
-        self._blamed.setdefault(node, set()).add(when)
-        if node in set(self._bad_nodes()) - set(before):
+        if self._bad_nodes.blame(node, when):
             log.warning(
                 "node %s has spoiled two tasks: left out for %.0f minutes",
                 node,
-                self._exclude_seconds / 60,
+                self._bad_nodes.seconds / 60,
             )
 
     # --- following ------------------------------------------------------------------------------
@@ -297,23 +241,33 @@ class SlurmBackend:
         for folder in left:
             if followed[folder].left is None:
                 followed[folder].left, changed = self._clock(), True
-        unsure = {f: e for f, e in followed.items() if f not in left or not _is_done(f)}
+        unsure = {f: e for f, e in followed.items() if f not in left or exit_code(f) != "0"}
         if changed:
             self._changed()
         if unsure:
             self._look(at_least_every=self._queue_pause)
-        gone = [folder for folder, element in unsure.items() if self._is_gone(element)]
+        gone = [
+            folder
+            for folder, element in unsure.items()
+            if element.may_have_ended(asked=self._asked, now=self._clock())
+        ]
         if gone:
             if self._accounted < self._asked:
                 self._account([unsure[folder] for folder in gone])
-            gone = [folder for folder in gone if self._is_settled(unsure[folder])]
+            gone = [
+                folder
+                for folder in gone
+                if unsure[folder].has_ended(
+                    absence_seconds=self._absence_seconds, now=self._clock()
+                )
+            ]
             self._changed()
         else:
             self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self._least_pause)
         return unsure.keys() - set(gone)
 
-    def _left(self, elements: dict[Path, _Element]) -> set[Path]:
-        """Those whose result submitit has pickled: one listing a submission, not a look each."""
+    def _left(self, elements: dict[Path, Element]) -> set[Path]:
+        """Return those whose result submitit has pickled, by one listing for each submission."""
         names: dict[Path, set[str]] = {}
         found = set()
         for folder, element in elements.items():
@@ -335,7 +289,7 @@ class SlurmBackend:
         answer = scheduler.queue()
         if answer is None:
             if not self._silent:
-                log.warning("squeue does not answer: tasks are taken for alive until it does")
+                log.warning("squeue does not answer; until it does, tasks count as running")
             self._silent = True
             # An absence that nobody could see is none.
             for element in self._elements.values():
@@ -350,7 +304,7 @@ class SlurmBackend:
             self._end_doubtful()
         held = []
         for element in self._elements.values():
-            queued = self._own(element)
+            queued = element.line_in(self._queue)
             state = queued.state if queued else ""
             if state != element.state:
                 element.state = state
@@ -370,13 +324,8 @@ class SlurmBackend:
         if held:
             scheduler.cancel(held)
 
-    def _own(self, element: _Element) -> Queued | None:
-        """Its line in the queue. A controller that lost its state gives ids a second time."""
-        queued = self._queue.get(element.job)
-        return queued if queued is not None and queued.name == element.token else None
-
     def _tell(self, token: str, reason: str) -> None:
-        """Once, that tasks wait for a person to do something."""
+        """Log, once for each reason, that tasks wait for a person to do something."""
         if (token, reason) not in self._told:
             self._told.add((token, reason))
             log.warning(
@@ -385,24 +334,7 @@ class SlurmBackend:
                 token, reason, token, token,
             )  # fmt: skip
 
-    def _is_gone(self, element: _Element) -> bool:
-        """Whether it may have ended: missing from an answer that is newer than what we know."""
-        if element.missing_since is None:
-            return False
-        if element.left is not None:
-            return self._asked >= element.left
-        return self._clock() - element.submitted >= FRESH_SECONDS
-
-    def _is_settled(self, element: _Element) -> bool:
-        if element.cause or (element.left is not None and not element.leaving):
-            return True
-        final = element.account is not None and element.account.state in _FINAL
-        patience = self._absence_seconds
-        if final and not element.leaving:
-            patience = min(SETTLING_SECONDS, patience)
-        return self._clock() - (element.missing_since or self._clock()) >= patience
-
-    def _account(self, elements: Sequence[_Element]) -> None:
+    def _account(self, elements: Sequence[Element]) -> None:
         self._accounted = self._clock()
         known = scheduler.accounts(element.job for element in elements)
         for element in elements:
@@ -428,34 +360,21 @@ class SlurmBackend:
             return Ending(INTERRUPTED)
         output = submission_folder(folder, element.token) / f"{element.job}_0_log.out"
         seconds = element.account.seconds if element.account else 0.0
-        cause = self._cause(element, output)
+        cause = element.why_it_ended(output)
         # Slurm gave up starting it: no node has had it, so none is to blame.
         node = "" if cause == element.cause else element.node
         return Ending(cause, node, seconds, output)
 
-    def _cause(self, element: _Element, output: Path) -> str:
-        if element.cause:
-            return element.cause
-        state = element.account.state if element.account else ""
-        # Without accounting, and without cgroups, the output is all that says so.
-        if state in ("", "FAILED") and (said := last_words(output)):
-            return said
-        if cause := _CAUSES.get(state):
-            return cause
-        if element.left is not None:
-            return "it ended with an error"
-        return f"state {state}" if state else "lost: neither in the queue nor in accounting"
-
     def stop(self, folders: Iterable[Path]) -> None:
         elements = [self._elements[f] for f in folders if f in self._elements]
-        jobs = [e.job for e in elements if e.job not in self._queue or self._own(e)]
+        jobs = [e.job for e in elements if e.job not in self._queue or e.line_in(self._queue)]
         if jobs and not scheduler.cancel(jobs):
             log.warning("scancel does not answer; end by hand what is left: scancel %s",
                         " ".join(jobs[:5]))  # fmt: skip
         self._asked = -MOST_QUEUE_SECONDS
 
     def end(self, prefix: str) -> None:
-        """All results are in, but a controller that was away may mean to start one again.
+        """Cancel what is left in the queue: a controller that was away may start elements again.
 
         What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
         """
@@ -475,35 +394,5 @@ class SlurmBackend:
 
 
 def own_job() -> str:
-    """The id of the coordinator's job; empty if it is none."""
+    """Return the id of the job that this process runs in; empty if it is in none."""
     return os.environ.get("SLURM_JOB_ID", "")
-
-
-def _is_done(folder: Path) -> bool:
-    """Whether a task that has left has nothing more to do: then no queue is asked."""
-    try:
-        return (folder / ENDED).read_text() == "0"
-    except OSError:
-        return False
-
-
-def pickled_ids(folder: Path, elements: int) -> list[str]:
-    """The job ids of a submission from the names that submitit gave its pickles.
-
-    Empty unless all of the elements have theirs: submitit renames them after sbatch.
-    """
-    found = [
-        name.removesuffix("_submitted.pkl")
-        for name in (p.name for p in folder.glob("*_submitted.pkl"))
-    ]
-    ids = sorted(found, key=lambda job: [int(part) for part in job.split("_")])
-    return ids if len(ids) == elements else []
-
-
-def last_words(output: Path) -> str:
-    """Why a job ended, if its output says so; else empty."""
-    try:
-        text = output.read_bytes()[-20_000:].decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return next((cause for pattern, cause in _LAST_WORDS if re.search(pattern, text, re.I)), "")

@@ -70,7 +70,7 @@ def screen(
 @set_option
 @json_option
 def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Train and judge one source file as a compute node would."""
+    """Train and score one source file as a compute node would."""
     from ..coordinator.single import evaluate_source
 
     settings = load_config(config, overrides)
@@ -113,7 +113,7 @@ def generate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """What the generator writes: completion, source, verdict."""
+    """Write networks with the generator: completion, source, verdict."""
     from ..coordinator.single import generate_candidates
 
     settings = load_config(config, overrides)
@@ -160,7 +160,7 @@ def generate(
 
 
 def read_source(path: Path) -> str:
-    """A source file's text, whatever its bytes are."""
+    """Read a source file; bytes that are not UTF-8 become replacement characters."""
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as error:

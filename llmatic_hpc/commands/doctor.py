@@ -1,4 +1,4 @@
-"""What of this machine a run would trip over, before it does, and what to do about each."""
+"""Check beforehand what a run needs of this machine, and say what to do about each fault."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import problems
 from ..cluster import scheduler, site_of_job
 from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
-from ..evaluation import data
 from ..evaluation.screen import Screener
 from ..problems.images.problem import image_classification_of
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING
-from .prefetch import model_of, table_of
+from .prefetch import model_of
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
 
@@ -33,7 +33,7 @@ LEAST_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
     state: str
@@ -43,80 +43,71 @@ class Finding:
 
 
 def examine(config: Config, folder: Path) -> Iterator[Finding]:
-    """Look at everything that a run of ``config`` in ``folder`` needs, one after the other."""
-    runs_candidates = config.problem.kind != "nasbench201"
-    contained: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+    """Check, one after the other, everything that a run of ``config`` in ``folder`` needs."""
+    kind = problems.kind_of(config)
+    contained: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("containment", lambda: _layers(config)),
-        ("a contained child", lambda: _child(config)),
+        ("a contained child", lambda: [_child(config)]),
     )
-    looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("packages", _packages),
-        *(contained if runs_candidates else ()),
-        ("data", lambda: _data(config)),
-        ("model", lambda: _model(config)),
-        ("GPU", lambda: _gpu(config)),
+    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
+        ("packages", lambda: [_packages()]),
+        *(contained if kind.contained else ()),
+        ("data", lambda: [Finding("data", OK, kind.data(config))]),
+        ("model", lambda: [_model(config)]),
+        ("GPU", lambda: [_gpu(config)]),
         ("file system", lambda: _file_system(folder)),
         ("Slurm", _slurm),
     )
-    for what, look in looks:
+    for what, check in checks:
         try:
-            yield from look()
+            yield from check()
         except LLMaticError as error:
             yield Finding(what, FAULT, str(error))
         except OSError as error:
             yield Finding(what, FAULT, f"{type(error).__name__}: {error}")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Finding:
     versions = environment.describe()["packages"]
     missing = [name for name, version in versions.items() if version == "not installed"]
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     python = f"Python {sys.version.split()[0]}"
     if missing:
-        yield Finding(
-            "packages",
-            FAULT,
-            f"{python}; without {', '.join(missing)}",
-            "pip install llmatic-hpc installs them all",
-        )
-    else:
-        yield Finding("packages", OK, f"{python}, {listed}")
+        advice = "pip install llmatic-hpc installs them all"
+        return Finding("packages", FAULT, f"{python}; without {', '.join(missing)}", advice)
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Finding("packages", OK, f"{python}, {listed}")
 
 
 def _layers(config: Config) -> Iterator[Finding]:
-    release, version, found = os.uname().release, landlock.abi(), confine.available()
-    required = config.containment.require
-    lacking = (
-        ("landlock", "files", "boot a kernel from 5.13 on, with landlock among its lsm="),
-        ("seccomp", "processes and sockets", "install libseccomp2 (Debian), libseccomp (Red Hat)"),
-    )
-    for name, keeps, advice in lacking:
-        if name in found:
-            told = {"landlock": f"ABI {version} of Linux {release}"}.get(name, "libseccomp")
+    release, version, available = os.uname().release, landlock.abi(), confine.available()
+    layers = (
+        (
+            "landlock", f"ABI {version} of Linux {release}", "files",
+            "boot a kernel from 5.13 on, with landlock among its lsm=",
+        ),
+        (
+            "seccomp", "libseccomp", "processes and sockets",
+            "install libseccomp2 (Debian), libseccomp (Red Hat)",
+        ),
+    )  # fmt: skip
+    for name, told, keeps, advice in layers:
+        if name in available:
             yield Finding(name, OK, told)
         else:
-            state = FAULT if name in required else WARNING
-            yield Finding(
-                name, state, f"not here: the kernel does not keep candidates from {keeps}", advice
-            )
+            state = FAULT if name in config.containment.require else WARNING
+            lacking = f"not here: the kernel does not keep candidates from {keeps}"
+            yield Finding(name, state, lacking, advice)
     if 0 < version < 6:
         without = "signals and abstract sockets" + (", TCP ports" if version < 4 else "")
-        yield Finding(
-            "landlock",
-            WARNING,
-            f"ABI {version} does not keep candidates from {without}",
-            "seccomp does; newer kernels (6.12) do both",
-        )
+        lacking = f"ABI {version} does not keep candidates from {without}"
+        advice = "seccomp does; newer kernels (6.12) do both"
+        yield Finding("landlock", WARNING, lacking, advice)
     if os.geteuid() == 0:
-        yield Finding(
-            "user",
-            WARNING,
-            "root: limits on processes do not hold for it",
-            "run as an ordinary user; seccomp holds for both",
-        )
+        advice = "run as an ordinary user; seccomp holds for both"
+        yield Finding("user", WARNING, "root: limits on processes do not hold for it", advice)
 
 
-def _child(config: Config) -> Iterator[Finding]:
+def _child(config: Config) -> Finding:
     shape, classes = (3, 32, 32), 10
     source = image_classification_of(config.problem, shape, classes).initial_source
     began = time.monotonic()
@@ -125,34 +116,22 @@ def _child(config: Config) -> Iterator[Finding]:
             input_shape=shape, classes=classes, containment=config.containment, container=container
         )
         first = screener.screen([source])[0]
+    if first.status != PENDING:
+        return Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
     seconds = time.monotonic() - began
-    if first.status == PENDING:
-        yield Finding(
-            "a contained child", OK, f"measured a network {seconds:.1f} s after its start"
-        )
-    else:
-        yield Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
+    return Finding("a contained child", OK, f"measured a network {seconds:.1f} s after its start")
 
 
-def _data(config: Config) -> Iterator[Finding]:
-    if config.problem.kind == "nasbench201":
-        yield Finding("data", OK, table_of(config))
-        return
-    shape, classes = data.describe(config.problem)
-    size = " x ".join(map(str, shape))
-    yield Finding("data", OK, f"{config.problem.data}: {size}, {classes} classes")
-
-
-def _model(config: Config) -> Iterator[Finding]:
+def _model(config: Config) -> Finding:
     try:
-        yield Finding("model", OK, model_of(config, download=False))
+        return Finding("model", OK, model_of(config, download=False))
     except LLMaticError as error:
         state = WARNING if config.generator.fallback else FAULT
         advice = "'llmatic prefetch CONFIG' fetches it where the network is"
-        yield Finding("model", state, str(error), advice)
+        return Finding("model", state, str(error), advice)
 
 
-def _gpu(config: Config) -> Iterator[Finding]:
+def _gpu(config: Config) -> Finding:
     wanted = config.training.device
     code = "import torch; print(torch.cuda.device_count(), torch.zeros(1, device={!r}).device)"
     device = "cuda" if wanted == "auto" else wanted
@@ -164,27 +143,20 @@ def _gpu(config: Config) -> Iterator[Finding]:
         timeout=300,
     )
     if done.returncode == 0:
-        yield Finding("GPU", OK, f"{done.stdout.split()[0]} here; training runs on {device}")
-    elif wanted == "auto":
-        yield Finding(
-            "GPU",
-            WARNING,
-            "none here: candidates train on the CPU",
-            "on a login node that is as it should be; training.device = 'cuda' makes a "
-            "node without one a fault",
+        return Finding("GPU", OK, f"{done.stdout.split()[0]} here; training runs on {device}")
+    if wanted == "auto":
+        advice = (
+            "on a login node that is as it should be; training.device = 'cuda' makes a node "
+            "without one a fault"
         )
-    else:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        yield Finding(
-            "GPU",
-            FAULT,
-            f"training.device = {wanted!r}: {lines[-1]}",
-            "ask Slurm for a GPU (array.gres of the site file), or set it to 'auto'",
-        )
+        return Finding("GPU", WARNING, "none here: candidates train on the CPU", advice)
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    advice = "ask Slurm for a GPU (array.gres of the site file), or set it to 'auto'"
+    return Finding("GPU", FAULT, f"training.device = {wanted!r}: {last}", advice)
 
 
 def _file_system(folder: Path) -> Iterator[Finding]:
-    place = folder.resolve()
+    what, place = "file system", folder.resolve()
     while not place.exists():
         place = place.parent
     with tempfile.TemporaryDirectory(dir=place, prefix=".llmatic-doctor-") as name:
@@ -197,51 +169,33 @@ def _file_system(folder: Path) -> Iterator[Finding]:
             fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                locks = False
+                advice = "start a run from one job only"
+                yield Finding(what, WARNING, f"{place}: locks are not kept", advice)
             except BlockingIOError:
-                locks = True
-    free = shutil.disk_usage(place).free
-    stat = os.statvfs(place)
-    if not locks:
-        yield Finding(
-            "file system", WARNING, f"{place}: locks are not kept", "start a run from one job only"
-        )
-    state = OK if free >= LEAST_FREE_BYTES else WARNING
+                pass
+    free, stat = shutil.disk_usage(place).free, os.statvfs(place)
     inodes = f", {stat.f_favail:,} files" if stat.f_files else ""
-    yield Finding(
-        "file system",
-        state,
-        f"{place}: {free / 1e9:,.1f} GB{inodes} free",
-        "" if state == OK else "make room, or choose another --run-dir",
-    )
+    found = f"{place}: {free / 1e9:,.1f} GB{inodes} free"
+    if free >= LEAST_FREE_BYTES:
+        yield Finding(what, OK, found)
+    else:
+        yield Finding(what, WARNING, found, "make room, or choose another --run-dir")
 
 
 def _slurm() -> Iterator[Finding]:
-    missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
-    if missing:
-        yield Finding(
-            "Slurm",
-            WARNING,
-            f"no {', '.join(missing)} here: local workers only",
-            "on a cluster, load its module or log in to a node that has them",
-        )
+    if missing := [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]:
+        found = f"no {', '.join(missing)} here: local workers only"
+        advice = "on a cluster, load its module or log in to a node that has them"
+        yield Finding("Slurm", WARNING, found, advice)
         return
     if scheduler.queue() is None:
-        yield Finding(
-            "Slurm",
-            FAULT,
-            "squeue does not answer",
-            "is the controller (slurmctld) up? 'scontrol ping' says",
-        )
+        advice = "is the controller (slurmctld) up? 'scontrol ping' says"
+        yield Finding("Slurm", FAULT, "squeue does not answer", advice)
         return
     limits = scheduler.limits()
+    size = limits.array_size - 1 if limits.array_size else "?"
     submitted = limits.submitted or "no limit that it tells"
-    yield Finding(
-        "Slurm",
-        OK,
-        f"arrays of up to {limits.array_size - 1 if limits.array_size else '?'}"
-        f", jobs submitted at once: {submitted}",
-    )
+    yield Finding("Slurm", OK, f"arrays of up to {size}, jobs submitted at once: {submitted}")
     if shutil.which("sacct") is None:
         yield Finding("Slurm", WARNING, "no sacct: why a job ended is told by its output alone")
     _, file = site_of_job()

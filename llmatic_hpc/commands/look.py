@@ -1,4 +1,4 @@
-"""The commands that look at a run, or end it. Thin, as all commands are: see :mod:`.main`."""
+"""The commands that look at runs: status, verify, export, compare. Thin, see :mod:`.main`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .options import json_option, print_json
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @json_option
-@click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
-@click.option("--rates", is_flag=True, help="Also what became of completions, by prompt.")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
+@click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
-    """Where a run stands: generation, candidates by status, best, archives, time left."""
+    """Show where a run stands: candidates, best, archives, queue, hours, time left."""
     from rich.console import Console, Group, RenderableType
     from rich.live import Live
 
@@ -62,19 +62,20 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @json_option
 @click.option("--table", type=click.Path(path_type=Path),
-              help="NAS-Bench-201: check each score against this table, too.")  # fmt: skip
+              help="Also check each score against this table (NAS-Bench-201).")  # fmt: skip
 def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
-    """Check a record's integrity and replay its history; exit 1 with the first difference."""
+    """Check a record and replay its history. Exit 1 with the first difference."""
     from itertools import chain
 
-    from .. import store
-    from ..problems.nasbench201.table import read as read_table
-    from ..problems.nasbench201.verify import against
+    from .. import config, problems, store
 
     path = RunPaths(run_dir).record if run_dir.is_dir() else run_dir
     record = store.load(path)
-    scores = against(record, read_table(table)) if table else ()
-    first = next(iter(chain(store.verify(record), scores)), None)
+    differences = store.verify(record)
+    if table:
+        kind = problems.kind_of(config.from_tables(record.config, str(path)))
+        differences = chain(differences, kind.differences(record, table))
+    first = next(differences, None)
     if as_json:
         print_json(
             {
@@ -103,12 +104,17 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
 @click.option("--best", is_flag=True, help="The fittest candidate.")
-@click.option("--max-flops", type=float, default=math.inf, help="With --best: at most so many.")
+@click.option(
+    "--max-flops",
+    type=float,
+    default=math.inf,
+    help="With --best: the fittest with at most so many.",
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 def export(
     run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
 ) -> None:
-    """Write a network's source to a file, with its provenance as a comment."""
+    """Write a network to a file, with its provenance as a comment."""
     from .. import store
     from ..report.export import exported_source
     from ..report.status import best_candidate
@@ -133,15 +139,17 @@ def export(
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--queries", type=click.IntRange(1), help="As if each had ended after so many.")
+@click.option(
+    "--queries", type=click.IntRange(1), help="Compare as if each run had ended after so many."
+)
 @json_option
 def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
-    """Methods side by side: mean and deviation over the seeds of each."""
+    """Compare methods: mean and standard deviation over the seeds of each."""
     from rich.console import Console
 
     from .. import store
     from ..report.compare import compare as compared
-    from ..report.compare_tables import render
+    from ..report.compare import render
     from ..report.methods import look
 
     rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])

@@ -1,4 +1,4 @@
-"""The commands. Each is thin: parse, call, print; errors become one message and a code.
+"""The command line, thin: each command parses, calls and prints; an error is one message.
 
 Exit codes: 0 done, 1 the run or a file is at fault, 2 usage, 75 checkpointed: run me again.
 With ``--json``, standard output has one JSON object a line and everything else goes to
@@ -39,7 +39,7 @@ for command in (*look.COMMANDS, *candidates.COMMANDS):
 
 
 def main() -> None:
-    """Entry point of ``llmatic`` and ``python -m llmatic_hpc``."""
+    """Run ``llmatic``, also as ``python -m llmatic_hpc``; exit with its code."""
     environment.keep_threads_quiet()
     try:
         cli.main(prog_name="llmatic", standalone_mode=False)
@@ -72,7 +72,7 @@ def run(
     generations: int | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Start or continue a run; the same line again always continues it."""
+    """Start or continue a run. The same line again always continues it."""
     from ..coordinator.loop import Coordinator
     from ..report.progress import observer
 
@@ -92,7 +92,7 @@ def run(
 
 
 def default_directory(config: Path, settings: Config) -> Path:
-    """``runs/quickstart``, or ``runs/quickstart-seed7`` for another seed than 0."""
+    """Return ``runs/NAME`` of the configuration's file, or ``runs/NAME-seed7`` for seed 7."""
     if settings.run.directory:
         return Path(settings.run.directory)
     seed = f"-seed{settings.run.seed}" if settings.run.seed else ""
@@ -100,7 +100,7 @@ def default_directory(config: Path, settings: Config) -> Path:
 
 
 def summary(record: Record, paths: RunPaths) -> str:
-    """What a finished run tells, and what to do next."""
+    """Say in words how a finished run ended and what to do next."""
     from ..report.status import best_candidate
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
@@ -132,7 +132,7 @@ def summary(record: Record, paths: RunPaths) -> str:
 def submit(
     config: Path, run_dir: Path, site: str | None, dry_run: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Start or continue a run as a Slurm job that requeues itself at its time limit."""
+    """Start or continue a run as a Slurm job, which requeues itself at its time limit."""
     from ..cluster.launch import plan, preview
     from ..cluster.launch import submit as submit_job
     from ..cluster.site import Site, find_site, load_site
@@ -158,7 +158,7 @@ def submit(
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
 def cancel(run_dir: Path, wait: float) -> None:
-    """Stop a run's coordinator and its workers cleanly; ``run`` continues it later."""
+    """Stop coordinator and workers of a run cleanly. 'llmatic run' continues it later."""
     from ..coordinator.cancel import cancel as cancel_run
 
     if not run_dir.is_dir():
@@ -172,7 +172,7 @@ def cancel(run_dir: Path, wait: float) -> None:
               help="NAS-Bench-201: its authors' files, to make problem.table of.")  # fmt: skip
 @set_option
 def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) -> None:
-    """Fetch model and data where the network is; afterwards everything runs offline."""
+    """Fetch model and data. Afterwards everything runs offline."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -195,7 +195,7 @@ def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) ->
 @json_option
 @click.option("--run-dir", type=click.Path(path_type=Path), default=Path(), help="Where runs go.")
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_dir: Path) -> None:
-    """Check this machine, the model, the data and Slurm; exit 1 if a run would fail."""
+    """Check machine, model, data and Slurm. Exit 1 if a run would fail."""
     from .doctor import FAULT, examine
 
     colours = {"ok": "green", "warning": "yellow", FAULT: "red"}

@@ -22,19 +22,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """One object, one line; what is not finite is null."""
+    """Print one object as a line of JSON, with null for NaN and infinity."""
     click.echo(json.dumps(finite(values), ensure_ascii=True))
 
 
 def finite(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, as None."""
+    """Replace NaN and infinity, which JSON lacks, by None; also inside dictionaries."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """The configuration; a faulty ``--set`` is a fault of usage."""
+    """Read a configuration, the defaults without a file.
+
+    Raises ``click.UsageError`` for a faulty ``--set`` and ``ConfigError`` for a faulty file.
+    """
     try:
         if path is None:
             return configuration.override(Config(), overrides)

@@ -16,9 +16,9 @@ from ..rundir.paths import RunPaths
 def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once.
 
-    Whoever leaves has an exit code to deliver, so that from then on these signals are ignored, to
-    the very end of the process: Python puts handlers back to the system's default while it ends,
-    and a second TERM would replace the code, but it leaves alone what is ignored.
+    On leaving, these signals are ignored to the very end of the process, so that its exit code
+    arrives: Python restores default handlers while it ends, and a second TERM would replace the
+    code, but it leaves ignored signals ignored.
     """
     stop = threading.Event()
 
@@ -38,7 +38,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short: the run itself says that the disk is full."""
+    """Log file that a full disk cuts short without a word; the run itself reports a full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):
@@ -47,7 +47,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def logging_to(paths: RunPaths) -> Iterator[None]:
-    """Our own log records go to the run's log file."""
+    """Send the package's log records to the run's log file while the context lasts."""
     try:
         paths.logs.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = _LogFile(paths.log, encoding="utf-8")

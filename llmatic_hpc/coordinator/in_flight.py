@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-from ..cluster.journal import Journal
+from ..cluster.journal import read_state
 from ..rundir.files import append_line, write_atomically
 from ..rundir.paths import RunPaths
 from ..types import Completion
@@ -49,7 +49,7 @@ class InFlight:
                 shutil.rmtree(folder, ignore_errors=True)
             return
         kept = {f"{candidate:05d}" for candidate in out}
-        kept_submissions = Journal.look(paths.journal).tokens_of(out)
+        kept_submissions = read_state(paths.journal).tokens_of(out)
         for path in (
             paths.completions,
             paths.times,

@@ -42,7 +42,9 @@ from . import environment
 from .in_flight import InFlight
 
 COMMIT_SECONDS = 1.0
-"""Between commits where all can be had again at no cost."""
+"""Least time between commits where all can be had again at no cost."""
+COMMIT_SHARE = 0.05
+"""Most of the time that such commits may take."""
 
 
 class Observer(Protocol):
@@ -91,6 +93,7 @@ class Coordinator:
         self._evaluator: Evaluator | None = None
         self._times: dict[str, float] = {}
         self._committed = -math.inf
+        self._pause = COMMIT_SECONDS
         self._is_due = False
         """Whether generations, of look-ups then, wait to be committed together; nothing is told."""
 
@@ -153,8 +156,10 @@ class Coordinator:
         return self._evaluator.repeatable and self._open_generator(record).repeatable
 
     def _commit(self, record: Record) -> None:
+        began = time.monotonic()
         store.commit(self._paths, record)
         self._committed = time.monotonic()
+        self._pause = max(COMMIT_SECONDS, (self._committed - began) / COMMIT_SHARE)
         self._is_due = False
 
     def _commit_rest(self, record: Record) -> None:
@@ -235,8 +240,7 @@ class Coordinator:
         self._is_due = is_cheap = self._is_cheap(record)
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        seen = frozenset(record.candidates["architecture"])
-        requests = [self._request(record, proposal, seen) for proposal in proposals]
+        requests = [self._request(record, proposal) for proposal in proposals]
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
@@ -244,7 +248,7 @@ class Coordinator:
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(generation, [code.source for code in extracted])
-        originals = rows.originals(record, None if self._trains_all else starts(proposals))
+        originals = rows.Originals(record, None if self._trains_all else starts(proposals))
         record.append_candidates(
             [
                 rows.candidate(proposal, completion, code.failure, found, originals, record.axes)
@@ -299,7 +303,7 @@ class Coordinator:
             record.environment["generator_kind"] = self._generator.kind
         return self._generator
 
-    def _request(self, record: Record, proposal: Proposal, seen: frozenset[str]) -> Request:
+    def _request(self, record: Record, proposal: Proposal) -> Request:
         problem = self._problem
         instruction = {
             "mutation": lambda: problem.prompts[proposal.prompt],
@@ -317,7 +321,7 @@ class Coordinator:
             temperature=proposal.temperature,
             seed=proposal.sampling_seed,
             neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-            seen=seen,
+            seen=record.architectures,
         )
 
     def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:
@@ -374,7 +378,7 @@ class Coordinator:
             self._commit(record)
             self._in_flight.end(out)
             return True
-        if time.monotonic() - self._committed >= COMMIT_SECONDS:
+        if time.monotonic() - self._committed >= self._pause:
             self._commit(record)
         return not self._is_due
 

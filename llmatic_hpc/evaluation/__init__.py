@@ -1,4 +1,4 @@
-"""What runs on a compute node: gate, containment, measuring, training, data.
+"""Candidates on a compute node: gate, containment, measuring, repair, training, data.
 
 Who may do what::
 

@@ -1,4 +1,4 @@
-"""From a candidate's source to its network. For a contained child only: this runs the source.
+"""Build a candidate's network from its source. For a contained child only: this runs the source.
 
 The gate has looked at the source before, and the child is confined; as a layer between the
 two, the source runs with a short list of builtins, may import only what a network needs, and
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import CodeType
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..source import allowlist
@@ -22,10 +23,15 @@ from ..source.network import live, network_class
 from ..source.parse import SourceError, parse
 
 SOURCE_NAME = "<candidate>"
-"""What tracebacks call the source."""
+"""File name of the source in tracebacks."""
 
 MESSAGE_LIMIT = 300
 """Longest message of a :class:`CandidateError`, in characters."""
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
+"""Parts of CUDA's messages about a broken device."""
 
 
 class CandidateError(Exception):
@@ -39,15 +45,15 @@ class CandidateError(Exception):
         self.status = status
         self.message = message
         self.built = False
-        """Whether the network had been constructed before."""
+        """True where the network had been constructed before."""
 
 
 CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
-"""What running a candidate's code may raise. Any other ``BaseException`` is not its doing."""
+"""Exceptions that a candidate's code may raise; any other ``BaseException`` is not its doing."""
 
 
 def build(source: str) -> nn.Module:
-    """Runs ``source`` and constructs its network (see :func:`.network.network_class`).
+    """Run ``source`` and construct its network (see :func:`.network.network_class`).
 
     Only the statements that the network needs are run. Parameters are made on the default
     device from the global random state, as in any program.
@@ -61,16 +67,16 @@ def build(source: str) -> nn.Module:
 
 
 def construct(source: str) -> nn.Module:
-    """Like :func:`build`, but lets through whatever the source raises, with its traceback."""
+    """Do as :func:`build` does, but let through whatever the source raises, with its traceback."""
     try:
         code, name, line = _program(source)
     except (SourceError, RecursionError) as error:
         raise CandidateError("invalid", bounded(str(error))) from None
-    namespace: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "candidate"}
+    names = namespace()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(code, namespace)
-        instance = namespace[name]()
+        exec(code, names)
+        instance = names[name]()
     if not isinstance(instance, nn.Module):
         raise CandidateError("invalid", f"{name} is not an nn.Module")
     if "_parameters" not in vars(instance):
@@ -81,7 +87,7 @@ def construct(source: str) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)  # measuring may take several builds of one source
 def _program(source: str) -> tuple[CodeType, str, int]:
-    """The statements that the network needs as code; its class's name and line."""
+    """Compile the statements that the network needs; with its class's name and line."""
     tree = live(parse(source))
     network = network_class(tree)
     if network is None:
@@ -96,16 +102,17 @@ def _program(source: str) -> tuple[CodeType, str, int]:
 
 
 def candidate_error(error: BaseException) -> CandidateError:
-    """What a candidate's code raised, as the verdict on the candidate.
+    """Return what a candidate's code raised as the verdict on the candidate.
 
-    ``too_large`` where memory ran out, else ``invalid``.
+    ``too_large`` where memory ran out, ``infrastructure`` where a GPU is broken, else
+    ``invalid``; with the line of the source that it came from.
     """
     if isinstance(error, CandidateError):
         return error
     try:
         text = str(error)
-    except CANDIDATE_EXCEPTIONS:
-        text = ""
+    except BaseException:  # a candidate's exception, a candidate's __str__
+        text = "its message cannot be read"
     line = 0
     trace = error.__traceback__
     while trace is not None:
@@ -114,17 +121,28 @@ def candidate_error(error: BaseException) -> CandidateError:
         trace = trace.tb_next
     where = f"line {line}: " if line else ""
     message = bounded(f"{where}{type(error).__name__}: {text}")
-    exhausted = isinstance(error, MemoryError) or any(
-        sign in text for sign in ("can't allocate memory", "out of memory", "not enough memory")
-    )
-    return CandidateError("too_large" if exhausted else "invalid", message)
+    return CandidateError(_status_of(error, text[: 4 * MESSAGE_LIMIT].lower()), message)
+
+
+def _status_of(error: BaseException, text: str) -> str:
+    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if exhausted or any(sign in text for sign in _NO_MEMORY):
+        return "too_large"
+    if isinstance(error, RuntimeError) and "cuda" in text and any(s in text for s in _HARDWARE):
+        return "infrastructure"
+    return "invalid"
 
 
 def bounded(text: str) -> str:
-    """``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
+    """Return ``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
     line = " ".join(text[: 4 * MESSAGE_LIMIT].split())
     line = "".join(c if c.isprintable() else "?" for c in line).rstrip(": ")
     return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
+
+
+def namespace() -> dict[str, Any]:
+    """The names that a source starts with: a short list of builtins."""
+    return {"__builtins__": _builtins(), "__name__": "candidate"}
 
 
 def _builtins() -> dict[str, Any]:
@@ -138,7 +156,7 @@ def _builtins() -> dict[str, Any]:
 
 
 def _print(*_values: object, **_options: object) -> None:
-    """Says nothing, however often it is called."""
+    """Stand in for ``print``, and say nothing."""
 
 
 def _import(
@@ -148,7 +166,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> types.ModuleType:
-    """``import`` of the few modules that a network may use.
+    """Import one of the few modules that a network may use.
 
     And of what C++ in torch looks up on its behalf, which names no names: it passes a list.
     """

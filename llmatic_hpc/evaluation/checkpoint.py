@@ -52,7 +52,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> None:
 
 
 def load(folder: Path, *, identity: str) -> Checkpoint | None:
-    """The checkpoint in ``folder``; None where there is none, or a damaged or foreign one."""
+    """Return the checkpoint in ``folder``; None where there is none, or one damaged or foreign."""
     path = folder / NAME
     try:
         with safetensors.safe_open(path, "pt") as file:

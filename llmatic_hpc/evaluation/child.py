@@ -1,8 +1,8 @@
 """The contained child: does one job and answers on its reply pipe.
 
-Two frames: ``{"ready": true}`` once everything of ours is in place, and after that the reply
-proper. What goes wrong before is the machine's fault, what goes wrong afterwards the
-candidate's, who may say anything from then on; :mod:`.container` believes neither more.
+It writes two frames: ``{"ready": true}`` once everything of ours is in place, and after that the
+reply proper. What goes wrong before is the machine's fault, what goes wrong afterwards the
+candidate's, who may say anything from then on; :mod:`.container` believes no more than that.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import safetensors.torch
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ..sandbox import confine, wire
-from ..types import PENDING, Screened
+from ..types import PENDING, Descriptors
+from . import build, graph_trace, measure, repair, training
+from .repair import dynamic
 
-if TYPE_CHECKING:
-    import torch
-
+Message = Mapping[str, Any]
+Arrays = Mapping[str, NDArray[Any]]
 Reply = tuple[dict[str, Any], bytes]
+Perform = Callable[[], Reply]
 
-_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
-"""Parts of CUDA's messages about a broken device."""
 _OUT_OF_MEMORY = wire.encode_frame({"status": "too_large", "failure": "MemoryError", "values": {}})
 """Made beforehand: there may be no memory left to make it with."""
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class _Asked:
-    """Whether the judge asked for a checkpoint."""
+    """Remembers that the judge asked for a checkpoint."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -45,14 +48,7 @@ class _Asked:
         self.asked = True
 
 
-def main(
-    message: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
-    *,
-    reply: int,
-    parent: int,
-    processes: int,
-) -> NoReturn:
+def main(message: Message, arrays: Arrays, *, reply: int, parent: int, processes: int) -> NoReturn:
     """Run the job of ``message``, answer, and end this process whatever happens."""
     code = 1
     try:
@@ -73,10 +69,13 @@ def main(
                 ),
             )
             reply = confine.REPLY_DESCRIPTOR
+            torch.set_num_threads(max(message["threads"], 1))
             perform = _PREPARE[message["kind"]](message, arrays, asked)
-            confine.seal(message["layers"], gpu=_uses_gpu())
+            gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+            confine.seal(message["layers"], gpu=gpu)
         except Exception as error:
-            _write(reply, {"status": "infrastructure", "failure": describe(error)})
+            failure = build.candidate_error(error).message
+            _write(reply, {"status": "infrastructure", "failure": failure})
         else:
             _write(reply, {"ready": True})
             try:
@@ -88,58 +87,37 @@ def main(
         os._exit(code)
 
 
-# --- jobs: what is ours first, then what is not -------------------------------------------------
+# --- jobs: each prepares what is ours, and returns what runs the candidate ---------------------
 
 
-def _prepare_measure(
-    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
-) -> Any:
-    from . import measure
-
-    _threads(message["threads"])
+def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     confine.limit_memory(message["memory_bytes"])
-    parameters = message["parameters"]
+    parameters = dict(message["parameters"])
+    group = parameters.pop("sources", None)
+    parameters["input_shape"] = tuple(parameters["input_shape"])
 
-    def one(source: str) -> Screened:
-        return measure.measure(
-            source,
-            input_shape=tuple(parameters["input_shape"]),
-            classes=parameters["classes"],
-            max_params=parameters["max_params"],
-            max_flops=parameters["max_flops"],
-            max_layers=parameters["max_layers"],
-            seed=parameters["seed"],
-        )
-
-    def perform() -> Reply:
-        found = one(message["source"])
+    def one() -> Reply:
+        found = measure.measure(message["source"], **parameters)
         values: dict[str, Any] = {"built": int(found.built)}
-        if (d := found.descriptors) is not None:
-            values = {
-                "width": d.width, "depth": d.depth, "ratio": d.ratio,
-                "flops": d.flops, "params": d.params,
-            }  # fmt: skip
+        if found.descriptors is not None:
+            values = asdict(found.descriptors)
         return {"status": found.status, "failure": found.failure, "values": values}, b""
 
-    def perform_group() -> Reply:
-        rows = np.full((len(parameters["sources"]), 5), np.nan)
+    def several() -> Reply:
+        rows = np.full((len(group), len(fields(Descriptors))), np.nan)
         before = _layers()
-        for row, source in zip(rows, parameters["sources"], strict=True):
+        for row, source in zip(rows, group, strict=True):
             if _layers() != before:
                 break  # its predecessor changed torch itself: the rest is measured alone
-            if (d := one(source).descriptors) is not None:
-                row[:] = d.width, d.depth, d.ratio, d.flops, d.params
+            if (found := measure.measure(source, **parameters).descriptors) is not None:
+                row[:] = astuple(found)
         return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
 
-    if "sources" in parameters:
-        return perform_group
-    return perform
+    return one if group is None else several
 
 
 def _layers() -> dict[str, tuple[tuple[str, int], ...]]:
-    """What the classes of ``torch.nn`` consist of, by identity."""
-    from torch import nn
-
+    """Return what the classes of ``torch.nn`` consist of, by identity."""
     return {
         name: tuple((key, id(value)) for key, value in vars(kind).items())
         for name, kind in vars(nn).items()
@@ -147,53 +125,32 @@ def _layers() -> dict[str, tuple[tuple[str, int], ...]]:
     }
 
 
-def _prepare_repair(
-    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
-) -> Any:
-    from . import repair
-    from .repair import dynamic
-
-    _threads(message["threads"])
+def _prepare_repair(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     confine.limit_memory(message["memory_bytes"])
     parameters = message["parameters"]
+    shape, classes = tuple(parameters["input_shape"]), parameters["classes"]
 
     def perform() -> Reply:
-        findings = dynamic.find(
-            message["source"],
-            input_shape=tuple(parameters["input_shape"]),
-            classes=parameters["classes"],
-        )
+        findings = dynamic.find(message["source"], input_shape=shape, classes=classes)
         return {"status": "looked", "failure": "", "values": {}}, repair.encode(findings)
 
     return perform
 
 
-def _prepare_audit(
-    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
-) -> Any:
-    from . import audit
+def _prepare_audit(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    from . import audit  # fvcore, which nothing else needs
 
-    _threads(message["threads"])
     confine.limit_memory(message["memory_bytes"])
     return audit.prepare(message)
 
 
-def _prepare_train(
-    message: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], asked: _Asked
-) -> Any:
-    import safetensors.torch
-    import torch
-
-    from . import build, training
-
+def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     parameters = message["parameters"]
     recipe = training.Recipe(**parameters["recipe"])
-    _threads(message["threads"])
     device = _device(parameters["device"])
-    if device.type == "cuda" and message["sharing"] > 1:
-        # Too large a network fails alone, not its siblings with it.
-        torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], device)
     if device.type == "cuda":
+        if message["sharing"] > 1:  # too large a network fails alone, not its siblings with it
+            torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], device)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     images = training.Images(
@@ -201,7 +158,10 @@ def _prepare_train(
     )
     if device.type == "cpu":
         confine.limit_memory(message["memory_bytes"])
-    _seed(recipe.seed)
+    # What a candidate might draw from, before it is built.
+    random.seed(recipe.seed)
+    np.random.seed(recipe.seed % 2**32)
+    torch.manual_seed(recipe.seed)
 
     def perform() -> Reply:
         try:
@@ -225,17 +185,26 @@ def _prepare_train(
     return perform
 
 
+def _prepare_trace(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    confine.limit_memory(message["memory_bytes"])
+
+    def perform() -> Reply:
+        found = graph_trace.trace(message["source"], channels=message["parameters"]["channels"])
+        return {"status": "traced", "failure": "", "values": {}}, found
+
+    return perform
+
+
 _PREPARE = {
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "audit": _prepare_audit,
+    "trace": _prepare_trace,
     "train": _prepare_train,
 }
 
 
 def _device(name: str) -> torch.device:
-    import torch
-
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -244,70 +213,19 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _uses_gpu() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def _threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(max(threads, 1))
-
-
-def _seed(seed: int) -> None:
-    """Seed what a candidate might draw from, before it is built."""
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-# --- faults -------------------------------------------------------------------------------------
-
-
-def _blame(perform: Any) -> Reply:
-    """What ``perform`` answers, or whose fault it was and what."""
-    from . import build, training
-
+def _blame(perform: Perform) -> Reply:
+    """Return what ``perform`` answers, or whose fault it was that it does not, and what."""
     try:
         answer: Reply = perform()
-    except build.CandidateError as error:
-        status, failure = error.status, error.message
-    except training.Diverged as error:
-        status, failure = "diverged", str(error)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a candidate's, too
-        status, failure = classify(error), describe(error)
-    else:
-        return answer
-    return {"status": status, "failure": wire.one_line(failure), "values": {}}, b""
-
-
-def classify(error: BaseException) -> str:
-    """The status that an exception out of a candidate stands for."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "too_large"
-    if isinstance(error, RuntimeError):
-        text = describe(error).lower()
-        if any(part in text for part in _NO_MEMORY):
-            return "too_large"
-        if "cuda" in text and any(part in text for part in _HARDWARE):
-            return "infrastructure"
-    return "invalid"
-
-
-def describe(error: BaseException) -> str:
-    """An exception as one bounded line, with the line of the source that it came from."""
-    from . import build
-
-    try:
-        return build.candidate_error(error).message
-    except BaseException:  # a candidate's exception, a candidate's __str__
-        return f"{type(error).__name__}: its message cannot be read"
+        try:
+            fault = build.candidate_error(error)
+        except MemoryError:
+            raise
+        except BaseException:  # even the name of its class is a candidate's
+            fault = build.CandidateError("invalid", "its exception cannot be read")
+        return {"status": fault.status, "failure": wire.one_line(fault.message), "values": {}}, b""
+    return answer
 
 
 def _write(descriptor: int, header: Mapping[str, Any], payload: bytes = b"") -> None:

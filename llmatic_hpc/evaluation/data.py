@@ -1,4 +1,4 @@
-"""Images and labels: reading, checking, splitting.
+"""Read, check and split images and labels.
 
 Accepted for ``problem.data``:
 
@@ -25,11 +25,12 @@ import socket
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,14 +40,14 @@ from ..errors import DataError
 _KEYS = (
     ("train/images", "train/labels", "test/images", "test/labels"),
     ("x_train", "y_train", "x_test", "y_test"),
+    ("images", "labels"),
 )
-_UNSPLIT = ("images", "labels")
 _TEST_PART = 5
 _CIFAR10 = "cifar-10-batches-py"
 _SUFFIXES = (".npz", ".h5", ".hdf5")
 _FETCH = "run `llmatic prefetch CONFIG` where the network is"
 FETCH_SECONDS = 15.0
-"""Longest silence of the server that CIFAR-10 comes from."""
+"""Longest silence of the server that CIFAR-10 comes from, seconds."""
 _FIXED, _VALIDATION = 0, 1
 """Purposes of the random choices here. The first never depends on the seed of a run, so that
 every run of a configuration is tested on the same images."""
@@ -63,13 +64,13 @@ class Split:
         return len(self.labels)
 
     def take(self, chosen: NDArray[np.int64]) -> Split:
-        """Some of the images, in the order of ``chosen``."""
+        """Return some of the images, in the order of ``chosen``."""
         return Split(self.images[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a candidate is trained, validated and tested on. ``validation`` may be empty."""
+    """Images to train, validate and test candidates on. ``validation`` may be empty."""
 
     train: Split
     validation: Split
@@ -84,7 +85,7 @@ class Dataset:
 
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
-    """The data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
+    """Load the data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
 
     With ``training.fitness_split = "validation"`` a stratified part of the training images,
     drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
@@ -107,9 +108,10 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
 
 
 def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
-    """Shape of an image (channels, height, width) and number of classes, without the images.
+    """Return the shape of an image (channels, height, width) and the number of classes.
 
-    Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing or unreadable.
+    Images are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing
+    or unreadable.
     """
     if problem.data == "digits":
         return (3, 32, 32), 10
@@ -117,14 +119,12 @@ def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
     if path.is_dir():
         _cifar10_root(path)
         return (3, 32, 32), 10
-    with _open(path) as stored:
-        images, labels = _names(stored, path)[:2]
-        shape = stored.shape(images)
-        classes = int(_labels(stored.read(labels), path, labels).max(initial=0)) + 1
-    channels_first, shape = _layout(shape, path, images)
-    _, height, width, channels = shape
-    if channels_first:
-        _, channels, height, width = shape
+    with _open(path) as arrays:
+        images, labels = _names(arrays, path)[:2]
+        shape = _shape(path, images) if path.suffix == ".npz" else arrays[images].shape
+        classes = int(_labels(arrays[labels][:], f"{path}: {labels}").max(initial=0)) + 1
+    whole = _channels_last(np.broadcast_to(0, shape), f"{path}: {images}")  # of one zero
+    _, height, width, channels = whole.shape
     return (channels, height, width), classes
 
 
@@ -140,22 +140,16 @@ def fetch(problem: ProblemSettings) -> str:
     if path.suffix in _SUFFIXES or path.is_file():
         return str(path)
     root = path.parent if path.name == _CIFAR10 else path
+    cifar10 = _torchvision(path)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)  # torchvision would wait forever
     try:
-        from torchvision.datasets import CIFAR10
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's, on the age of the published files
-            CIFAR10(root, download=True)
-    except ImportError as error:
-        raise DataError(
-            f"{path}: fetching CIFAR-10 needs torchvision: pip install torchvision ({error})"
-        ) from None
+        with _quiet():
+            cifar10(root, download=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         raise DataError(
-            f"{path}: CIFAR-10 could not be fetched from {CIFAR10.url} ({error}); do it where the "
-            f"network is, or unpack {CIFAR10.filename} into that folder yourself"
+            f"{path}: CIFAR-10 could not be fetched from {cifar10.url} ({error}); do it where the "
+            f"network is, or unpack {cifar10.filename} into that folder yourself"
         ) from None
     finally:
         socket.setdefaulttimeout(before)
@@ -163,7 +157,7 @@ def fetch(problem: ProblemSettings) -> str:
 
 
 def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
-    """What a child may see, (N, C, H, W): no label of a validation or test image."""
+    """Return what a child may see: images (N, C, H, W), and labels of the training images only."""
 
     def planes(split: Split) -> NDArray[np.uint8]:
         return split.images.transpose(0, 3, 1, 2)
@@ -179,7 +173,7 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
 def stratified(
     labels: NDArray[np.int64], count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """``count`` sorted positions, classes in the proportions of ``labels``.
+    """Draw ``count`` sorted positions, classes in the proportions of ``labels``.
 
     Shares are rounded by the method of largest remainders, ties in the order of the classes.
     """
@@ -204,31 +198,31 @@ def _read(data: str) -> tuple[Split, Split, int]:
     path = Path(data).expanduser()
     if path.is_dir():
         return (*_cifar10(path), 10)
-    with _open(path) as stored:
-        names = _names(stored, path)
-        arrays = [stored.read(name) for name in names]
-    splits = [
-        Split(_images(arrays[i], path, names[i]), _labels(arrays[i + 1], path, names[i + 1]))
-        for i in range(0, len(names), 2)
-    ]
-    for split, name in zip(splits, names[::2], strict=True):
-        if len(split.images) != len(split.labels):
-            raise DataError(
-                f"{path}: {name} has {len(split.images)} images but {len(split.labels)} labels"
+    splits = []
+    with _open(path) as arrays:
+        names = _names(arrays, path)
+        for images, labels in zip(names[::2], names[1::2], strict=True):
+            split = Split(
+                _images(arrays[images][:], f"{path}: {images}"),
+                _labels(arrays[labels][:], f"{path}: {labels}"),
             )
+            if len(split.images) != len(split):
+                raise DataError(
+                    f"{path}: {images} has {len(split.images)} images but {len(split)} labels"
+                )
+            splits.append(split)
     if len(splits) == 1:
         return _divided(splits[0], str(path))
     train, test = splits
     classes = _classes(train.labels, f"{path}: {names[1]}")
-    if len(test) and int(test.labels.max()) >= classes:
-        raise DataError(
-            f"{path}: {names[3]} has label {int(test.labels.max())}, but the training labels "
-            f"end at {classes - 1}"
-        )
     if not len(test) or test.images.shape[1:] != train.images.shape[1:]:
         raise DataError(
             f"{path}: training images of shape {train.images.shape[1:]} and {len(test)} test "
             f"images of shape {test.images.shape[1:]}; there must be some, and of one shape"
+        )
+    if (last := int(test.labels.max())) >= classes:
+        raise DataError(
+            f"{path}: {names[3]} has label {last}, but the training labels end at {classes - 1}"
         )
     return train, test, classes
 
@@ -247,21 +241,33 @@ def _digits() -> Split:
 
 
 def _cifar10(path: Path) -> tuple[Split, Split]:
-    root = _cifar10_root(path)
+    root, cifar10 = _cifar10_root(path), _torchvision(path)
     try:
-        from torchvision.datasets import CIFAR10
-    except ImportError as error:
-        raise DataError(
-            f"{path}: reading CIFAR-10 needs torchvision: pip install torchvision ({error})"
-        ) from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's, on the age of the published files
-            sets = [CIFAR10(root, train=train, download=False) for train in (True, False)]
+        with _quiet():
+            sets = [cifar10(root, train=train) for train in (True, False)]
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(f"{path}: CIFAR-10 is damaged or incomplete ({error}); {_FETCH}") from None
     train, test = (Split(s.data, np.asarray(s.targets, np.int64)) for s in sets)
     return train, test
+
+
+def _torchvision(path: Path) -> Any:
+    """Return torchvision's class of CIFAR-10."""
+    try:
+        from torchvision.datasets import CIFAR10
+    except ImportError as error:
+        raise DataError(
+            f"{path}: CIFAR-10 needs torchvision: pip install torchvision ({error})"
+        ) from None
+    return CIFAR10
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide numpy's warnings on the age of the published files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _cifar10_root(path: Path) -> Path:
@@ -271,134 +277,95 @@ def _cifar10_root(path: Path) -> Path:
     raise DataError(f"{path}: no folder {_CIFAR10} in it; to have CIFAR-10 there, {_FETCH}")
 
 
-class _Stored:
-    """Arrays by name in an .npz or .h5 file."""
-
-    def __init__(self, file: Any, path: Path) -> None:
-        self._file, self._path = file, path
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._file
-
-    def names(self) -> list[str]:
-        return list(self._file)
-
-    def read(self, name: str) -> NDArray[Any]:
-        return np.asarray(self._file[name])
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of an array, without reading it."""
-        if isinstance(self._file, np.lib.npyio.NpzFile):
-            with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                read = np.lib.format
-                header = (
-                    read.read_array_header_1_0(member)
-                    if version == (1, 0)
-                    else read.read_array_header_2_0(member)
-                )
-                return header[0]
-        return tuple(self._file[name].shape)
-
-
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[_Stored]:
+def _open(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Open an .npz or .h5 file as its arrays by name."""
     if path.suffix not in _SUFFIXES:
-        missing = (
-            "" if path.exists() else
-            f" (and there is no such file or folder; to have CIFAR-10 there, {_FETCH})"
-        )  # fmt: skip
+        missing = f" (and there is no such file or folder; to have CIFAR-10 there, {_FETCH})"
         raise DataError(
             f"problem.data = {str(path)!r}: expected digits, a folder with CIFAR-10, or a file "
-            f"that ends in .h5 or .npz{missing}"
+            f"that ends in .h5 or .npz{'' if path.exists() else missing}"
         )
     if not path.is_file():
         raise DataError(f"{path}: no such file; problem.data names it")
     try:
-        with (_open_npz if path.suffix == ".npz" else _open_hdf5)(path) as file:
-            yield _Stored(file, path)
+        if path.suffix != ".npz":
+            # Nobody writes to it, and parallel file systems often have no locks.
+            with h5py.File(path, "r", locking=False) as arrays:
+                yield arrays
+            return
+        with open(path, "rb") as file:  # numpy leaves it open where it is no archive
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise ValueError("it is one array, not an archive of several")
+            yield arrays
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from None
 
 
-@contextlib.contextmanager
-def _open_npz(path: Path) -> Iterator[Any]:
-    with open(path, "rb") as file:  # numpy leaves it open where it is no archive
-        arrays = np.load(file, allow_pickle=False)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError("it is one array, not an archive of several")
-        yield arrays
-
-
-def _open_hdf5(path: Path) -> Any:
-    import h5py
-
-    # Nobody writes to it, and parallel file systems often have no locks.
-    return h5py.File(path, "r", locking=False)
-
-
-def _names(stored: _Stored, path: Path) -> tuple[str, ...]:
-    for names in (*_KEYS, _UNSPLIT):
-        if all(name in stored for name in names):
+def _names(arrays: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    for names in _KEYS:
+        if all(name in arrays for name in names):
             return names
-    accepted = "; or ".join(", ".join(names) for names in (*_KEYS, _UNSPLIT))
-    raise DataError(f"{path}: holds {', '.join(stored.names()) or 'nothing'}, but needs {accepted}")
+    accepted = "; or ".join(", ".join(names) for names in _KEYS)
+    raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but needs {accepted}")
+
+
+def _shape(path: Path, name: str) -> tuple[int, ...]:
+    """Read the shape of an array in an .npz file, without the array."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0
+        return (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(member)[0]
 
 
 # --- checks and splits ------------------------------------------------------------------------
 
 
-def _layout(
-    shape: tuple[int, ...], path: Path, name: str
-) -> tuple[bool, tuple[int, int, int, int]]:
-    """Whether channels come first, and the shape in four numbers."""
-    if len(shape) == 3:
-        return False, (shape[0], shape[1], shape[2], 1)
-    if len(shape) == 4 and 1 <= shape[3] <= 4:
-        return False, (shape[0], shape[1], shape[2], shape[3])
-    if len(shape) == 4 and 1 <= shape[1] <= 4:
-        return True, (shape[0], shape[1], shape[2], shape[3])
+def _channels_last(images: NDArray[Any], where: str) -> NDArray[Any]:
+    """View images of any accepted layout as (N, height, width, channels)."""
+    if images.ndim == 3:
+        return images[..., None]
+    if images.ndim == 4 and 1 <= images.shape[3] <= 4:
+        return images
+    if images.ndim == 4 and 1 <= images.shape[1] <= 4:
+        return images.transpose(0, 2, 3, 1)
     raise DataError(
-        f"{path}: {name} has shape {shape}; expected (N, height, width), (N, height, width, "
+        f"{where} has shape {images.shape}; expected (N, height, width), (N, height, width, "
         "channels) or (N, channels, height, width) with 1 to 4 channels"
     )
 
 
-def _images(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:
-    channels_first, shape = _layout(images.shape, path, name)
+def _images(images: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    images = _channels_last(images, where)
     if images.dtype != np.uint8:
         low, high = (images.min(), images.max()) if images.size else (0, 0)
-        fraction = np.issubdtype(images.dtype, np.floating)
-        allowed = "0 to 1" if fraction else "0 to 255"
-        integral = np.issubdtype(images.dtype, np.integer)
-        if not (fraction or integral) or not (low >= 0 and high <= (1 if fraction else 255)):
+        is_fraction = np.issubdtype(images.dtype, np.floating)
+        top = 1 if is_fraction else 255
+        is_number = is_fraction or np.issubdtype(images.dtype, np.integer)
+        if not (is_number and low >= 0 and high <= top):
             raise DataError(
-                f"{path}: {name} holds {images.dtype} from {low} to {high}; expected uint8, "
-                f"other integers from 0 to 255, or floating point from 0 to 1 ({allowed} here)"
+                f"{where} holds {images.dtype} from {low} to {high}; expected uint8, other "
+                f"integers from 0 to 255, or floating point from 0 to 1 (0 to {top} here)"
             )
-        images = np.rint(images * 255.0) if fraction else images
-        images = images.astype(np.uint8)
-    images = images.reshape(shape)
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1) if channels_first else images)
+        images = (np.rint(images * 255.0) if is_fraction else images).astype(np.uint8)
+    return np.ascontiguousarray(images)
 
 
-def _labels(labels: NDArray[Any], path: Path, name: str) -> NDArray[np.int64]:
+def _labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{path}: {name} holds {labels.dtype} of shape {labels.shape}; expected one integer "
-            "per image"
+            f"{where} holds {labels.dtype} of shape {labels.shape}; expected one integer per image"
         )
     if labels.size and (labels.min() < 0 or labels.max() >= 1 << 31):
-        raise DataError(
-            f"{path}: {name} ranges from {labels.min()} to {labels.max()}; expected 0 to K-1"
-        )
+        raise DataError(f"{where} ranges from {labels.min()} to {labels.max()}; expected 0 to K-1")
     return labels.astype(np.int64)
 
 
 def _classes(labels: NDArray[np.int64], where: str) -> int:
-    """Number of classes. Each must have an image, or the numbering is not what it seems."""
+    """Count the classes. Each must have an image, or the numbering is not what it seems."""
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"{where}: there are {len(present)} classes; expected at least 2")
@@ -412,7 +379,7 @@ def _classes(labels: NDArray[np.int64], where: str) -> int:
 
 
 def _divided(whole: Split, where: str) -> tuple[Split, Split, int]:
-    """A fixed stratified split of images that come in one piece."""
+    """Split images that come in one piece, the same way in every run."""
     classes = _classes(whole.labels, where)
     chosen = stratified(whole.labels, math.ceil(len(whole) / _TEST_PART), _generator(_FIXED))
     return whole.take(_others(chosen, len(whole))), whole.take(chosen), classes

@@ -1,4 +1,4 @@
-"""Multiply-adds of one call, by name of the function.
+"""Count the multiply-adds of one call, by name of the function.
 
 The conventions are those of fvcore's ``FlopCountAnalysis``: a multiply-add is one operation;
 biases, activations and pooling are free; a batch norm costs two operations an element, other
@@ -23,7 +23,7 @@ Options = dict[str, Any]
 
 
 def argument(args: Arguments, kwargs: Options, index: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, by its position or its name."""
+    """Return an argument of a call, by its position or its name."""
     return args[index] if index < len(args) else kwargs.get(name, default)
 
 
@@ -52,7 +52,7 @@ def _cell(args: Arguments, kwargs: Options) -> int:
 
 
 def _multi_head(args: Arguments, kwargs: Options) -> int:
-    """Projections in and out, scores and weighted sum; inputs are (L, N, E) or (L, E)."""
+    """Count projections in and out, scores and weighted sum; inputs are (L, N, E) or (L, E)."""
     query, key, value = (
         argument(args, kwargs, i, n) for i, n in enumerate(("query", "key", "value"))
     )
@@ -72,7 +72,7 @@ def _convolution(args: Arguments, kwargs: Options, out: Any) -> int:
 
 
 def about(args: Arguments, kwargs: Options) -> float:
-    """Roughly what a convolution is going to cost, to stop one that is far out of bounds."""
+    """Estimate a convolution beforehand, to stop one that is far out of bounds."""
     x = argument(args, kwargs, 0, "input")
     weight = argument(args, kwargs, 1, "weight")
     stride = argument(args, kwargs, 3, "stride", 1)
@@ -89,7 +89,7 @@ def _convolution_transpose(args: Arguments, kwargs: Options) -> int:
 
 
 def _product(first: int) -> Callable[[Arguments, Options, Any], int]:
-    """A (batched) matrix product whose left factor is argument ``first``."""
+    """Return the counter of a (batched) matrix product whose left factor is argument ``first``."""
 
     def flops(args: Arguments, kwargs: Options, out: Any) -> int:
         left = argument(args, kwargs, first, ("input", "mat1", "batch1")[first])
@@ -109,7 +109,7 @@ def _tensordot(args: Arguments, kwargs: Options, out: Any) -> int:
 
 
 def _einsum(args: Arguments, kwargs: Options, out: Any) -> int:
-    """Pairwise from left to right; a pair costs the product of the sizes of its labels."""
+    """Count pair by pair from the left; a pair costs the product of the sizes of its labels."""
     if not isinstance(args[0], str):
         return 0
     operands = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]

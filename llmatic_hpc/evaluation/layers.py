@@ -1,4 +1,4 @@
-"""Layers, width and multiply-adds of one forward pass, counted while it runs.
+"""Count layers, width and multiply-adds of one forward pass while it runs.
 
 **Layers.** A layer is an executed call of a module that ``torch.nn`` defines and that is not
 merely a container (``nn.ReLU``, ``nn.Conv2d``, ``nn.MultiheadAttention``), or a call of a
@@ -98,11 +98,11 @@ _FILLS = words(
 
 
 class OverBudget(BaseException):
-    """More work or memory than this attempt may take. No candidate can catch it."""
+    """Raised beyond the work or memory of an attempt; no candidate can catch it."""
 
 
 class Building(TorchFunctionMode):
-    """While a network is built: allocates at most ``limit`` numbers, and draws none.
+    """A mode for building a network: allocates at most ``limit`` numbers, and draws none.
 
     Parameters are filled with a constant in place of random numbers, which for a large
     network take longer than all of its screening.
@@ -131,7 +131,7 @@ class Building(TorchFunctionMode):
 
 
 def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
-    """How many numbers a call that makes a tensor would allocate."""
+    """Return how many numbers a call that makes a tensor would allocate."""
     sizes = args[0] if args and isinstance(args[0], (tuple, list)) else args
     plain = func in (torch.empty, torch.zeros, torch.ones) and sizes
     if plain and all(type(size) is int for size in sizes):
@@ -182,7 +182,7 @@ _PAIRWISE = {
 
 
 class Running(TorchFunctionMode):
-    """While a network runs on the meta device: what needs no thought about shapes costs little.
+    """A mode for running a network on the meta device quickly.
 
     torch derives shapes there in Python: a tenth of a millisecond for an activation, more for a
     batch norm, and a recurrent layer becomes a loop over its steps. Here such outputs are made
@@ -212,7 +212,7 @@ class Running(TorchFunctionMode):
 
 
 def _is_plain(name: str, args: Arguments, kwargs: Options) -> bool:
-    """Whether a call writes nowhere and cannot fail; ``args`` without the tensor."""
+    """Return whether a call writes nowhere and cannot fail; ``args`` without the tensor."""
     values = (*args, *kwargs.values())
     if not all(isinstance(value, (int, float, str, type(None))) for value in values):
         return False
@@ -233,7 +233,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
-    """What ``torch.lstm`` and its like would return, as far as shapes and gradients go."""
+    """Return what ``torch.lstm`` and its like would, as far as shapes and gradients go."""
     x, states, weights = args[0], args[1], args[2]
     states = states if name == "lstm" else (states,)
     # Products of the true shapes, so that a mismatch is still an error.
@@ -245,7 +245,7 @@ def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
 
 
 def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
-    """What ``F.batch_norm`` would return; where something does not fit, itself says so."""
+    """Return what ``F.batch_norm`` would; where something does not fit, itself says so."""
     x = args[0]
     tensors = [
         argument(args, kwargs, index, name)
@@ -258,7 +258,7 @@ def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
 
 
 def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
-    """``F.layer_norm`` and ``F.group_norm``; where something does not fit, they say so."""
+    """Return what ``F.layer_norm`` or ``F.group_norm`` would, where all fits."""
     x = args[0]
     how = argument(args, kwargs, 1, "normalized_shape" if name == "layer_norm" else "num_groups")
     weights = [argument(args, kwargs, n, w) for n, w in ((2, "weight"), (3, "bias"))]
@@ -276,7 +276,7 @@ def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) ->
 
 
 class Counting(Running):
-    """While a network runs: counts its layers, their widths and their multiply-adds.
+    """A mode for running a network that counts its layers, their widths and multiply-adds.
 
     ``max_layers`` and ``max_flops`` end a run that goes beyond: :class:`TooMany` is raised.
     """
@@ -370,7 +370,7 @@ class Counting(Running):
 
 
 class TooMany(OverBudget):
-    """A bound was passed: ``what`` is ``layers`` or ``flops``."""
+    """Raised beyond a bound: ``what`` is ``layers`` or ``flops``."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -390,7 +390,7 @@ _KINDS: dict[type, str] = {}
 
 
 def _has_parameter(values: Arguments) -> bool:
-    """Whether a parameter, or a view of one, is among the arguments of a call."""
+    """Return whether a parameter, or a view of one, is among the arguments of a call."""
     for value in values:
         if isinstance(value, Tensor):
             if isinstance(value, nn.Parameter) or isinstance(value._base, nn.Parameter):

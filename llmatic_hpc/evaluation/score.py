@@ -1,4 +1,4 @@
-"""Scores from predictions. Numpy only: here are the labels, and nothing that a model wrote."""
+"""Score predictions. Numpy only: here are the labels, and nothing that a model wrote."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ BYTES_PER_PREDICTION = 8
 
 
 def accuracy(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    """Fraction of ``predictions`` that equal their label, both (N,); NaN without any."""
+    """Return the fraction of ``predictions`` that equal their label, both (N,); NaN for N = 0."""
     if predictions.shape != labels.shape:
         raise ValueError(f"{predictions.shape} predictions for {labels.shape} labels")
     return float(np.mean(predictions == labels)) if len(labels) else float("nan")
 
 
 def payload_bytes(dataset: Dataset) -> int:
-    """Length of a reply's predictions: of the validation images, then of the test images."""
+    """Return the length of a reply: predictions of the validation images, then the test images."""
     return BYTES_PER_PREDICTION * (len(dataset.validation) + len(dataset.test))
 
 
 def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
-    """What a reply of a training child is worth.
+    """Turn the reply of a training child into an outcome.
 
     Fitness is the accuracy on the split that ``training.fitness_split`` names. Predictions
     that are no classes are the candidate's fault, thus ``invalid``.

@@ -1,4 +1,4 @@
-"""The screen: what is worth training, and where it stands in the archive.
+"""Screen sources: gate, digest, measures and repair, before anything is trained.
 
 Three steps from cheap to dear: the static gate and the canonical digest here in the judge,
 which only look at the text, then building and measuring in contained children.
@@ -10,8 +10,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from types import TracebackType
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from . import repair
 GROUP = 8
 """Sources that are measured in one child at first."""
 
-_MEASURES = ("width", "depth", "ratio", "flops", "params")
+_MEASURES = tuple(field.name for field in fields(Descriptors))
 _WHOLE = ("width", "depth", "params")
 
 
@@ -66,12 +65,7 @@ class Screener:
     def __enter__(self) -> Screener:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -80,7 +74,7 @@ class Screener:
             self._container.close()
 
     def screen(self, sources: Sequence[str]) -> list[Screened]:
-        """The verdicts, in order. ``pending``: fit to be trained, with descriptors.
+        """Return the verdicts, in order. ``pending``: fit to be trained, with descriptors.
 
         A verdict of ``infrastructure`` is none: no child could be had for that source, and
         it may be screened again. Raises
@@ -93,7 +87,7 @@ class Screener:
             if seen.status == PENDING and seen.canonical_sha256 not in self._known
         }
         fresh = self._measured_in_groups(due)
-        jobs = {d: self._job(source) for d, source in due.items() if d not in fresh}
+        jobs = {d: self._job("measure", s) for d, s in due.items() if d not in fresh}
         digests = {id(job): digest for digest, job in jobs.items()}
         for job, reply in self._container.run_many(jobs.values()):
             digest = digests[id(job)]
@@ -106,7 +100,7 @@ class Screener:
         ]
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
-        """The sources with their verdicts; ``repair``: those repaired that rules can make fit.
+        """Return the sources with their verdicts; ``repair``: repaired where rules make them fit.
 
         A source that would not fit afterwards stays as it was written, with its verdict.
         """
@@ -131,17 +125,20 @@ class Screener:
     def _repaired_texts(
         self, sources: Iterable[str]
     ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
-        """Those that the machine kept from being looked at, and those that rules change: with
-        the text afterwards and the changes."""
+        """Return verdicts on those that the machine kept from being looked at, and by source
+        the text after repair with its changes, where there are any."""
         channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
         due = [source for source in sources if source not in self._repairs]
         texts = {s: repair.by_names(s, channels=channels, classes=classes) for s in due}
         due = [s for s in due if self._look(texts[s][0]).status == PENDING]
         spoiled: dict[str, Screened] = {}
-        jobs = [(s, self._repair_job(texts[s][0])) for s in due]
-        of = {id(job): source for source, job in jobs}
-        for job, reply in self._container.run_many([job for _, job in jobs]):
-            source = of[id(job)]
+        jobs = [
+            self._job("repair", texts[s][0], success="looked", payload_bytes=repair.REPLY_BYTES)
+            for s in due
+        ]
+        sources_of = dict(zip(map(id, jobs), due, strict=True))
+        for job, reply in self._container.run_many(jobs):
+            source = sources_of[id(job)]
             if reply.status == "infrastructure":
                 spoiled[source] = Screened(reply.status, reply.failure)
             elif reply.status == "looked":
@@ -153,30 +150,30 @@ class Screener:
         wanted = [s for s in sources if self._repairs.get(s, ("", []))[1]]
         return spoiled, {s: self._repairs[s] for s in wanted}
 
-    def _repair_job(self, source: str) -> Job:
-        return replace(
-            self._job(source), kind="repair", success="looked", payload_bytes=repair.REPLY_BYTES
-        )
-
     def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
-        """What fits, found several to a child: a fork costs more than a small network's measures.
+        """Measure several to a child, since a fork costs more than a small network's measures.
 
-        Whatever does not fit, and every group in which anything went wrong, is left out: it
-        is measured again, each source in a child of its own, and only that counts against it.
+        Returns what fits. Whatever does not, and every group in which anything went wrong, is left
+        out: it is measured again, each source in a child of its own, and only that counts against
+        it.
         A candidate that got past the gate could disturb the measures of its group, but
         neither its verdict of not fitting nor anybody's score.
         """
         digests = list(due)
         groups = [digests[i : i + GROUP] for i in range(0, len(digests), GROUP)]
-        jobs = {
-            id(job): (job, g) for g in groups if len(g) > 1 for job in [self._group_job(due, g)]
-        }
+        groups = [group for group in groups if len(group) > 1]
+        width = len(_MEASURES)
+        jobs = [
+            self._job("measure", "", payload_bytes=8 * width * len(g), sources=[due[d] for d in g])
+            for g in groups
+        ]
+        group_of = dict(zip(map(id, jobs), groups, strict=True))
         found: dict[str, Screened] = {}
-        for job, reply in self._container.run_many([job for job, _ in jobs.values()]):
+        for job, reply in self._container.run_many(jobs):
             if reply.status != PENDING:
                 continue
-            rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, len(_MEASURES))
-            for digest, row in zip(jobs[id(job)][1], rows.tolist(), strict=True):
+            rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, width)
+            for digest, row in zip(group_of[id(job)], rows.tolist(), strict=True):
                 if all(math.isfinite(value) for value in row):
                     values = {
                         name: int(value) if name in _WHOLE and value.is_integer() else value
@@ -187,31 +184,24 @@ class Screener:
                         found[digest] = screened
         return found
 
-    def _group_job(self, due: Mapping[str, str], digests: Sequence[str]) -> Job:
+    def _look(self, source: str) -> Screened:
+        seen = gate.check(source, max_bytes=self._settings.source_bytes)
+        if seen.status == "too_large":
+            return seen
+        return replace(seen, canonical_sha256=canonical.canonical_sha256(source))
+
+    def _job(
+        self, kind: str, source: str, *, success: str = PENDING, payload_bytes: int = 0, **more: Any
+    ) -> Job:
         seconds = self._settings.screen_seconds
         return Job(
-            kind="measure",
-            source="",
+            kind=kind,
+            source=source,
             seconds=seconds,
             limit=f"containment.screen_seconds = {seconds:g}",
-            parameters={**self._parameters, "sources": [due[digest] for digest in digests]},
-            success=PENDING,
-            payload_bytes=8 * len(_MEASURES) * len(digests),
-        )
-
-    def _look(self, source: str) -> Screened:
-        verdict = gate.check(source, max_bytes=self._settings.source_bytes)
-        digest = canonical.canonical_sha256(source) if verdict.status != "too_large" else ""
-        return Screened(verdict.status, verdict.failure, digest)
-
-    def _job(self, source: str) -> Job:
-        return Job(
-            kind="measure",
-            source=source,
-            seconds=self._settings.screen_seconds,
-            limit=f"containment.screen_seconds = {self._settings.screen_seconds:g}",
-            parameters=self._parameters,
-            success=PENDING,
+            parameters={**self._parameters, **more},
+            success=success,
+            payload_bytes=payload_bytes,
         )
 
 

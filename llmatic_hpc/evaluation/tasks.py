@@ -1,4 +1,4 @@
-"""What goes into a worker and what comes out, as JSON files."""
+"""Write and read the JSON files of a worker: its task, and its results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CandidateSpec:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What one worker evaluates, in the order given."""
+    """The candidates that one worker evaluates, in the order given, and how."""
 
     run_id: str
     results: str
@@ -47,7 +47,7 @@ class TaskSpec:
     training: TrainingSettings
     containment: ContainmentSettings
     seed: int
-    """Of the run: it draws the validation split."""
+    """Seed of the run, which draws the validation split."""
     threads: int
     """CPU threads of the task; 0: as many as this process has cores. Children share them."""
     candidates: tuple[CandidateSpec, ...]
@@ -56,7 +56,7 @@ class TaskSpec:
     the same: what is slower for its siblings' sake has to fit in it."""
 
     def to_json(self) -> str:
-        """JSON text that :meth:`from_json` reads back to an equal specification."""
+        """Return JSON text that :meth:`from_json` reads back to an equal specification."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in _SETTINGS:
             plain[name] = to_tables(plain[name])
@@ -65,7 +65,7 @@ class TaskSpec:
 
     @classmethod
     def from_json(cls, text: str, *, origin: str) -> TaskSpec:
-        """Raises :class:`~llmatic_hpc.errors.LLMaticError` naming ``origin``."""
+        """Read a task. Raises :class:`~llmatic_hpc.errors.LLMaticError` naming ``origin``."""
         try:
             plain = json.loads(text)
             config = from_tables({name: plain.pop(name) for name in _SETTINGS}, origin)
@@ -92,7 +92,7 @@ def write_result(path: Path, result: Result) -> None:
 
 
 def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) -> Result | None:
-    """The result in ``path`` if it is whole, sane, and of this candidate; else None."""
+    """Return the result in ``path`` if it is whole, sane, and of this candidate; else None."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_RESULT_BYTES + 1)

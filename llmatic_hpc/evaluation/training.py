@@ -1,4 +1,4 @@
-"""The paper's training protocol, run inside the contained child.
+"""Train a network by the paper's protocol, inside the contained child.
 
 Stochastic gradient descent with momentum on the cross-entropy, a fixed number of epochs, no
 augmentation (paper, section 4.1). The images lie as one uint8 tensor on the device and are
@@ -30,15 +30,11 @@ from . import checkpoint
 from .build import CandidateError
 
 _LOOK_STEPS = 500
-"""How many steps may pass before a loss that is not finite ends a training."""
-
-
-class Diverged(Exception):  # noqa: N818 (an outcome, not an error of ours)
-    """The loss or the outputs are not finite."""
+"""Steps after which a loss that is not finite ends a training."""
 
 
 class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
-    """The state is on disk as far as that was possible; continue from it later."""
+    """Raised once the state is on disk, as far as possible: continue from it later."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Images:
-    """What a child gets to see: (N, C, H, W) uint8, labels int64 for training alone."""
+    """Images for a child: (N, C, H, W) uint8, with labels, int64, for training alone."""
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
@@ -66,7 +62,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a child answers."""
+    """A finished training."""
 
     train_loss: float | None
     """Mean cross-entropy over the last epoch's steps; None without epochs."""
@@ -86,14 +82,15 @@ def train(
     identity: str = "",
     asked: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Build, train and let predict.
+    """Build a network, train it and let it predict.
 
     With a ``folder``, a checkpoint of the same ``identity`` found there is continued, and one
     is written at the end of an epoch every ``recipe.checkpoint_seconds``, and at the next
     step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised.
 
-    Raises :class:`Diverged`, :class:`~.network.CandidateError`, and whatever the network
-    raises. The caller has seeded the generators that the network draws from.
+    Raises :class:`~.build.CandidateError`, of status ``diverged`` where a loss or an output is
+    not finite, and whatever the network raises. The caller has seeded the generators that the
+    network draws from.
     """
     torch.manual_seed(recipe.seed)
     network = build().to(images.train_images.device)
@@ -129,7 +126,7 @@ def train(
 
 
 def batches(count: int, size: int) -> list[tuple[int, int]]:
-    """Bounds of the batches of ``count`` images.
+    """Return the bounds of the batches of ``count`` images.
 
     The last one may be shorter, but never a single image (batch normalisation fails on one):
     that joins the batch before.
@@ -142,7 +139,7 @@ def batches(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images as float32 in [-1, 1]."""
+    """Turn uint8 images into float32 in [-1, 1]."""
     return (images.float() / 255 - 0.5) / 0.5
 
 
@@ -202,16 +199,17 @@ class _Run:
 
     def _check_loss(self) -> None:
         if not torch.isfinite(self._loss).item():
-            raise Diverged(f"the training loss is not finite in epoch {self.epoch + 1}")
+            failure = f"the training loss is not finite in epoch {self.epoch + 1}"
+            raise CandidateError("diverged", failure)
 
     def predict(self, images: torch.Tensor) -> Iterator[NDArray[np.int64]]:
-        """Classes of ``images``, batch by batch."""
+        """Yield the classes of ``images``, batch by batch."""
         self._network.eval()
         for start, end in batches(len(images), self._recipe.evaluation_batch):
             with torch.inference_mode():
                 outputs = self._forward(images[start:end])
                 if not torch.isfinite(outputs).all().item():
-                    raise Diverged("the network's outputs are not finite")
+                    raise CandidateError("diverged", "the network's outputs are not finite")
                 found = outputs.argmax(dim=1).cpu().numpy()
             yield found
 
@@ -233,7 +231,7 @@ class _Run:
     # --- checkpoints ----------------------------------------------------------------------
 
     def state(self) -> checkpoint.Checkpoint:
-        """Everything that the rest of the training depends on."""
+        """Return everything that the rest of the training depends on."""
         tensors: dict[str, torch.Tensor] = {
             f"parameter.{name}": p for name, p in self._network.named_parameters()
         }
@@ -368,7 +366,7 @@ class _Generators:
 
     @classmethod
     def of(cls, found: checkpoint.Checkpoint, device: torch.device) -> _Generators:
-        """Those of a checkpoint, tried out. Raises what their makers raise."""
+        """Read those of a checkpoint and try them out. Raises what their makers raise."""
         version, internal, gauss = found.values["python"]
         states = cls(
             (version, tuple(internal), gauss),
@@ -403,7 +401,7 @@ def _materialise(network: nn.Module, images: Images) -> None:
 
 
 def _owners(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Module and key of every buffer, including those that are None for now."""
+    """Return module and key of every buffer, including those that are None for now."""
     return {
         f"{prefix}.{key}" if prefix else key: (module, key)
         for prefix, module in network.named_modules()

@@ -1,4 +1,4 @@
-"""The warm parent: torch imported once, a forked and confined child per job.
+"""Run the warm parent: torch imported once, a forked and confined child per job.
 
 ``python -m llmatic_hpc.evaluation.warm DESCRIPTOR KIND SCRATCH`` serves one judge over a
 socket. ``KIND`` is what its children mostly do, ``measure`` or ``train``; the folder
@@ -30,16 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sandbox import confine, hugepages, wire
-from . import child
+from ..sandbox import confine, wire
 
 SWEEP_SECONDS = 1.0
-"""How long the end of a job waits for what escaped from it to be dead."""
+"""Longest wait, at the end of a job, for what escaped from it to be dead."""
 _SPARE_PROCESSES = 256
 _COUNT_SECONDS = 10.0
-_COLLAPSE_AFTER = 8
-"""Gathering pages takes as long as a hundred forks save: only after so many, when idle."""
-_IDLE_SECONDS = 0.5
 _WATCH_SECONDS = 0.25
 
 Arrays = dict[str, NDArray[Any]]
@@ -57,10 +53,9 @@ class Warm:
         self._ended: list[tuple[int, int, float]] = []  # job, wait status, when
         self._counted = (float("-inf"), 0)
         self._watched = float("-inf")
-        self._forks, self._collapsed = 0, False
 
     def serve(self) -> None:
-        """Until the judge closes its end. Everything forked is dead afterwards."""
+        """Serve until the judge closes its end; everything forked is dead afterwards."""
         judge = self._judge.fileno()
         woken, wake = os.pipe()
         for end in (woken, wake):
@@ -69,14 +64,8 @@ class Warm:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
             while True:
-                busy = self._forks >= _COLLAPSE_AFTER and not self._collapsed
-                timeout = 0.01 if self._ended else _IDLE_SECONDS if busy else None
-                if self._bounds and timeout is None:
-                    timeout = _WATCH_SECONDS
+                timeout = 0.01 if self._ended else _WATCH_SECONDS if self._bounds else None
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
-                if busy and not (readable or self._jobs or self._ended):
-                    hugepages.collapse()
-                    self._collapsed = True
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
@@ -107,7 +96,6 @@ class Warm:
     def _fork(self, message: dict[str, Any], reply: int) -> None:
         parent = os.getpid()
         processes = self._processes() + _SPARE_PROCESSES
-        self._forks += 1
         try:
             pid = os.fork()
         except OSError as error:
@@ -117,6 +105,8 @@ class Warm:
             )
         else:
             if pid == 0:
+                from . import child  # which is there since _warm_up
+
                 child.main(message, self._arrays, reply=reply, parent=parent, processes=processes)
             self._jobs[pid] = message["job"]
             if message["resident_bytes"]:
@@ -205,7 +195,7 @@ class Warm:
 
 
 def attach(described: list[dict[str, Any]], descriptors: Sequence[int]) -> Arrays:
-    """Arrays that live in shared memory, mapped copy-on-write: nobody can change another's."""
+    """Map arrays in shared memory copy-on-write: nobody can change another's."""
     arrays: Arrays = {}
     for entry, descriptor in zip(described, descriptors, strict=True):
         shape, kind = tuple(entry["shape"]), np.dtype(entry["dtype"])
@@ -223,11 +213,11 @@ def _warm_up(kind: str) -> None:
     """Import, and for measuring run once, what every child is going to need.
 
     Before training nothing may be run: where there is a GPU, a backward step would make a
-    CUDA context here.
+    CUDA context here. Imported no earlier, for by now signals of the batch system are ignored.
     """
     import torch
 
-    from . import measure
+    from . import child, measure  # noqa: F401
 
     torch.set_num_threads(1)
     if kind == "measure":

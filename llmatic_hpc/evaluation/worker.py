@@ -1,4 +1,4 @@
-"""The worker: evaluates the candidates of one task on a compute node, ``workers`` at a time.
+"""Evaluate the candidates of one task on a compute node, ``workers`` at a time.
 
 It is a judge (see :mod:`llmatic_hpc.evaluation`): candidates run in contained children. A
 result file is the only thing that it leaves behind.
@@ -19,6 +19,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings
@@ -36,7 +37,7 @@ __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_t
 CHECKPOINTED = 75
 """Exit code of "checkpointed, run me again" (``EX_TEMPFAIL``)."""
 _SECONDS = "seconds"
-"""In a checkpoint folder: what earlier attempts used up of the wall clock."""
+"""File of a checkpoint folder with the seconds that earlier attempts took."""
 _WEIGHTS = "weights.safetensors"
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
@@ -63,7 +64,7 @@ def run_task(task: Path) -> int:
 
 
 def evaluate_source(
-    source: str, config: Config, *, threads: int = 0, weights: Path | None = None
+    source: str, config: Config, *, weights: Path | None = None
 ) -> tuple[Screened, Outcome]:
     """Screen and train one source as a compute node would, with the seed of the run.
 
@@ -71,7 +72,7 @@ def evaluate_source(
     Raises :class:`~llmatic_hpc.errors.DataError` and
     :class:`~llmatic_hpc.errors.ContainmentError`.
     """
-    threads = threads or config.training.threads or _cores()
+    threads = config.training.threads or _cores()
     with Container(config.containment, threads=threads) as container:
         dataset = data.load(config.problem, config.training, seed=config.run.seed)
         container.share(data.for_training(dataset))
@@ -99,7 +100,7 @@ def evaluate_source(
 
 
 class _Evaluator:
-    """A container with its data: candidate in, outcome out."""
+    """Trains candidates in one container with its data."""
 
     def __init__(
         self,
@@ -121,15 +122,9 @@ class _Evaluator:
         return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
 
     def job(
-        self,
-        source: str,
-        *,
-        seed: int,
-        epochs: int,
-        folder: Path,
-        weights: bool = False,
+        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Job:
-        """The training as a job; with no ``seconds`` left there is nothing to run."""
+        """Return the training as a job; with no ``seconds`` left there is nothing to run."""
         limit = self._containment.wall_seconds
         training = self._training
         recipe = {
@@ -167,7 +162,7 @@ class _Evaluator:
         )
 
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
-        """What the reply to a job means; None: there was no time to run it."""
+        """Turn the reply to a job into an outcome; None: there was no time to run it."""
         assert job.scratch is not None
         used = self._containment.wall_seconds - job.seconds
         if reply is None:
@@ -176,7 +171,7 @@ class _Evaluator:
         if reply.status == "checkpointed":
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
-        reply = Reply(reply.status, reply.failure, reply.values, reply.payload, seconds)
+        reply = replace(reply, seconds=seconds)
         return score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
 
 
@@ -285,7 +280,7 @@ class _Worker:
 
 
 def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, Reply | None]]:
-    """Replies as they come; None, at once, for a job that has no time left."""
+    """Yield replies as they come; None, at once, for a job that has no time left."""
     for job in jobs:
         if job.seconds <= 0:
             yield job, None
@@ -293,7 +288,7 @@ def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, R
 
 
 class _Stop:
-    """Whether this process was asked to stop; passes it on to the container that runs."""
+    """Notes that this process is asked to stop, and tells the container that runs."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -341,7 +336,7 @@ def _result_name(candidate: int, attempt: int) -> str:
 
 
 def _cores() -> int:
-    """What this process may use: a job's share where the cluster does not bind it to cores."""
+    """Return the cores for this process: a job's share where the cluster does not bind it."""
     bound = len(os.sched_getaffinity(0))
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
     return min(bound, int(given)) if given.isdecimal() and int(given) else bound

@@ -33,7 +33,7 @@ __all__ = [
 def create(
     settings: GeneratorSettings, problem: Problem, *, notify: Callable[[str], None]
 ) -> Generator:
-    """The generator of ``settings``, loaded and ready.
+    """Make the generator of ``settings``, loaded and ready.
 
     Args:
         settings: ``[generator]`` of the configuration.

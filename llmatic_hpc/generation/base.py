@@ -1,4 +1,4 @@
-"""What every generator is to the coordinator, and how one may fail."""
+"""Protocol of a generator, and the error of a model that cannot be had."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
     A model that is here but damaged is a plain :class:`GeneratorError`: that wants a person.
 
     Args:
-        reason: what is not to be had, and why.
+        reason: what is not available, and why.
         advice: what to do about it.
     """
 
@@ -25,22 +25,22 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
 
 
 class Generator(Protocol):
-    """Whatever turns requests into texts."""
+    """Writer of networks: turns requests into texts."""
 
     kind: str
     """The ``generator.kind`` that it is; another than that of the settings after a fallback."""
 
     name: str
-    """What writes the networks, in words, for the report; nothing depends on it."""
+    """Name of the writer of the networks, in words, for the report; nothing depends on it."""
 
     form: str
     """``completion``, ``chat`` or ``source``; of the completions it yields (each says it, too)."""
 
     repeatable: bool
-    """Whether the same requests give the same texts at no cost, so that none has to be kept."""
+    """True where the same requests give the same texts at no cost, so that none has to be kept."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """One completion per request, each as soon as it is finished, in any order.
+        """Yield one completion for each request as soon as it is finished, in any order.
 
         What is written for a request depends on that request alone (up to floating point),
         so that a run stopped half-way asks for the rest only.

@@ -39,7 +39,7 @@ PROBE_SECONDS = 10.0
 """Longest wait for the server's list of models."""
 
 STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
-"""What ends a continued class on the server already; OpenAI's own takes four at most."""
+"""Texts at which the server ends a continued class; OpenAI's own takes four at most."""
 
 _LIST_LENGTH = 10
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Endpoint:
             raise
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they arrive; leaving the iterator cancels the requests still out."""
+        """Yield completions as they arrive; leaving the iterator cancels the requests still out."""
         before = self.prompt_tokens, self.completion_tokens
         asked = [self._submit(self._complete(request)) for request in requests]
         try:
@@ -120,8 +120,11 @@ class Endpoint:
             self._loop.close()
 
     async def _complete(self, request: Request) -> Completion:
-        """What the server writes; a request that it refuses for its content is a failure of
-        that completion alone, since the form was tried at the start."""
+        """Ask the server for one completion.
+
+        A request that it refuses for its content is a failure of that completion alone, since the
+        form was tried at the start.
+        """
         blank = Completion(
             candidate=request.candidate,
             text="",
@@ -153,7 +156,7 @@ class Endpoint:
         )
 
     async def _ask(self, request: Request, most: int) -> tuple[str, str, int]:
-        """Text, why it ended, and how many tokens it has."""
+        """Ask for one completion; return its text, why it ended, and its number of tokens."""
         options: Any = {
             "model": self.settings.model,
             "max_tokens": most,
@@ -249,7 +252,7 @@ class Endpoint:
             raise self._error(error, self.settings.retries + 1) from None
 
     def _error(self, error: openai.OpenAIError, attempts: int) -> GeneratorError:
-        """What of the server's refusals and silences no single request is to blame for."""
+        """Convert a server-wide failure to a :class:`GeneratorError` that says what to do."""
         said = self._words(error)
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             variable = self.settings.key_variable
@@ -281,7 +284,7 @@ class Endpoint:
         return GeneratorError(f"{self.url}: {said}; the server's own log says more")
 
     def _words(self, error: openai.OpenAIError) -> str:
-        """The first line of what the server said, short and without the key."""
+        """Return the first line of what the server said, short and without the key."""
         cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else None
         lines = str(cause or error).strip().splitlines() or [type(error).__name__]
         return self._hidden(lines[0])
@@ -306,12 +309,12 @@ _REACH = "start the server, or correct generator.url (and the proxy, if your sit
 
 
 def _base(url: str) -> str:
-    """``http://host:8000`` is meant as ``http://host:8000/v1``."""
+    """Complete a URL without a path, ``http://host:8000``, to ``http://host:8000/v1``."""
     return url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
 
 
 def _key(variable: str) -> str:
-    """The key in an environment variable; empty where none is named."""
+    """Read the key from an environment variable; empty where none is named."""
     if not variable:
         return ""
     key = os.environ.get(variable, "").strip()

@@ -1,4 +1,4 @@
-"""From what a model wrote to one network: the source text of a candidate, or why there is none.
+"""Extraction of one network from what a model wrote, or of the reason why there is none.
 
 Nothing is executed. Any text whatsoever is answered, in time linear in its length.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
-from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted
+from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, returned
 from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
@@ -32,7 +32,7 @@ _FORGOTTEN = {
 """Imports that models take for granted."""
 
 _THOUGHTS = re.compile(r"^</think>", re.MULTILINE)
-"""What a reasoning model wrote before this is not its answer."""
+"""End of a reasoning model's thoughts, after which its answer begins."""
 
 NO_CLASS = "no class that derives from nn.Module"
 CUT_OFF = "the class is cut off"
@@ -47,7 +47,7 @@ class Extracted:
 
 
 def extract(text: str, *, form: str, prefix: str = "", context: Sequence[str] = ()) -> Extracted:
-    """The network in ``text``, normalised.
+    """Extract the network in ``text``, normalised.
 
     The source starts with the imports of torch, goes on with the helpers that the network
     uses (wherever they stood) and ends with the network, its last class. Everything else, such
@@ -142,7 +142,7 @@ class _Reader:
             self.origins.setdefault(name, origin)
 
     def network(self, *, first: bool) -> Extracted:
-        """The candidate; ``first``: the first class is it, if it can be."""
+        """Choose the network; ``first``: the first class is it, if it can be."""
         written = range(self.own, len(self.chunks))
         tries = [n for n in written if self.chunks[n].class_name]
         complete = [n for n in tries if not self._flaw(n)]
@@ -162,7 +162,7 @@ class _Reader:
         return Extracted("", CUT_OFF if complete else NO_CLASS)
 
     def _used(self, classes: Iterable[int]) -> set[str]:
-        """Names of classes that another network class needs, be it complete or cut off."""
+        """Return the names of classes that another network class, even a cut-off one, needs."""
         used: set[str] = set()
         for number in classes:
             chunk = self.chunks[number]
@@ -177,7 +177,7 @@ class _Reader:
         return used
 
     def _flaw(self, number: int) -> str:
-        """Why the class in a chunk is not a complete network; empty if it is one."""
+        """Return why the class in a chunk is not a complete network; empty if it is one."""
         chunk = self.chunks[number]
         if isinstance(chunk.parsed, str):
             if not self._header_derives(chunk):
@@ -194,7 +194,7 @@ class _Reader:
         )
         if not inherited.has_forward:
             return CUT_OFF if chunk.last else f"class {node.name} has no forward method"
-        if forward is not None and not chunks.returns_value(forward):
+        if forward is not None and not any(returned(forward)):
             return CUT_OFF if chunk.last else f"forward of class {node.name} returns nothing"
         return ""
 
@@ -207,7 +207,7 @@ class _Reader:
         return isinstance(node, ast.ClassDef) and bool(self._ancestry(len(self.chunks), node))
 
     def _ancestry(self, number: int, node: ast.ClassDef) -> Ancestry | None:
-        """What the class in chunk ``number`` inherits; None: it is no class of torch.nn."""
+        """Return what the class in chunk ``number`` inherits; None: it is no class of torch.nn."""
         places = {id(node): number}
 
         def path(base: ast.expr) -> str | None:
@@ -226,7 +226,7 @@ class _Reader:
         return ancestry(node, path, find)
 
     def _find(self, name: str, number: int, *, before: bool) -> int | None:
-        """The chunk that defines ``name`` for chunk ``number``: the last one before it, else
+        """Find the chunk that defines ``name`` for chunk ``number``: the last one before it, else
         (unless ``before``) the first after it, else one that the model was shown."""
         places = self.definitions.get(name, [])
         middle = bisect_left(places, number)
@@ -238,7 +238,7 @@ class _Reader:
         return places[middle - 1] if middle else None
 
     def _salvage(self, number: int) -> str:
-        """A class that is cut off, without its unfinished statement, if that completes it."""
+        """Return a cut-off class without its unfinished statement, if that completes it."""
         chunk = self.chunks[number]
         if not chunk.truncated or not self._header_derives(chunk):
             return ""
@@ -254,7 +254,7 @@ class _Reader:
         return text if _is_whole(text) else ""
 
     def _compose(self, target: int, text: str = "") -> Extracted:
-        """Imports, the helpers that ``target`` needs, ``target`` (as ``text``, if given)."""
+        """Join imports, the helpers that ``target`` needs, and it (as ``text``, if given)."""
         if text:
             self.chunks[target] = Chunk(text, last=False)
         needed, imports, unknown = {target}, set[str](), False
@@ -299,7 +299,7 @@ def _only_class(text: str) -> ast.ClassDef | None:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether what is left of a class has its constructor and a forward that returns."""
+    """Return whether what is left of a class has its constructor and a forward that returns."""
     node = _only_class(text)
     methods = {s.name: s for s in node.body if isinstance(s, ast.FunctionDef)} if node else {}
     return (
@@ -310,7 +310,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _statement(chunk: Chunk) -> str:
-    """A chunk's text without the comments that trail its statement."""
+    """Return a chunk's text without the comments that trail its statement."""
     assert isinstance(chunk.parsed, ast.Module)
     end = chunk.parsed.body[-1].end_lineno
     return "\n".join(chunk.text.split("\n")[:end])

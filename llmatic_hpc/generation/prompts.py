@@ -1,4 +1,4 @@
-"""What a model is asked: the paper's prompt for models that continue text, and a chat."""
+"""Prompts for a model: the paper's, for models that continue text, and a chat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SYSTEM = "You write PyTorch networks. Answer with one Python code block only."
 
 
 def shown(request: Request) -> str:
-    """The source text that stands above the instruction.
+    """Return the source text that stands above the instruction.
 
     One parent stands there as it is. Several are joined as in appendix A of the paper: the
     imports once, then the networks, renamed to ``Net1``, ``Net2`` and so on; a helper that
@@ -45,12 +45,12 @@ def shown(request: Request) -> str:
 
 
 def completion_prompt(request: Request) -> str:
-    """The paper's prompt (appendix A), with the start of the class that is to be written."""
+    """Return the paper's prompt (appendix A), with the start of the class to be written."""
     return f'{shown(request)}\n\n"""{request.instruction}"""\n\n{PREFIX}'
 
 
 def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
-    """The same request for a model with a chat template, with the shapes said explicitly.
+    """Return the messages for a model with a chat template, with the shapes said explicitly.
 
     Small models get most shapes wrong, told or not, and short advice helps them most. From
     Qwen2.5-Coder-0.5B (three completions to each of the paper's prompts, temperature 0.7) 10 of
@@ -66,7 +66,7 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
 
 
 def shapes(problem: Problem) -> str:
-    """What goes in, what must come out, and how not to lose count in between."""
+    """Say the shapes of input and output, and how to keep count in between."""
     size = ", ".join(map(str, problem.input_shape))
     said = f"Shapes: the input is (N, {size}), the output is (N, {problem.classes})."
     if len(problem.input_shape) != 3:
@@ -122,6 +122,6 @@ def _last_class(text: str) -> str:
 
 
 def _defined(text: str, earlier: Sequence[str]) -> set[str]:
-    """What ``text`` defines and an earlier text defines, too."""
+    """Return the names that ``text`` and an earlier text both define."""
     taken = {node.name for other in earlier for node in _top_level(other)}
     return {node.name for node in _top_level(text)} & taken

@@ -15,7 +15,7 @@ from .prompts import PREFIX
 
 
 class Replay:
-    """Answers candidate number ``n`` with line ``n`` (from 0) of a JSON Lines file.
+    """Generator that answers candidate ``n`` with line ``n`` (from 0) of a JSON Lines file.
 
     A line is ``{"completion": "...", "form": "chat"}``; ``prompt_tail`` (what the completion
     continues), ``tokens`` and ``finished`` are optional.
@@ -44,7 +44,7 @@ class Replay:
         self.form: str = self._records[0]["form"] if self._records else "completion"
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """The lines of the candidates asked for, in the order asked."""
+        """Yield the lines of the candidates asked for, in the order asked."""
         if requests and (most := max(r.candidate for r in requests)) >= len(self._records):
             raise GeneratorError(
                 f"{self.path}: has {len(self._records):,} completions, but candidate {most:,} "
@@ -64,7 +64,7 @@ class Replay:
             )
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to give back."""
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
         where = f"{self.path}: line {number:,}"

@@ -15,6 +15,7 @@ from ..types import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ..cluster import Backend
+    from ..report.compare import Comparison
     from ..store import Difference, Record
     from .evaluator import Evaluator
 
@@ -28,6 +29,9 @@ class ProblemKind(ABC):
     ``problem.options``. What fails raises an :class:`~llmatic_hpc.errors.LLMaticError` whose
     message says what, where and what next.
     """
+
+    contained = False
+    """True where sources are run, in contained children: doctor then checks that these work."""
 
     @abstractmethod
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
@@ -94,6 +98,12 @@ class ProblemKind(ABC):
         if official is not None:
             raise ConfigError("--from is for problem.kind = 'nasbench201', which has a table")
         tell(f"data: {self.data(config)}")
+
+    def comparison(self) -> Comparison:
+        """Return what puts finished runs side by side for ``llmatic compare``."""
+        from ..report.compare import Comparison
+
+        return Comparison()
 
     def differences(self, record: Record, table: Path) -> Iterator[Difference]:
         """Compare the scores of a record with a ``table`` of all scores, where there is one."""

@@ -1,1 +1,1 @@
-"""What a person sees of a run: progress while it goes, status and reports from its record."""
+"""Reports on runs for people: progress while they go, status and comparisons from records."""

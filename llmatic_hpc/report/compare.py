@@ -1,4 +1,4 @@
-"""Methods side by side: mean and sample standard deviation over the seeds of each."""
+"""Compare methods: mean and sample standard deviation over the seeds of each, and their tables."""
 
 from __future__ import annotations
 
@@ -7,36 +7,108 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from ..problems.nasbench201.cells import DATASETS
+from ..config import PROBLEMS
 from .methods import Method, Run, methods
 
-BENCHMARK = "nasbench201"
+UNKNOWN = "–"
+
+Row = dict[str, Any]
+Lines = list[Sequence[str]]
 
 
-def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A plain row for every method; None where there is nothing to say.
+class Comparison:
+    """Comparison of runs that train networks, the common case.
 
-    Rows of NAS-Bench-201 have the data sets side by side. A run's result is by its protocol:
-    ``paper`` the best test accuracy seen, ``sound`` the test accuracy of the fittest candidate,
-    the first of equals.
+    A kind of problem that has more to say returns a subclass of its own
+    (:meth:`.ProblemKind.comparison`).
     """
-    tabulated = [run for run in runs if run.settings["problem.kind"] == BENCHMARK]
-    trained = [run for run in runs if run.settings["problem.kind"] != BENCHMARK]
-    return [
-        *(_tabulated(method) for method in methods(
-            tabulated, aside=("problem.dataset", "problem.table"),
-            told=("problem.protocol", "problem.table_epochs"), same=_table,
-        )),
-        *(_trained(method) for method in methods(
-            trained, aside=(), told=("problem.data", "training.fitness_split"),
-            same=lambda run: None,
-        )),
-    ]  # fmt: skip
+
+    aside: tuple[str, ...] = ()
+    """Settings in which the runs of one row may differ."""
+    told: tuple[str, ...] = ("problem.data", "training.fitness_split")
+    """Settings that the row of every method says, so that no number need stand for them."""
+    notes: tuple[str, ...] = ()
+    """Explanations below the tables."""
+
+    def same(self, run: Run) -> str:
+        """Return what must be equal, beside the settings, in runs of one row."""
+        return ""
+
+    def row(self, method: Method) -> Row:
+        """Return what the runs of a method came to; None where there is nothing to say."""
+        found = [(run, row) for run in method.runs if (row := fittest(run)) is not None]
+        return {
+            "data": method.settings["problem.data"],
+            "fitness_split": method.settings["training.fitness_split"],
+            **counts(method.runs),
+            **{
+                name: spread(column(run, name, [row]).item() for run, row in found)
+                for name in ("fitness", "test_accuracy")
+            },
+            "elites": spread(_archive(run, "network_elites") for run in method.runs),
+            "qd_score": spread(_archive(run, "network_qd_score") for run in method.runs),
+        }
+
+    def tables(self, rows: Sequence[Row]) -> list[Table]:
+        """Lay out the rows of all methods for a terminal."""
+        lines: Lines = [
+            (
+                row["title"], f"{row['data']}, {row['fitness_split']}", str(len(row["runs"])),
+                span(row["queries"]), measured(row["fitness"], digits=4),
+                measured(row["test_accuracy"], digits=4), measured(row["elites"], digits=1),
+                measured(row["qd_score"], digits=3),
+            )
+            for row in rows
+        ]  # fmt: skip
+        names = ("seeds", "queries", "best fitness", "its test accuracy", "elites", "QD score")
+        return [table("Networks", ("data, fitness", *names), lines)]
 
 
-def spread(values: Iterable[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation (n - 1) of those that are known."""
+def compare(runs: Sequence[Run]) -> list[Row]:
+    """Return a plain row for every method, the kinds of problem in the order of ``runs``."""
+    rows = []
+    for kind in dict.fromkeys(run.settings["problem.kind"] for run in runs):
+        comparison = _comparison(kind)
+        chosen = [run for run in runs if run.settings["problem.kind"] == kind]
+        for method in methods(
+            chosen, aside=comparison.aside, told=comparison.told, same=comparison.same
+        ):
+            unfinished = [str(run.path) for run in method.runs if not run.finished]
+            about = {"problem": kind, "method": method.name, "title": method.title}
+            about |= {"differs": method.differs, "note": method.note, "unfinished": unfinished}
+            rows.append(about | comparison.row(method))
+    return rows
+
+
+def render(rows: Sequence[Row]) -> RenderableType:
+    """Lay out all tables, and below them what numbers and stars in them stand for."""
+    parts: list[RenderableType] = []
+    notes = ["± is the sample standard deviation (n - 1) over seeds."]
+    numbered = {row["title"].rstrip(" *"): row["note"] for row in rows if row["note"]}
+    notes += [f"{title}: {note}" for title, note in numbered.items()]
+    for kind in dict.fromkeys(row["problem"] for row in rows):
+        comparison = _comparison(kind)
+        parts += comparison.tables([row for row in rows if row["problem"] == kind])
+        notes += comparison.notes
+    if unfinished := [path for row in rows for path in row["unfinished"]]:
+        notes.append(f"* not finished: {', '.join(unfinished)}")
+    return Group(*parts, Text("\n".join(notes)))
+
+
+def _comparison(kind: str) -> Comparison:
+    comparison: Comparison = PROBLEMS.get(kind)().comparison()
+    return comparison
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+def spread(values: Iterable[float]) -> Row:
+    """Return mean and sample standard deviation (n - 1) of those values that are known."""
     known = [float(value) for value in values if math.isfinite(value)]
     return {
         "mean": float(np.mean(known)) if known else None,
@@ -45,73 +117,8 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
     }
 
 
-def _table(run: Run) -> str:
-    """The numbers of the table, wherever it lies."""
-    return str(run.record.environment.get("benchmark", {}).get("table_sha256", ""))
-
-
-def _row(method: Method, problem: str) -> dict[str, Any]:
-    return {
-        "problem": problem,
-        "method": method.name,
-        "title": method.title,
-        "differs": method.differs,
-        "note": method.note,
-        "unfinished": [str(run.path) for run in method.runs if not run.finished],
-    }
-
-
-def _tabulated(method: Method) -> dict[str, Any]:
-    by_dataset = {
-        name: runs
-        for name in DATASETS
-        if (runs := [run for run in method.runs if run.settings["problem.dataset"] == name])
-    }
-    return {
-        **_row(method, BENCHMARK),
-        "protocol": method.settings["problem.protocol"],
-        "epochs": method.settings["problem.table_epochs"],
-        "table_sha256": _table(method.runs[0]),
-        "datasets": {name: _dataset(runs) for name, runs in by_dataset.items()},
-    }
-
-
-def _dataset(runs: Sequence[Run]) -> dict[str, Any]:
-    results = [(run, row) for run in runs if (row := _result(run)) is not None]
-    ranks = [int(run.record.candidates["rank"][row]) for run, row in results]
-    needed = [_queries_to_best(run) for run in runs]
-    seconds = [_column(run, "train_seconds").sum() for run in runs]
-    median = float(np.median(needed))
-    return {
-        **_counts(runs),
-        "test_accuracy": spread(_column(run, "test_accuracy", [row]).item()
-                                for run, row in results),
-        "best_rank": min(ranks, default=None),
-        "median_rank": float(np.median(ranks)) if ranks else None,
-        "median_queries_to_best": median if math.isfinite(median) else None,
-        "found_best": sum(map(math.isfinite, needed)),
-        "simulated_hours": spread(value / 3600 for value in seconds),
-        "best_test_accuracy": runs[0].record.environment["benchmark"]["best_test_accuracy"],
-    }  # fmt: skip
-
-
-def _trained(method: Method) -> dict[str, Any]:
-    found = [(run, row) for run in method.runs if (row := _fittest(run)) is not None]
-    return {
-        **_row(method, method.settings["problem.kind"]),
-        "data": method.settings["problem.data"],
-        "fitness_split": method.settings["training.fitness_split"],
-        **_counts(method.runs),
-        **{
-            name: spread(_column(run, name, [row]).item() for run, row in found)
-            for name in ("fitness", "test_accuracy")
-        },
-        "elites": spread(_archive(run, "network_elites") for run in method.runs),
-        "qd_score": spread(_archive(run, "network_qd_score") for run in method.runs),
-    }
-
-
-def _counts(runs: Sequence[Run]) -> dict[str, Any]:
+def counts(runs: Sequence[Run]) -> Row:
+    """Return paths, seeds and numbers of queries."""
     return {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
@@ -119,38 +126,54 @@ def _counts(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _column(run: Run, name: str, rows: Any = None) -> Any:
+def column(run: Run, name: str, rows: Any = None) -> Any:
+    """Return a column of the record, at its queries or at other ``rows``."""
     return run.record.candidates[name][run.queries if rows is None else rows]
 
 
-def _result(run: Run) -> int | None:
-    """The candidate that is a run's result by its protocol."""
-    if run.settings["problem.protocol"] == "paper":
-        return _highest(run, "test_accuracy")
-    return _fittest(run)
-
-
-def _fittest(run: Run) -> int | None:
-    return _highest(run, "fitness")
-
-
-def _highest(run: Run, name: str) -> int | None:
-    if not len(run.queries):
-        return None
-    return int(run.queries[np.argmax(_column(run, name))])
-
-
-def _queries_to_best(run: Run) -> float:
-    """How many queries until the fittest cell of all was met; infinite: it was not."""
-    best = run.record.environment["benchmark"]["best_fitness"]
-    met = np.flatnonzero(_column(run, "fitness") >= best)
-    return 1.0 + met[0] if len(met) else math.inf
+def fittest(run: Run, name: str = "fitness") -> int | None:
+    """Return the query with the highest fitness (or other column), the first of equals."""
+    return int(run.queries[np.argmax(column(run, name))]) if len(run.queries) else None
 
 
 def _archive(run: Run, name: str) -> float:
-    """The archive after the last generation whose evaluations lie within the budget."""
+    """Return a number of the last generation whose evaluations lie within the budget, or NaN."""
     history, told = run.record.history[name], run.record.candidates["told"]
     scored = told[run.record.candidates["status"] == b"scored"]
     known = np.cumsum(np.bincount(scored[scored >= 0], minlength=len(history)))
     within = np.flatnonzero(known[: len(history)] <= len(run.queries))
     return float(history[within[-1]]) if len(within) else math.nan
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def measured(values: Row, scale: float = 1.0, digits: int = 2) -> str:
+    """Return ``94.37 ± 0.05``, or the mean alone where there is one value only."""
+    mean, std = values["mean"], values["std"]
+    if mean is None:
+        return UNKNOWN
+    text = f"{mean * scale:,.{digits}f}"
+    return text if std is None else f"{text} ± {std * scale:.{digits}f}"
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return ``1,000``, or ``10–1,000`` where the numbers differ."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def table(title: str, names: Sequence[str], *parts: Lines) -> Table:
+    """Lay out lines in sections; the columns are the method and ``names``."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False,
+                 header_style="bold", title_style="bold")  # fmt: skip
+    made.add_column("method", overflow="fold")
+    made.add_column(names[0])
+    for name in names[1:]:
+        made.add_column(name, justify="right", no_wrap=len(names) < 7)
+    for part in parts:
+        for line in part:
+            made.add_row(*map(Text, line))
+        made.add_section()
+    made.add_row()
+    return made

@@ -9,7 +9,7 @@ from ..types import NO_PROMPT
 
 
 def exported_source(record: Record, candidate: int) -> str:
-    """The source of a candidate below a comment that says what is known of it."""
+    """Return a candidate's source below a comment that says what is known of it."""
     table = record.candidates
 
     def text(name: str) -> str:

@@ -19,27 +19,27 @@ from ..store.record import EVALUATED
 Settings = dict[str, Any]
 
 WRITER = "generator"
-"""What wrote the networks, beside the settings: after a fallback these do not say it."""
+"""Key for what wrote the networks, beside the settings: after a fallback these do not say it."""
 
 _NAMES = {"llmatic": "LLMatic", "random": "random search"}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A record with what a comparison asks of it."""
+    """Record with the values that a comparison needs."""
 
     path: Path
     record: Record
     settings: Settings
-    """By full name, without those that may differ when a run is continued, and :data:`WRITER`."""
+    """Settings by full name that may not differ when a run is continued, and :data:`WRITER`."""
     queries: NDArray[np.intp]
     """Candidates with a score of their own, in order: within the budget, if there is one."""
     finished: bool
-    """Whether its own budget or the comparison's is spent."""
+    """True where its own budget or the comparison's is spent."""
 
     @property
     def seed(self) -> int:
-        """Of every random draw."""
+        """Seed of every random draw."""
         return int(self.record.config["run"]["seed"])
 
 
@@ -48,13 +48,16 @@ class Method:
     """Runs that differ in their seeds, and in what the comparison puts side by side."""
 
     name: str
-    settings: Settings
-    """What its runs have in common."""
     runs: tuple[Run, ...]
     differs: Settings
-    """Where it differs from other methods of the same name."""
+    """Settings in which it differs from other methods of the same name."""
     number: int
-    """Tells methods of one name apart, from 1; 0: there is one only."""
+    """Number that tells methods of one name apart, from 1; 0 where there is one only."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of its first run; the others differ in what is put side by side."""
+        return self.runs[0].settings
 
     @property
     def title(self) -> str:
@@ -64,12 +67,12 @@ class Method:
 
     @property
     def note(self) -> str:
-        """What its number stands for."""
+        """Differing settings that its number stands for, in words."""
         return ", ".join(f"{key} = {json.dumps(value)}" for key, value in self.differs.items())
 
 
 def look(path: Path, record: Record, budget: int) -> Run:
-    """A run as far as its first ``budget`` queries; 0: all of it.
+    """Return a run as far as its first ``budget`` queries; 0: all of it.
 
     Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
     """
@@ -88,54 +91,51 @@ def look(path: Path, record: Record, budget: int) -> Run:
 def methods(
     runs: Iterable[Run], *, aside: Sequence[str], told: Sequence[str], same: Callable[[Run], object]
 ) -> list[Method]:
-    """Runs by method, in the order of names.
+    """Group runs by method, in the order of names.
 
     Args:
-        runs: of one problem; a run that is named twice counts once.
-        aside: settings that the comparison puts side by side.
-        told: settings that it says of every method, so that no number need stand for them.
-        same: what else makes runs comparable.
+        runs: of one kind of problem; a run that is named twice counts once.
+        aside, told, same: see :class:`~.compare.Comparison`.
     """
     groups: dict[str, list[Run]] = {}
     for run in {run.record.run_id: run for run in runs}.values():
         common = {key: value for key, value in run.settings.items() if key not in aside}
         groups.setdefault(json.dumps([common, same(run)], sort_keys=True), []).append(run)
-    by_name: dict[str, list[tuple[Settings, list[Run]]]] = {}
-    for text, group in groups.items():
-        common = json.loads(text)[0]
-        by_name.setdefault(_name(common), []).append((common, sorted(group, key=_by_seed)))
+    by_name: dict[str, list[list[Run]]] = {}
+    for group in groups.values():
+        group.sort(key=lambda run: (run.seed, str(run.path)))
+        by_name.setdefault(_name(group[0].settings), []).append(group)
     return [
         method
         for name in sorted(by_name, key=str.lower)
-        for method in _numbered(name, by_name[name], told)
+        for method in _numbered(name, by_name[name], aside, told)
     ]
 
 
 def _numbered(
-    name: str, groups: Sequence[tuple[Settings, list[Run]]], told: Sequence[str]
+    name: str, groups: Sequence[list[Run]], aside: Sequence[str], told: Sequence[str]
 ) -> list[Method]:
-    first = groups[0][0]
+    """Make the methods of one name, and number them where they differ in more than ``told``."""
+    settings = [group[0].settings for group in groups]
     differing = [
-        key for key in first
-        if key not in told and any(settings[key] != first[key] for settings, _ in groups)
-    ]  # fmt: skip
-    found = [({key: settings[key] for key in differing}, settings, runs)
-             for settings, runs in groups]  # fmt: skip
-    kinds = sorted({json.dumps(differs, sort_keys=True) for differs, _, _ in found})
+        key
+        for key in sorted(settings[0].keys() - {*aside, *told})
+        if any(other[key] != settings[0][key] for other in settings)
+    ]
+    differs = [{key: one[key] for key in differing} for one in settings]
+    texts = [json.dumps(one) for one in differs]
+    numbers = {text: number for number, text in enumerate(sorted(set(texts)), 1)}
+    found = [
+        Method(name, tuple(group), one, numbers[text] if differing else 0)
+        for group, one, text in zip(groups, differs, texts, strict=True)
+    ]
     return sorted(
-        (
-            Method(
-                name, settings, tuple(runs), differs,
-                1 + kinds.index(json.dumps(differs, sort_keys=True)) if differing else 0,
-            )
-            for differs, settings, runs in found
-        ),
-        key=lambda method: (method.number, [str(method.settings[key]) for key in told]),
-    )  # fmt: skip
+        found, key=lambda method: (method.number, [str(method.settings[key]) for key in told])
+    )
 
 
 def _name(settings: Settings) -> str:
-    """``LLMatic (procedural control)``: an algorithm, and who writes the networks for it."""
+    """Return ``LLMatic (procedural control)``: an algorithm, and what writes its networks."""
     variant, writer = settings["search.variant"], str(settings[WRITER])
     is_control = writer.startswith("procedural")
     name = _NAMES.get(variant) or (
@@ -147,19 +147,15 @@ def _name(settings: Settings) -> str:
 
 
 def _model(writer: str) -> str:
-    """``huggingface:Qwen/Qwen2.5-0.5B`` by the model alone, a file by its name alone."""
+    """Shorten ``huggingface:Qwen/Qwen2.5-0.5B`` to the model, and a file to its name."""
     kind, _, model = writer.partition(":")
     if kind == "replay" or not model:
         return writer
     return Path(model).name if Path(model).is_absolute() else model
 
 
-def _by_seed(run: Run) -> tuple[int, str]:
-    return run.seed, str(run.path)
-
-
 def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Settings by their full names, without those that may change when a run is continued."""
+    """List settings by their full names, without those that may change in a continued run."""
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""What became of the completions: how far they got, per prompt and per temperature."""
+"""Rates of completions that parsed, were built and fit, by prompt and by temperature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNTS = ("completions", *_STAGES, "repaired", "trainable", "distinct")
 
 
 def rates(record: Record) -> dict[str, Any]:
-    """Counts over all candidates, by prompt and by temperature.
+    """Count completions over all candidates, by prompt and by temperature.
 
     ``parsed``, ``built`` and ``fits`` are about the text as it was written (``built``: it could
     be constructed; ``fits``: it maps images to classes), ``repaired`` counts those that rules
@@ -48,7 +48,7 @@ def rates(record: Record) -> dict[str, Any]:
 
 
 def line(values: dict[str, Any]) -> str:
-    """All completions in a line."""
+    """Describe all completions in a line."""
     total = values["completions"]
 
     def share(name: str) -> str:
@@ -65,7 +65,7 @@ def line(values: dict[str, Any]) -> str:
 
 
 def render(values: dict[str, Any]) -> RenderableType:
-    """Tables by prompt and by temperature for a terminal."""
+    """Lay out tables by prompt and by temperature for a terminal."""
     return Group(
         *(
             _table(values[f"by_{name}"], name)
@@ -109,7 +109,7 @@ def _prompt(record: Record, prompt: int) -> str:
 
 
 def _steps(record: Record) -> NDArray[np.int64]:
-    """The class of temperature of every candidate; -1: it has none."""
+    """Return the class of temperature of every candidate; -1: it has none."""
     temperature = record.candidates["temperature"]
     known = np.isfinite(temperature)
     steps = np.full(len(temperature), -1, dtype=np.int64)

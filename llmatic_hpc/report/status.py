@@ -1,4 +1,4 @@
-"""Where a run stands, from its record (and who holds it, and what is in flight)."""
+"""Status of a run from its record, its lock and the generation in flight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cluster import scheduler, submission_prefix
-from ..cluster.journal import Journal
+from ..cluster.journal import read_state
 from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record
@@ -22,7 +22,7 @@ from . import rates
 
 
 def status(record: Record, paths: RunPaths) -> dict[str, Any]:
-    """Plain values for ``llmatic status --json``; None where there is nothing to say."""
+    """Return plain values for ``llmatic status --json``; None stands for an unknown value."""
     table, history = record.candidates, record.history
     counts = Counter(value.decode() for value in table["status"])
     best = best_candidate(record)
@@ -67,7 +67,7 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
 
 
 def render(values: dict[str, Any]) -> RenderableType:
-    """The same for a terminal."""
+    """Lay out what :func:`status` returned for a terminal."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -131,14 +131,14 @@ def _array_line(array: dict[str, Any]) -> str:
 
 
 def _lost(hours: dict[str, float]) -> str:
-    """Hours lost, by cause; a cause that cost nothing goes without saying."""
+    """Describe the hours lost, by each cause that cost any."""
     causes = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
     parts = [f"{hours[key]:.2f} by {why}" for key, why in causes.items() if hours[key]]
     return f"lost {', '.join(parts)}" if parts else "none lost"
 
 
 def generation_line(record: Record) -> str:
-    """The last generation in a line."""
+    """Describe the last generation in a line."""
     history = record.history
     last = {name: values[-1] for name, values in history.items()}
     operator = last["operator"].decode()
@@ -193,10 +193,10 @@ def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
 
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
-    """What Slurm has of the generation in flight; None where it is not evaluated in arrays."""
+    """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
     if not paths.submissions.exists():
         return None
-    state = Journal.look(paths.journal)
+    state = read_state(paths.journal)
     queue = scheduler.queue()
     prefix = submission_prefix(record.run_id)
     ours = [q for q in (queue or {}).values() if q.name.startswith(prefix) and not q.is_leaving]
@@ -214,8 +214,10 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _accounts(record: Record) -> dict[str, float]:
-    """Where the hours went. Those of candidates are a device's: of several that share one, each
-    has its part."""
+    """Add up where the hours went.
+
+    Those of candidates are a device's: of several that share one, each has its part.
+    """
     table, history = record.candidates, record.history
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
     useful = (table["status"] == b"scored") | (table["status"] == b"duplicate")
@@ -233,7 +235,7 @@ def _accounts(record: Record) -> dict[str, float]:
 
 
 def _wall_seconds(record: Record) -> float | None:
-    """Median wall-clock time of a generation."""
+    """Return the median wall-clock seconds of a generation; None before the first."""
     history = record.history
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
     if not record.committed_generations:

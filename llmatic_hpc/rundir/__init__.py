@@ -1,1 +1,1 @@
-"""A run directory: where everything lies, who holds it, and how a file is written."""
+"""A run directory: its paths, its lock, and the writer of its files."""

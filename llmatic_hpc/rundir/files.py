@@ -1,4 +1,4 @@
-"""How a file that others rely on is written: whole or not at all, and durable.
+"""Write files that others rely on: whole or not at all, and durably.
 
 One policy for all of them: the content is on disk before the file gets its name, and the folder
 is synced after it has, so that what was written is still there after a crash of the node, under

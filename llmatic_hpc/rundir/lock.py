@@ -1,4 +1,4 @@
-"""One coordinator per run directory (invariant 7).
+"""Keep a run directory to one coordinator (invariant 7).
 
 The lock is the kernel's, on an open file: it goes with the process however that ends, so
 there is no stale lock to remove. The file's text says who holds it; it is for people only.
@@ -50,7 +50,7 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock file ``path`` now; None if nobody on this machine's view does."""
+    """Return who holds the lock file ``path``; None if nobody does, as this machine sees it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 
 def describe(who: dict[str, Any] | None) -> str:
-    """A holder in words."""
+    """Describe a holder in words."""
     if not who:
         return "it has not said which"
     job = f", Slurm job {who['slurm_job']}" if who.get("slurm_job") else ""

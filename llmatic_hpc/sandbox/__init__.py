@@ -1,1 +1,1 @@
-"""The contained process that a candidate runs in: limits, kernel layers, and what it may answer."""
+"""Contained processes for candidates: limits, the kernel's layers, and replies."""

@@ -1,4 +1,4 @@
-"""The one place where a process gives up what it must not have.
+"""Take from a process what it must not have.
 
 :func:`enter` is called by a freshly forked child before it sees a line of what a model wrote.
 
@@ -57,7 +57,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
 REPLY_DESCRIPTOR = 3
-"""Where a child finds its reply pipe."""
+"""File descriptor of a child's reply pipe."""
 
 _ENVIRONMENT = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH",
@@ -71,17 +71,17 @@ _ENVIRONMENT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may use. 0: no limit."""
+    """Limits of a child; 0: none."""
 
     file_bytes: int
     cpu_seconds: int
     processes: int
-    """Of the user, all together; the kernel ignores it for root."""
+    """Processes of the user, all together; the kernel ignores it for root."""
     descriptors: int = 1024
 
 
 def environment(*, threads: int, gpu: bool) -> dict[str, str]:
-    """The environment of a warm parent: an allow-list, thus no tokens and no scheduler.
+    """Return the environment of a warm parent: an allow-list, thus no tokens and no scheduler.
 
     Thread counts have to stand there before torch is imported. ``OMP_WAIT_POLICY`` makes idle
     OpenMP threads sleep instead of spinning on cores that other workers need.
@@ -109,7 +109,7 @@ def environment(*, threads: int, gpu: bool) -> dict[str, str]:
 
 
 def become_subreaper() -> None:
-    """Orphans among our descendants become our children, so that they can be found."""
+    """Adopt orphans among our descendants, so that they can be found."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -148,14 +148,14 @@ def enter(*, reply: int, scratch: Path, parent: int, limits: Limits) -> None:
 
 
 LAYERS = ("landlock", "seccomp")
-"""What :func:`seal` can add, by name."""
+"""Layers that :func:`seal` can add."""
 
 _CAPABILITIES_KEPT = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root reads an interpreter that is not its own."""
 
 
 def available() -> frozenset[str]:
-    """Those of :data:`LAYERS` that this machine has."""
+    """Return those of :data:`LAYERS` that this machine has."""
     found = {"landlock"} if landlock.abi() > 0 else set()
     return frozenset(found | ({"seccomp"} if seccomp.library() is not None else set()))
 
@@ -176,7 +176,7 @@ def seal(layers: Iterable[str], *, gpu: bool) -> None:
 
 
 def _readable(*, gpu: bool) -> list[Path]:
-    """Files and folders that the interpreter and torch may still open."""
+    """Return the files and folders that the interpreter and torch may still open."""
     named = [sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")]
     packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     linked = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
@@ -197,7 +197,7 @@ def _gpu_devices() -> list[Path]:
 
 
 def _drop_capabilities() -> None:
-    """Root without its powers: what it may do to others' processes, devices and limits."""
+    """Take from root its powers over others' processes, devices and limits."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     data = (ctypes.c_uint32 * 6)(*[_CAPABILITIES_KEPT] * 2, 0, 0, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -216,7 +216,7 @@ def limit_memory(extra_bytes: int) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in memory for itself alone; 0 for one that is gone."""
+    """Return the bytes that a process holds for itself alone; 0 for one that is gone."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         status = Path(f"/proc/{pid}/status").read_text()
         return 1024 * int(status.split("RssAnon:", 1)[1].split()[0])
@@ -224,7 +224,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def children_of(pid: int) -> list[int]:
-    """Direct children of a process without threads."""
+    """Return the direct children of a process without threads."""
     try:
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
@@ -232,7 +232,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def tasks_of_user() -> int:
-    """Processes and threads of this user on this machine: what ``RLIMIT_NPROC`` counts."""
+    """Count processes and threads of this user on this machine, as ``RLIMIT_NPROC`` does."""
     count = 0
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""Contained children for the judge: start, watch, bound, end, and say whose fault it was.
+"""Run contained children for the judge: start, watch, bound, end, and say whose fault it was.
 
 :class:`Container` keeps one warm parent (:mod:`.warm`) and hands it jobs; a reply comes back
 on a pipe that only the judge reads, with a bound on its size and on its time. The judge is
@@ -51,9 +51,9 @@ __all__ = ["Container", "Job", "Reply"]
 log = logging.getLogger(__name__)
 
 TRIES = 3
-"""How often a job is started before the machine's fault is the answer."""
+"""Starts of a job before the machine's fault is the answer."""
 GRACE_SECONDS = 20.0
-"""How long a child may take to write the checkpoint it is asked for."""
+"""Longest time that a child may take to write the checkpoint it is asked for."""
 
 
 @dataclass
@@ -65,10 +65,10 @@ class _Running:
     started: float
     deadline: float
     tries: int
-    """Including this one; all but the first have the machine to themselves."""
+    """Number of this try; all but the first have the machine to themselves."""
     data: bytearray = field(default_factory=bytearray)
     ended: Reply | None = None
-    """Why we are killing it."""
+    """The reply, where we are killing it."""
     asked: bool = False
 
     @property
@@ -160,11 +160,11 @@ class Container:
         return self._warm.pid if self._warm is not None else 0
 
     def run(self, job: Job) -> Reply:
-        """What becomes of one job. Raises as :meth:`run_many`."""
+        """Run one job. Raises as :meth:`run_many`."""
         return next(self.run_many([job]))[1]
 
     def run_many(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Reply]]:
-        """Replies in the order in which they come.
+        """Run jobs; yield replies in the order in which they come.
 
         Raises :class:`~llmatic_hpc.errors.ContainmentError` where no warm parent can be had.
         Leaving the iteration early ends the children that still run.
@@ -195,13 +195,13 @@ class Container:
                 self._discard(number)
 
     def _room(self, tries: int) -> bool:
-        """Whether another child may start; whatever is tried again has the machine to itself."""
+        """Return whether another child may start; what is tried again has the machine to itself."""
         if tries > 1 or any(running.tries > 1 for running in self._running.values()):
             return not self._running
         return len(self._running) < self._slots
 
     def _deserves_another(self, job: Job, tries: int, reply: Reply) -> bool:
-        """Whether a job is tried again: something else than its candidate may be at fault."""
+        """Return whether to try again: something else than the candidate may be at fault."""
         crowded = tries == 1 and self._slots > 1 and job.kind == "train"
         faulty = reply.status == "infrastructure" and tries < TRIES
         return faulty or (reply.status == "too_large" and crowded)
@@ -209,7 +209,7 @@ class Container:
     # --- one job ----------------------------------------------------------------------------
 
     def _start(self, job: Job, tries: int) -> Reply | None:
-        """Hand a job to the warm parent; a reply where there is no disk to run it on."""
+        """Hand a job to the warm parent; return a reply where there is no disk to run it on."""
         warm = self._ready_parent()
         number = self._next = self._next + 1
         scratch = job.scratch or self._scratch / str(number)
@@ -247,7 +247,7 @@ class Container:
         return None
 
     def _await(self) -> list[tuple[int, Reply]]:
-        """Wait for something to happen, and see to it. What has ended, with its reply."""
+        """Wait for something to happen, and see to it; return what has ended, with replies."""
         warm = self._warm
         if warm is None or not self._running:
             return self._lost("the process that starts candidates ended") if self._running else []
@@ -275,7 +275,7 @@ class Container:
         return ended
 
     def _enforce(self) -> None:
-        """Deadlines and requests to stop."""
+        """Enforce deadlines and requests to stop."""
         now = time.monotonic()
         for number, running in list(self._running.items()):
             if self._stopping and not running.asked and running.ended is None:
@@ -344,7 +344,7 @@ class Container:
         return running.data.startswith(READY)
 
     def _lost(self, why: str) -> list[tuple[int, Reply]]:
-        """The warm parent is gone, and so is everything that ran."""
+        """Return replies for everything that ran, since the warm parent is gone."""
         if self._warm is not None:
             self._warm.close()
             self._warm = None
@@ -388,7 +388,7 @@ class Container:
 
 
 def layers(settings: ContainmentSettings) -> frozenset[str]:
-    """The kernel's layers that this machine has; what it lacks is logged, once.
+    """Return the kernel's layers that this machine has; log what it lacks, once.
 
     Raises :class:`~llmatic_hpc.errors.ContainmentError` where one is required and missing.
     """

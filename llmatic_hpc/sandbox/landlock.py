@@ -47,7 +47,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """The version of Landlock that this kernel has; 0: it has none, or it is switched off."""
+    """Return the version of Landlock in this kernel; 0: none, or it is switched off."""
     try:
         return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     except OSError:
@@ -55,7 +55,7 @@ def abi() -> int:
 
 
 def restrict(*, read: Iterable[Path], write: Iterable[Path], devices: Iterable[Path] = ()) -> None:
-    """From here on this process reads, and writes, only what is below these paths.
+    """Let this process read, and write, only what is below these paths.
 
     ``devices`` are read, written and controlled. Paths that do not exist are left out. With
     ABI 4 it can neither bind nor connect to a TCP port, with ABI 6 neither reach abstract UNIX

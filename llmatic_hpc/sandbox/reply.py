@@ -1,4 +1,4 @@
-"""Jobs, and how much of a child's reply is believed. Pure."""
+"""Read a child's reply and believe no more of it than ours could say. Pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from typing import Any
 from . import wire
 
 READY = wire.encode_frame({"ready": True})
-"""What a child says just before its candidate begins."""
+"""First frame of a reply, written just before the candidate begins."""
 
 _STATUSES = ("invalid", "forbidden", "too_large", "too_slow", "diverged")
-"""What a child may say of its own candidate, besides success."""
+"""Statuses that a child may give its own candidate, besides success."""
 _MAX_VALUES = 16
 
 
 @dataclass(frozen=True)
 class Job:
-    """One source text and what to do with it."""
+    """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``audit`` or ``train``."""
+    """``measure``, ``repair``, ``audit``, ``trace`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
     limit: str
     """The setting that ``seconds`` comes from, and its value, for the failure's text."""
     parameters: Mapping[str, Any]
-    """What the child needs to know, as JSON can say it."""
+    """Further facts for the child, as JSON can say them."""
     success: str
-    """Status of a reply that needs no excuse: ``pending``, ``looked``,
-    ``audited`` or ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
@@ -44,18 +43,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a job."""
+    """The end of a job."""
 
     status: str
     failure: str = ""
     values: Mapping[str, int | float | None] = field(default_factory=dict)
     payload: bytes = b""
     seconds: float = 0.0
-    """On the wall clock."""
+    """Time on the wall clock."""
 
 
 def reply_of(job: Job, data: bytes, code: int) -> Reply:
-    """What a child that ended by itself with ``code`` (negative: a signal) said or did.
+    """Turn what a child wrote, and its exit code (negative: a signal), into a reply.
 
     ``data`` is all that came through its pipe. The table in :mod:`.container` says what is
     whose fault.
@@ -76,7 +75,7 @@ def reply_of(job: Job, data: bytes, code: int) -> Reply:
 
 
 def how(code: int) -> str:
-    """An exit code, negative for signals, in words."""
+    """Describe an exit code, negative for signals, in words."""
     if code >= 0:
         return f"exited with code {code}"
     try:
@@ -86,7 +85,7 @@ def how(code: int) -> str:
 
 
 def _first_words(data: bytes) -> str:
-    """Why a child could not begin; written before its candidate could have a say."""
+    """Return why a child could not begin, written before its candidate could have a say."""
     try:
         frames = wire.decode_reply(data, max_payload=0)
     except wire.ReplyError:
@@ -95,7 +94,7 @@ def _first_words(data: bytes) -> str:
 
 
 def _answer(job: Job, frames: list[tuple[dict[str, Any], bytes]]) -> Reply:
-    """The reply proper, believed only in what ours could say. Raises ``ReplyError``."""
+    """Check and return the reply proper. Raises ``ReplyError``."""
     if len(frames) != 2:
         raise wire.ReplyError("missing" if len(frames) < 2 else "more than one")
     header, payload = frames[1]

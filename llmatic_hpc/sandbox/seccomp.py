@@ -58,7 +58,7 @@ class _Comparison(ctypes.Structure):
 
 @cache
 def library() -> Any:
-    """libseccomp, or None where it is not installed or the kernel has no filters."""
+    """Load libseccomp; None where it is not installed or the kernel has no filters."""
     try:
         found = ctypes.CDLL("libseccomp.so.2", use_errno=True)
         actions = Path("/proc/sys/kernel/seccomp/actions_avail").read_text().split()
@@ -77,7 +77,7 @@ def library() -> Any:
 
 
 def restrict(*, unix_sockets: bool) -> None:
-    """From here on the calls that are not allowed fail, for this process and all its threads.
+    """Let refused system calls fail from here on, for this process and all its threads.
 
     ``unix_sockets``: local sockets stay, for a GPU's driver may need them. Needs
     ``PR_SET_NO_NEW_PRIVS``. Raises ``OSError``.

@@ -1,4 +1,4 @@
-"""The judge's end of a warm parent: the process that forks contained children."""
+"""Start, follow and end the warm parent, the process that forks contained children."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from . import confine, wire
 from .reply import how
 
 START_SECONDS = 300.0
-"""How long importing torch may take: on a cold parallel file system it takes minutes."""
+"""Longest time to import torch: on a cold parallel file system it takes minutes."""
 KILL_SECONDS = 15.0
-"""How long the warm parent may take to confirm a kill."""
+"""Longest time for the warm parent to confirm a kill."""
 
 
 class WarmParent:
@@ -81,7 +81,7 @@ class WarmParent:
         return True
 
     def epitaph(self) -> str:
-        """How it ended, and its last words."""
+        """Return how it ended, with the last line that it wrote."""
         try:
             code = self._process.wait(KILL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -109,7 +109,7 @@ class WarmParent:
 
 
 def shared_memory(name: str, array: NDArray[Any]) -> int:
-    """A descriptor of sealed memory with a copy of ``array``; nobody can ever write to it."""
+    """Return a descriptor of sealed memory with a copy of ``array``; nobody can write to it."""
     descriptor = os.memfd_create(f"llmatic-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         if array.nbytes:

@@ -1,4 +1,4 @@
-"""How judge, warm parent and child talk: two formats, both without pickle.
+"""Encode and decode what judge, warm parent and child say: two formats, both without pickle.
 
 *Messages* (judge and warm parent, both trusted) are length-prefixed JSON on a socket, and may
 carry file descriptors. *Replies* (child to judge, not trusted) are a byte stream of frames,
@@ -24,7 +24,7 @@ _MAX_DESCRIPTORS = 16
 
 
 class ReplyError(ValueError):
-    """A reply is not what a child of ours writes; the message says how."""
+    """Raised for a reply that no child of ours writes; the message says why."""
 
 
 # --- messages between judge and warm parent ---------------------------------------------------
@@ -40,7 +40,7 @@ def send(sock: socket.socket, message: Mapping[str, Any], descriptors: Sequence[
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next message and its descriptors. Raises ``EOFError`` once the peer is gone."""
+    """Receive a message and its descriptors. Raises ``EOFError`` once the peer is gone."""
     head, descriptors = b"", list[int]()
     while len(head) < _MESSAGE.size:
         data, found, _, _ = socket.recv_fds(sock, _MESSAGE.size - len(head), _MAX_DESCRIPTORS)
@@ -62,13 +62,13 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def encode_frame(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """One frame of a reply."""
+    """Encode one frame of a reply."""
     body = json.dumps(header, allow_nan=False).encode()
     return _FRAME.pack(len(body), len(payload)) + body + payload
 
 
 def decode_reply(data: bytes, *, max_payload: int) -> list[tuple[dict[str, Any], bytes]]:
-    """All frames of a reply. Raises :class:`ReplyError` for anything else than whole frames.
+    """Decode all frames of a reply. Raises :class:`ReplyError` for anything but whole frames.
 
     Headers are JSON objects of at most ``MAX_HEADER`` bytes with finite numbers.
     """
@@ -90,7 +90,7 @@ def decode_reply(data: bytes, *, max_payload: int) -> list[tuple[dict[str, Any],
 
 
 def max_reply(max_payload: int) -> int:
-    """Most bytes of a whole reply: two frames, the second with a payload."""
+    """Return the most bytes of a whole reply: two frames, the second with a payload."""
     return 2 * (_FRAME.size + MAX_HEADER) + max_payload
 
 
@@ -108,7 +108,7 @@ def _header(data: bytes) -> dict[str, Any]:
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """``text`` as one printable line of at most ``limit`` characters."""
+    """Return ``text`` as one printable line of at most ``limit`` characters."""
     head = text[: 4 * limit]
     line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1] + "…"

@@ -80,12 +80,7 @@ from .baselines import baseline
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
 from .selection import in_turn, parents, turn
-from .tessellation import (
-    Location,
-    Tessellation,
-    network_tessellation,
-    prompt_tessellation,
-)
+from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import Asked, AskTellError, Told, check, history_row
 
 NO_INDIVIDUAL = -1

@@ -1,4 +1,4 @@
-"""The words that a network may use: the gate's allow-lists, and nothing else.
+"""List the words that a network may use: the gate's allow-lists, and nothing else.
 
 What is not here is refused. A name belongs here if honest networks use it and it leads from
 the tensors and modules of a network to nothing but tensors and modules. So there is no way to
@@ -13,7 +13,7 @@ import re
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text as a set."""
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
@@ -48,7 +48,7 @@ MODULES = words(
     torch.nn.utils.parametrizations math collections copy functools typing __future__
     """
 )
-"""What an import may execute."""
+"""Modules that an import may execute."""
 
 UNUSED_MODULES = words(
     """
@@ -56,7 +56,7 @@ UNUSED_MODULES = words(
     torchvision.transforms
     """
 )
-"""What may be imported as long as nothing of it is used: habit, and never executed."""
+"""Modules that may be imported as long as nothing of them is used; never executed."""
 
 UNUSED_NAMES = frozenset(
     {"torch.optim", "torchvision.datasets", "torchvision.models", "torchvision.transforms"}

@@ -1,4 +1,4 @@
-"""One digest for one network, however it is spelled.
+"""Digest a network, with one digest however it is spelled.
 
 Two sources have the same digest only if they are the same network *with the same random
 initialisation*. What does not count: comments, docstrings, annotations, layout; names of
@@ -26,11 +26,11 @@ from . import allowlist, network
 from .parse import SourceError, parse
 
 VERSION = "1"
-"""Of the form; part of the digest."""
+"""Version of the form; part of the digest."""
 
 
 def canonical_sha256(source: str) -> str:
-    """Hexadecimal digest of the canonical syntax tree; empty where there is none to be had.
+    """Return the SHA-256, hexadecimal, of the canonical syntax tree; empty where there is none.
 
     Never raises. A source that the gate lets in always has one.
     """
@@ -73,7 +73,7 @@ _BY_NAME = allowlist.words(
     add_module register_module register_buffer register_parameter ParameterDict ModuleDict
     """
 )
-"""Where one of these occurs, attributes may also be reached by their names as strings."""
+"""Names by which attributes may also be reached by their names as strings."""
 
 
 class _Form:
@@ -92,7 +92,7 @@ class _Form:
         self._queue: list[str] = []
 
     def lines(self) -> Iterator[str]:
-        """One line for each statement of the top level."""
+        """Yield one line for each statement of the top level."""
         if not self._movable():
             for statement in self._body:
                 yield self._dump(statement, ())
@@ -107,7 +107,7 @@ class _Form:
                 yield self._dump(statement, ())
 
     def _movable(self) -> bool:
-        """Whether the order of the definitions cannot matter.
+        """Return whether the order of the definitions cannot matter.
 
         Each name is bound once, by a definition or a plain assignment, before anything looks
         it up while the module is executed; and nothing of the source is called by then.
@@ -163,7 +163,7 @@ class _Form:
     # --- statements and expressions ------------------------------------------------------
 
     def _dump(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
-        """The canonical text of a node; brackets make it unambiguous."""
+        """Write a node canonically; brackets make it unambiguous."""
         if isinstance(node, list):
             return "[" + ",".join(self._dump(child, scopes) for child in node) + "]"
         if not isinstance(node, ast.AST):
@@ -221,7 +221,7 @@ class _Form:
         *,
         outside: tuple[dict[str, str], ...],
     ) -> str:
-        """A function in ``scopes``, whose defaults and decorators are looked up ``outside``."""
+        """Write a function in ``scopes``; defaults and decorators are looked up ``outside``."""
         arguments = node.args
         given = [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]
         defaults = [self._dump(default, outside) for default in given]
@@ -281,7 +281,7 @@ class _Form:
 
 
 def _early(statement: ast.stmt) -> Iterator[ast.AST]:
-    """What of a statement of the top level is executed with it."""
+    """Yield the parts of a statement of the top level that are executed with it."""
     if isinstance(statement, ast.FunctionDef):
         yield from statement.decorator_list
         yield from statement.args.defaults
@@ -295,7 +295,7 @@ def _early(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
-    """The names of keyword arguments, and whether there are some that cannot be seen."""
+    """Return the names of keyword arguments, and whether there are some that cannot be seen."""
     names: set[str] = set()
     hidden = False
     for node in network.walk(tree):
@@ -308,7 +308,7 @@ def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
 
 
 def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
-    """The attributes whose names cannot matter.
+    """Return the attributes whose names cannot matter.
 
     A class of the source assigns or defines them; its classes are modules and not special
     layers; and no string says the name. A name that tensors or modules of torch have, too,

@@ -1,4 +1,4 @@
-"""Reading source text that a language model wrote, without running or trusting any of it.
+"""Cut what a language model wrote into statements, without running or trusting any of it.
 
 A completion is rarely a program: it starts or stops in the middle, and prose, fences and
 usage examples stand around what matters. So the text is first cut into *chunks*, each from
@@ -29,7 +29,7 @@ _HEADER = re.compile(r"class\s+(\w+)")
 
 
 def clean(text: str) -> str:
-    """``text`` as the parser can take it: no NUL, no lone surrogate, spaces for tabs,
+    """Return ``text`` as the parser can take it: no NUL, no lone surrogate, spaces for tabs,
     ``\\n`` line ends, no trailing spaces, of bounded size."""
     text = text[:MAX_CHARACTERS].encode("utf-8", "ignore").decode("utf-8")
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_TRANSLATION)
@@ -49,11 +49,11 @@ class Chunk:
 
     text: str
     last: bool
-    """Whether nothing follows it, not even a fence: it may have been cut off."""
+    """True where nothing follows it, not even a fence: it may have been cut off."""
 
     @property
     def class_name(self) -> str:
-        """Of the class that it is, or tries to be; empty otherwise."""
+        """Name of the class that it is, or tries to be; empty otherwise."""
         for line in self.text.split("\n"):
             if not line.startswith("@"):
                 match = _HEADER.match(line)
@@ -74,7 +74,7 @@ class Chunk:
 
     @cached_property
     def truncated(self) -> bool:
-        """Whether it does not parse because its end is missing."""
+        """True where it does not parse because its end is missing."""
         return self.last and isinstance(self.parsed, str) and self._ends_early()
 
     def _ends_early(self) -> bool:
@@ -100,7 +100,7 @@ class Chunk:
 
 
 def chunks(text: str) -> list[Chunk]:
-    """The chunks of clean ``text`` in order; fences divide, comments between them are lost."""
+    """Return the chunks of clean ``text``; fences divide, comments between them are lost."""
     found: list[Chunk] = []
     fences = list(_FENCE.finditer(text))
     starts = [0, *(f.end() for f in fences)]
@@ -113,7 +113,7 @@ def chunks(text: str) -> list[Chunk]:
 
 
 def _dedent(text: str) -> str:
-    """Without the indentation that all its lines share (a block inside a list, say)."""
+    """Remove the indentation that all lines share (a block inside a list, say)."""
     lines = text.split("\n")
     margin = min((len(s) - len(s.lstrip(" ")) for s in lines if s), default=0)
     return "\n".join(s[margin:] for s in lines) if margin else text
@@ -136,7 +136,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def without_last_statement(text: str) -> str:
-    """``text`` without its last logical line and without block headers that this bares."""
+    """Remove the last logical line, and the block headers that this leaves bare."""
     lines = text.rstrip().split("\n")
     starts = [
         i
@@ -156,7 +156,7 @@ def without_last_statement(text: str) -> str:
 
 
 def always_returns(statements: list[ast.stmt]) -> bool:
-    """Whether a value is returned on every way through ``statements`` (loops set aside)."""
+    """Return whether every way through ``statements`` returns a value (loops set aside)."""
     for statement in statements:
         if isinstance(statement, ast.Return):
             return statement.value is not None
@@ -165,16 +165,4 @@ def always_returns(statements: list[ast.stmt]) -> bool:
                 return True
         elif isinstance(statement, ast.With) and always_returns(statement.body):
             return True
-    return False
-
-
-def returns_value(function: ast.FunctionDef) -> bool:
-    """Whether ``function`` itself, not one inside it, returns a value anywhere."""
-    todo: list[ast.AST] = list(function.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Return) and node.value is not None:
-            return True
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
     return False

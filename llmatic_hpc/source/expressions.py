@@ -1,4 +1,4 @@
-"""What the gate lets in of expressions, and of what is assigned to."""
+"""Check expressions, and targets of assignments, for the gate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Expressions(Names):
             self.expression(node)
 
     def _annotation(self, node: ast.expr | None) -> None:
-        """It is removed before anything runs; so here, and only here, typing may be used."""
+        """Check what is removed before anything runs: here, and only here, typing may be used."""
         self.annotating = True
         self._optional(node)
         self.annotating = False
@@ -115,7 +115,7 @@ class Expressions(Names):
                 raise Refused(node, f"a range beyond {MAX_RANGE}")
 
     def _initialize(self, function: ast.Attribute) -> None:
-        """``__init__`` of a base class: ``super().__init__()``, ``nn.Module.__init__(self)``."""
+        """Check a call of a base class's ``__init__``, by ``super()`` or by its name."""
         base = function.value
         if self.self_name is None:
             raise Refused(function, "__init__ is only called in a method")
@@ -172,7 +172,7 @@ class Expressions(Names):
             self._optional(default)
 
     def target(self, node: ast.expr) -> None:
-        """Something that is assigned to. Names are bound by their scopes already."""
+        """Check a target of an assignment. Names are bound by their scopes already."""
         if isinstance(node, ast.Name):
             constants_of_class = node.id == "__constants__" and self.class_scope is not None
             if node.id.startswith("__") and not constants_of_class:

@@ -1,4 +1,4 @@
-"""The gate: whether a source may be run at all. It reads; it never executes or imports.
+"""Decide whether a source may be run at all. The gate reads; it never executes or imports.
 
 This is an allow-list, of kinds of syntax, of imports, of names and of attributes
 (:mod:`.allowlist`), so that what nobody thought of is refused. The rules:
@@ -27,10 +27,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from ..types import PENDING
+from ..types import PENDING, Screened
 from . import allowlist, literals, network
 from .expressions import Expressions, kind
 from .parse import SourceError, parse
@@ -40,16 +39,8 @@ MAX_NODES = 20_000
 MAX_DEPTH = 120
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """``pending`` (let in), ``invalid``, ``forbidden`` or ``too_large``, and one line why."""
-
-    status: str
-    failure: str = ""
-
-
-def check(source: str, *, max_bytes: int) -> Verdict:
-    """Looks at ``source`` and decides; raises nothing, whatever ``source`` is.
+def check(source: str, *, max_bytes: int) -> Screened:
+    """Return what the text alone decides; raises nothing, whatever ``source`` is.
 
     - ``too_large``: longer than ``max_bytes`` in UTF-8.
     - ``invalid``: not Python, uses a name that is nowhere defined, or has no network
@@ -60,7 +51,7 @@ def check(source: str, *, max_bytes: int) -> Verdict:
     """
     size = len(source) if len(source) > max_bytes else len(source.encode(errors="replace"))
     if size > max_bytes:
-        return Verdict(
+        return Screened(
             "too_large", f"{size} bytes, more than containment.source_bytes = {max_bytes}"
         )
     try:
@@ -68,18 +59,18 @@ def check(source: str, *, max_bytes: int) -> Verdict:
         _check_size(tree)
         _Gate(tree).check()
     except SourceError as error:
-        return Verdict("invalid", str(error))
+        return Screened("invalid", str(error))
     except Refused as refused:
-        return Verdict(refused.status, f"line {refused.line}: {refused.what}")
+        return Screened(refused.status, f"line {refused.line}: {refused.what}")
     except (RecursionError, MemoryError) as error:
-        return Verdict("invalid", f"too deeply nested to be looked at: {type(error).__name__}")
+        return Screened("invalid", f"too deeply nested to be looked at: {type(error).__name__}")
     if network.network_class(tree) is None:
-        return Verdict("invalid", allowlist.NO_NETWORK)
-    return Verdict(PENDING)
+        return Screened("invalid", allowlist.NO_NETWORK)
+    return Screened(PENDING)
 
 
 def _check_size(tree: ast.Module) -> None:
-    """Bounds the number of nodes and their depth, without recursion."""
+    """Bound the number of nodes and their depth, without recursion."""
     level: list[ast.AST] = [tree]
     count = depth = 0
     while level:

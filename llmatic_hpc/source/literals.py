@@ -1,4 +1,4 @@
-"""Arithmetic and formats of constants: what is large whatever the variables hold."""
+"""Refuse constants, arithmetic and formats that are large whatever the variables hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{4})")
 
 
 def excess(op: ast.operator, left: ast.expr | None, right: ast.expr) -> str:
-    """Why ``left op right`` is refused; empty if it is not. ``left`` may be unknown."""
+    """Return why ``left op right`` is refused; empty if it is not. ``left`` may be unknown."""
     a, b = (None if left is None else fold(left)), fold(right)
     if isinstance(op, ast.Pow):
         if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) for n in ast.walk(right)):
@@ -37,14 +37,14 @@ def excess(op: ast.operator, left: ast.expr | None, right: ast.expr) -> str:
 
 
 def too_large(value: object) -> str:
-    """Why a constant is refused; empty if it is not."""
+    """Return why a constant is refused; empty if it is not."""
     if type(value) is int and abs(value) > MAX_INT:
         return f"an integer beyond {MAX_INT}"
     return ""
 
 
 def bad_format(text: str) -> str:
-    """Why ``text.format(...)`` is refused: its fields must not look into the arguments."""
+    """Return why ``text.format(...)`` is refused: its fields must not look into the arguments."""
     try:
         fields = list(string.Formatter().parse(text))
     except ValueError:
@@ -61,7 +61,7 @@ def _is_sequence(node: ast.expr | None) -> bool:
 
 
 def fold(node: ast.expr) -> float | None:
-    """The value of an arithmetic expression of small constants; None for anything else."""
+    """Compute an arithmetic expression of small constants; None for anything else."""
     if isinstance(node, ast.Constant):
         value = node.value
         return value if isinstance(value, (int, float)) and type(value) is not bool else None

@@ -1,4 +1,4 @@
-"""What the gate, the canonical form and the builder have to agree on about a source.
+"""Tell which class of a source is the network, and which statements it needs.
 
 A candidate is a module of Python whose *network* is the last class at the top level that
 derives from ``torch.nn.Module``, has a ``forward`` and needs no argument to be constructed.
@@ -20,7 +20,7 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def imports(statements: Iterable[ast.stmt]) -> dict[str, str]:
-    """What the imports among ``statements`` bind: name to dotted path of what it stands for."""
+    """Return what the imports among ``statements`` bind: names to dotted paths."""
     bound: dict[str, str] = {}
     for statement in statements:
         if isinstance(statement, ast.Import):
@@ -34,7 +34,7 @@ def imports(statements: Iterable[ast.stmt]) -> dict[str, str]:
 
 
 def dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
-    """The path that a chain of attributes on an imported name spells, or None."""
+    """Return the path that a chain of attributes on an imported name spells, or None."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -45,7 +45,7 @@ def dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
 
 
 def is_main_guard(statement: ast.stmt) -> bool:
-    """Whether it is ``if __name__ == "__main__":`` without an else."""
+    """Return whether it is ``if __name__ == "__main__":`` without an else."""
     return (
         isinstance(statement, ast.If)
         and not statement.orelse
@@ -86,12 +86,12 @@ class Ancestry:
 
     @property
     def has_forward(self) -> bool:
-        """Whether its instances can be called: by the source's doing or by torch's."""
+        """True where its instances can be called, by the source's doing or by torch's."""
         return self.torch_class.rpartition(".")[2] != "Module" or "forward" in self.method
 
     @property
     def needs_arguments(self) -> bool:
-        """Whether it cannot be constructed without arguments."""
+        """True where it cannot be constructed without arguments."""
         if (constructor := self.method.get("__init__")) is None:
             return self.torch_class.rpartition(".")[2] not in ("Module", "Sequential")
         given = constructor.args
@@ -163,7 +163,7 @@ def network_class(
 
 
 def live(tree: ast.Module) -> ast.Module:
-    """The statements of ``tree`` that its network needs, in their order, and nothing else.
+    """Return the statements of ``tree`` that its network needs, in their order.
 
     Kept are the network's class and, transitively, what binds a name that a kept statement
     mentions; further statements that mention a kept *variable* and may change it. Of several
@@ -203,7 +203,7 @@ _DEFINING = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign)
 
 
 def _needed(statement: ast.stmt, wanted: set[str]) -> ast.stmt:
-    """An import without the names that nobody wants; anything else as it is."""
+    """Return an import without the names that nobody wants; anything else as it is."""
     if isinstance(statement, ast.Import):
         kept = [a for a in statement.names if (a.asname or a.name.partition(".")[0]) in wanted]
         return ast.copy_location(ast.Import(names=kept), statement)
@@ -216,7 +216,7 @@ def _needed(statement: ast.stmt, wanted: set[str]) -> ast.stmt:
 
 
 def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Drops definitions whose name is defined again before anyone could have used them."""
+    """Drop definitions whose name is defined again before anyone could have used them."""
     count = Counter(name for s in body for name in bindings(s))
     early = {name for s in body for name in early_names(s)}
     last = {name: i for i, s in enumerate(body) for name in bindings(s)}
@@ -231,7 +231,7 @@ def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def children(node: ast.AST) -> list[ast.AST]:
-    """Like :func:`ast.iter_child_nodes`, without contexts (Load, Store), and much faster."""
+    """Return the child nodes without contexts (Load, Store); faster than ``ast``'s function."""
     if isinstance(node, (ast.Name, ast.Constant)):
         return []
     found: list[ast.AST] = []
@@ -245,7 +245,7 @@ def children(node: ast.AST) -> list[ast.AST]:
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Like :func:`ast.walk`, but see :func:`children`; in no particular order."""
+    """Yield a node and all below it, in no particular order; see :func:`children`."""
     stack = [node]
     while stack:
         node = stack.pop()
@@ -254,7 +254,7 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def bindings(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement binds in the scope that it stands in."""
+    """Yield the names that a statement binds in the scope that it stands in."""
     stack: list[ast.AST] = [statement]
     while stack:
         node = stack.pop()
@@ -272,7 +272,7 @@ def bindings(statement: ast.stmt) -> Iterator[str]:
 
 
 def early_names(statement: ast.stmt) -> Iterator[str]:
-    """The names that are looked up while the module is executed, not when it is called."""
+    """Yield the names that are looked up while the module is executed, not in later calls."""
     if isinstance(statement, _FUNCTIONS):
         early: list[ast.expr | None] = [*statement.decorator_list, *statement.args.defaults]
         for node in [*early, *statement.args.kw_defaults]:
@@ -288,14 +288,14 @@ def early_names(statement: ast.stmt) -> Iterator[str]:
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """Every name that occurs in ``node``."""
+    """Yield every name that occurs in ``node``."""
     for child in walk(node):
         if isinstance(child, ast.Name):
             yield child.id
 
 
 def free_names(node: ast.AST) -> set[str]:
-    """The names in ``node`` that are looked up outside of the functions within it."""
+    """Return the names in ``node`` that are looked up outside of the functions within it."""
     if isinstance(node, ast.Name):
         return {node.id}
     if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
@@ -315,12 +315,23 @@ def free_names(node: ast.AST) -> set[str]:
 
 
 def parameters(arguments: ast.arguments) -> list[ast.arg]:
-    """Every parameter of a function, in order."""
+    """Return every parameter of a function, in order."""
     found = [*arguments.posonlyargs, *arguments.args]
     found += [arguments.vararg] if arguments.vararg else []
     found += arguments.kwonlyargs
     found += [arguments.kwarg] if arguments.kwarg else []
     return found
+
+
+def returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """Yield what a function itself returns, not those inside it."""
+    todo: list[ast.AST] = list(function.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return) and node.value is not None:
+            yield node.value
+        if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
+            todo.extend(children(node))
 
 
 class _Plain(ast.NodeTransformer):

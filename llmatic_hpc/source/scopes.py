@@ -1,4 +1,4 @@
-"""What names and attributes of a source mean to the gate, and which it refuses."""
+"""Resolve names and attributes of a source for the gate, and refuse what is not allowed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Refused(Exception):  # noqa: N818 (a verdict, not a fault)
 
 
 def quoted(name: str) -> str:
-    """A name of the source for a message: bounded, and one line by nature."""
+    """Shorten a name of the source for a message."""
     return name if len(name) <= 80 else name[:77] + "..."
 
 
@@ -49,11 +49,11 @@ class Names:
         self.self_name: str | None = None
 
     def expression(self, node: ast.expr) -> None:
-        """Refuses what is not allowed in an expression."""
+        """Refuse what is not allowed in an expression."""
         raise NotImplementedError
 
     def declare(self) -> None:
-        """Takes in what the top level imports and binds."""
+        """Note what the top level imports and binds."""
         self._imports()
         for statement in self.tree.body:
             for name in network.bindings(statement):
@@ -121,7 +121,7 @@ class Names:
         raise Refused(node, f"import of {quoted(path)} is not allowed")
 
     def bindable(self, name: str, node: ast.AST) -> None:
-        """Refuses to bind, outside of functions, what else the name could have meant."""
+        """Refuse to bind, outside of functions, what else the name could have meant."""
         if name.startswith("__") and name not in allowlist.METHODS:
             raise Refused(node, f"the name {quoted(name)} is not allowed")
         if name in self.paths:
@@ -136,7 +136,7 @@ class Names:
         return any(name in scope for scope in self.scopes)
 
     def name(self, node: ast.Name) -> None:
-        """A name that is read."""
+        """Check a name that is read."""
         name = node.id
         if self.local(name):
             return
@@ -158,7 +158,7 @@ class Names:
             raise Refused(node, f"name {quoted(name)!r} is not defined", status="invalid")
 
     def attribute(self, node: ast.Attribute) -> None:
-        """An attribute that is read."""
+        """Check an attribute that is read."""
         chain: list[ast.Attribute] = []
         root: ast.expr = node
         while isinstance(root, ast.Attribute):
@@ -212,7 +212,7 @@ class Names:
         raise Refused(node, what, status="invalid")
 
     def assignable(self, node: ast.Attribute) -> None:
-        """An attribute that is assigned."""
+        """Check an attribute that is assigned."""
         attr = node.attr
         if allowlist.ESCAPES.fullmatch(attr) or attr in allowlist.HIDDEN:
             raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
@@ -240,7 +240,7 @@ class Names:
 
 
 def _unknown_path(node: ast.AST, path: str) -> Refused:
-    """A name of torch that is not allowed, or that nobody ever heard of."""
+    """Return the refusal of a name of torch: not allowed, or not known at all."""
     module, _, name = path.rpartition(".")
     if module == "torch":
         known = name not in allowlist.CONFUSED
@@ -254,7 +254,7 @@ def _unknown_path(node: ast.AST, path: str) -> Refused:
 
 
 def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """Attributes that a source makes for itself, and beginnings of such names.
+    """Return the attributes that a source makes for itself, and beginnings of such names.
 
     Those that it assigns, defines in its classes, asks for by ``hasattr``, or names in strings
     for ``add_module`` and its like or as keys of an ``OrderedDict`` or ``ModuleDict``.

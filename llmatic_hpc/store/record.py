@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,14 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _roomy: dict[tuple[int, str], NDArray[Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """By table and column: the longer array that a column is the beginning of."""
+
+    _indexed: int = field(default=0, repr=False)
+    _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
+    _architectures: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         for column in schema.CANDIDATES:
@@ -88,6 +96,25 @@ class Record:
             column = self.candidates[name]
             column[candidate] = _fit(value, column)
 
+    def rows_with(self, canonical_sha256: str) -> Sequence[int]:
+        """Find the candidates with a digest of their canonical form, the first ones first."""
+        self._index()
+        return self._by_digest.get(canonical_sha256.encode(), ())
+
+    @property
+    def architectures(self) -> Set[str]:
+        """Names of all architectures so far, where the problem has names."""
+        self._index()
+        return self._architectures
+
+    def _index(self) -> None:
+        """Take rows into the indices that are not in them yet: digests and names never change."""
+        table = self.candidates
+        for row in range(self._indexed, self.rows):
+            self._by_digest.setdefault(bytes(table["canonical_sha256"][row]), []).append(row)
+            self._architectures.add(table["architecture"][row])
+        self._indexed = self.rows
+
     def out(self) -> list[int]:
         """Candidates that have no result yet."""
         found: list[int] = np.flatnonzero(self.candidates["status"] == PENDING.encode()).tolist()
@@ -109,15 +136,30 @@ class Record:
         columns: Sequence[schema.Column],
         rows: Sequence[Mapping[str, Any]],
     ) -> None:
-        unknown = {key for row in rows for key in row} - {column.name for column in columns}
-        if unknown:
+        names = {column.name for column in columns}
+        if unknown := {key for row in rows for key in row if key not in names}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
+        start = len(table[columns[0].name])
+        total = start + len(rows)
         for column in columns:
-            fresh = column.empty(len(rows), prompts=len(self.prompts), axes=len(self.axes))
-            for position, row in enumerate(rows):
-                if column.name in row:
-                    fresh[position] = _fit(row[column.name], fresh)
-            table[column.name] = np.concatenate([table[column.name], fresh])
+            old, roomy = table[column.name], self._roomy.get((id(table), column.name))
+            if roomy is None or old.base is not roomy or len(roomy) < total:
+                roomy = self._enlarged(table, column, len(rows))
+            table[column.name] = roomy[:total]
+        for position, row in enumerate(rows, start):
+            for name, value in row.items():
+                table[name][position] = _fit(value, table[name])
+
+    def _enlarged(
+        self, table: dict[str, NDArray[Any]], column: schema.Column, rows: int
+    ) -> NDArray[Any]:
+        """A copy of a column with at least ``rows`` more of its fill value."""
+        old = table[column.name]
+        fresh = column.empty(
+            max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
+        )
+        roomy = self._roomy[id(table), column.name] = np.concatenate([old, fresh])
+        return roomy
 
 
 def clean(text: str) -> str:

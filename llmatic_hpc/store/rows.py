@@ -27,10 +27,10 @@ def candidate(
     completion: Completion,
     missing: str,
     found: Examined,
-    originals: dict[str, int],
+    originals: Originals,
     axes: Sequence[str],
 ) -> dict[str, Any]:
-    """Make a new row. ``originals`` (see below) learns of the candidate if it is the first.
+    """Make a new row. ``originals`` learns of the candidate if it is the first.
 
     ``missing``: why no source could be read from the completion; ``axes``: names of the measured
     values that are the axes of the network archive.
@@ -40,7 +40,7 @@ def candidate(
     status, failure = verdict.status, verdict.failure
     if not found.source:
         status, failure = "invalid", completion.failure or missing
-    original = originals.setdefault(key, number) if status == PENDING else number
+    original = originals.first(key, number) if status == PENDING else number
     row = {
         **proposal_columns(proposal),
         "completion": ""
@@ -59,7 +59,7 @@ def candidate(
         "status": status,
         "failure": failure,
     }
-    sizes = asdict(verdict.descriptors) if verdict.descriptors else {}
+    sizes = dict(vars(verdict.descriptors)) if verdict.descriptors else {}
     measured = {**sizes, **verdict.measured}
     values = tuple(float(measured.get(name, math.nan)) for name in axes)
     return {**row, **sizes, "descriptors": values}
@@ -74,23 +74,33 @@ def written(found: Examined) -> str:
     return "built" if found.written.built else "parsed"
 
 
-def originals(record: Record, start_phase: bool | None) -> dict[str, int]:
-    """Who was first with each canonical syntax tree and has a verdict that can be reused.
+class Originals:
+    """Who was first with each canonical form and has a verdict that can be reused.
 
     Or will have one: who is still out counts, what the machine spoiled does not.
     ``start_phase``: only candidates of generations of that kind, where candidates of the start
     phase are not trained; None: all.
     """
-    table = record.candidates
-    is_first = (table["duplicate_of"] < 0) & np.isin(table["status"], SHARED)
-    if start_phase is not None:
-        of_start = record.history["phase"] == b"start"
-        is_first &= of_start[table["generation"]] == start_phase
-    found: dict[str, int] = {}
-    for number in np.flatnonzero(is_first).tolist():
-        if key := table["canonical_sha256"][number]:
-            found.setdefault(key.decode(), number)
-    return found
+
+    def __init__(self, record: Record, start_phase: bool | None) -> None:
+        self._record, self._start_phase = record, start_phase
+        self._fresh: dict[str, int] = {}
+
+    def first(self, key: str, number: int) -> int:
+        """Return who was first with the digest ``key``: an earlier candidate, or ``number``."""
+        for row in self._record.rows_with(key):
+            if self._counts(row):
+                return row
+        return self._fresh.setdefault(key, number)
+
+    def _counts(self, row: int) -> bool:
+        table = self._record.candidates
+        if table["duplicate_of"][row] >= 0 or table["status"][row] not in SHARED:
+            return False
+        if self._start_phase is None:
+            return True
+        phase = self._record.history["phase"][table["generation"][row]]
+        return bool((phase == b"start") == self._start_phase)
 
 
 def is_of_start(record: Record, candidate: int) -> bool:

@@ -16,9 +16,8 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.config import Config
-from llmatic_hpc.report import published
-from llmatic_hpc.report.compare import compare
-from llmatic_hpc.report.compare_tables import measured
+from llmatic_hpc.problems.nasbench201 import published
+from llmatic_hpc.report.compare import compare, measured
 from llmatic_hpc.report.methods import look
 
 from ..report.benchmark_runs import DATASETS, PROTOCOL, QUERIES, SEEDS, facts
@@ -52,7 +51,7 @@ def script(folder: Path, *words: object, code: str = "") -> subprocess.Completed
 
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What a script printed, with single blanks."""
+    """Return the lines that a script printed, with single blanks."""
     assert done.returncode == 0, done.stderr
     return [" ".join(line.split()) for line in done.stdout.splitlines()]
 
@@ -74,7 +73,7 @@ def test_the_package_is_out_of_reach(tmp_path: Path) -> None:
 
 
 def test_table_1(benchmark_runs: Runs, test_data: Path, tmp_path: Path) -> None:
-    """By the table, and by llmatic compare."""
+    """Table 1 equals a computation from the table, and llmatic compare."""
     folder = next(iter(benchmark_runs.values())).parent
     said = lines(script(tmp_path, "table1.py", folder))
     rows = compare([look(p, store.load(p / "run.h5"), 0) for p in benchmark_runs.values()])

@@ -42,7 +42,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.generation.extract import extract
-from llmatic_hpc.generation.language_model import load
+from llmatic_hpc.generation.language_model import model_loading
 from llmatic_hpc.generation.language_model.batch import Batch
 from llmatic_hpc.generation.language_model.huggingface import HuggingFace
 from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
@@ -114,7 +114,7 @@ class Watched:
         def timed_step(batch: Batch) -> list[Row]:
             rows, began = len(batch.rows), time.perf_counter()
             over = step(batch)
-            extent = batch._slots.extent
+            extent = batch._kept.extent
             log.steps.append((rows, extent.end - extent.first, time.perf_counter() - began))
             return over
 
@@ -188,8 +188,8 @@ class Plain:
 
     def __init__(self, generator: HuggingFace) -> None:
         self.generator = generator
-        self.model = load.load(
-            load.locate(generator.settings.model),
+        self.model = model_loading.load(
+            model_loading.locate(generator.settings.model),
             dtype=generator._model.dtype,
             device=generator.device,
             shown_as=generator.settings.model,

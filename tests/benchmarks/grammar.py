@@ -24,7 +24,7 @@ from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteria
 from llmatic_hpc.config import Config
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import extract
-from llmatic_hpc.generation.language_model import load
+from llmatic_hpc.generation.language_model import model_loading
 from llmatic_hpc.generation.language_model.stopping import end_of_class
 from llmatic_hpc.generation.prompts import PREFIX, completion_prompt
 from llmatic_hpc.problems.images.problem import image_classification_of
@@ -74,8 +74,11 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=320)
     options = parser.parse_args()
     problem = image_classification_of(Config().problem, SHAPE, CLASSES)
-    loaded = load.load(
-        load.locate(options.model), dtype=torch.float32, device="cpu", shown_as=options.model
+    loaded = model_loading.load(
+        model_loading.locate(options.model),
+        dtype=torch.float32,
+        device="cpu",
+        shown_as=options.model,
     )
     model, tokenizer = loaded.model, loaded.tokenizer
     tokenizer.padding_side = "left"
@@ -100,7 +103,7 @@ def main() -> None:
                 processors.append(xgrammar.contrib.hf.LogitsProcessor(compiled))
             torch.manual_seed(1)
             began = time.perf_counter()
-            with torch.inference_mode(), load.quiet():
+            with torch.inference_mode(), model_loading.quiet():
                 found = model.generate(
                     **batch, do_sample=True, temperature=options.temperature, top_p=1.0, top_k=0,
                     max_new_tokens=options.max_new_tokens, pad_token_id=tokenizer.pad_token_id,

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from llmatic_hpc import config
-from llmatic_hpc.coordinator import coordinator
+from llmatic_hpc.coordinator import loop
 from llmatic_hpc.coordinator.loop import Coordinator
 from llmatic_hpc.problems.nasbench201 import table
 from llmatic_hpc.rundir.paths import RunPaths
@@ -58,7 +58,7 @@ def main() -> None:
         total += accuracies.valid[row] + accuracies.test[row]
     print(f"{LOOKUPS / (time.perf_counter() - began):,.0f} look-ups a second")
 
-    coordinator.COMMIT_SECONDS = 0.0
+    loop.COMMIT_SECONDS, loop.COMMIT_SHARE = 0.0, 1e9
     settings = config.load(
         ROOT / "configs" / "nasbench201" / "paper.toml",
         [f"problem.table={options.table}", f"search.generations={options.generations}"],

@@ -15,7 +15,7 @@ COMMANDS = ("squeue", "sacct", "scancel", "sbatch", "srun", "scontrol", "sacctmg
 
 
 class Commands:
-    """What ``squeue`` and the others will answer; by default nothing, successfully."""
+    """Fake commands of Slurm with the answers that a test sets; by default an empty success."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

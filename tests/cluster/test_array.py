@@ -1,4 +1,4 @@
-"""What an array of candidates asks for."""
+"""Resources and scripts of job arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SITE = Site(
 
 
 def test_a_run_goes_before_its_site() -> None:
-    """What the configuration sets; else the site; else an hour."""
+    """A limit comes from the configuration, else from the site, else it is an hour."""
     own = array_of(ClusterSettings(partition="mine", time_minutes=30), SITE)
     assert (own.resources.partition, own.resources.account, own.minutes) == ("mine", "project", 30)
     assert array_of(ClusterSettings(), SITE).minutes == 120

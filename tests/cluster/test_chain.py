@@ -46,7 +46,7 @@ def job(tmp_path: Path, paths: RunPaths, commands: Commands) -> dict[str, str]:
 
 
 def test_the_same_job_again(commands: Commands, paths: RunPaths, job: dict[str, str]) -> None:
-    """Its own arguments and what it asked for itself, after all of the arrays."""
+    """The successor has the arguments and resources of the job, and waits for all its arrays."""
     assert hand_over(["9_0", "9_1", "12", ""], paths, job) == "77"
     (call,) = commands.calls("sbatch")
     assert "--dependency=afterany:9:12,singleton" in call
@@ -71,7 +71,7 @@ def test_what_a_job_asked_for() -> None:
 def test_a_successor_that_waits_already(
     commands: Commands, paths: RunPaths, job: dict[str, str], tmp_path: Path
 ) -> None:
-    """It is told what to wait for; no second one is made."""
+    """A successor that waits already is told what to wait for; no second one is submitted."""
     paths.successor.write_text("50")
     commands.queue("40|RUNNING|coord01|llmatic|None", "50|PENDING||llmatic|Dependency")
     assert hand_over(["9_0"], paths, job) == "50"

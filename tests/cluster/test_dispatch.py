@@ -16,8 +16,8 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.backend import Backend, Ending
-from llmatic_hpc.cluster.dispatch import Patience
-from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.cluster.journal import read_state
+from llmatic_hpc.cluster.patience import Patience
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
@@ -285,7 +285,7 @@ def test_with_enough_results_the_rest_is_left_and_found_again(tmp_path: Path) ->
     last = dispatcher(paths, how, backend=backend, name="g00002").run(work(4)[3:])
     assert (last[3].attempts, last[3].result.outcome.status) == (1, "scored")
     assert sorted(evaluated(paths)) == sorted(f"{c}.1" for c in range(8))
-    tokens = Journal.look(paths.journal).tokens_of(range(8))
+    tokens = read_state(paths.journal).tokens_of(range(8))
     assert len({token.split("-")[1] for token in tokens}) == len(tokens)
     assert {token.split("-")[0] for token in tokens} == {"g00000", "g00001"}
     assert list(paths.tasks.iterdir()) == []
@@ -327,7 +327,7 @@ def test_what_has_been_gathered_is_not_looked_at_again(tmp_path: Path) -> None:
 
 
 def test_patience() -> None:
-    """As long again as it took until there were enough; after a restart, from there on."""
+    """Waiting takes as long again as until enough were in; after a restart it begins anew."""
     patience = Patience(3, began=1000.0)
     for when in (1010.0, 1300.0):
         patience.arrived(when)

@@ -1,4 +1,4 @@
-"""Where candidates go and how they are packed, by the settings."""
+"""The back end and the packing of candidates follow from the settings."""
 
 from __future__ import annotations
 

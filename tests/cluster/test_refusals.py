@@ -1,4 +1,4 @@
-"""What sbatch says (texts of Slurm 20.11 to 24.05), and what it is about."""
+"""Refusals by sbatch (texts of Slurm 20.11 to 24.05) name the setting that they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How answers of squeue, sacct, scontrol and sacctmgr are read (as Slurm 22.05 prints them)."""
+"""Answers of squeue, sacct, scontrol and sacctmgr, as Slurm 22.05 prints them, are read."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_the_queue() -> None:
     ],
 )
 def test_reasons_to_wait(state: str, reason: str, held: bool, stuck: bool) -> None:
-    """What Slurm has given up, what waits for a person, and what time cures."""
+    """Jobs that Slurm gave up, that wait for a person, and that only take time are told apart."""
     queued = parse_queue(f"7_0|{state}||name|{reason}\n")["7_0"]
     assert (queued.is_held, queued.is_stuck) == (held, stuck)
 
 
 def test_accounting() -> None:
-    """Of several starts the last; states without what follows them; nodes that were none."""
+    """The last of several starts counts, a state loses its suffix, and no node is an empty text."""
     found = parse_accounts(
         "7_0|name|NODE_FAIL|gpu01|30\n"
         "7_0|name|COMPLETED|gpu02|60\n"
@@ -135,7 +135,7 @@ def test_submit_limits(account: str, qos: str, limit: int) -> None:
 
 
 def test_limits(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From scontrol and sacctmgr; each may be silent."""
+    """Limits come from scontrol and sacctmgr, either of which may be silent."""
     commands.says("scontrol", "MaxArrayCount = 3\nMaxArraySize            = 401\nMaxJobId = 9\n")
     commands.fails("sacctmgr")
     assert scheduler.limits() == Limits(401, 0)

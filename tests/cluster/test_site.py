@@ -45,7 +45,7 @@ def test_the_example_has_every_key() -> None:
 
 
 def test_options() -> None:
-    """What is set becomes an option; what is not is left to the cluster; extra options win."""
+    """A setting becomes an option, an empty one is left to the cluster, and extra options win."""
     resources = Resources(
         partition="gpu", cpus=4, time="1:00:00", extra=("--exclusive", "--time=2:00:00")
     )

@@ -65,7 +65,7 @@ def adopted(backend: SlurmBackend, folders: list[Path]) -> SlurmBackend:
 
 
 def test_the_end_of_a_run_leaves_nothing_in_the_queue(commands: Commands, clock: Clock) -> None:
-    """What waits or is held is cancelled at once; what is leaving gets its time, and no more."""
+    """Jobs that wait or are held are cancelled at once; those that are leaving get their time."""
 
     def sleep(seconds: float) -> None:
         clock.now += seconds
@@ -90,7 +90,7 @@ def line(element: str, state: str = "RUNNING", node: str = "gpu01", reason: str 
 
 
 def leave(folder: Path, element: str, code: str | None = "0") -> None:
-    """What an element leaves behind that ends by itself."""
+    """Write the files that an element leaves which ends by itself."""
     where = folder.parent.parent / "submissions" / TOKEN
     where.mkdir(parents=True, exist_ok=True)
     (where / f"{element}_0_result.pkl").write_bytes(pickle.dumps(("success", 0)))
@@ -202,7 +202,7 @@ def test_done_needs_no_queue(
 def test_an_exception_ends_an_element_at_once(
     adopted: SlurmBackend, commands: Commands, clock: Clock, folders: list[Path]
 ) -> None:
-    """It has left, says nothing more, and is out of the queue."""
+    """An element that left and is out of the queue has ended, without a wait."""
     commands.queue(line("7_1"), line("7_2"))
     leave(folders[0], "7_0", None)
     assert adopted.alive(folders) == set(folders[1:])
@@ -288,7 +288,7 @@ def test_causes(
     adopted: SlurmBackend, commands: Commands, clock: Clock, folders: list[Path],
     state: str, output: str, cause: str,
 ) -> None:  # fmt: skip
-    """From accounting, and from the last words of the job where that has nothing to say."""
+    """Causes come from accounting, and where it is silent from the job's last output."""
     where = folders[0].parent.parent / "submissions" / TOKEN
     where.mkdir(parents=True)
     (where / "7_0_0_log.out").write_text(f"hello\n{output}\n")
@@ -396,7 +396,7 @@ def test_submitted_and_found(
 def test_a_limit_halves_what_is_submitted(
     backend: SlurmBackend, commands: Commands, folders: list[Path]
 ) -> None:
-    """As many as there is room for, by trial; the last one waits while other jobs are there."""
+    """Refused submissions are halved until they fit; a single one waits while others are queued."""
     commands.queue("5|RUNNING|gpu01|mine|None")
     commands.fails(
         "sbatch",
@@ -487,7 +487,7 @@ def limited(commands: Commands, clock: Clock) -> Callable[[int, int], SlurmBacke
 
 
 def test_room(limited: Callable[[int, int], SlurmBackend], commands: Commands) -> None:
-    """Of the array's size and the user's limit the smaller; the user's other jobs count."""
+    """Room is the smaller of array size and user limit, less the user's other jobs."""
     commands.queue("5|RUNNING|gpu01|mine|None", "6_1|PENDING||mine|Priority")
     assert limited(401, 0).room(0) == 401
     assert limited(401, 100).room(0) == 98

@@ -29,7 +29,7 @@ SMOKE = Path(__file__).parents[2] / "configs" / "smoke.toml"
 
 
 def prefetch(*overrides: str) -> str:
-    """What the command prints; what it raises comes through."""
+    """Run the command and return what it prints; what it raises comes through."""
     options = [word for text in overrides for word in ("--set", text)]
     done = CliRunner().invoke(
         cli, ["prefetch", str(SMOKE), *options], standalone_mode=False, catch_exceptions=True
@@ -111,7 +111,7 @@ def test_a_download_that_broke_off(published: Path, tmp_path: Path) -> None:
 def test_data_that_cannot_be_had(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not there, another file than promised, or no answer: soon, and with what to do."""
+    """Missing data, a wrong file and a silent server fail within seconds, saying what to do."""
     wish = f"problem.data={tmp_path / 'there'}"
     monkeypatch.setattr(CIFAR10, "tgz_md5", "0" * 32)
     with pytest.raises(DataError, match=r"could not be fetched .*unpack"):

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from llmatic_hpc.config import ContainmentSettings
 from llmatic_hpc.evaluation import repair
 from llmatic_hpc.evaluation.repair import Finding, rules, static
 from llmatic_hpc.evaluation.repair.spans import NotApplicableError
+from llmatic_hpc.evaluation.repair.trace import Watch
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import STANDARD_IMPORTS
 from llmatic_hpc.types import PENDING, Examined
@@ -331,3 +333,11 @@ def test_real_completions(screener: Screener, test_data: Path) -> None:
         assert len(fit) >= 0.8 * len(found), model
         written = {m.written.canonical_sha256 for m in found if m.written.status == PENDING}
         assert written <= {m.screened.canonical_sha256 for m in fit}
+
+
+def test_a_module_that_is_dropped_lends_its_place_to_no_other() -> None:
+    """Where a module was constructed is known by its id, which Python gives away again."""
+    with Watch() as watch:
+        for _ in range(100):
+            nn.Identity()
+    assert len(watch.sites) == 100

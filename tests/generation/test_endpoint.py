@@ -336,7 +336,7 @@ def test_a_server_that_hangs(server: Server, make: Make, ask: Ask) -> None:
 
 @pytest.mark.parametrize("body", ["{", '"text"', "<html>hello</html>", '{"choices": []}'])
 def test_garbage(server: Server, make: Make, ask: Ask, body: str) -> None:
-    """What is no completion is told, whatever it is."""
+    """Any answer that is no completion ends in a message."""
     generator = make()
     server.script = [(200, {}, body)]
     with pytest.raises(GeneratorError, match="answered something that is no completion"):
@@ -345,7 +345,7 @@ def test_garbage(server: Server, make: Make, ask: Ask, body: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_prompt_that_is_too_long(server: Server, make: Make, ask: Ask, status: int) -> None:
-    """That completion fails in the server's words; the others go on."""
+    """The completion fails in the server's words; the others go on."""
     server.script = [refusal(status, "This model's maximum context length is 2048 tokens.")]
     answers = list(make(concurrency=1).generate([ask(n) for n in range(3)]))
     failed = [a for a in answers if a.failure]
@@ -438,7 +438,7 @@ def test_somebody_silent(
     ],
 )
 def test_what_a_start_finds_out(server: Server, make: Make, models: Answer, complaint: str) -> None:
-    """From the list of models."""
+    """The list of models tells at the start what is wrong."""
     server.models = models
     with pytest.raises(GeneratorError, match=complaint):
         make()
@@ -480,7 +480,7 @@ def test_the_base_of_the_url() -> None:
 
 
 def test_the_package_is_missing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says how to get it."""
+    """The message says how to install it."""
     monkeypatch.setitem(sys.modules, "openai", None)
     monkeypatch.delitem(sys.modules, "llmatic_hpc.generation.endpoint")
     with pytest.raises(GeneratorError, match=r"pip install 'llmatic-hpc\[endpoint\]'"):
@@ -576,7 +576,7 @@ def test_settings_that_cannot_be(changes: dict[str, str], complaint: str) -> Non
 
 
 def test_the_example(tmp_path: Path) -> None:
-    """It is read, and moving to another server does not make it another run."""
+    """The example is read, and another server makes no other run of it."""
     path = Path(__file__).parents[2] / "configs" / "endpoint.toml"
     config = configuration.load(path)
     assert config.generator.kind == "endpoint"

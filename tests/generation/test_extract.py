@@ -90,7 +90,7 @@ def test_the_same_network_however_it_is_wrapped(text: str) -> None:
     ],
 )
 def test_a_completion_is_its_first_class(follows: str) -> None:
-    """What the prompt began is the network; a second class answers another instruction."""
+    """The class that the prompt began is the network; a second one answers another instruction."""
     assert extract(BODY + follows, form="completion", prefix=PREFIX) == Extracted(EXPECTED)
 
 
@@ -132,7 +132,7 @@ def test_helpers_come_along() -> None:
 
 
 def test_decorators_imports_and_bases() -> None:
-    """What a class needs to be defined at all."""
+    """Decorators, imports and bases that a class needs come with it."""
     text = (
         "from functools import wraps\nfrom torch.nn import Module as M, Linear\nimport functools\n"
         "def twice(c):\n    return c\n\n@twice\nclass Base(M):\n    def forward(self, x):\n"
@@ -220,7 +220,7 @@ def test_a_torso_without_its_return(length: int) -> None:
 
 
 def test_a_helper_is_no_network() -> None:
-    """Where the network that uses it is cut off, the complete helper is not the candidate."""
+    """A complete helper is no candidate where the network that uses it is cut off."""
     text = (
         f"class Block(nn.Module):{BODY}\n\n{PREFIX}\n    def __init__(self):\n        b = Block(\n"
     )
@@ -348,7 +348,7 @@ def real(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def holds_a_class(text: str) -> bool:
-    """By brute force, and by another way: whether any run of lines from a class header on
+    """Return, by brute force and in another way, whether any run of lines from a class header on
     parses as a network with a constructor and a forward that ends in a return."""
     lines = text.replace("\t", "    ").split("\n")
     for start, line in enumerate(lines):

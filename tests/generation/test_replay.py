@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_candidates_take_their_lines(file: Path, ask: Ask) -> None:
-    """By number, so that a continued run goes on at the right line."""
+    """Candidates take lines by number, so that a continued run goes on at the right one."""
     replay = Replay(file)
     assert list(replay.generate([ask(1), ask(0), ask(2)])) == [
         Completion(1, "```python\n```", "chat", "", 7, False),

@@ -23,6 +23,7 @@ from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.sandbox.container import Container
 from llmatic_hpc.source import gate
 from llmatic_hpc.source.network import network_class
+from llmatic_hpc.types import Screened
 
 from ..source.networks import NETWORKS
 
@@ -41,7 +42,7 @@ def test_there_are_enough_of_them() -> None:
 def test_the_gate_lets_it_in(name: str) -> None:
     """Without a change."""
     source = MODELS[name].read_text()
-    assert gate.check(source, max_bytes=SETTINGS.source_bytes) == gate.Verdict("pending")
+    assert gate.check(source, max_bytes=SETTINGS.source_bytes) == Screened("pending")
 
 
 def test_the_screen_lets_all_in() -> None:

@@ -47,7 +47,7 @@ def make_all(folder: Path, table: Path) -> dict[tuple[str, str, int], Path]:
 
 @dataclass
 class Facts:
-    """What one run comes to."""
+    """Facts of one run."""
 
     accuracy: float
     """Percent."""
@@ -60,7 +60,7 @@ class Facts:
 
 
 def facts(run: Path, table: Path, method: str, dataset: str, queries: int | None = None) -> Facts:
-    """From the names of the cells in the record, in a plain loop over the table."""
+    """Find the facts from the cells named in the record, in a plain loop over the table."""
     with h5py.File(table) as file:
         names = [name.decode() for name in file["arch_str"][:]]
         group = file[dataset]

@@ -1,4 +1,4 @@
-"""What llmatic compare says of runs, against a computation of its own from the table."""
+"""llmatic compare against a computation of its own from the table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from rich.console import Console
 
 from llmatic_hpc import store
 from llmatic_hpc.commands.main import cli
-from llmatic_hpc.report.compare import compare, spread
-from llmatic_hpc.report.compare_tables import measured, render
+from llmatic_hpc.report.compare import compare, measured, render, spread
 from llmatic_hpc.report.methods import Run, look
 
 from ..store.conftest import made_up
@@ -133,7 +132,7 @@ def test_methods_of_one_name(benchmark_runs: Runs, test_data: Path, tmp_path: Pa
 
 
 def test_unfinished_runs_have_a_star(benchmark_runs: Runs) -> None:
-    """Neither budget spent; but to the comparison's own a run may be long enough."""
+    """A run with no budget spent has a star; the comparison's own budget may make it finished."""
     (run,) = (benchmark_runs["llmatic", "cifar10", 0],)
     record = store.load(run / "run.h5")
     record.config["search"]["queries"] = 1000
@@ -177,7 +176,7 @@ def test_a_run_without_results() -> None:
 
 
 def test_deviation_is_the_samples() -> None:
-    """By n - 1; of one value there is none."""
+    """The deviation divides by n - 1; a single value has none."""
     assert spread([1.0, 3.0])["std"] == pytest.approx(2**0.5)
     assert measured(spread([1.0, 3.0])) == "2.00 ± 1.41"
     assert measured(spread([1.0])) == "1.00"

@@ -1,4 +1,4 @@
-"""What a log says while a run goes on."""
+"""Lines of the log while a run goes on."""
 
 from __future__ import annotations
 

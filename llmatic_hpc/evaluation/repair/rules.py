@@ -1,4 +1,4 @@
-"""The changes that a repair may make to a source text, one rule each. Pure.
+"""Change a source text in the ways that a repair may, one rule each. Pure.
 
 A *finding* names a rule, the node of the syntax tree that it is about, and the numbers or the
 name that the rule needs; it carries no text of its own. So whoever found it (a contained child,
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...source.network import returned
 from ...source.parse import SourceError, parse
 from ...types import Repair
 from .spans import NotApplicableError, Span, Splice, Text, difference, span_of
@@ -36,7 +37,7 @@ PROJECTION = "projection"
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong at one place, and which rule repairs it."""
+    """A fault at one place, and which rule repairs it."""
 
     rule: str
     at: Span
@@ -45,7 +46,7 @@ class Finding:
 
 
 def apply(source: str, finding: Finding) -> tuple[str, Repair]:
-    """``source`` with one finding repaired, and what that changed.
+    """Repair one finding; return the text and the change.
 
     Raises :class:`NotApplicableError` where the node is not there or not what the rule is about.
     """
@@ -67,7 +68,7 @@ def apply(source: str, finding: Finding) -> tuple[str, Repair]:
 
 
 def _size(text: Text, finding: Finding) -> list[Splice]:
-    """``name``, an argument of the constructor call at the place, becomes ``numbers[0]``."""
+    """Set the argument ``name`` of the constructor call at the place to ``numbers[0]``."""
     call = text.node(finding.at, ast.Call)
     (size,) = _positive(finding, 1)
     node = argument(call, finding.name, SIZES.get(finding.name, -1))
@@ -77,13 +78,13 @@ def _size(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _number(text: Text, finding: Finding) -> list[Splice]:
-    """The expression at the place, an argument that a constructor hands on, is a number."""
+    """Replace the expression at the place, which a constructor hands on, by ``numbers[0]``."""
     (size,) = _positive(finding, 1)
     return [(span_of(text.node(finding.at, ast.expr)), str(size))]
 
 
 def argument(call: ast.Call, name: str, place: int) -> ast.expr | None:
-    """What a call gives for a parameter, by name or by place."""
+    """Return what a call gives for a parameter, by name or by place, or None."""
     for keyword_ in call.keywords:
         if keyword_.arg == name:
             return keyword_.value
@@ -95,7 +96,7 @@ def argument(call: ast.Call, name: str, place: int) -> ast.expr | None:
 
 
 def _flatten(text: Text, finding: Finding) -> list[Splice]:
-    """The first argument of the call at the place is flattened first (``numbers``: pooled)."""
+    """Flatten the first argument of the call at the place (``numbers``: pooled before)."""
     call = text.node(finding.at, ast.Call)
     node = call.args[0] if call.args else call.keywords[0].value if call.keywords else None
     if node is None:
@@ -110,7 +111,7 @@ def _flat(expression: str, *, pooled: bool) -> str:
 
 
 def _flatten_layer(text: Text, finding: Finding) -> list[Splice]:
-    """A flatten layer before the layer at the place, in the same nn.Sequential."""
+    """Insert a flatten layer before the layer at the place, in the same nn.Sequential."""
     call = text.node(finding.at, ast.Call)
     home = text.parents.get(call)
     if not isinstance(home, ast.Call | ast.List) or not _is_sequential(text, home):
@@ -128,7 +129,7 @@ def _is_sequential(text: Text, home: ast.AST) -> bool:
 
 
 def _unflatten(text: Text, finding: Finding) -> list[Splice]:
-    """The flatten at the place goes; what it flattened stays."""
+    """Remove the flatten at the place; what it flattened stays."""
     call = text.node(finding.at, ast.Call)
     if (inner := flattened(call)) is not None:
         return [(span_of(call), text.segment(inner))]
@@ -142,7 +143,7 @@ def _unflatten(text: Text, finding: Finding) -> list[Splice]:
 
 
 def flattened(call: ast.Call) -> ast.expr | None:
-    """What a call flattens to (N, features) or tries to; None: it does something else."""
+    """Return what a call flattens to (N, features) or tries to; None: it does something else."""
     function = call.func
     if not isinstance(function, ast.Attribute):
         return None
@@ -164,7 +165,7 @@ def _is_flatten_layer(call: ast.Call) -> bool:
 
 
 def _order(text: Text, finding: Finding) -> list[Splice]:
-    """A flatten moves behind the last convolution.
+    """Move a flatten behind the last convolution.
 
     ``at``: the statement that flattens; ``numbers``: the lines of the statements behind it, in
     the same block, that need what has not been flattened. These come first, the flatten and
@@ -197,7 +198,7 @@ def _block(text: Text, statement: ast.stmt) -> list[ast.stmt]:
 
 
 def _view(text: Text, finding: Finding) -> list[Splice]:
-    """A view that mixes the images of a batch keeps them apart."""
+    """Keep the images of a batch apart in a view that mixes them."""
     call = text.node(finding.at, ast.Call)
     inner = flattened(call)
     if inner is None:
@@ -206,7 +207,7 @@ def _view(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _first(text: Text, finding: Finding) -> list[Splice]:
-    """Of the tuple that the call at the place gives, the first is used."""
+    """Use the first of the tuple that the call at the place gives."""
     call = text.node(finding.at, ast.Call)
     home = text.parents.get(call)
     if isinstance(home, ast.Assign) and isinstance(home.targets[0], ast.Tuple):
@@ -218,7 +219,7 @@ def _first(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _projection(text: Text, finding: Finding) -> list[Splice]:
-    """A last layer from ``numbers[0]`` features to ``numbers[1]`` classes.
+    """Add a last layer from ``numbers[0]`` features to ``numbers[1]`` classes.
 
     ``at`` is the class; ``numbers[2]``: 0 as it is, 1 flattened first, 2 pooled and flattened.
     """
@@ -232,21 +233,21 @@ def _projection(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _declared(text: Text, finding: Finding) -> list[Splice]:
-    """The last layer that was declared (``name``) and forgotten is called (numbers as above)."""
+    """Call the last layer (``name``), which was declared and forgotten (numbers as above)."""
     owner = text.node(finding.at, ast.ClassDef)
     how = finding.numbers[2] if len(finding.numbers) == 3 else 0
     return _wrapped(text, owner, _identifier(finding), how)
 
 
 def _undeclared(text: Text, finding: Finding) -> list[Splice]:
-    """The last layer that is called (``name``) and was not declared, to ``numbers[0]`` classes."""
+    """Declare the last layer (``name``), which is called, with ``numbers[0]`` classes."""
     owner = text.node(finding.at, ast.ClassDef)
     (classes,) = _positive(finding, 1)
     return [_appended(text, owner, f"self.{_identifier(finding)} = nn.Linear(1, {classes})")]
 
 
 def _appended(text: Text, owner: ast.ClassDef, statement: str) -> Splice:
-    """A statement at the end of the constructor."""
+    """Add a statement at the end of the constructor."""
     last = text.method(owner, "__init__").body[-1]
     _, _, line, column = span_of(last)
     indent = text.indent(last)
@@ -255,29 +256,18 @@ def _appended(text: Text, owner: ast.ClassDef, statement: str) -> Splice:
 
 def _wrapped(text: Text, owner: ast.ClassDef, layer: str, how: int) -> list[Splice]:
     splices = []
-    for statement in _returns(text.method(owner, "forward")):
+    for statement in returned(text.method(owner, "forward")):
         value = text.segment(statement)
         inner = value if how == 0 else _flat(value, pooled=how == 2)
         splices.append((span_of(statement), f"self.{layer}({inner})"))
     return splices
 
 
-def _returns(function: ast.FunctionDef) -> Iterator[ast.expr]:
-    """What a function itself returns."""
-    todo: list[ast.AST] = list(function.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Return) and node.value is not None:
-            yield node.value
-        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
-
-
 # --- calls ---------------------------------------------------------------------------------------
 
 
 def _drop(text: Text, finding: Finding) -> list[Splice]:
-    """A call, or an index, that cannot be goes; what it was about stays.
+    """Remove a call, or an index, that cannot be; what it was about stays.
 
     That is the first argument, or (``numbers`` given) what the method or the index belongs to.
     """
@@ -301,7 +291,7 @@ def _drop(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _twice(text: Text, finding: Finding) -> list[Splice]:
-    """An argument that is given by place (``numbers[0]``) and by name is given by name."""
+    """Remove the argument at place ``numbers[0]``, which is given by name, too."""
     call = text.node(finding.at, ast.Call)
     place = finding.numbers[0] if finding.numbers else -1
     rest = [*call.args[place + 1 :], *(k for k in call.keywords)]
@@ -312,7 +302,7 @@ def _twice(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _keyword(text: Text, finding: Finding) -> list[Splice]:
-    """An argument whose name is not known (number ``numbers[0]``) is called ``name``, or goes."""
+    """Call keyword number ``numbers[0]``, which is not known, ``name``, or remove it."""
     call = text.node(finding.at, ast.Call)
     place = finding.numbers[0] if finding.numbers else -1
     if not 0 <= place < len(call.keywords) or call.keywords[place].arg is None:
@@ -332,7 +322,7 @@ def _keyword(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _default(text: Text, finding: Finding) -> list[Splice]:
-    """What a constructor wants to be told and nobody tells it has a default, in ``numbers``."""
+    """Give the constructor's parameters without a default those in ``numbers``."""
     function = text.node(finding.at, ast.FunctionDef)
     wanted = required(function)
     values = _positive(finding, len(wanted))
@@ -343,13 +333,13 @@ def _default(text: Text, finding: Finding) -> list[Splice]:
 
 
 def required(function: ast.FunctionDef) -> list[ast.arg]:
-    """Parameters of a method, but the first, that have no default."""
+    """Return the parameters of a method, but the first, that have no default."""
     plain = [*function.args.posonlyargs, *function.args.args]
     return plain[1 : len(plain) - len(function.args.defaults)]
 
 
 def _instance(text: Text, finding: Finding) -> list[Splice]:
-    """A layer's class that stands where the layer should is called."""
+    """Call a layer's class that stands where the layer should."""
     node = text.node(finding.at, ast.Attribute)
     _, _, line, column = span_of(node)
     return [((line, column, line, column), "()")]
@@ -359,7 +349,7 @@ def _instance(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _super(text: Text, finding: Finding) -> list[Splice]:
-    """``super().__init__()`` stands first in the constructor at the place."""
+    """Put ``super().__init__()`` first in the constructor at the place."""
     function = text.node(finding.at, ast.FunctionDef)
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if function.name != "__init__" or not body:
@@ -377,7 +367,7 @@ def _super(text: Text, finding: Finding) -> list[Splice]:
 
 
 def calls_super(statement: ast.stmt) -> bool:
-    """Whether a statement initialises the module that a class derives from."""
+    """Return whether a statement initialises the module that a class derives from."""
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
     function = statement.value.func
@@ -389,7 +379,7 @@ def calls_super(statement: ast.stmt) -> bool:
 
 
 def _attribute(text: Text, finding: Finding) -> list[Splice]:
-    """The attribute read at the place is called ``name``."""
+    """Rename the attribute read at the place to ``name``."""
     node = text.node(finding.at, ast.Attribute)
     _, _, line, column = span_of(node)
     start = column - len(node.attr.encode())
@@ -397,7 +387,7 @@ def _attribute(text: Text, finding: Finding) -> list[Splice]:
 
 
 def _module(text: Text, finding: Finding) -> list[Splice]:
-    """What is used at the place lives in the module ``name``: nn, F or torch."""
+    """Look up the name at the place in the module ``name``: nn, F or torch."""
     node = text.node(finding.at, ast.Name, ast.Attribute)
     if finding.name not in ("nn", "F", "torch"):
         raise NotApplicableError("not a module of the standard imports")

@@ -1,4 +1,4 @@
-"""A source text whose syntax tree says what stands where, to change it in places. Pure."""
+"""Find and replace places in a source text by means of its syntax tree. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Span = tuple[int, int, int, int]
 lines from 1, columns in bytes from 0."""
 
 Splice = tuple[Span, str]
-"""What to put in the place of a span."""
+"""A span, and the text to put in its place."""
 
 
 class NotApplicableError(ValueError):
-    """The rule does not fit the place that a finding names."""
+    """Raised where a rule does not fit the place that a finding names."""
 
 
 def span_of(node: ast.AST) -> Span:
-    """Where a node stands."""
+    """Return the span of a node."""
     return (
         node.lineno,  # type: ignore[attr-defined]
         node.col_offset,  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def span_of(node: ast.AST) -> Span:
 
 
 class Text:
-    """A source with its syntax tree, and what stands where."""
+    """A source with its syntax tree."""
 
     def __init__(self, source: str, tree: ast.Module) -> None:
         self.tree = tree
@@ -39,7 +39,7 @@ class Text:
         }
 
     def node(self, at: Span, *kinds: type[ast.AST]) -> Any:
-        """The node of one of the ``kinds`` that fills the span."""
+        """Return the node of one of the ``kinds`` that fills the span."""
         for node in ast.walk(self.tree):
             if isinstance(node, kinds) and span_of(node) == tuple(at):
                 return node
@@ -47,7 +47,7 @@ class Text:
         raise NotApplicableError(f"no {names} at {at}")
 
     def segment(self, node: ast.AST) -> str:
-        """The characters of a node."""
+        """Return the characters of a node."""
         line, column, end_line, end_column = span_of(node)
         if line == end_line:
             return self.lines[line - 1][column:end_column].decode()
@@ -56,7 +56,7 @@ class Text:
         return b"\n".join([first, *inner, last]).decode()
 
     def above(self, node: ast.AST, kind: type[ast.AST]) -> Any:
-        """The nearest node of a kind that ``node`` stands in."""
+        """Return the nearest node of a kind that ``node`` stands in."""
         while (found := self.parents.get(node)) is not None:
             if isinstance(found, kind):
                 return found
@@ -64,7 +64,7 @@ class Text:
         raise NotApplicableError(f"not inside a {kind.__name__}")
 
     def method(self, inside: ast.AST, name: str) -> ast.FunctionDef:
-        """The method that a class ends up with, of the class that ``inside`` is or stands in."""
+        """Return a method of the class that ``inside`` is or stands in, the last of its name."""
         owner = inside if isinstance(inside, ast.ClassDef) else self.above(inside, ast.ClassDef)
         for statement in reversed(owner.body):
             if isinstance(statement, ast.FunctionDef) and statement.name == name:
@@ -72,7 +72,7 @@ class Text:
         raise NotApplicableError(f"class {owner.name} has no method {name}")
 
     def indent(self, statement: ast.stmt) -> str:
-        """The white space before a statement that begins its line."""
+        """Return the white space before a statement that begins its line."""
         before = self.lines[statement.lineno - 1][: statement.col_offset].decode()
         if before.strip():
             raise NotApplicableError("two statements on one line")
@@ -87,7 +87,7 @@ class Text:
 
 
 def difference(before: str, after: str) -> tuple[str, str]:
-    """The lines that only one of two texts has, without their indentation.
+    """Return the lines that only one of two texts has, without their indentation.
 
     Where lines only change places, all from the first to the last of them.
     """

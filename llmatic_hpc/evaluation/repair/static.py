@@ -1,4 +1,4 @@
-"""What the text alone shows to be wrong: constructors, attributes, modules. Pure.
+"""Find what the text alone shows to be wrong: constructors, attributes, modules. Pure.
 
 These slips keep a source from passing the gate or from being built at all, so they are looked
 for before anything is run.
@@ -19,10 +19,10 @@ from .rules import Finding, calls_super, required
 from .spans import span_of
 
 _LAST = re.compile(r"(fc|lin|linear|dense|out|output|classifier|head|last|final|proj|logits)\d*")
-"""What models call the layer that makes the classes."""
+"""Names that models give to the layer that makes the classes."""
 
 WIDTH = 16
-"""What a constructor is told that wants a size of its own."""
+"""Default of a constructor's size that nothing determines."""
 
 _PLAIN_LAYERS = allowlist.words(
     "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Sigmoid Tanh Softplus Flatten Identity "
@@ -32,7 +32,7 @@ _PLAIN_LAYERS = allowlist.words(
 
 
 def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
-    """What is wrong with the names in a source, what stands in the way of the rest first."""
+    """Yield the faults that need no run to be seen, those that hide others first."""
     try:
         tree = parse(source)
     except SourceError:
@@ -52,7 +52,7 @@ def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
 
 
 def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Finding]:
-    """Sizes that the network's constructor must be told, though nobody tells it."""
+    """Give defaults to the sizes that the network's constructor asks for."""
     function = _methods(owner).get("__init__")
     if function is None or "forward" not in _methods(owner):
         return
@@ -72,7 +72,7 @@ def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Find
 
 
 def _constructor(owner: ast.ClassDef) -> Iterator[Finding]:
-    """No ``super().__init__()`` before the first attribute is set."""
+    """Call ``super().__init__()`` before the first attribute is set."""
     function = _methods(owner).get("__init__")
     if function is None or not owner.bases:
         return
@@ -87,7 +87,7 @@ def _constructor(owner: ast.ClassDef) -> Iterator[Finding]:
 def _attributes(
     owner: ast.ClassDef, by_name: dict[str, ast.ClassDef], classes: int
 ) -> Iterator[Finding]:
-    """Attributes that are read and set nowhere, and the one that was meant."""
+    """Find what was meant by attributes that are read and set nowhere."""
     declared = {name for relative in _family(owner, by_name) for name in _declared(relative)}
     own = [node for node in ast.walk(owner) if _is_own(node)]
     read = [node for node in own if isinstance(node.ctx, ast.Load)]
@@ -109,7 +109,7 @@ def _attributes(
 
 
 def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
-    """``self.act = nn.ReLU``, which is no layer yet."""
+    """Make a layer of the class in ``self.act = nn.ReLU``."""
     for node in ast.walk(owner):
         if isinstance(node, ast.Assign) and _is_own(node.targets[0]):
             value = node.value
@@ -118,7 +118,7 @@ def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
 
 
 def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
-    """``x.something()`` that no tensor has."""
+    """Drop ``x.something()`` that no tensor has."""
     own = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and _is_own(n)}
     own |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
     for call in ast.walk(tree):
@@ -131,7 +131,7 @@ def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
 
 
 def _homes(tree: ast.Module) -> Iterator[Finding]:
-    """Names of torch that are used without their module, or from another one."""
+    """Find the module of names that are used without it, or from another one."""
     names = network.imports(tree.body)
     if any(names.get(short) != path for short, path in STANDARD_NAMES.items()):
         return
@@ -163,7 +163,7 @@ def _homes(tree: ast.Module) -> Iterator[Finding]:
 
 
 def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
-    """A named argument that is given something that does not exist."""
+    """Drop a named argument that is given something that does not exist."""
     for call in ast.walk(tree):
         for number, keyword in enumerate(call.keywords if isinstance(call, ast.Call) else ()):
             if keyword.value is name:
@@ -171,7 +171,7 @@ def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
 
 
 def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
-    """A call, in a method but the constructor, of something that does not exist."""
+    """Drop a call, outside of the constructor, of something that does not exist."""
     for method in ast.walk(tree):
         if isinstance(method, ast.FunctionDef) and method.name != "__init__":
             for call in ast.walk(method):
@@ -180,7 +180,7 @@ def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
 
 
 def _home(name: str) -> str:
-    """The module of the standard imports that a name of torch lives in; empty: none."""
+    """Return the module of the standard imports that has a name of torch; empty: none."""
     return next(
         (s for s, path in STANDARD_NAMES.items() if f"{path}.{name}" in allowlist.PATHS), ""
     )
@@ -191,7 +191,7 @@ def _methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
 
 
 def _family(owner: ast.ClassDef, by_name: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
-    """A class with those of the source that it derives from."""
+    """Return a class with those of the source that it derives from."""
     found, todo = [owner], [owner]
     while todo:
         for base in todo.pop().bases:
@@ -203,7 +203,7 @@ def _family(owner: ast.ClassDef, by_name: dict[str, ast.ClassDef]) -> list[ast.C
 
 
 def _declared(owner: ast.ClassDef) -> set[str]:
-    """Attributes that instances of a class have by the class's own doing."""
+    """Return the attributes that a class itself gives to its instances."""
     found = {name for statement in owner.body for name in network.bindings(statement)}
     for node in ast.walk(owner):
         if _is_own(node) and not isinstance(node.ctx, ast.Load):
@@ -217,7 +217,7 @@ def _declared(owner: ast.ClassDef) -> set[str]:
 
 
 def _is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    """Whether a node is ``self.something``."""
+    """Return whether a node is ``self.something``."""
     return (
         isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)

@@ -1,11 +1,11 @@
-"""Where a source constructs and calls its modules, seen while it runs. For a contained child."""
+"""Watch where a source constructs and calls its modules. For a contained child."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -27,10 +27,12 @@ class Call:
 
 @dataclass
 class Watch:
-    """Where the source constructs and calls every module."""
+    """Notes where the source constructs and calls every module."""
 
     sites: dict[int, list[Span]] = field(default_factory=dict)
-    """By id of the module: the call that constructs it, the call around that, and so on."""
+    """Calls that construct a module, the innermost first, by id of the module."""
+    kept: list[nn.Module] = field(default_factory=list)
+    """Every module, so that none is freed and gives its id to another."""
     stack: list[Call] = field(default_factory=list)
     """Modules at work; after an exception, the last one raised it or let it pass."""
     called: set[int] = field(default_factory=set)
@@ -41,8 +43,10 @@ class Watch:
         self._original = original = nn.Module.__init__
 
         def initialise(module: nn.Module, *args: Any, **kwargs: Any) -> None:
-            places = [place for place in map(_place, _frames()) if place is not None]
-            self.sites.setdefault(id(module), places)
+            places = [place for place in _places() if place is not None]
+            if id(module) not in self.sites:
+                self.sites[id(module)] = places
+                self.kept.append(module)
             original(module, *args, **kwargs)
 
         nn.Module.__init__ = initialise  # type: ignore[assignment, method-assign]
@@ -52,19 +56,13 @@ class Watch:
         ]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         nn.Module.__init__ = self._original  # type: ignore[method-assign]
         for hook in self._hooks:
             hook.remove()
 
     def _before(self, module: nn.Module, inputs: Any) -> None:
-        place = next(map(_place, _frames()), None)
-        self.stack.append(Call(module, inputs, place))
+        self.stack.append(Call(module, inputs, next(_places(), None)))
         self.called.add(id(module))
 
     def _after(self, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -76,21 +74,17 @@ class Watch:
                 return
 
 
-def _frames() -> Iterator[FrameType]:
-    """Frames of the source, the innermost first."""
+def _places() -> Iterator[Span | None]:
+    """Yield what the frames of the source are executing, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == build.SOURCE_NAME:
-            yield frame
+            yield position(frame.f_code, frame.f_lasti)
         frame = frame.f_back
 
 
-def _place(frame: FrameType) -> Span | None:
-    return position(frame.f_code, frame.f_lasti)
-
-
 def position(code: Any, instruction: int) -> Span | None:
-    """The expression of the source that an instruction belongs to."""
+    """Return the expression of the source that an instruction belongs to."""
     positions = list(code.co_positions())
     line, end_line, column, end_column = positions[instruction // 2]
     if None in (line, end_line, column, end_column):

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from .kv_cache import Slots
+from .kv_cache import KeyValueCache
 from .prefill import Pack, packs
 from .sampling import Row, Writer, draw, uniforms
 
 ERROR = 5e-5
-"""By how much a logit in single precision may depend on the batch (2e-5 was the most in 0.5 B
+"""Bound on how much a logit in single precision depends on the batch (at most 2e-5 in 0.5 B
 parameters). Where that could decide, the row is computed once more on its own."""
 
 
@@ -33,10 +33,10 @@ class Batch:
         self._model = model
         # transformers has given this another name (5.24).
         parameters = inspect.signature(model.forward).parameters
-        self._cache = "cache" if "cache" in parameters else "past_key_values"
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self._writer = writer
         self._top_p = top_p
-        self._slots = Slots()
+        self._kept = KeyValueCache()
         # In half precision the rounding is no smaller than what it would have to decide.
         self._error = ERROR if model.dtype == torch.float32 else 0.0
 
@@ -47,7 +47,7 @@ class Batch:
         # The last token of a prompt is read by the first step, together with everyone's.
         heads = [tuple(row.prompt[:-1]) for row in rows]
         taken, longest = len(self.rows), max(map(len, heads))
-        self._slots.reserve(rows=taken + len(rows), before=longest, after=1)
+        self._kept.reserve(rows=taken + len(rows), before=longest, after=1)
         window = getattr(self._model.config.get_text_config(), "sliding_window", None)
         for pack in packs(heads, share=window is None or longest < window):
             found = {
@@ -55,7 +55,7 @@ class Batch:
                 for n, head in enumerate(heads)
                 if head in pack.columns
             }
-            self._slots.put(self._read(pack), found)
+            self._kept.put(self._read(pack), found)
         self.rows += rows
         charge(rows, began)
 
@@ -64,7 +64,7 @@ class Batch:
         """Write a token of every row; the rows that are over leave and are returned."""
         began, rows, device = time.perf_counter(), self.rows, self._model.device
         places = [len(row.prompt) + len(row.tokens) - 1 for row in rows]
-        slots, width = self._slots, max(places)
+        slots, width = self._kept, max(places)
         slots.extent.first = slots.extent.end - width
         slots.reserve(rows=len(rows), before=width, after=1)
         position = torch.tensor(places, device=device)[:, None]
@@ -73,7 +73,7 @@ class Batch:
             position_ids=position,
             attention_mask=(torch.arange(width + 1, device=device) >= width - position).long(),
             use_cache=True,
-            **{self._cache: slots},
+            **{self._cache_name: slots},
         )
         slots.extent.end += 1
         for row, token in zip(rows, self._drawn(output.logits[:, -1]), strict=True):
@@ -104,7 +104,7 @@ class Batch:
             position_ids=torch.tensor([pack.positions], device=device),
             attention_mask=None if mask is None else mask.to(device),
             use_cache=True,
-            **{self._cache: cache},
+            **{self._cache_name: cache},
         )
         return cache
 
@@ -115,13 +115,13 @@ class Batch:
             if self.rows[n].done:
                 last = self.rows.pop()
                 if n < len(self.rows):
-                    self._slots.move(len(self.rows), n)
+                    self._kept.move(len(self.rows), n)
                     self.rows[n] = last
         return over
 
 
 def suits(model: Any) -> bool:
-    """Whether the model keeps plain keys and values and can be told where tokens stand."""
+    """Return whether the model keeps plain keys and values and takes positions of tokens."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     return (

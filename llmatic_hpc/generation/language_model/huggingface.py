@@ -14,10 +14,10 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from . import load, packed_linear
+from . import model_loading, packed_linear
 from .batch import Batch, suits
 from .sampling import Row, Writer
-from .static_batch import Generated
+from .static_batch import StaticBatch
 
 LEAST_NEW_TOKENS = 64
 """Fewer are no network: a prompt that leaves less room than this is not worth an attempt."""
@@ -51,8 +51,8 @@ class HuggingFace:
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
         self.device = _device(settings.device)
-        location = load.locate(settings.model)
-        loaded = load.load(
+        location = model_loading.locate(settings.model)
+        loaded = model_loading.load(
             location,
             dtype=_dtype(settings.dtype, self.device),
             device=self.device,
@@ -76,7 +76,7 @@ class HuggingFace:
         self._writer = Writer(self._tokenizer, form=self.form, ends=self._ends)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they get done. A row that is over gives its place to the next."""
+        """Yield completions as they are done. A row that is over gives its place to the next."""
         asked: list[tuple[Request, list[int]]] = []
         longest: dict[tuple[str, ...], int] = {}
         for request in requests:
@@ -107,7 +107,7 @@ class HuggingFace:
         _free()
 
     def prompt(self, request: Request) -> str:
-        """The text that the model gets to see, markup of its chat template included."""
+        """Return the text that the model gets to see, markup of its chat template included."""
         if self.form == "completion":
             return prompts.completion_prompt(request)
         messages = prompts.chat_messages(request, self.problem)
@@ -123,7 +123,7 @@ class HuggingFace:
     def _tokens(self, request: Request) -> list[int]:
         # A chat template writes the special tokens itself.
         text, plain = self.prompt(request), self.form == "completion"
-        with load.quiet():
+        with model_loading.quiet():
             ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
         return ids[:-1] if ids[-1] in self._ends and plain else ids
 
@@ -176,10 +176,10 @@ class HuggingFace:
     def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
         """Write all rows to their ends; yields each as it is done."""
         options: dict[str, Any] = {"top_p": self.settings.top_p}
-        batch: Batch | Generated = (
+        batch: Batch | StaticBatch = (
             Batch(self._model, self._writer, **options)
             if suits(self._model)
-            else Generated(self._model, self._writer, pad=self._pad, **options)
+            else StaticBatch(self._model, self._writer, pad=self._pad, **options)
         )
         admitted = 0
         while admitted < len(waiting) or batch.rows:
@@ -207,14 +207,14 @@ def _device(wanted: str) -> str:
     except Exception as error:  # torch raises many kinds here
         reason = str(error).strip().splitlines()[0]
         raise GeneratorError(
-            f"generator.device = {wanted!r} is not to be had on this machine ({reason}); set it to "
+            f"generator.device = {wanted!r} is not available on this machine ({reason}); set it to "
             "'auto' or 'cpu', or ask SLURM for a GPU (cluster.gres)"
         ) from None
     return device
 
 
 def _dtype(wanted: str, device: str) -> torch.dtype:
-    """``auto`` is half precision on a GPU only.
+    """Return the precision of the weights; ``auto`` is half precision on a GPU only.
 
     On a CPU with AVX512-BF16 bfloat16 wrote 1.2 to 1.6 times as fast (0.5 B parameters, 8 rows,
     one thread), but its coarse rounding lets a text depend on who shares its batch, and on
@@ -229,7 +229,7 @@ def _dtype(wanted: str, device: str) -> torch.dtype:
 
 
 def _context(config: Any) -> int:
-    """Most tokens that the model can attend to: prompt and answer together."""
+    """Return the most tokens that the model can attend to, prompt and answer together."""
     text = config.get_text_config()
     known = (getattr(text, key, None) for key in _CONTEXT_KEYS)
     return next((n for n in known if isinstance(n, int) and n > 0), sys.maxsize)

@@ -23,7 +23,7 @@ AHEAD = 128
 
 @dataclass
 class Extent:
-    """Which part of the buffers is in use; the same for all layers."""
+    """Part of the buffers that is in use; the same for all layers."""
 
     rows: int = 0
     """Slots that there are."""
@@ -56,7 +56,7 @@ class SlotLayer(DynamicLayer):
         return held[0], held[1]
 
     def allocated(self, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The buffers, with the heads and sizes of ``like`` where they are made."""
+        """Return the buffers; make them with the heads and sizes of ``like`` at first."""
         if self.buffers is None:
             at = self.extent  # zeros, since nothing times garbage may be no number
             keys, values = (
@@ -74,7 +74,7 @@ class SlotLayer(DynamicLayer):
         return self.get_seq_length() + query_length, 0
 
 
-class Slots(Cache):
+class KeyValueCache(Cache):
     """The cache of all layers, for any model that keeps plain keys and values."""
 
     def __init__(self) -> None:

@@ -22,9 +22,9 @@ class Pack:
 
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    """Of each token in its prompt."""
+    """Position of each token in its prompt."""
     columns: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
-    """For each prompt where in the sequence its tokens are."""
+    """Indices in the sequence of each prompt's tokens."""
 
     def add(self, prompt: tuple[int, ...], path: Sequence[int]) -> None:
         """Append a prompt whose first tokens stand at ``path`` already."""
@@ -34,8 +34,11 @@ class Pack:
         self.positions += range(len(path), len(prompt))
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor | None:
-        """What is added to attention, (1, 1, tokens, tokens): 0 for a token's own beginnings,
-        the lowest number for all else. None where plain causal attention does the same."""
+        """Return what is added to attention, (1, 1, tokens, tokens).
+
+        0 for a token's own ancestors, the lowest number for all else. None where plain causal
+        attention does the same.
+        """
         if len(self.columns) == 1:
             return None
         hidden = torch.full((len(self.tokens),) * 2, torch.finfo(dtype).min, dtype=dtype)
@@ -48,7 +51,7 @@ class Pack:
 
 
 def packs(prompts: Iterable[Sequence[int]], *, share: bool = True) -> Iterator[Pack]:
-    """All distinct prompts, in packs of about ``PACK`` tokens.
+    """Yield all distinct prompts, in packs of about ``PACK`` tokens.
 
     Args:
         prompts: token ids; an empty one needs no reading.
@@ -68,6 +71,6 @@ def packs(prompts: Iterable[Sequence[int]], *, share: bool = True) -> Iterator[P
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """Count the tokens that both begin with."""
     length = min(len(one), len(other))
     return next((n for n in range(length) if one[n] != other[n]), length)

@@ -40,19 +40,19 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     finished: bool = False
-    """Whether the text came to its end; False where ``limit`` cut it off."""
+    """True where the text came to its end; False where ``limit`` cut it off."""
     text: str = ""
     watched: bool = False
-    """Whether the last token ended a line, so that the next may end the class."""
+    """True where the last token ended a line, so that the next may end the class."""
     seconds: float = 0.0
-    """Its share of every step that it took part in."""
+    """Share of the time of every step that it took part in."""
 
     def __post_init__(self) -> None:
         # On the CPU whatever the device, so that a seed means the same everywhere.
         self.generator = torch.Generator().manual_seed(self.seed % 2**63)
 
     def afresh(self) -> Row:
-        """The same row before its first token."""
+        """Return the same row before its first token."""
         return Row(self.candidate, self.prompt, self.limit, self.temperature, self.seed)
 
     @property
@@ -62,7 +62,7 @@ class Row:
 
 
 def uniforms(rows: Sequence[Row], vocabulary: int) -> torch.Tensor:
-    """What :func:`draw` needs of each row's generator for one token, in [0, 1), float64."""
+    """Draw what :func:`draw` needs of each row's generator for one token: float64 in [0, 1)."""
     count = -(-vocabulary // BLOCK) + BLOCK
     return torch.stack(
         [torch.rand(count, generator=row.generator, dtype=torch.float64) for row in rows]
@@ -113,14 +113,14 @@ def draw(
 
 
 def _winner(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The place of the highest of each row, and by how much it is ahead."""
+    """Return the place of the highest of each row, and by how much it is ahead."""
     values, places = scores.topk(min(2, scores.shape[-1]), dim=-1)
     ahead = values[:, 0] - values[:, -1]
     return places[:, 0], ahead if values.shape[-1] == 2 else torch.full_like(ahead, torch.inf)
 
 
 def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch.Tensor:
-    """Set to 0, in place, what is not in the nucleus; says which rows' edges are unsure."""
+    """Set to 0, in place, what is not in the nucleus; return which rows' edges are unsure."""
     total, every = weights.sum(-1, keepdim=True), weights.shape[-1]
     for count in (min(LIKELIEST, every), every):
         likely, order = weights.topk(count, dim=-1)
@@ -140,7 +140,7 @@ def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch
 
 
 class Writer:
-    """Turns tokens into text and notices the end."""
+    """Converter of tokens to text that notices the end."""
 
     def __init__(self, tokenizer: Any, *, form: str, ends: frozenset[int]) -> None:
         self.tokenizer = tokenizer

@@ -15,11 +15,11 @@ from transformers import (
 )
 
 from .batch import charge
-from .load import quiet
+from .model_loading import quiet
 from .sampling import Row, Writer, draw, uniforms
 
 
-class Generated:
+class StaticBatch:
     """Rows that come and go together; in use like :class:`.batch.Batch`.
 
     Args:
@@ -65,7 +65,7 @@ class Generated:
 
 
 class _Draw(LogitsProcessor):
-    """Leaves of each row's scores the token that was drawn."""
+    """Logits processor that leaves of each row's scores the token that was drawn."""
 
     def __init__(self, rows: Sequence[Row], top_p: float) -> None:
         self.rows = rows
@@ -80,7 +80,7 @@ class _Draw(LogitsProcessor):
 
 
 class _Stop(StoppingCriteria):
-    """Keeps what each row writes; says which rows are over."""
+    """Stopping criterion that keeps what each row writes and says which rows are over."""
 
     def __init__(self, rows: Sequence[Row], writer: Writer) -> None:
         self.rows = rows

@@ -1,4 +1,4 @@
-"""Where a text stops being the network that was asked for."""
+"""End of the network that was asked for within a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CLASS = re.compile(r"^[ \t]*class\s+\w", re.MULTILINE)
 
 
 def end_of_class(text: str, *, form: str) -> int | None:
-    """Where in ``text`` the network is over, or None while it is not.
+    """Return the index in ``text`` at which the network is over, or None while it is not.
 
     completion: at the first line without indentation after ``forward`` (a second class, the
     next instruction in triple quotes, an example of use; a comment only after a ``return``).

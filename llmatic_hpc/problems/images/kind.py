@@ -35,6 +35,8 @@ def control(settings: GeneratorSettings, problem: Problem) -> Generator:
 class ImageClassification(ProblemKind):
     """Classify images by networks that are trained from scratch."""
 
+    contained = True
+
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """See :meth:`.ProblemKind.descriptors`."""
         return DESCRIPTORS

@@ -102,14 +102,15 @@ def cell_of(text: str) -> Cell:
     return cell  # type: ignore[return-value]
 
 
-def neighbours(cell: Cell) -> list[Cell]:
+@cache
+def neighbours(cell: Cell) -> tuple[Cell, ...]:
     """The 24 cells that differ in one edge, in the order of edges and operations."""
-    return [
+    return tuple(
         (*cell[:edge], operation, *cell[edge + 1 :])  # type: ignore[misc]
         for edge in range(len(EDGES))
         for operation in range(len(OPERATIONS))
         if operation != cell[edge]
-    ]
+    )
 
 
 def describe(cell: Cell, dataset: Dataset) -> Descriptors:

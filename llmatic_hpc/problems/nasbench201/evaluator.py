@@ -1,4 +1,4 @@
-"""Candidates are cells of NAS-Bench-201: read statically here, scored by a look-up in its table."""
+"""Candidates are cells of NAS-Bench-201, scored by a look-up in the benchmark's table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from ...config import Config, ProblemSettings
 from ...errors import ConfigError, DataError
-from ...source import gate
 from ...store import Record, rows
-from ...types import PENDING, Examined, Outcome, Repair, Result, Screened
+from ...types import PENDING, Examined, Outcome, Result, Screened
 from ..evaluator import Evaluated
 from . import cells, table, write
 from .problem import nasbench201
-from .reader.read import NotACell, read
-from .reader.repair import mend as mended
+from .reader.layers import NotACell
+from .reader.mend import mend as mended
+from .reader.read import CellReader, Reading
 
 EPOCHS = 200
 """Of the trainings behind test accuracies and times."""
@@ -56,14 +56,12 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
     return found
 
 
-def _check(config: Config, initial: str, dataset: cells.Dataset) -> None:
-    """Raises :class:`~llmatic_hpc.errors.ConfigError` for what would search in vain."""
-    try:
-        read(initial)
-    except NotACell as error:
+def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
+    """Raise :class:`~llmatic_hpc.errors.ConfigError` for what would search in vain."""
+    if initial.cell is None:
         raise ConfigError(
-            f"problem.initial: {config.problem.initial} is no cell: {error}"
-        ) from error
+            f"problem.initial: {config.problem.initial} is no cell: {initial.failure}"
+        )
     given = config.archive.network
     (_, least), (_, most) = cells.bounds(dataset)
     if given.lower and (given.lower[1] >= most or given.upper[1] <= least):
@@ -87,7 +85,9 @@ class Tabulated:
         settings = config.problem
         self.problem = nasbench201(settings)
         self._dataset = cells.DATASETS[settings.dataset]
-        _check(config, self.problem.initial_source, self._dataset)
+        self._reader = CellReader(config.containment)
+        (initial,) = self._reader.read([self.problem.initial_source])
+        _check(config, initial, self._dataset)
         self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
         self._valid = (
@@ -99,7 +99,7 @@ class Tabulated:
         self._test = accuracies.test / 100.0
         self._seconds = accuracies.seconds * (settings.table_epochs / EPOCHS)
         self._rank = 1 + np.searchsorted(np.sort(-self._test), -self._test, side="left")
-        self._known: dict[str, Screened] = {}
+        self._known: dict[cells.Cell, Screened] = {}
 
     def facts(self) -> dict[str, Any]:
         """Which table it is, and what is the best that can be found there."""
@@ -118,8 +118,11 @@ class Tabulated:
         }
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
-        """See :meth:`.Evaluator.examine`. Nothing of a source is executed."""
-        return [self._examined(source, repair) for source in sources]
+        """See :meth:`.Evaluator.examine`. What runs of a source runs in a contained child."""
+        return [
+            self._examined(source, self._screened(reading), repair)
+            for source, reading in zip(sources, self._reader.read(sources), strict=True)
+        ]
 
     def evaluate(
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
@@ -148,7 +151,7 @@ class Tabulated:
 
     def judge(self, source: str) -> tuple[Screened, Outcome]:
         """Read a source text and look its cell up."""
-        screened = self._screened(source)
+        (screened,) = map(self._screened, self._reader.read([source]))
         if screened.status != PENDING:
             return screened, Outcome(screened.status, screened.failure)
         return screened, self._outcome(self._table.row(screened.architecture))
@@ -160,7 +163,8 @@ class Tabulated:
         """Nothing is out."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the contained processes."""
+        self._reader.close()
 
     def _outcome(self, row: int) -> Outcome:
         return Outcome(
@@ -172,43 +176,29 @@ class Tabulated:
             train_seconds=float(self._seconds[row]),
         )
 
-    def _examined(self, source: str, repair: bool) -> Examined:
-        written = self._screened(source)
+    def _examined(self, source: str, written: Screened, repair: bool) -> Examined:
         if not repair or written.status != "invalid" or not source:
             return Examined(source, written, written)
         try:
             cell, repairs = mended(source)
         except NotACell:
             return Examined(source, written, written)
-        return self._repaired(cell, repairs, written)
+        return Examined(write.source(cell), self._of(cell), written, tuple(repairs))
 
-    def _repaired(self, cell: cells.Cell, repairs: Sequence[Repair], written: Screened) -> Examined:
-        text = write.source(cell)
-        return Examined(text, self._screened(text), written, tuple(repairs))
+    def _screened(self, reading: Reading) -> Screened:
+        if reading.cell is None:
+            return Screened(reading.status, reading.failure)
+        return self._of(reading.cell)
 
-    def _screened(self, source: str) -> Screened:
-        if (known := self._known.get(source)) is None:
-            known = self._known[source] = self._look(source)
-        return known
-
-    def _look(self, source: str) -> Screened:
-        limit = self._config.containment.source_bytes
-        if len(source.encode("utf-8", "replace")) > limit:
-            return Screened("too_large", f"source: more than containment.source_bytes = {limit}")
-        try:
-            cell = read(source)
-        except NotACell as error:
-            return Screened("invalid", str(error))
-        if source != write.source(cell):
-            # Never executed here, but a user may export it and run it.
-            verdict = gate.check(source, max_bytes=limit)
-            if verdict.status == "forbidden":
-                return Screened("forbidden", verdict.failure)
-        name = cells.architecture(cell)
-        return Screened(
-            PENDING,
-            canonical_sha256=hashlib.sha256(name.encode()).hexdigest(),
-            descriptors=cells.describe(cell, self._dataset),
-            built=True,
-            architecture=name,
-        )
+    def _of(self, cell: cells.Cell) -> Screened:
+        """What is known of a cell without its scores."""
+        if cell not in self._known:
+            name = cells.architecture(cell)
+            self._known[cell] = Screened(
+                PENDING,
+                canonical_sha256=hashlib.sha256(name.encode()).hexdigest(),
+                descriptors=cells.describe(cell, self._dataset),
+                built=True,
+                architecture=name,
+            )
+        return self._known[cell]

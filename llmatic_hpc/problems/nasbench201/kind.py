@@ -18,6 +18,7 @@ from .problem import nasbench201
 if TYPE_CHECKING:
     from ...cluster import Backend
     from ...generation import Generator
+    from ...report.compare import Comparison
     from ...store import Difference, Record
     from ..evaluator import Evaluator
 
@@ -99,6 +100,12 @@ class NASBench201(ProblemKind):
                 raise ConfigError("problem.table is not set: it names the file that is to be made")
             convert(official, Path(config.problem.table), tell, progress)
         tell(f"table: {self.data(config)}")
+
+    def comparison(self) -> Comparison:
+        """See :meth:`.ProblemKind.comparison`."""
+        from .comparison import BenchmarkComparison
+
+        return BenchmarkComparison()
 
     def differences(self, record: Record, table: Path) -> Iterator[Difference]:
         """See :func:`.verify.against`."""

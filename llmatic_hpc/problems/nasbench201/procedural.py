@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence, Set
+from functools import cache
 
-from ...config import GeneratorSettings
+from ...config import ContainmentSettings, GeneratorSettings
 from ...types import Completion, Request
 from .cells import (
     CONV1,
@@ -27,7 +28,7 @@ from .cells import (
     architecture,
     neighbours,
 )
-from .reader.read import NotACell, read
+from .reader.read import CellReader
 from .write import source
 
 PROMPTED = (CONV3, CONV1, NONE, POOL, SKIP, CONV3, CONV1, POOL, SKIP)
@@ -62,7 +63,7 @@ class ProceduralCells:
     def __init__(self, settings: GeneratorSettings) -> None:
         self._unseen = settings.unseen
         self._free = settings.edits == "free"
-        self._read: dict[str, Cell] = {}
+        self._reader = CellReader(ContainmentSettings())
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """A completion for each request, in order: the canonical source of a cell."""
@@ -72,12 +73,12 @@ class ProceduralCells:
             cell = self._cell(request, _Seen(request.seen, written) if self._unseen else set())
             written.add(architecture(cell))
             text = source(cell)
-            self._read[text] = cell
             seconds = time.perf_counter() - started
             yield Completion(request.candidate, text, self.form, seconds=seconds)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the contained processes."""
+        self._reader.close()
 
     def _cell(self, request: Request, seen: Set[str]) -> Cell:
         rng = random.Random(request.seed)
@@ -100,7 +101,7 @@ class ProceduralCells:
             extra = sum(rng.random() < 0.5 * heat for _ in range(3))
             child = _farther(parent, rng, set(), extra) if extra else parent
         near = [cell for cell in neighbours(child) if architecture(cell) not in seen]
-        asked = [cell for cell in near if prompt is None or _is_asked(child, cell, prompt)]
+        asked = near if prompt is None else [c for c in near if _is_asked(child, c, prompt)]
         if asked:
             return rng.choice(asked)
         if self._unseen and rng.random() < INSISTENCE:
@@ -108,23 +109,24 @@ class ProceduralCells:
         return rng.choice(near) if near else _farther(child, rng, seen, 2)
 
     def _parent(self, text: str) -> Cell:
-        """The cell of a source. Most were written here."""
-        if text not in self._read:
-            try:
-                self._read[text] = read(text)
-            except NotACell:
-                self._read[text] = INITIAL
-        return self._read[text]
+        """The cell of a source."""
+        (reading,) = self._reader.read([text])
+        return INITIAL if reading.cell is None else reading.cell
+
+
+_OTHERS = [[o for o in range(len(OPERATIONS)) if o != op] for op in range(len(OPERATIONS))]
+"""By operation: all others."""
 
 
 class _Seen(Set[str]):
     """Two sets as one, without the copy."""
 
-    def __init__(self, scored: frozenset[str], written: set[str]) -> None:
+    def __init__(self, scored: Set[str], written: Set[str]) -> None:
         self._parts = scored, written
 
     def __contains__(self, name: object) -> bool:
-        return any(name in part for part in self._parts)
+        scored, written = self._parts
+        return name in scored or name in written
 
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
@@ -134,8 +136,9 @@ class _Seen(Set[str]):
         return sum(map(len, self._parts))
 
 
+@cache
 def _is_asked(parent: Cell, child: Cell, prompt: int) -> bool:
-    """Whether the edge in which two neighbours differ was edited as the prompt says."""
+    """Return whether the edge in which two neighbours differ was edited as the prompt says."""
     edge = next(i for i in range(len(EDGES)) if parent[i] != child[i])
     if child[edge] != PROMPTED[prompt]:
         return False
@@ -160,8 +163,7 @@ def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> C
         for _ in range(ATTEMPTS):
             changed = set(rng.sample(range(len(EDGES)), far))
             child: Cell = tuple(
-                rng.choice([o for o in range(len(OPERATIONS)) if o != op]) if i in changed else op
-                for i, op in enumerate(cell)
+                rng.choice(_OTHERS[op]) if i in changed else op for i, op in enumerate(cell)
             )  # type: ignore[assignment]
             if architecture(child) not in seen:
                 return child

@@ -10,15 +10,18 @@ from ...config import from_tables
 from ...errors import DataError
 from ...store import Difference, Record
 from .cells import architecture
-from .reader.read import NotACell, read
+from .reader.read import CellReader
 from .table import BenchmarkTable
 
 
 def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
-    """Where scores of NAS-Bench-201 are not what the benchmark's table says of the cell that the
-    source spells. Sources are read, never executed. Raises :class:`DataError` for another table
-    than the run's."""
-    problem = from_tables(record.config, "run.h5").problem
+    """Yield where scores of NAS-Bench-201 differ from the benchmark's table.
+
+    The cell is the one that the source spells; a source that is not canonical is traced in a
+    contained child. Raises :class:`DataError` for another table than the run's.
+    """
+    config = from_tables(record.config, "run.h5")
+    problem = config.problem
     known = record.environment.get("benchmark", {}).get("table_sha256")
     if known is None:
         raise DataError(f"{table.path}: the run is none of NAS-Bench-201; leave --table out")
@@ -33,12 +36,14 @@ def against(record: Record, table: BenchmarkTable) -> Iterator[Difference]:
     fitness = valid
     if problem.protocol == "paper":
         fitness = accuracies.test if is_full else accuracies.test_12
-    for row in np.flatnonzero(columns["status"] == b"scored").tolist():
+    scored = np.flatnonzero(columns["status"] == b"scored").tolist()
+    with CellReader(config.containment) as reader:
+        readings = reader.read([columns["source"][row] for row in scored])
+    for row, reading in zip(scored, readings, strict=True):
         where, name = f"candidate {row}", columns["architecture"][row]
-        try:
-            spelled = architecture(read(columns["source"][row]))
-        except NotACell as error:
-            spelled = f"no cell ({error})"
+        spelled = f"no cell ({reading.failure})"
+        if reading.cell is not None:
+            spelled = architecture(reading.cell)
         if spelled != name:
             yield Difference(where, f"architecture is {name}, its source spells {spelled}")
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .cells import CONV1, CONV3, EDGES, NONE, POOL, SKIP, Cell
 
 IMPORTS = "import torch\nimport torch.nn as nn\n"
@@ -74,3 +76,16 @@ def source(cell: Cell) -> str:
         f"        super().__init__()\n{edges}\n{_FORWARD}"
     )
     return "\n\n".join([IMPORTS, *used, network])
+
+
+def cell_written(text: str) -> Cell | None:
+    """The cell whose canonical source ``text`` is; None for any other text."""
+    operations = [_OPERATIONS.get(line) for line in _EDGE.findall(text)]
+    if len(operations) != len(EDGES) or None in operations:
+        return None
+    cell: Cell = tuple(operations)  # type: ignore[assignment]
+    return cell if source(cell) == text else None
+
+
+_EDGE = re.compile(r"^        self\.edge_\d_\d = (.*)$", re.MULTILINE)
+_OPERATIONS = {text: operation for operation, text in SPELLINGS.items()}

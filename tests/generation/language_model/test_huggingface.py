@@ -135,7 +135,7 @@ def test_habits_of_the_model_do_not_bend_the_distribution(generator: HuggingFace
 
 
 def test_parents_that_do_not_fit_the_context(generator: HuggingFace, ask: Ask) -> None:
-    """That candidate fails with both numbers; the others go on."""
+    """The candidate fails with its length and the context's; the others go on."""
     long = "x = 1\n" * CONTEXT
     answers = {c.candidate: c for c in generator.generate([ask(0), ask(1, parents=(long,))])}
     assert not answers[0].failure
@@ -209,7 +209,7 @@ def test_out_of_memory_halves_the_batch(settings: Settings, problem: Problem, as
 def test_out_of_memory_for_one_completion_is_an_error(
     settings: Settings, problem: Problem, ask: Ask
 ) -> None:
-    """It says what to change."""
+    """The message says what to change."""
     generator = HuggingFace(settings(batch=2), problem)
     generator._model = OutOfMemory(generator._model, rows=0)
     with pytest.raises(GeneratorError, match=r"not enough memory .* generator\.dtype"):
@@ -219,7 +219,7 @@ def test_out_of_memory_for_one_completion_is_an_error(
 def test_other_errors_of_the_model_are_not_swallowed(
     settings: Settings, problem: Problem, ask: Ask
 ) -> None:
-    """Only memory makes the batch smaller."""
+    """An error other than a lack of memory is raised, and the batch stays as it is."""
     generator = HuggingFace(settings(), problem)
     generator._model = None
     with pytest.raises(AttributeError):
@@ -227,7 +227,7 @@ def test_other_errors_of_the_model_are_not_swallowed(
 
 
 def test_shared_beginnings_are_read_once(settings: Settings, problem: Problem, ask: Ask) -> None:
-    """Of eight rows with two prompts between them, the parent is read once and each end once."""
+    """Eight rows of two prompts read the shared parent once and each end once."""
     generator = HuggingFace(settings(batch=8), problem)
     model = OutOfMemory(generator._model)
     generator._model = model
@@ -323,7 +323,7 @@ def test_a_hundred_at_once_write_what_each_writes_alone(
 def test_what_rounding_could_decide_is_decided_alone(
     settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where an error of the logits may change a token, the row's own forward pass decides."""
+    """A row's own forward pass decides where an error of the logits may change a token."""
     generator = HuggingFace(settings(max_new_tokens=30, batch=4), problem)
     requests = [ask(n) for n in range(4)]
     plain = by_candidate(list(generator.generate(requests)))
@@ -337,7 +337,7 @@ def test_what_rounding_could_decide_is_decided_alone(
 def test_models_without_keys_and_values_go_through_generate(
     settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They write the same, and each row gets all it asked for."""
+    """Such models write the same texts, and each row gets all its tokens."""
     requests = [
         ask(n, parents=(problem.initial_source + "# line\n" * (n % 3) * 20,)) for n in range(7)
     ]  # fmt: skip
@@ -368,7 +368,7 @@ def test_chat_where_there_is_a_template(
 def test_a_template_without_a_system_role(
     settings: Settings, problem: Problem, ask: Ask, tiny_chat_model: Path
 ) -> None:
-    """What the system would have said goes into the user's message."""
+    """The system's message goes in front of the user's."""
     generator = HuggingFace(settings(model=str(tiny_chat_model)), problem)
     generator._tokenizer.chat_template = (
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"

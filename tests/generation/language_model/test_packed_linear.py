@@ -11,7 +11,7 @@ from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
 
 
 def test_the_same_function() -> None:
-    """With and without bias, for inputs of any rank and number of rows."""
+    """Packed layers equal plain ones with and without bias, for any rank and number of rows."""
     model = nn.Sequential(nn.Linear(48, 96), nn.ReLU(), nn.Linear(96, 7, bias=False))
     inputs = [torch.randn(shape) for shape in ((1, 48), (100, 48), (2, 5, 48), (3, 1, 48))]
     inputs.append(torch.randn(4, 9, 48)[:, -1:])
@@ -35,7 +35,7 @@ def test_other_layers_stay() -> None:
 
 
 def test_without_the_operator_all_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It belongs to PyTorch's compiler and promises nothing."""
+    """Layers stay as they are where PyTorch no longer has its private operator."""
 
     def gone(self: PackedLinear, linear: nn.Linear) -> None:
         raise AttributeError("no such operator")

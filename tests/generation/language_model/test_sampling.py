@@ -11,7 +11,7 @@ from llmatic_hpc.generation.language_model.sampling import Row, draw, uniforms
 
 
 def chances(count: int, vocabulary: int) -> torch.Tensor:
-    """Of as many rows."""
+    """Draw chances for so many rows."""
     return uniforms([Row(n, [1], 9, 1.0, seed=n) for n in range(count)], vocabulary)
 
 
@@ -33,7 +33,7 @@ def test_every_token_has_its_share(vocabulary: int) -> None:
 
 
 def test_a_token_without_probability_is_never_drawn() -> None:
-    """In no block, and no block without any."""
+    """Tokens and whole blocks without probability are never drawn."""
     logits = torch.full((500, 1000), -torch.inf)
     logits[:, [300, 999]] = 0.0
     tokens, _ = draw(logits, [1.0] * 500, chances(500, 1000))
@@ -51,7 +51,7 @@ def test_cold_takes_the_likeliest() -> None:
 def test_a_nucleus_is_the_fewest_that_reach_top_p(
     monkeypatch: pytest.MonkeyPatch, likeliest: int
 ) -> None:
-    """Whether or not it is found among the likeliest."""
+    """A nucleus is right whether or not it lies among the likeliest tokens."""
     monkeypatch.setattr(sampling, "LIKELIEST", likeliest)
     p, n = torch.tensor([0.05, 0.3, 0.02, 0.2, 0.25, 0.1, 0.08]), 5000
     tokens, _ = draw(p.log().expand(n, -1), [1.0] * n, chances(n, 7), top_p=0.8)

@@ -1,4 +1,4 @@
-"""Where a text stops being the network."""
+"""The end of the network within a text is found."""
 
 from __future__ import annotations
 

@@ -207,16 +207,16 @@ class Relu(nn.ReLU):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        for i, k in enumerate([3, 1, 3]):
-            setattr(self, f"conv{i}", nn.Conv2d(16, 16, k, padding=k // 2))
-            setattr(self, f"bn{i}", nn.BatchNorm2d(16))
+        self.convs, self.bns = nn.ModuleList(), nn.ModuleList()
+        for k in [3, 1, 3]:
+            self.convs.append(nn.Conv2d(16, 16, k, padding=k // 2))
+            self.bns.append(nn.BatchNorm2d(16))
         self.relu = Relu()
         self.pool = nn.AvgPool2d(kernel_size=3, stride=1, padding=1)
 
     def edge(self, i, x):
         x = self.relu(x)
-        x = getattr(self, f"conv{i}")(x)
-        return getattr(self, f"bn{i}")(x)
+        return self.bns[i](self.convs[i](x))
 
     def forward(self, x):
         a = self.edge(0, x)

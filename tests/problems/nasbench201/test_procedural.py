@@ -19,8 +19,7 @@ from llmatic_hpc.problems.nasbench201.cells import (
 )
 from llmatic_hpc.problems.nasbench201.problem import PROMPTS
 from llmatic_hpc.problems.nasbench201.procedural import PROMPTED, REPLACING, ProceduralCells
-from llmatic_hpc.problems.nasbench201.reader.read import read
-from llmatic_hpc.problems.nasbench201.write import source
+from llmatic_hpc.problems.nasbench201.write import cell_written, source
 from llmatic_hpc.types import Request
 
 SETTINGS = GeneratorSettings(kind="procedural")
@@ -41,7 +40,8 @@ def request(number: int = 0, **changes: object) -> Request:
 
 
 def written(requests: list[Request], settings: GeneratorSettings = SETTINGS) -> list[Cell]:
-    return [read(completion.text) for completion in ProceduralCells(settings).generate(requests)]
+    found = ProceduralCells(settings).generate(requests)
+    return [cell for completion in found if (cell := cell_written(completion.text))]
 
 
 def changed(parent: Cell, child: Cell) -> list[int]:
@@ -89,7 +89,7 @@ def test_what_has_a_score_is_repeated_only_where_the_prompt_leaves_nothing_else(
 
 def test_a_neighbour_by_its_number() -> None:
     requests = [request(n, operator="neighbour", neighbour=n) for n in range(24)]
-    assert written(requests) == neighbours(PARENT)
+    assert written(requests) == list(neighbours(PARENT))
 
 
 def test_crossover_takes_each_edge_from_a_parent() -> None:

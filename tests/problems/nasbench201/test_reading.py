@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import random
-import time
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -14,6 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from llmatic_hpc.config import ContainmentSettings
+from llmatic_hpc.evaluation import graph
+from llmatic_hpc.evaluation.graph import Traced
 from llmatic_hpc.problems.nasbench201.cells import (
     CONV1,
     CONV3,
@@ -26,11 +28,13 @@ from llmatic_hpc.problems.nasbench201.cells import (
     cell_of,
     cells,
 )
-from llmatic_hpc.problems.nasbench201.reader.read import NotACell, read
-from llmatic_hpc.problems.nasbench201.reader.repair import mend
-from llmatic_hpc.problems.nasbench201.write import HELPERS, IMPORTS, source
-from llmatic_hpc.types import Repair
+from llmatic_hpc.problems.nasbench201.reader.layers import NotACell
+from llmatic_hpc.problems.nasbench201.reader.mend import mend
+from llmatic_hpc.problems.nasbench201.reader.read import CellReader
+from llmatic_hpc.problems.nasbench201.reader.wiring import cell_of as cell_of_graph
+from llmatic_hpc.problems.nasbench201.write import HELPERS, IMPORTS, cell_written, source
 
+from .reading import traced
 from .spellings import HEAD, ONE, SPELLINGS
 
 ALL = list(cells())
@@ -59,26 +63,100 @@ def test_a_source_is_written_as_promised() -> None:
     assert "def " not in source((SKIP,) * 6).partition("class Net")[0]
 
 
-def test_a_cell_comes_back() -> None:
-    """What is written is read; dead edges included. Mending has nothing to do."""
-    for cell in SAMPLE:
-        assert read(source(cell)) == cell
-    for cell in SAMPLE[::40]:
-        assert mend(source(cell)) == (cell, [])
+@pytest.fixture(scope="module")
+def reader() -> Iterator[CellReader]:
+    with CellReader(ContainmentSettings(screen_seconds=5.0)) as made:
+        yield made
+
+
+def test_every_cell_comes_back() -> None:
+    """What is written is recognised, dead edges included, and nothing else is."""
+    for cell in ALL:
+        text = source(cell)
+        assert cell_written(text) == cell
+    for changed in ("\n" + text, text + " ", text.replace("node_1", "n"), text[:-1], ""):
+        assert cell_written(changed) is None
+
+
+def test_a_traced_cell_comes_back() -> None:
+    for cell in SAMPLE[::4]:
+        assert traced(source(cell)) == cell
 
 
 @pytest.mark.slow
-def test_every_cell_comes_back() -> None:
-    assert [read(source(cell)) for cell in ALL] == ALL
+def test_every_traced_cell_comes_back() -> None:
+    assert [traced(source(cell)) for cell in ALL] == ALL
+
+
+def test_sources_are_traced_in_children(reader: CellReader) -> None:
+    """Those that are not canonical; what the gate forbids does not run."""
+    sample = SAMPLE[::100]
+    texts = [f"{source(cell)}# told apart\n" for cell in sample]
+    assert [reading.cell for reading in reader.read(texts)] == sample
+    hostile = texts[0].replace("super().__init__()", "super().__init__()\n        torch.os.abort()")
+    missing = texts[0].replace("self.edge_0_1 =", "self.edge = hidden")
+    verdicts = [(r.cell, r.status) for r in reader.read([hostile, missing, "", hostile])]
+    assert verdicts == [
+        (None, status) for status in ("forbidden", "invalid", "invalid", "forbidden")
+    ]
+
+
+# --- what a child says ---------------------------------------------------------------------------
+
+INPUT, POOLED = Traced("input"), Traced("identity", (0,), label="edge_0_3")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[" * 5000,
+        b"7",
+        b'{"tensors": [], "output": 0}',
+        graph.encode([INPUT, POOLED], 2),
+        graph.encode([INPUT, POOLED], -1),
+        graph.encode([POOLED], 0),
+        graph.encode([INPUT, Traced("sum", (0, 1))], 1),
+        graph.encode([INPUT, Traced("sum", (0,))], 1),
+        graph.encode([INPUT, Traced("magic", (0,))], 1),
+        graph.encode([INPUT, Traced("conv", (0,), {"stride": 1e300})], 1),
+        graph.encode([INPUT, Traced("conv", (0,), {"stride": [1, 1, 1]})], 1),
+        graph.encode([INPUT, Traced("conv", (0,), {"stride": 1 << 40})], 1),
+        graph.encode([INPUT, Traced("other", (0,), text="\n")], 1),
+        graph.encode([INPUT, Traced("other", (0,), label="x" * 1000)], 1),
+        graph.encode([INPUT, *[Traced("relu", (0,))] * 200], 1),
+    ],
+)
+def test_a_reply_that_is_no_graph(payload: bytes) -> None:
+    with pytest.raises(ValueError):
+        graph.decode(payload)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_graph_is_a_cell_or_none(seed: int) -> None:
+    """Whatever a child claims, the judge ends with one of the cells or a reason."""
+    chance = random.Random(seed)
+    for _ in range(50):
+        tensors = [INPUT]
+        for number in range(1, chance.randint(2, 40)):
+            kind = chance.choice(graph.KINDS[1:])
+            origins = tuple(chance.randrange(number) for _ in range(2 if kind == "sum" else 1))
+            sizes = {k: chance.choice([1, 3, 16, None, "same"])
+                     for k in ("kernel_size", "in_channels", "out_channels", "num_features")
+                     if chance.random() < 0.8}  # fmt: skip
+            names = (chance.choice(["node_1", "node_2", "y"]),)
+            tensors.append(Traced(kind, origins, sizes, "", "edge_1_3", names))
+        found = graph.decode(graph.encode(tensors, chance.randrange(len(tensors))))
+        assert isinstance(outcome(lambda found=found: cell_of_graph(found)), tuple | str)  # type: ignore[misc]
 
 
 # --- equivalent spellings ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_spellings_of_one_cell(name: str) -> None:
-    assert architecture(read(SPELLINGS[name])) == ONE
-    assert mend(SPELLINGS[name]) == (cell_of(ONE), [])
+def test_spellings_of_one_cell(name: str, reader: CellReader) -> None:
+    assert architecture(traced(SPELLINGS[name])) == ONE
+    assert reader.read([SPELLINGS[name]])[0].cell == cell_of(ONE)
 
 
 def net(forward: str, init: str = "pass") -> str:
@@ -136,16 +214,16 @@ def short(cell: Cell) -> str:
         ("return torch.sum(torch.stack([self.conv1(x), self.zero(x)]), dim=0)", "000200"),
         ("return F.avg_pool2d(x, (3, 3), (1, 1), padding=(1, 1))", "000400"),
         ("y = 0\nfor f in (self.pool, self.zero):\n    y = y + f(x)\nreturn y", "000400"),
-        ("if self.training is None:\n    return x\nreturn self.pool(x)", None),
+        ("if self.training is None:\n    return x\nreturn self.pool(x)", "000400"),
     ],
 )
 def test_wirings(forward: str, expected: str | None) -> None:
     """None: no cell, or nothing that is followed."""
     if expected is None:
         with pytest.raises(NotACell):
-            read(net(forward))
+            traced(net(forward))
     else:
-        assert short(read(net(forward))) == expected
+        assert short(traced(net(forward))) == expected
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -167,9 +245,9 @@ def test_wirings(forward: str, expected: str | None) -> None:
         ("self.c = nn.Conv2d(channels, channels, 3, 1, 2, 2)", "return self.bn(self.c(F.relu(x)))",
          "edge 0>3: Conv2d with dilation 2"),
         ("self.c = nn.Conv2d(channels, 2 * channels, 1)", "return self.bn(self.c(F.relu(x)))",
-         "edge 0>3: Conv2d from channels to 2 channels channels"),
+         "edge 0>3: Conv2d from channels to 2 * channels"),
         ("self.b = nn.BatchNorm2d(32)", "return self.b(self.conv(F.relu(x)))",
-         "edge 0>3: BatchNorm2d(32) behind a convolution to channels channels"),
+         "edge 0>3: BatchNorm2d(32) behind a convolution to channels"),
         ("", "node_1 = self.bn(self.conv(x))\nreturn self.pool(node_1)",
          "edge 0>1: Conv2d without a ReLU before it"),
         ("", "return self.conv(F.relu(x))", "edge 0>3: Conv2d without a batch norm behind it"),
@@ -182,46 +260,51 @@ def test_wirings(forward: str, expected: str | None) -> None:
         ("", "a = self.pool(x)\nb = self.pool(a)\nc = self.pool(b)\nreturn self.pool(c)",
          "three nodes between input and output; a cell has two"),
         ("self.m = nn.MaxPool2d(2)", "return self.m(x)",
-         "edge 0>3: unknown operation MaxPool2d(2)"),
+         "edge 0>3: unknown operation MaxPool2d"),
         ("", "return F.dropout(self.pool(x), 0.5)",
-         "edge 0>3: unknown operation dropout(self.pool(x), 0.5)"),
+         "edge 0>3: unknown operation dropout"),
         ("", "return F.avg_pool2d(x, 3, 1)", "edge 0>3: average pooling with padding 0"),
         ("", "return F.avg_pool2d(x, 3, padding=1)", "edge 0>3: average pooling with stride 3"),
-        ("", "return self.pool(x) * self.conv3(x)", "forward: multiplies two nodes"),
-        ("", "return self.pool(x) * 0.5", "forward: multiplies a node by 0.5"),
-        ("", "return x - self.pool(x)", "forward: an operation on nodes other than a sum (Sub)"),
+        ("", "return self.pool(x) * self.conv3(x)", "line 44: multiplies two nodes"),
+        ("", "return self.pool(x) * 0.5", "line 44: multiplies a node by 0.5"),
+        ("", "return x - self.pool(x)", "line 44: an operation on nodes other than a sum (sub)"),
         ("", "return torch.cat([x, self.pool(x)], 1)",
-         "forward: concatenates nodes; a node is a sum"),
-        ("", "return self.nowhere(x)", "forward: self.nowhere is not defined"),
-        ("", "return node_7", "forward: node_7 is not defined"),
-        ("self.e = conv9x9(channels)", "return x", "__init__: conv9x9 is not defined"),
+         "line 44: concatenates nodes; a node is a sum"),
+        ("", "return self.nowhere(x)",
+         "line 44: AttributeError: 'Net' object has no attribute 'nowhere'"),
+        ("", "return node_7", "line 44: NameError: name 'node_7' is not defined"),
+        ("self.e = conv9x9(channels)", "return x",
+         "line 41: NameError: name 'conv9x9' is not defined"),
         ("self.e = relu_conv3x3_bn()", "return x",
-         "__init__: relu_conv3x3_bn is not given channels"),
+         "line 41: TypeError: relu_conv3x3_bn() missing 1 required positional argument: "
+         "'channels'"),
         ("self.e = avg_pool3x3(channels)", "return x",
-         "__init__: avg_pool3x3 is given too many arguments"),
+         "line 41: TypeError: avg_pool3x3() takes 0 positional arguments but 1 was given"),
         ("self.e = nn.Conv2d(channels, channels)", "return x",
-         "__init__: Conv2d is not given kernel_size"),
+         "line 41: TypeError: Conv2d.__init__() missing 1 required positional argument: "
+         "'kernel_size'"),
         ("self.e = nn.Conv2d(channels, channels, 3, pad=1)", "return x",
-         "__init__: Conv2d knows no argument pad"),
+         "line 41: TypeError: Conv2d.__init__() got an unexpected keyword argument 'pad'"),
         ("", "if x.mean() > 0:\n    x = self.pool(x)\nreturn x",
-         "forward: x.mean() > 0 is not understood"),
-        ("", "while True:\n    x = self.pool(x)", "forward: a while statement is not understood"),
+         "line 44: a branch that depends on the input"),
+        ("", "while True:\n    x = self.pool(x)", "line 45: does more than any cell needs"),
         ("", "pass", "forward returns None, not what it made of its input"),
         ("self.a = nn.Conv2d(16, 16, 1)\nself.b = nn.Conv2d(32, 32, 1)",
          "a = nn.BatchNorm2d(16)(self.a(F.relu(x)))\nreturn nn.BatchNorm2d(32)(self.b(F.relu(a)))",
          "convolutions of 16 and 32 channels"),
         ("", "for i in range(10 ** 9):\n    x = self.pool(x)\nreturn x",
-         "forward: 10 and 9 do not go together"),
+         "line 45: does more than any cell needs"),
         ("", "for i in range(1000000):\n    x = self.pool(x)\nreturn x",
-         "forward: a loop that is too long"),
+         "line 45: does more than any cell needs"),
         ("", "for i in range(250):\n    for j in range(250):\n        x = self.pool(x)\nreturn x",
-         "does more than any cell needs"),
-        ("", "return self.forward(x)", "nested too deeply"),
+         "line 46: does more than any cell needs"),
+        ("", "return self.forward(x)",
+         "line 44: RecursionError: maximum recursion depth exceeded while calling a Python object"),
     ],
 )  # fmt: skip
 def test_refusals(init: str, forward: str, reason: str) -> None:
     with pytest.raises(NotACell) as raised:
-        read(net(forward, init or "pass"))
+        traced(net(forward, init or "pass"))
     assert str(raised.value) == reason
 
 
@@ -230,22 +313,22 @@ def test_refusals(init: str, forward: str, reason: str) -> None:
     [
         ("", "no class that derives from nn.Module"),
         ("class Net:\n    pass\n", "no class that derives from nn.Module"),
-        ("def f(:\n", "does not parse: line 1: invalid syntax"),
-        ("x = '\0'", "does not parse: a NUL character"),
-        ("class Net(nn.Module):\n    pass\n", "class Net has no forward method"),
-        ("(" * 500, "nested too deeply"),
-        ("x = " + "-" * 1900 + "1", "nested too deeply"),
-        ("x\n" * 30_000, "longer than 50000 characters"),
-        ("#" * 3000, "a line is longer than 2000 characters"),
-        ("\n".join(" " * i + "if x:" for i in range(100)), "nested too deeply"),
-        ("class A(B):\n    pass\nclass B(A):\n    pass\n", "no class that derives from nn.Module"),
+        ("def f(:\n", "line 1: SyntaxError: invalid syntax"),
+        ("x = '\0'", "line 1: NUL character"),
+        (f"{HEAD}class Net(nn.Module):\n    pass\n", "class Net has no forward method"),
+        ("(" * 500, "line 1: more than 100 nested brackets"),
+        ("x = " + "-" * 1900 + "1",
+         "RecursionError: maximum recursion depth exceeded while traversing 'expr' node"),
+        ("class A(B):\n    pass\nclass B(A):\n    pass\n",
+         "line 1: NameError: name 'B' is not defined"),
     ],
-)
+)  # fmt: skip
 def test_texts_that_are_no_network(text: str, reason: str) -> None:
-    for function in (read, mend):
-        with pytest.raises(NotACell) as raised:
-            function(text)
-        assert str(raised.value) == reason
+    with pytest.raises(NotACell) as raised:
+        traced(text)
+    assert str(raised.value) == reason
+    with pytest.raises(NotACell):
+        mend(text)
 
 
 # --- against torch -------------------------------------------------------------------------------
@@ -331,59 +414,55 @@ def test_spellings_compute_the_cell(name: str) -> None:
 # --- any text ------------------------------------------------------------------------------------
 
 
-def answers(text: str) -> None:
-    """Both ways to read end with a cell or a reason, of one line, soon. What is read is not
-    mended, and what is mended is on the record."""
-    started = time.process_time()
-    as_written, mended = outcome(lambda: (read(text), [])), outcome(lambda: mend(text))
-    assert time.process_time() - started < 2.0
-    if isinstance(as_written, tuple):
-        assert mended == as_written
-    elif isinstance(mended, tuple):
-        cell, repairs = mended
-        assert repairs
-        assert len(cell) == 6
+def answers(reader: CellReader, texts: list[str]) -> None:
+    """Every text ends with a cell or with a reason of one line, mended or not."""
+    for text, reading in zip(texts, reader.read(texts), strict=True):
+        if reading.cell is None:
+            assert reading.status in ("invalid", "forbidden", "too_slow", "too_large")
+            assert 0 < len(reading.failure) < 500
+            assert "\n" not in reading.failure
+        outcome(lambda text=text: mend(text)[0])  # type: ignore[misc]
 
 
-def outcome(function: Callable[[], tuple[Cell, list[Repair]]]) -> tuple[Cell, list[Repair]] | str:
+def outcome(function: Callable[[], Cell]) -> Cell | str:
     try:
-        return function()
+        cell = function()
     except NotACell as error:
         reason = str(error)
+    else:
+        assert cell in ALL
+        return cell
     assert 0 < len(reason) < 300
     assert "\n" not in reason
     return reason
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=300))
 @example("\ud800")
 @example("# coding: utf-16\nx")
 @example("class Net(nn.Module):\n def forward(self,x):return " + "x+" * 900 + "x")
 @example("class Net(nn.Module):\n def forward(self,x):return " + "x.a" * 600)
 @example("if 1:\n pass\n" + "elif 1:\n pass\n" * 3000)
-def test_any_text_is_answered(text: str) -> None:
-    answers(text)
+def test_any_text_is_answered(reader: CellReader, text: str) -> None:
+    answers(reader, [text])
 
 
 @pytest.mark.parametrize(
     ("first", "repeated", "last"),
     [
-        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "if a == b: pass"),
-        ("a = [1]; b = [1]", "a = [a, a]; b = [b, b]", "self.e = nn.Conv2d(a, b, 1)"),
         ("a = nn.ReLU()", "a = nn.Sequential(a, a)", "self.e = a"),
         ("a = nn.Sequential()", "a = nn.Sequential(a, a)", "self.e = nn.Sequential(a)"),
         ("a = 'a'", "a = a + a", "self.e = a"),
-        ("a = 9", "a = a * a", "self.e = a"),
         ("a = channels", "a = 1000 * a", "self.e = nn.Conv2d(a, a, 1)"),
-        ("a = range(200)", "a = [b for b in a for c in a]", "self.e = a"),
-        ("a = []", "a.append(a)", "self.e = nn.Sequential(*a)"),
         ("def f(): return f() + f()", "f()", "self.e = f()"),
     ],
 )
-def test_work_that_doubles_is_answered(first: str, repeated: str, last: str) -> None:
-    answers(net("return self.e(x)", "\n".join([first, *[repeated] * 60, last])))
-    answers(net("\n".join(["a = x", *["a = a + a"] * 60, "return a"])))
+def test_work_that_doubles_is_answered(
+    first: str, repeated: str, last: str, reader: CellReader
+) -> None:
+    doubled = net("return self.e(x)", "\n".join([first, *[repeated] * 60, last]))
+    answers(reader, [doubled, net("\n".join(["a = x", *["a = a + a"] * 60, "return a"]))])
 
 
 def mutated(text: str, chance: random.Random) -> str:
@@ -414,17 +493,14 @@ def mutated(text: str, chance: random.Random) -> str:
     return text
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_mutated_sources_are_answered(seed: int) -> None:
-    chance = random.Random(seed)
+def test_mutated_sources_are_answered(reader: CellReader) -> None:
+    chance = random.Random(0)
     texts = [*SPELLINGS.values(), *(source(cell) for cell in chance.sample(ALL, 20))]
-    for _ in range(250):
-        answers(mutated(chance.choice(texts), chance))
+    answers(reader, [mutated(chance.choice(texts), chance) for _ in range(120)])
 
 
 @pytest.mark.slow
-def test_many_mutated_sources_are_answered() -> None:
+def test_many_mutated_sources_are_answered(reader: CellReader) -> None:
     chance = random.Random(99)
     texts = [*SPELLINGS.values(), *(source(cell) for cell in chance.sample(ALL, 200))]
-    for _ in range(10_000):
-        answers(mutated(chance.choice(texts), chance))
+    answers(reader, [mutated(chance.choice(texts), chance) for _ in range(3_000)])

@@ -176,8 +176,8 @@ def grouped(file: h5py.File) -> None:
 
 FIRST = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 WRONG: dict[str, tuple[Callable[[h5py.File], None], str]] = {
-    "no strings": (without("arch_str"), "without arch_str"),
-    "a group of that name": (grouped, "without arch_str"),
+    "no strings": (without("arch_str"), "no array arch_str"),
+    "a group of that name": (grouped, "no array arch_str"),
     "no array": (without("cifar100/test_acc"), "no array cifar100/test_acc"),
     "no group": (without("cifar10"), "no array cifar10/valid_acc"),
     "too short": (

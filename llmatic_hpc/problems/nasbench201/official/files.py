@@ -1,4 +1,4 @@
-"""The benchmark's official files, reduced to the numbers that a search needs.
+"""Read the benchmark's official files, reduced to the numbers that a search needs.
 
 :func:`read` takes any of
 
@@ -26,9 +26,9 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -36,6 +36,10 @@ from typing import IO, Any, NoReturn
 from ....errors import DataError
 from ..cells import cell_of
 from . import pickles
+from .inert import Shorten
+
+Progress = Callable[[float], None]
+"""Function that is told how much is done, 0 to 1."""
 
 WHERE = (
     "NATS-tss-v1_0-3ffb9-simple (a folder), NATS-tss-v1_0-3ffb9.pickle.pbz2 "
@@ -46,51 +50,42 @@ WHERE = (
 
 META = "meta.pickle.pbz2"
 SEEDS = (777, 888, 999)
-"""Of the 200-epoch runs."""
-
-
-@dataclass(frozen=True)
-class _Splits:
-    """Which official data set and split an accuracy is of."""
-
-    valid: tuple[str, str]
-    test: tuple[str, str]
-    per_run: tuple[str, str]
-
+"""Seeds of the 200-epoch runs."""
 
 _SPLITS = {
     # Validated by networks that were trained on one half of the training images, tested by
     # others that were trained on all of them.
-    "cifar10": _Splits(
-        ("cifar10-valid", "x-valid"), ("cifar10", "ori-test"), ("cifar10-valid", "x-valid")
+    "cifar10": (
+        ("cifar10-valid", "x-valid"),
+        ("cifar10", "ori-test"),
+        ("cifar10-valid", "x-valid"),
     ),
-    "cifar100": _Splits(("cifar100", "x-valid"), ("cifar100", "x-test"), ("cifar100", "ori-test")),
-    "imagenet16_120": _Splits(
-        ("ImageNet16-120", "x-valid"),
-        ("ImageNet16-120", "x-test"),
-        ("ImageNet16-120", "ori-test"),
+    "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test"), ("cifar100", "ori-test")),
+    "imagenet16_120": tuple(
+        ("ImageNet16-120", split) for split in ("x-valid", "x-test", "ori-test")
     ),
 }
+"""Official data set and split of validation accuracy, test accuracy and that of single runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """What the trainings of one cell on one data set came to. Accuracies in percent."""
+    """Results of training one cell on one data set. Accuracies in percent."""
 
     valid: float
-    """After 200 epochs, mean over the runs."""
+    """Validation accuracy after 200 epochs, mean over the runs."""
     test: float
-    """After 200 epochs, mean over the runs."""
+    """Test accuracy after 200 epochs, mean over the runs."""
     per_run: tuple[float, float, float]
-    """After 200 epochs, for each of ``SEEDS``, NaN where not run: on the validation images of
-    CIFAR-10, on validation and test images together of the others."""
-    valid_12: float
-    """After the separate 12-epoch training; NaN where the file has none."""
-    test_12: float
-    """After the separate 12-epoch training; NaN where the file has none."""
+    """Accuracy after 200 epochs for each of ``SEEDS``, NaN where not run: on the validation images
+    of CIFAR-10, on validation and test images together of the others."""
     seconds: float
     """``train-all-time`` of one 200-epoch run; NaN where the file has none. For CIFAR-10 of the
     training on one half of the images."""
+    valid_12: float = math.nan
+    """Validation accuracy after the separate 12-epoch training; NaN where the file has none."""
+    test_12: float = math.nan
+    """Test accuracy after the separate 12-epoch training; NaN where the file has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +93,12 @@ class OfficialCell:
     """A row of the table."""
 
     index: int
-    """The official one, 0 to 15,624."""
+    """Official index, 0 to 15,624."""
     architecture: str
     runs: int
-    """How many 200-epoch runs each mean is over (the fewest of any data set)."""
+    """Number of 200-epoch runs that each mean is over (the fewest of any data set)."""
     datasets: Mapping[str, Trainings]
-    """By the names of :data:`~.cells.DATASETS`."""
+    """Results by the names of :data:`~.cells.DATASETS`."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +106,18 @@ class Official:
     """An official file or folder, open."""
 
     name: str
-    """Its last name, as a table says where it is from."""
+    """Last name of the path, by which a table says where it is from."""
     total: int
-    """Cells that the benchmark has: 15,625."""
+    """Number of cells that the benchmark has: 15,625."""
     count: int
-    """Cells that are here."""
+    """Number of cells that are here."""
     cells: Iterator[OfficialCell]
-    """In the order of their indices. A folder is read while this goes on, and may raise
+    """Cells in the order of their indices. A folder is read while this goes on, and may raise
     :class:`DataError`."""
 
 
-def read(source: Path, progress: Callable[[float], None] = lambda fraction: None) -> Official:
-    """The cells of an official file or folder; ``progress`` is told how much is done, 0 to 1.
+def read(source: Path, progress: Progress = lambda fraction: None) -> Official:
+    """Read the cells of an official file or folder.
 
     Raises :class:`DataError` where ``source`` is missing, none of the official files, damaged,
     asks for anything beyond plain data (nothing of it is then run or imported), or has a cell
@@ -130,7 +125,11 @@ def read(source: Path, progress: Callable[[float], None] = lambda fraction: None
     """
     if source.is_dir():
         return _read_folder(source, progress)
-    found = _read_pickle(source, progress, large=True)
+    with _open(source, lambda done: progress(done * 0.4)) as reader:
+        counts = pickles.fetches(reader)
+    with _open(source, lambda done: progress(0.4 + done * 0.6)) as reader:
+        found = pickles.load(reader, _shorten(source), counts)
+    progress(1.0)
     architectures = _architectures(source, found)
     infos = found["arch2infos"]
     if not isinstance(infos, dict) or not infos:
@@ -144,10 +143,10 @@ def read(source: Path, progress: Callable[[float], None] = lambda fraction: None
 
 
 def looks_official(path: Path) -> bool:
-    """Whether ``path`` is likely one of the official files or folders, by its first bytes."""
+    """Return whether ``path`` is likely an official file or folder, by its first bytes."""
+    if not path.is_file():
+        return (path / META).is_file()
     try:
-        if path.is_dir():
-            return (path / META).is_file()
         with open(path, "rb") as file:
             return file.read(4).startswith((b"BZh", b"PK\x03\x04", b"\x80"))
     except OSError:
@@ -157,14 +156,14 @@ def looks_official(path: Path) -> bool:
 # --- folders and files ------------------------------------------------------------------------
 
 
-def _read_folder(folder: Path, progress: Callable[[float], None]) -> Official:
+def _read_folder(folder: Path, progress: Progress) -> Official:
     meta = folder / META
     if not meta.is_file():
         raise DataError(
             f"{folder}: no {META} in this folder, so it is not the one of NATS-Bench's topology "
             f"search space. The official files are {WHERE}"
         )
-    architectures = _architectures(meta, _read_pickle(meta))
+    architectures = _architectures(meta, _read_small(meta))
     files = {
         int(match[1]): path
         for path in sorted(folder.glob("*.pickle.pbz2"), reverse=True)  # 000011 wins over 11
@@ -176,50 +175,76 @@ def _read_folder(folder: Path, progress: Callable[[float], None]) -> Official:
     def cells() -> Iterator[OfficialCell]:
         for done, (index, path) in enumerate(sorted(files.items())):
             progress(done / len(files))
-            yield _cell(path, index, _read_pickle(path), architectures)
+            yield _cell(path, index, _read_small(path), architectures)
         progress(1.0)
 
     return Official(folder.name, len(architectures), len(files), cells())
 
 
-def _read_pickle(
-    path: Path, progress: Callable[[float], None] = lambda fraction: None, *, large: bool = False
-) -> Any:
-    """What a file's pickle holds. A ``large`` one is read twice, in bounded memory."""
-    shorten = _shorten(path)
-    if not large:
-        with ExitStack() as stack:
-            return pickles.load(_open(path, stack, progress), shorten)
-    with ExitStack() as stack:
-        counts = pickles.fetches(_open(path, stack, lambda done: progress(done * 0.4)))
-    with ExitStack() as stack:
-        reader = _open(path, stack, lambda done: progress(0.4 + done * 0.6))
-        found = pickles.load(reader, shorten, counts)
-    progress(1.0)
-    return found
+def _read_small(path: Path) -> Any:
+    """Read a file of a folder in one pass, since its objects fit the memory."""
+    with _open(path, lambda fraction: None) as reader:
+        return pickles.load(reader, _shorten(path))
 
+
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+"""First pickle of a file by ``torch.save`` as it was before zip files."""
 
 _MAX_RATIO = 100
 """Times that a file may grow as it is decompressed; the official ones grow four times."""
 
 
-class _Bytes:
-    """A decompressed file that fails with :class:`DataError` and tells how far it is."""
+@contextmanager
+def _open(path: Path, progress: Progress) -> Iterator[pickles.Reader]:
+    """Open a file of any kind at the pickle of the results."""
+    try:
+        with open(path, "rb") as raw:
+            start = raw.read(4)
+            raw.seek(0)
+            inner = _decompressed(path, raw, start)
+            reader = pickles.Reader(_Bytes(path, raw, inner, progress), str(path))
+            if inner is raw and start[2:3] == b"\x8a":  # begins with a long integer
+                if pickles.load(reader, {}) != _TORCH_MAGIC:
+                    _foreign(path, "it begins with a number, and not with that of torch.save")
+                pickles.load(reader, {})  # the version of the format
+                pickles.load(reader, {})  # sizes of C types where it was written
+            yield reader
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file or folder. The official files are {WHERE}") from None
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        why = " ".join(str(error).split())[:100] or type(error).__name__
+        raise DataError(f"{path}: damaged or cut off ({why}): {_AGAIN}") from error
 
-    def __init__(
-        self, path: Path, raw: IO[bytes], inner: IO[bytes], progress: Callable[[float], None]
-    ) -> None:
+
+def _decompressed(path: Path, raw: IO[bytes], start: bytes) -> IO[bytes]:
+    """Return what reads the pickle in a file: by bzip2, by ``torch.save`` (a zip file), or bare."""
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File(raw)
+    if start.startswith(b"PK\x03\x04"):
+        archive = zipfile.ZipFile(raw)
+        names = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
+        if len(names) != 1:
+            _foreign(path, "it is a zip file, but not by torch.save: unpack it first")
+        return archive.open(names[0])
+    if not start.startswith(b"\x80"):
+        is_hdf5 = start.startswith(b"\x89HDF")
+        _foreign(path, f"it is {'an HDF5 file' if is_hdf5 else 'neither bzip2, zip nor pickle'}")
+    return raw
+
+
+class _Bytes:
+    """A decompressed file that tells how far it is, and refuses to grow without end."""
+
+    def __init__(self, path: Path, raw: IO[bytes], inner: IO[bytes], progress: Progress) -> None:
         self._path, self._raw, self._inner, self._progress = path, raw, inner, progress
         self._size = path.stat().st_size
         self._read = 0
 
     def read(self, size: int, /) -> bytes:
-        try:
-            found = self._inner.read(size)
-        except (EOFError, NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-            _damaged(self._path, error)
-        except (ValueError, zlib.error) as error:
-            _damaged(self._path, error)
+        found = self._inner.read(size)
         self._read += len(found)
         if self._read > max(_MAX_RATIO * self._size, 64 << 20):
             _foreign(self._path, f"it grows over {_MAX_RATIO} times when it is decompressed")
@@ -227,52 +252,7 @@ class _Bytes:
         return found
 
 
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-"""The first pickle of a file by ``torch.save`` as it was before zip files."""
-
-
-def _open(path: Path, stack: ExitStack, progress: Callable[[float], None]) -> pickles.Reader:
-    """A reader that is at the pickle of the results."""
-    try:
-        raw = stack.enter_context(open(path, "rb"))  # noqa: SIM115 (the stack closes it)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file or folder. The official files are {WHERE}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    start = raw.read(16)
-    raw.seek(0)
-    inner: IO[bytes] = raw
-    if start.startswith(b"BZh"):
-        inner = stack.enter_context(bz2.BZ2File(raw))
-    elif start.startswith(b"PK\x03\x04"):
-        inner = stack.enter_context(_member(path, raw, stack))
-    elif not start.startswith(b"\x80"):
-        kind = "an HDF5 file" if start.startswith(b"\x89HDF") else "neither bzip2, zip nor pickle"
-        _foreign(path, f"it is {kind}")
-    reader = pickles.Reader(_Bytes(path, raw, inner, progress), str(path))
-    if inner is raw and start[2:3] == b"\x8a":  # begins with a long integer
-        if pickles.load(reader, {}) != _TORCH_MAGIC:
-            _foreign(path, "it begins with a number, and not with that of torch.save")
-        pickles.load(reader, {})  # the version of the format
-        pickles.load(reader, {})  # sizes of C types where it was written
-    return reader
-
-
-def _member(path: Path, raw: IO[bytes], stack: ExitStack) -> IO[bytes]:
-    """The pickle in a file by ``torch.save``, which is a zip file."""
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(raw))
-        names = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
-        if len(names) != 1:
-            _foreign(path, "it is a zip file, but not by torch.save: unpack it first")
-        return archive.open(names[0])
-    except (NotImplementedError, OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        _damaged(path, error)
-
-
-def _damaged(path: Path, error: BaseException) -> NoReturn:
-    why = " ".join(str(error).split())[:100] or type(error).__name__
-    raise DataError(f"{path}: damaged or cut off ({why}): copy or download it again") from error
+_AGAIN = "copy or download it again"
 
 
 def _foreign(path: Path, why: str) -> NoReturn:
@@ -290,32 +270,33 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """The results of a cell's trainings of one length. By data set, as in ``_SPLITS``: the means
-    of validation and test accuracy, accuracy of each run, mean time and number of runs."""
+    """Results of a cell's trainings of one length, by data set as in ``_SPLITS``."""
 
     index: int
     architecture: str
-    datasets: dict[str, tuple[float, float, tuple[float, float, float], float, int]]
+    runs: int
+    datasets: dict[str, Trainings]
 
 
 _DROPPED = ("arch_config", "eval_acc5es", "eval_losses", "eval_times", "flop", "latency",
             "net_state_dict", "params", "train_acc1es", "train_acc5es", "train_losses")  # fmt: skip
 
 _MAX_SECONDS = 1e8
-"""Three years; the longest training took a day."""
+"""Most that a training may take: three years; the longest took a day."""
 
 _EPOCHS = {"12": 12, "200": 200, "less": 12, "full": 200}
-"""What a cell's two entries are called by NATS-Bench, and by NAS-Bench-201."""
+"""Lengths of training by the names of a cell's two entries in NATS-Bench and NAS-Bench-201."""
 
 
-def _shorten(path: Path) -> dict[str, Callable[[Any], Any]]:
-    dropped: dict[str, Callable[[Any], Any]] = {key: lambda value: None for key in _DROPPED}
+def _shorten(path: Path) -> Shorten:
+    """Return what keeps of the values in a file no more than is needed, by their keys."""
     trained = {key: partial(_trained, path, epochs) for key, epochs in _EPOCHS.items()}
-    return dropped | trained | {"eval_acc1es": _last_epochs, "train_times": _total}
+    kept = trained | {"eval_acc1es": _last_epochs, "train_times": _total}
+    return {key: lambda value: None for key in _DROPPED} | kept
 
 
 def _last_epochs(curve: Any) -> Any:
-    """Of ``{'x-valid@0': accuracy, ...}``, the epochs that a training may end with."""
+    """Keep, of ``{'x-valid@0': accuracy, ...}``, the epochs that a training may end with."""
     if not isinstance(curve, dict):
         return curve
     ends = tuple(f"@{epochs - 1}" for epochs in set(_EPOCHS.values()))
@@ -323,7 +304,7 @@ def _last_epochs(curve: Any) -> Any:
 
 
 def _total(times: Any) -> Any:
-    """Of ``{epoch: seconds}``, the sum, in the order in which the official API adds up."""
+    """Add up ``{epoch: seconds}`` in the order in which the official API does."""
     if not isinstance(times, dict) or not all(map(_is_number, times.values())):
         return times
     if times.keys() != set(range(len(times))):
@@ -336,21 +317,21 @@ def _is_number(value: object) -> bool:
 
 
 def _trained(path: Path, epochs: int, results: Any) -> Any:
-    """The official API's means over the runs of one length."""
+    """Take the official API's means over the runs of one length."""
     if not isinstance(results, dict):
         return results
     index, architecture = results.get("arch_index"), results.get("arch_str")
     if type(index) is not int or type(architecture) is not str:
-        raise DataError(f"{path}: a cell lacks arch_index or arch_str; copy or download it again")
+        raise DataError(f"{path}: a cell lacks arch_index or arch_str: {_AGAIN}")
     where = f"{path}: cell {index}"
     seeds, runs = results.get("dataset_seed"), results.get("all_results")
     if not isinstance(seeds, dict) or not isinstance(runs, dict):
-        raise DataError(f"{where}: lacks dataset_seed or all_results; copy or download it again")
+        raise DataError(f"{where}: lacks dataset_seed or all_results: {_AGAIN}")
     if not all(type(seed) is int for listed in seeds.values() for seed in listed):
-        raise DataError(f"{where}: a seed is no whole number; copy or download it again")
+        raise DataError(f"{where}: a seed is no whole number: {_AGAIN}")
 
     def accuracies(dataset: str, split: str) -> dict[int, float]:
-        """By seed; empty unless every run has it."""
+        """Return accuracies by seed; empty unless every run has one."""
         found = {}
         for seed in seeds.get(dataset) or ():
             run = runs.get((dataset, seed))
@@ -377,33 +358,32 @@ def _trained(path: Path, epochs: int, results: Any) -> Any:
             raise DataError(f"{where}: {mean:.4g} is no time of a training in seconds ({dataset})")
         return mean
 
-    datasets = {}
+    datasets, fewest = {}, []
     for name, splits in _SPLITS.items():
-        valid, test = accuracies(*splits.valid), accuracies(*splits.test)
-        each = accuracies(*splits.per_run)
+        valid, test, single = (accuracies(dataset, split) for dataset, split in splits)
         if epochs == 200:
-            for found, (dataset, split) in ((valid, splits.valid), (test, splits.test)):
+            for found, (dataset, split) in zip((valid, test), splits, strict=False):
                 if not found:
                     raise DataError(f"{where}: no accuracy of {dataset}, {split}, after 200 epochs")
-            if unknown := found.keys() - set(SEEDS):
+            if unknown := (valid.keys() | test.keys()) - set(SEEDS):
                 raise DataError(f"{where}: a 200-epoch run of an unknown seed, {min(unknown)}")
-        first, second, third = (each.get(seed, math.nan) for seed in SEEDS)
-        datasets[name] = (
-            _mean(list(valid.values())),
-            _mean(list(test.values())),
+        first, second, third = (single.get(seed, math.nan) for seed in SEEDS)
+        datasets[name] = Trainings(
+            _mean(valid.values()),
+            _mean(test.values()),
             (first, second, third),
-            seconds(splits.valid[0]),
-            min(len(valid), len(test)),
+            seconds(splits[0][0]),
         )
-    return _Trained(index, architecture, datasets)
+        fewest.append(min(len(valid), len(test)))
+    return _Trained(index, architecture, min(fewest), datasets)
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Collection[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
 def _architectures(path: Path, found: Any) -> list[str]:
-    """All strings of the benchmark, in its order."""
+    """Return all strings of the benchmark, in its order."""
     if isinstance(found, dict) and found.keys() & _EPOCHS.keys():
         _foreign(path, "it is one cell: give the folder that it is in")
     if not isinstance(found, dict) or not {"meta_archs", "arch2infos"} <= found.keys():
@@ -426,21 +406,21 @@ def _cell(path: Path, index: int, entry: Any, architectures: list[str]) -> Offic
     if not 0 <= index < len(architectures):
         raise DataError(f"{where}: the benchmark has the cells 0 to {len(architectures) - 1}")
     parts = entry if isinstance(entry, dict) else {}
-    long = parts.get("200", parts.get("full"))
-    short = parts.get("12", parts.get("less"))
+    long, short = parts.get("200", parts.get("full")), parts.get("12", parts.get("less"))
     if not isinstance(long, _Trained):
-        raise DataError(f"{where}: has no results of 200 epochs; copy or download it again")
+        raise DataError(f"{where}: has no results of 200 epochs: {_AGAIN}")
     for part in (long, short):
         if isinstance(part, _Trained) and part.index != index:
-            raise DataError(f"{where}: says that it is cell {part.index}; download it again")
+            raise DataError(f"{where}: says that it is cell {part.index}: {_AGAIN}")
         if isinstance(part, _Trained) and part.architecture != architectures[index]:
             raise DataError(
                 f"{where}: is {part.architecture} here, but {architectures[index]} in the list of "
                 "all architectures: the files are not of one release; download them again"
             )
-    datasets = {}
-    for name, (valid, test, per_run, seconds, _) in long.datasets.items():
-        brief = short.datasets[name] if isinstance(short, _Trained) else (math.nan, math.nan)
-        datasets[name] = Trainings(valid, test, per_run, brief[0], brief[1], seconds)
-    runs = min(count for *_, count in long.datasets.values())
-    return OfficialCell(index, architectures[index], runs, datasets)
+    datasets = long.datasets
+    if isinstance(short, _Trained):
+        datasets = {
+            name: replace(found, valid_12=brief.valid, test_12=brief.test)
+            for (name, found), brief in zip(datasets.items(), short.datasets.values(), strict=True)
+        }
+    return OfficialCell(index, architectures[index], long.runs, datasets)

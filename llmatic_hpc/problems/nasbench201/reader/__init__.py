@@ -1,1 +1,1 @@
-"""The cell that a source text spells, read by symbolic interpretation."""
+"""Which cell of NAS-Bench-201 a source text spells, and what a near miss is mended to."""

@@ -1,4 +1,4 @@
-"""Finding and loading a causal language model: local folder, GGUF file, cache or hub.
+"""Find and load a causal language model: local folder, GGUF file, cache or hub.
 
 Everything that can be wrong with a model is said here, before any computing. A model that has
 once been fetched is never asked for on the network again.
@@ -25,7 +25,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
-    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
@@ -36,7 +35,7 @@ from transformers import (
 
 from ...errors import GeneratorError
 from ..base import ModelUnavailable
-from . import files as weights
+from . import model_files as weights
 
 HUB_SECONDS = 10.0
 """Longest wait for the hub's first answer."""
@@ -51,7 +50,7 @@ _NEXT = (
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model's files lie."""
+    """Location of a model's files."""
 
     folder: Path
     gguf: str = ""
@@ -67,7 +66,7 @@ class LanguageModel:
 
 
 def locate(model: str, *, download: bool = True) -> Location:
-    """The files of ``model``: a .gguf file, a local folder, or a hub name.
+    """Find the files of ``model``: a .gguf file, a local folder, or a hub name.
 
     A hub name is looked for in the local cache first. Only if it is not whole there, and
     ``download`` is set, the hub is asked (and answers within 10 seconds or counts as out of
@@ -86,7 +85,8 @@ def locate(model: str, *, download: bool = True) -> Location:
             )
         return Location(path.parent, path.name)
     if path.is_dir():
-        _check_folder(path, model)
+        if problem := weights.lacking(path):
+            raise GeneratorError(f"{model}: {problem}")
         return Location(path)
     if path.suffix.lower() == ".gguf" or model.startswith(("/", "./", "../", "~")):
         raise ModelUnavailable(f"{model}: no such file or folder", _NEXT)
@@ -114,7 +114,7 @@ def load(
     """
     if quantization:
         _check_quantization(location, shown_as)
-    with quiet():
+    with _explained(shown_as):
         try:
             if location.gguf:
                 loaded = _load_gguf(location, dtype, device)
@@ -127,16 +127,11 @@ def load(
             if not quantization:
                 loaded.model.to(device)
             loaded.model.eval()
-        except GeneratorError:
-            raise
         except (torch.OutOfMemoryError, MemoryError):
             raise GeneratorError(
                 f"{shown_as}: the weights do not fit the memory of {device}; choose a smaller "
                 "model or set generator.dtype = 'bfloat16'"
             ) from None
-        except Exception as error:
-            # transformers and its readers raise whatever they like; nothing of theirs is ours.
-            raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
     # The model's own habits (top_k, repetition penalty) would bend the distribution.
     ends = loaded.model.generation_config.eos_token_id
     loaded.model.generation_config = GenerationConfig(eos_token_id=ends)
@@ -161,48 +156,45 @@ def quiet() -> Iterator[None]:
             logs.enable_progress_bar()
 
 
+@contextlib.contextmanager
+def _explained(shown_as: str) -> Iterator[None]:
+    """Keep transformers quiet, and turn whatever it and its readers raise to GeneratorError."""
+    with quiet():
+        try:
+            yield
+        except GeneratorError:
+            raise
+        except Exception as error:
+            raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
+
+
 def check(location: Location) -> int:
-    """What can be known without loading: whether it is a causal language model, and whole.
+    """Check, without loading it, that a model is a causal language model, and whole.
 
     Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
     """
     folder = location.folder
     if location.gguf:
-        _gguf_elements(folder / location.gguf)
+        weights.gguf_elements(folder / location.gguf)
         return (folder / location.gguf).stat().st_size
-    with quiet():
-        try:
-            _config(folder)
-            AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except GeneratorError:
-            raise
-        except Exception as error:
-            raise GeneratorError(f"{folder}: cannot be loaded: {_explain(error)}") from error
+    with _explained(str(folder)):
+        _check_causal(folder)
+        AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return weights.size_on_disk(folder)
 
 
-def _config(folder: Path) -> Any:
-    """The configuration of a causal language model, or what the folder holds instead."""
-    kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise GeneratorError(
-            f"{folder}: config.json says model_type = {kind!r}, which transformers "
-            f"{transformers.__version__} does not know; if it is a newer model, try "
-            "`pip install --upgrade transformers`, else set generator.model to another one "
-            "(code that comes with a model is never run here)"
-        )
+def _check_causal(folder: Path) -> None:
+    """Raise GeneratorError unless the configuration is of a causal language model."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     names = config.architectures or []
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and all(
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not all(
         name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names
-    )
-    if not causal:
-        held = ", ".join(names) or f"a model of type {kind}"
+    ):
+        held = ", ".join(names) or f"a model of type {config.model_type}"
         raise GeneratorError(
             f"{folder}: holds {held}, which is not a causal language model; set generator.model "
             "to one that continues text"
         )
-    return config
 
 
 def _check_quantization(location: Location, shown_as: str) -> None:
@@ -221,7 +213,7 @@ def _check_quantization(location: Location, shown_as: str) -> None:
 def _load_folder(
     folder: Path, dtype: torch.dtype, quantization: str = "", device: str = "cpu"
 ) -> LanguageModel:
-    _config(folder)
+    _check_causal(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     options: dict[str, Any] = {}
     if quantization:
@@ -246,9 +238,9 @@ def _load_folder(
 
 
 def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
-    """From the copy kept of an earlier load, else from the GGUF file (much slower)."""
+    """Load the copy kept of an earlier load, else the GGUF file (much slower)."""
     file = location.folder / location.gguf
-    elements = _gguf_elements(file)
+    elements = weights.gguf_elements(file)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     copy = _converted(digest, dtype)
@@ -259,23 +251,13 @@ def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageM
         try:
             return _load_folder(copy, dtype)
         except Exception as error:
-            _log.info("%s: the copy is of no use (%s); reading %s", copy, error, file)
+            _log.info("%s: the converted copy cannot be used (%s); reading %s", copy, error, file)
     shutil.rmtree(copy, ignore_errors=True)
     source = {"gguf_file": location.gguf, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
     model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
     _keep(LanguageModel(model, tokenizer), copy)
     return LanguageModel(model, tokenizer)
-
-
-def _gguf_elements(file: Path) -> int:
-    for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise GeneratorError(
-                f"{file}: reading GGUF files needs the package {package}; run "
-                f"`pip install {package}`"
-            )
-    return weights.gguf_elements(file)
 
 
 def _converted(digest: str, dtype: torch.dtype) -> Path:
@@ -310,14 +292,8 @@ def _keep(loaded: LanguageModel, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _check_folder(folder: Path, shown_as: str) -> None:
-    """Say what a folder lacks before transformers says it in its own way."""
-    if problem := weights.lacking(folder):
-        raise GeneratorError(f"{shown_as}: {problem}")
-
-
 def _from_hub(name: str, *, download: bool) -> Path:
-    """The folder of a hub model in the local cache, fetched first if it must be."""
+    """Return the folder of a hub model in the local cache, fetched first if it must be."""
     from huggingface_hub import constants, snapshot_download
 
     try:
@@ -348,12 +324,13 @@ def _from_hub(name: str, *, download: bool) -> Path:
             f"{name}: the download from the hub failed ({_explain(error)})",
             "start `llmatic prefetch CONFIG` again, what has arrived is kept",
         ) from None
-    _check_folder(folder, name)
+    if problem := weights.lacking(folder):
+        raise GeneratorError(f"{name}: {problem}")
     return folder
 
 
 def _ask_hub(name: str) -> list[str]:
-    """The files of a hub model. Never waits longer than ``HUB_SECONDS``."""
+    """Ask for the files of a hub model, for ``HUB_SECONDS`` at most."""
     from huggingface_hub import HfApi
 
     answer: list[Any] = []
@@ -395,7 +372,7 @@ def _ask_hub(name: str) -> list[str]:
 
 
 def _explain(error: BaseException) -> str:
-    """The first line of a foreign error, with its kind; short."""
+    """Return the first line of a foreign error, with its kind; short."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."

@@ -1,4 +1,4 @@
-"""What papers report of NAS-Bench-201, to stand beside one's own runs."""
+"""Published results on NAS-Bench-201, to stand beside one's own runs."""
 
 from __future__ import annotations
 

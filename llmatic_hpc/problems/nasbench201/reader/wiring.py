@@ -1,5 +1,4 @@
-"""From the graph that ``forward`` spells out to a cell: which tensors are nodes, what is on the
-edges between them."""
+"""The cell of a traced graph: which tensors are nodes, and what the edges between them carry."""
 
 from __future__ import annotations
 
@@ -9,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ....evaluation import graph
 from ..cells import EDGES, NONE, OPERATIONS, SKIP, Cell
-from .values import Layer, NotACell, Tensor, flaw, operation, same_channels, show
+from .layers import Layer, NotACell, Tensor, flaw, operation, show
 
 MOST_PROMOTED = 16
 """Sums that may or may not be nodes, of which all choices of two are tried."""
@@ -37,26 +37,32 @@ class Term:
     flaw: str = ""
 
 
-def cell_of_graph(tensors: Sequence[Tensor], output: Tensor) -> Cell:
-    """The cell that computes ``output``. Raises :class:`NotACell`."""
-    graph = Graph(tensors, output)
+def cell_of(traced: graph.Graph) -> Cell:
+    """The cell that a graph computes. Raises :class:`NotACell`."""
+    tensors: list[Tensor] = []
+    for number, entry in enumerate(traced.tensors):
+        is_layer = entry.kind not in ("input", "sum")
+        layer = Layer(entry.kind, entry.text, entry.arguments) if is_layer else None
+        origins = tuple(tensors[origin] for origin in entry.origins)
+        tensors.append(Tensor(number, layer, origins, entry.label, entry.names))
+    wiring = Wiring(tensors, tensors[traced.output])
     failure: NotACell | None = None
-    for promoted in graph.promotions():
+    for promoted in wiring.promotions():
         try:
-            return graph.cell(promoted)
+            return wiring.cell(promoted)
         except NotACell as error:
             failure = failure or error
     assert failure is not None
     raise failure
 
 
-class Graph:
+class Wiring:
     """The tensors that an output depends on, and which of them must be nodes."""
 
     def __init__(self, tensors: Sequence[Tensor], output: Tensor) -> None:
         self.input = tensors[0]
         if output is self.input:  # the node is then a sum of nothing but the input
-            output = Tensor(len(tensors), output.line, None, (output,))
+            output = Tensor(len(tensors), None, (output,))
         self.output = output
         self.consumers: Counter[Tensor] = Counter()
         self.known: set[Tensor] = set()
@@ -130,7 +136,7 @@ class Graph:
                 yield frozenset(chosen)
 
     def _goes_on(self, tensor: Tensor) -> bool:
-        """Whether a sum is only added to under the same name: ``out = out + more``."""
+        """Return whether a sum is only added to under the same name: ``out = out + more``."""
         return any(
             tensor in other.origins and set(tensor.names) & set(other.names) for other in self.known
         )
@@ -152,24 +158,19 @@ class Graph:
         self._check_channels()
         return tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[return-value]
 
-    def edges(self, promoted: frozenset[Tensor], *, merge: bool = False) -> list[tuple[Edge, Term]]:
-        """Every term with its edge.
-
-        ``merge``: nodes behind the second are taken as the output, and what lies between them
-        is left out. Raises :class:`NotACell` for too many nodes otherwise.
-        """
+    def edges(self, promoted: frozenset[Tensor]) -> list[tuple[Edge, Term]]:
+        """Every term with its edge. Raises :class:`NotACell` for too many nodes."""
         nodes = sorted(self.nodes | promoted, key=lambda t: t.number)
-        if len(nodes) > 2 and not merge:
+        if len(nodes) > 2:
             count = _WORDS[len(nodes)] if len(nodes) < len(_WORDS) else str(len(nodes))
             raise NotACell(f"{count} nodes between input and output; a cell has two")
         into = {node: self._into(node, {*nodes}) for node in (*nodes, self.output)}
-        numbers = {**dict.fromkeys(nodes, 3), **self._numbers(nodes[:2], into)}
-        found = [
+        numbers = self._numbers(nodes, into)
+        return [
             ((numbers[term.origin], numbers[node]), term)
             for node, terms in into.items()
             for term in terms
         ]
-        return [(edge, term) for edge, term in found if edge in EDGES]
 
     def _into(self, node: Tensor, nodes: set[Tensor]) -> list[Term]:
         """The terms of a node, in the order in which they are written."""
@@ -223,10 +224,9 @@ class Graph:
         seen: set[int] = set()
         for tensor in self.known:
             if tensor.layer is not None and tensor.layer.kind == "conv":
-                count = tensor.layer.arguments["in_channels"]
-                seen |= {count} if isinstance(count, int) else set()
+                seen.add(tensor.layer.arguments["in_channels"])
         if len(seen) > 1:
-            raise NotACell(f"convolutions of {' and '.join(map(str, sorted(seen)))} channels")
+            raise NotACell(f"convolutions of {' and '.join(map(show, sorted(seen)))} channels")
 
 
 def _last(tensor: Tensor) -> tuple[Layer, Tensor]:
@@ -249,11 +249,11 @@ def channel_flaw(run: Sequence[tuple[Layer, Tensor]]) -> str:
         return ""
     channels, features = (
         run[0][0].arguments["out_channels"],
-        run[1][0].arguments["num_features"],
+        run[1][0].arguments.get("num_features"),
     )
-    if same_channels(channels, features):
+    if channels == features:
         return ""
-    return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)} channels"
+    return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)}"
 
 
 def _reason(layers: Sequence[Layer]) -> str:
