@@ -1,4 +1,4 @@
-"""Any list of layers, made a network that fits the problem and stays within bounds."""
+"""Turn any list of layers into a network that fits the problem and stays within bounds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MAX_STEPS = 256
 
 
 SMALL = (Act, Norm, Dropout)
-"""Of each of these one is enough between layers that compute something."""
+"""Layers of which one each is enough between layers that compute something."""
 
 
 def climb(width: int, rungs: int) -> int:
@@ -63,7 +63,7 @@ def climb(width: int, rungs: int) -> int:
 
 
 def rescaled(network: Network, rungs: int, *, only: int = 0) -> Network:
-    """Every hidden layer (or ``only`` those of that width) so many rungs wider or narrower."""
+    """Make every hidden layer, or ``only`` those of that width, so many rungs wider or narrower."""
 
     def one(layer: Layer) -> Layer:
         if isinstance(layer, Residual):
@@ -76,7 +76,7 @@ def rescaled(network: Network, rungs: int, *, only: int = 0) -> Network:
 
 
 def fitted(layers: Sequence[Layer], shape: Shape, classes: int) -> Network:
-    """The nearest network that maps ``shape`` to ``classes`` logits within the bounds.
+    """Make the nearest network that maps ``shape`` to ``classes`` logits within the bounds.
 
     Layers that cannot take their input are adapted or left out; nothing follows the last
     fully connected layer, so that no activation clips the logits.
@@ -110,7 +110,7 @@ def _after(layer: Layer, shape: Shape) -> Shape | None:
 
 
 def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
-    """Whether a layer does again what was done since the last one that computes something."""
+    """Return whether a layer repeats one since the last that computes something."""
     if isinstance(layer, AdaptivePool):
         return shape[1:] == (layer.size, layer.size)
     if isinstance(layer, Pool) and layer.stride == 1:
@@ -123,7 +123,7 @@ def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
-    """The layer as it can take the shape, or what stands in its place."""
+    """Return the layer as it can take the shape, or what stands in its place."""
     spatial = len(shape) == 3
     match layer:
         case Conv() if spatial:
@@ -162,7 +162,7 @@ def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
 
 
 def _window(layer: Conv | Depthwise, shape: Shape) -> Conv | Depthwise:
-    """Padded so that the map keeps its size, if the window would not fit otherwise."""
+    """Pad so that the map keeps its size, if the window would not fit otherwise."""
     kernel, stride = max(1, min(layer.kernel, 11)), max(1, min(layer.stride, 4))
     padding = max(0, min(layer.padding, kernel))
     if min(shape[1:]) + 2 * padding < kernel:
@@ -172,7 +172,7 @@ def _window(layer: Conv | Depthwise, shape: Shape) -> Conv | Depthwise:
 
 
 def _fewer_steps(layer: Recurrent, shape: Shape) -> list[Layer]:
-    """Poolings before a recurrent layer until it has few enough steps."""
+    """List the poolings before a recurrent layer until it has few enough steps."""
     _, height, width = shape
     pools: list[Layer] = []
     while (height if layer.steps == "rows" else height * width) > MAX_STEPS:
@@ -218,7 +218,7 @@ def _bounded(network: Network, shape: Shape, classes: int) -> Network:
 
 
 def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
-    """A smaller map before the layer whose matrix is too large, or else a narrower layer."""
+    """Shrink the map before a layer whose matrix is too large, or else narrow the layer."""
     index = heavy.path[0]
     for site in reversed([s for s in sites if s.path[0] <= index and len(s.path) == 1]):
         if isinstance(site.layer, Flatten | Recurrent) and len(site.before) == 3:
@@ -234,7 +234,7 @@ def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
 
 
 def _shortened(network: Network, sites: Sequence[Site], by: int = 1) -> Network:
-    """Without the last hidden layers that have weights."""
+    """Leave out the last hidden layers that have weights."""
     head = (len(network) - 1,)
     paths = [s.path for s in sites if isinstance(s.layer, WEIGHTED) and s.path != head]
     for path in reversed(paths[-by:]):  # from the end, so that the other paths stay true

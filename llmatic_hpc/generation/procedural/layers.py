@@ -1,4 +1,4 @@
-"""How the procedural control pictures a network: layers in order, sizes by plain arithmetic.
+"""Networks as the procedural control sees them: layers in order, sizes by plain arithmetic.
 
 A network is a tuple of layers, each without its input size: that follows from what comes
 before, so that an edit never has to repair its neighbours. A shape is that of one example,
@@ -94,7 +94,7 @@ class AdaptivePool:
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Zeroes values, or whole channels of a map, with probability ``rate``."""
+    """Dropout of values, or of whole channels of a map, with probability ``rate``."""
 
     rate: float = 0.25
     channels: bool = False
@@ -102,7 +102,7 @@ class Dropout:
 
 @dataclass(frozen=True, slots=True)
 class Flatten:
-    """A map becomes a vector."""
+    """Flattening of a map to a vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ Layer = (
 )  # fmt: skip
 Network = tuple[Layer, ...]
 Path = tuple[int, ...]
-"""Where a layer stands: its index, and its index within each residual body down to it."""
+"""Place of a layer: its index, and its index within each residual body down to it."""
 
 WEIGHTED = (Conv, Depthwise, Linear, Recurrent)
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

@@ -24,7 +24,7 @@ from .layers import (
 
 
 def fresh(shape: Shape, rng: random.Random) -> list[Layer]:
-    """Stages of like blocks with a smaller map and more channels from one to the next.
+    """Draw stages of like blocks with a smaller map and more channels from one to the next.
 
     Not yet fitted to a problem.
     """

@@ -176,10 +176,8 @@ class _Reader:
         self._left = MAX_STEPS
         self._depth = 0
         paths = {**STANDARD_NAMES, **imports(tree.body)}
-        self._globals: Scope = {
-            **{name: _Library(path.rpartition(".")[2]) for name, path in paths.items()},
-            **_BUILTINS,
-        }
+        libraries = {name: _Library(path.rpartition(".")[2]) for name, path in paths.items()}
+        self._globals: Scope = {**libraries, **_BUILTINS}
         kept = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
         self._block([node for node in tree.body if isinstance(node, kept)], self._globals)
 
@@ -236,9 +234,7 @@ class _Reader:
                 tensor = tensor_in(self._call(item, [tensor], {})) or tensor
         return tensor
 
-    def _user_call(
-        self, called: _Function, arguments: Sequence[Any], keywords: dict[str, Any]
-    ) -> Any:
+    def _user_call(self, called: _Function, arguments: Sequence[Any], keywords: Scope) -> Any:
         if self._depth >= MAX_DEPTH:
             raise _TooMuchError
         spec, scope = called.node.args, dict(called.scope)

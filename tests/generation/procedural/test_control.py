@@ -1,6 +1,6 @@
 """The procedural control: what it writes builds, fits, does as asked, and repeats.
 
-Run: pytest tests/generation/test_procedural.py
+Run: pytest tests/generation/procedural/test_control.py
 """
 
 from __future__ import annotations

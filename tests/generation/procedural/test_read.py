@@ -1,6 +1,6 @@
 """Reading parents: exact for what the control wrote itself, sensible for what others wrote.
 
-Run: pytest tests/generation/test_procedural_reading.py
+Run: pytest tests/generation/procedural/test_read.py
 """
 
 from __future__ import annotations
