@@ -39,7 +39,7 @@ from .read import read
 from .write import written
 
 ATTEMPTS = 16
-"""How often an edit is drawn again when it does not apply or does not fit."""
+"""Number of times that an edit is drawn again when it does not apply or does not fit."""
 
 Sites = Sequence[Site]
 Goal = Callable[[Sites, Sites], bool]
