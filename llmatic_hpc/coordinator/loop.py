@@ -43,6 +43,8 @@ from .in_flight import InFlight
 
 COMMIT_SECONDS = 1.0
 """Least time between commits where all can be had again at no cost."""
+MOST_COMMIT_SECONDS = 30.0
+"""Longest time between them, on however slow a disk."""
 COMMIT_SHARE = 0.05
 """Most of the time that such commits may take."""
 
@@ -159,7 +161,8 @@ class Coordinator:
         began = time.monotonic()
         store.commit(self._paths, record)
         self._committed = time.monotonic()
-        self._pause = max(COMMIT_SECONDS, (self._committed - began) / COMMIT_SHARE)
+        pause = (self._committed - began) / COMMIT_SHARE
+        self._pause = min(max(pause, COMMIT_SECONDS), MOST_COMMIT_SECONDS)
         self._is_due = False
 
     def _commit_rest(self, record: Record) -> None:
@@ -287,7 +290,7 @@ class Coordinator:
         return [done[request.candidate] for request in requests]
 
     def _open_generator(self, record: Record) -> Generator:
-        """The generator, the same one for all of a run: its record says who wrote it."""
+        """Open the generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
             wanted = self._config.generator
             known = record.environment.get("generator")

@@ -47,6 +47,7 @@ def create(
     # Imported where needed: transformers and torch take seconds that others need not wait.
     try:
         made: Generator = GENERATORS.get(settings.kind)(settings, problem)
+        made.kind = settings.kind  # the name under which it is registered
         return made
     except ModelUnavailable as error:
         if settings.fallback != "procedural":

@@ -28,7 +28,8 @@ class Generator(Protocol):
     """Writer of networks: turns requests into texts."""
 
     kind: str
-    """The ``generator.kind`` that it is; another than that of the settings after a fallback."""
+    """The ``generator.kind`` that it is, given to it by :func:`.create`; another than that of the
+    settings after a fallback."""
 
     name: str
     """Name of the writer of the networks, in words, for the report; nothing depends on it."""

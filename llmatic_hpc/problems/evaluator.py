@@ -83,8 +83,12 @@ class Immediate(ABC):
         by which duplicates are told and the measured values that are descriptors."""
 
     @abstractmethod
-    def score(self, source: str) -> Outcome:
-        """Score a source text that :meth:`screen` let through."""
+    def score(self, source: str, architecture: str) -> Outcome:
+        """Score a source text that :meth:`screen` let through, and named if it has names."""
+
+    def columns(self, architecture: str) -> Mapping[str, Any]:
+        """Return further columns of a scored candidate; none."""
+        return {}
 
     def facts(self) -> dict[str, Any]:
         """See :meth:`Evaluator.facts`."""
@@ -102,10 +106,17 @@ class Immediate(ABC):
     ) -> Evaluated:
         """See :meth:`Evaluator.evaluate`."""
         found = {}
+        sources, names = record.candidates["source"], record.candidates["architecture"]
         for candidate in due:
-            outcome = self.score(record.candidates["source"][candidate])
+            name = names[candidate]
+            outcome = self.score(sources[candidate], name)
             result = Result(record.run_id, candidate, 1, "", outcome, node=self.problem.name)
-            found[candidate] = {**rows.result(result), "attempts": 1, "queue_seconds": 0.0}
+            found[candidate] = {
+                **rows.result(result),
+                **self.columns(name),
+                "attempts": 1,
+                "queue_seconds": 0.0,
+            }
             on_result(result)
         return Evaluated(found)
 
@@ -114,7 +125,7 @@ class Immediate(ABC):
         screened = self.screen(source)
         if screened.status != PENDING:
             return screened, Outcome(screened.status, screened.failure)
-        return screened, self.score(source)
+        return screened, self.score(source, screened.architecture)
 
     def interrupted(self) -> None:  # noqa: B027
         """See :meth:`Evaluator.interrupted`: nothing goes on without the run."""

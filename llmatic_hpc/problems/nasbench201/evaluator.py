@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from ...config import Config, ProblemSettings
 from ...errors import ConfigError, DataError
-from ...store import Record, rows
-from ...types import PENDING, Examined, Outcome, Result, Screened
-from ..evaluator import Evaluated
+from ...types import PENDING, Examined, Outcome, Screened
+from ..evaluator import Immediate
 from . import cells, table, write
 from .problem import nasbench201
 from .reader.layers import NotACell
@@ -72,18 +71,16 @@ def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
         )
 
 
-class Tabulated:
+class Tabulated(Immediate):
     """The evaluator of NAS-Bench-201.
 
     Raises :class:`~llmatic_hpc.errors.DataError` where ``problem.table`` cannot be had.
     """
 
-    repeatable = True
-
     def __init__(self, config: Config) -> None:
         self._config = config
         settings = config.problem
-        self.problem = nasbench201(settings)
+        super().__init__(nasbench201(settings))
         self._dataset = cells.DATASETS[settings.dataset]
         self._reader = CellReader(config.containment)
         (initial,) = self._reader.read([self.problem.initial_source])
@@ -124,49 +121,14 @@ class Tabulated:
             for source, reading in zip(sources, self._reader.read(sources), strict=True)
         ]
 
-    def evaluate(
-        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
-    ) -> Evaluated:
-        """See :meth:`.Evaluator.evaluate`: an array look-up for each."""
-        found = {}
-        names = record.candidates["architecture"]
-        for candidate in due:
-            row = self._table.row(names[candidate])
-            result = Result(
-                run_id=record.run_id,
-                candidate=candidate,
-                attempt=1,
-                source_sha256="",
-                outcome=self._outcome(row),
-                node=NAME,
-            )
-            found[candidate] = {
-                **rows.result(result),
-                "rank": int(self._rank[row]),
-                "attempts": 1,
-                "queue_seconds": 0.0,
-            }
-            on_result(result)
-        return Evaluated(found)
-
-    def judge(self, source: str) -> tuple[Screened, Outcome]:
-        """Read a source text and look its cell up."""
+    def screen(self, source: str) -> Screened:
+        """See :meth:`.Immediate.screen`."""
         (screened,) = map(self._screened, self._reader.read([source]))
-        if screened.status != PENDING:
-            return screened, Outcome(screened.status, screened.failure)
-        return screened, self._outcome(self._table.row(screened.architecture))
+        return screened
 
-    def interrupted(self) -> None:
-        """Nothing goes on without the run."""
-
-    def end(self, record: Record) -> None:
-        """Nothing is out."""
-
-    def close(self) -> None:
-        """End the contained processes."""
-        self._reader.close()
-
-    def _outcome(self, row: int) -> Outcome:
+    def score(self, source: str, architecture: str) -> Outcome:
+        """See :meth:`.Immediate.score`: an array look-up."""
+        row = self._table.row(architecture)
         return Outcome(
             "scored",
             fitness=float(self._fitness[row]),
@@ -175,6 +137,14 @@ class Tabulated:
             epochs=self._config.problem.table_epochs,
             train_seconds=float(self._seconds[row]),
         )
+
+    def columns(self, architecture: str) -> Mapping[str, Any]:
+        """See :meth:`.Immediate.columns`: the rank among all cells."""
+        return {"rank": int(self._rank[self._table.row(architecture)])}
+
+    def close(self) -> None:
+        """End the contained processes."""
+        self._reader.close()
 
     def _examined(self, source: str, written: Screened, repair: bool) -> Examined:
         if not repair or written.status != "invalid" or not source:

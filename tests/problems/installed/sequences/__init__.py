@@ -62,7 +62,7 @@ class Sorted(lm.Immediate):
         digest = hashlib.sha256(repr(digits).encode()).hexdigest()
         return lm.Screened("pending", canonical_sha256=digest, measured=measured)
 
-    def score(self, source: str) -> lm.Outcome:
+    def score(self, source: str, architecture: str) -> lm.Outcome:
         """Count what is in order."""
         digits = ast.literal_eval(source)
         pairs = list(itertools.pairwise(digits))
