@@ -8,7 +8,6 @@ from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-from ..cluster.journal import read_state
 from ..rundir.files import append_line, write_atomically
 from ..rundir.paths import RunPaths
 from ..types import Completion
@@ -49,6 +48,8 @@ class InFlight:
                 shutil.rmtree(folder, ignore_errors=True)
             return
         kept = {f"{candidate:05d}" for candidate in out}
+        from ..cluster.journal import read_state  # submitit, which look-ups do without
+
         kept_submissions = read_state(paths.journal).tokens_of(out)
         for path in (
             paths.completions,

@@ -15,14 +15,12 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from .. import config as configuration
 from .. import problems, store
-from ..cluster import Backend
-from ..cluster.local import stop_orphans
 from ..config import Config
 from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
 from ..generation import create
@@ -40,6 +38,9 @@ from ..store.record import EVALUATED, PROPOSED
 from ..types import PENDING, Completion, Examined, Proposal, Request, Result
 from . import environment
 from .in_flight import InFlight
+
+if TYPE_CHECKING:
+    from ..cluster import Backend
 
 COMMIT_SECONDS = 1.0
 """Least time between commits where all can be had again at no cost."""
@@ -93,6 +94,7 @@ class Coordinator:
         self._generator: Generator | None = None
         self._backend = backend
         self._evaluator: Evaluator | None = None
+        self._search: Search | None = None
         self._times: dict[str, float] = {}
         self._committed = -math.inf
         self._pause = COMMIT_SECONDS
@@ -130,7 +132,7 @@ class Coordinator:
             backend=self._backend,
         )
         record = self._open_record(evaluator)
-        search = resume(record, self._config)
+        self._search = search = resume(record, self._config)
         self._clear_away(record)
         while not self._is_spent(record):
             if self._stop.is_set():
@@ -159,6 +161,8 @@ class Coordinator:
 
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
+        if self._search is not None:
+            record.archives = archive_states(self._search)
         store.commit(self._paths, record)
         self._committed = time.monotonic()
         pause = (self._committed - began) / COMMIT_SHARE
@@ -186,6 +190,8 @@ class Coordinator:
             return
         out = record.out() if self._in_flight.is_of(record.run_id, committed - 1) else []
         if not out:
+            from ..cluster.local import stop_orphans  # submitit, which look-ups do without
+
             stop_orphans(self._paths.tasks)
         self._in_flight.end(out)
 
@@ -357,8 +363,8 @@ class Coordinator:
             elif row in evaluated.rows:
                 record.update(row, evaluated.rows[row])
 
-        out = record.out()
-        for row in set(np.flatnonzero(table["told"] < 0).tolist()) - set(out):
+        still_out = {row for row in out if record.status(row) == PENDING}
+        for row in set(np.flatnonzero(table["told"] < 0).tolist()) - still_out:
             record.update(row, {"told": generation})
         told = search.tell(evaluations(record, generation))
         for update in told.updates:
@@ -373,13 +379,12 @@ class Coordinator:
                 "finished": time.time(),
             }
         )
-        record.archives = archive_states(search)
         record.phase = EVALUATED
         record.committed_generations += 1
         self._times = {}
         if not self._is_due:
             self._commit(record)
-            self._in_flight.end(out)
+            self._in_flight.end(still_out)
             return True
         if time.monotonic() - self._committed >= self._pause:
             self._commit(record)

@@ -258,7 +258,7 @@ class Search:
 
     def _mutation(self) -> Iterable[_Draft]:
         settings = self.settings
-        draw = parents(settings, self._networks, self._rng(Purpose.PARENTS))
+        draw = parents(settings, self._networks, lambda: self._rng(Purpose.PARENTS))
         curious = self._prompts.most_curious(
             settings.curious_individuals, self._rng(Purpose.CURIOSITY)
         )

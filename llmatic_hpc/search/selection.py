@@ -46,7 +46,7 @@ def in_turn(individuals: Sequence[T], position: int) -> T:
 def parents(
     settings: SearchSettings,
     networks: Archive | NetworkPopulation,
-    rng: np.random.Generator,
+    rng: Callable[[], np.random.Generator],
 ) -> Parents:
     """Make the draw of ``search.parents``; ``rng`` breaks ties among the most curious.
 
@@ -64,7 +64,7 @@ def parents(
 
     curious: list[int] = []
     if settings.parents == "curious" and isinstance(networks, PromptArchive):  # retired
-        curious = [i.number for i in networks.most_curious(settings.curious_individuals, rng)]
+        curious = [i.number for i in networks.most_curious(settings.curious_individuals, rng())]
 
     def draw(rng: np.random.Generator, position: int) -> tuple[int, ...]:
         if curious and position >= 0:

@@ -164,6 +164,8 @@ class Record:
 
 def clean(text: str) -> str:
     """Text that HDF5 can hold: no NUL, no lone surrogate. A model writes both at last."""
+    if text.isascii() and "\x00" not in text:
+        return text
     text = text.replace("\x00", "\N{SYMBOL FOR NULL}")
     return text.encode("utf-8", "replace").decode("utf-8")
 
