@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..rundir.paths import RunPaths
+
+
+class SignalEvent(threading.Event):
+    """An event that a signal handler may set at any instant.
+
+    Setting a plain event takes its lock, which the very code that the signal interrupted may hold:
+    the process would wait for itself. Here a byte in a pipe ends the wait, and there is no lock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = False
+        self._end, self._beginning = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        weakref.finalize(self, _close, self._end, self._beginning)
+
+    def is_set(self) -> bool:
+        """Return whether it was set."""
+        return self._told
+
+    def set(self) -> None:
+        """Set it, for good, and end every wait."""
+        if not self._told:
+            self._told = True
+            os.write(self._beginning, b".")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait ``timeout`` seconds, or without end, for it; return whether it is set."""
+        if not self._told:
+            poll = select.poll()
+            poll.register(self._end, select.POLLIN)
+            poll.poll(None if timeout is None else max(timeout, 0.0) * 1000)
+        return self._told
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -20,7 +60,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     arrives: Python restores default handlers while it ends, and a second TERM would replace the
     code, but it leaves ignored signals ignored.
     """
-    stop = threading.Event()
+    stop = SignalEvent()
 
     def request(number: int, frame: object) -> None:
         if stop.is_set() and number == signal.SIGINT:

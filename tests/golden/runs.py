@@ -178,6 +178,7 @@ def table() -> Path:
 
 def prepare(work: Path) -> None:
     """Write what the runs read: completions for replays, and sources for the screen."""
+    from ..hostile import candidates_generated
     from ..hostile.matrix import CANDIDATES
 
     _lines(work / "networks.jsonl", networks.completions())
@@ -188,7 +189,9 @@ def prepare(work: Path) -> None:
     _lines(work / "recorded.jsonl", [line for line in lines if not _sets_twice(line)])
     for number, text in enumerate(cells.texts()):
         _source(work / "cells" / f"{number:02d}.py", text)
-    for hostile in CANDIDATES:
+    # Those made by walking what torch has loaded differ between two processes.
+    generated = {id(hostile) for hostile in candidates_generated.CANDIDATES}
+    for hostile in (one for one in CANDIDATES if id(one) not in generated):
         # What the gate stops; what gets as far as the contained child; what meets a limit there.
         is_limited = re.search("too_slow|too_large", hostile.expect.get("measure", ""))
         folder = (
