@@ -15,6 +15,13 @@ from llmatic_hpc.sandbox import landlock, seccomp
 from ..coordinator.test_run import llmatic
 
 
+@pytest.fixture
+def without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide Slurm's commands: where a test bed was stopped they are there and nobody answers."""
+    monkeypatch.setenv("PATH", "/usr/sbin:/sbin")
+
+
+@pytest.mark.usefixtures("without_slurm")
 def test_a_machine_that_is_fine(tmp_path: Path) -> None:
     """Every part is looked at, nothing is a fault, and the exit code says so."""
     done = llmatic("doctor", "configs/smoke.toml", "--json", "--run-dir", tmp_path)
@@ -27,6 +34,7 @@ def test_a_machine_that_is_fine(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("without_slurm")
 def test_what_a_run_would_fail_over(tmp_path: Path) -> None:
     """Missing data and a device that is not there: exit 1, and every line has its advice."""
     done = llmatic(
