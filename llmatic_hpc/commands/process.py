@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -56,14 +57,14 @@ def _close(*descriptors: int) -> None:
 def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that TERM, INT, USR1 and USR2 set; a second INT ends the process at once.
 
-    On leaving, these signals are ignored to the very end of the process, so that its exit code
-    arrives: Python restores default handlers while it ends, and a second TERM would replace the
-    code, but it leaves ignored signals ignored.
+    After leaving they change nothing any more, to the very end of the process, so that its exit
+    code arrives: Python restores default handlers while it ends, and a second TERM would replace
+    the code, but it leaves alone what is ignored by then.
     """
-    stop = SignalEvent()
+    stop, has_left = SignalEvent(), False
 
     def request(number: int, frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        if stop.is_set() and number == signal.SIGINT and not has_left:
             raise KeyboardInterrupt
         stop.set()
 
@@ -73,8 +74,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
+        has_left = True
+        # Not before the end: a process that is started meanwhile would inherit it.
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 class _LogFile(logging.FileHandler):
