@@ -17,7 +17,7 @@ from torch.utils.mkldnn import MkldnnLinear
 from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
 
 FEATURES = (896, 4864)
-"""Of the feed-forward layers of a model with 0.5 billion parameters."""
+"""Sizes of the feed-forward layers of a model with 0.5 billion parameters."""
 
 
 def main() -> None:

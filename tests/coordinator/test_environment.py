@@ -1,4 +1,4 @@
-"""Who writes a run, from its record: of this version, and of those before."""
+"""The writer of a run, from its record: of this version, and of those before."""
 
 from __future__ import annotations
 

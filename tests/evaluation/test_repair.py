@@ -336,7 +336,7 @@ def test_real_completions(screener: Screener, test_data: Path) -> None:
 
 
 def test_a_module_that_is_dropped_lends_its_place_to_no_other() -> None:
-    """Where a module was constructed is known by its id, which Python gives away again."""
+    """Sites are known by the id of a module, which Python gives away again."""
     with Watch() as watch:
         for _ in range(100):
             nn.Identity()

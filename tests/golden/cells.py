@@ -67,7 +67,7 @@ EDGES = (
     "nn.Identity",
     "mystery(channels)",
 )
-"""What an edge is said to be."""
+"""Expressions that an edge is given."""
 
 ENDS = (
     (f"return {SUM} + self.edge_3(x)",),

@@ -68,7 +68,7 @@ class Tree:
         return columns
 
     def columns(self, golden: runs.Golden, work: Path) -> tables.Columns:
-        """What it comes to."""
+        """Result of the run."""
         if isinstance(golden, runs.Screening):
             return self.screen(golden, work)
         if isinstance(golden, runs.Writing):
@@ -79,7 +79,7 @@ class Tree:
         return tables.of_record(self.run(golden, work) / "run.h5")
 
     def strangers(self) -> set[str]:
-        """Where processes of this tree found llmatic_hpc, if elsewhere; empty where all is well.
+        """Places where this tree's processes found llmatic_hpc, if elsewhere; empty if all is well.
 
         Raises ``CommandError`` where there was no process at all.
         """

@@ -1,4 +1,4 @@
-"""What of golden runs is the same on every machine: made small enough to be kept in git."""
+"""Parts of golden runs that are the same on every machine, small enough to be kept in git."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PROPOSED = (
 """Columns of a trained run's first generation that do not follow from its training. Later ones
 have parents that do."""
 TABULATED = ("candidates", "archives", "history", "prompts")
-"""What of a run on the benchmark's table is the same everywhere: nearly all of it."""
+"""Parts of a run on the benchmark's table that are the same everywhere: nearly all."""
 DIGITS = 6
-"""Of a candidate's digest."""
+"""Length of a candidate's digest."""
 ROUNDED = ("archives/network/centroids", "archives/prompt/centroids", "archives/prompt/curiosity",
            "history/collective")  # fmt: skip
 """Sums and means, whose last digits depend on the libraries: left out."""

@@ -55,7 +55,7 @@ class Run(Golden):
 
     @property
     def is_tabulated(self) -> bool:
-        """Whether scores come from the benchmark's table, and so are the same everywhere."""
+        """True where scores come from the benchmark's table, and so are the same everywhere."""
         return "nasbench201" in self.config
 
 
@@ -71,7 +71,7 @@ class Screening(Golden):
 
 @dataclass(frozen=True)
 class Writing(Golden):
-    """What a generator writes, mended and screened, without a run around it."""
+    """Texts that a generator writes, mended and screened, without a run around it."""
 
     count: int = 1
 
@@ -85,7 +85,7 @@ OWN = (
     "problem.train_images=60", "generator.kind=replay", "generator.replay={work}/networks.jsonl",
 )  # fmt: skip
 FIRST = ("search.generations=1", "training.epochs=0", "cluster.kind=inline")
-"""What comes before any training, as quickly as may be."""
+"""Settings under which all that comes before any training is quick."""
 RECORDED = (
     *SMALL, "search.batch=54", "search.generations=4", "problem.data={data}/cifar10.h5",
     "problem.train_images=50", "problem.test_images=50", "containment.max_flops=2e8",
