@@ -25,6 +25,9 @@ from typing import Any
 from . import allowlist, network
 from .parse import SourceError, parse
 
+Scopes = tuple[dict[str, str], ...]
+"""Canonical names by the source's, of the functions around, the innermost last."""
+
 VERSION = "1"
 """Version of the form; part of the digest."""
 
@@ -93,17 +96,16 @@ class _Form:
 
     def lines(self) -> Iterator[str]:
         """Yield one line for each statement of the top level."""
-        if not self._movable():
+        if self._network is None or not self._movable():
             for statement in self._body:
                 yield self._dump(statement, ())
             return
         definition = {name: s for s in self._body for name in network.bindings(s)}
-        emitted: set[int] = set()
-        self._queue = [self._network.name] if self._network else []
+        emitted: set[ast.stmt] = set()
+        self._queue = [self._network.name]
         for name in self._queue:  # grows while it is walked
-            statement = definition[name]
-            if id(statement) not in emitted:
-                emitted.add(id(statement))
+            if (statement := definition[name]) not in emitted:
+                emitted.add(statement)
                 yield self._dump(statement, ())
 
     def _movable(self) -> bool:
@@ -112,24 +114,22 @@ class _Form:
         Each name is bound once, by a definition or a plain assignment, before anything looks
         it up while the module is executed; and nothing of the source is called by then.
         """
-        if self._network is None:
-            return False
-        if any(n > 1 for n in Counter(b for s in self._body for b in network.bindings(s)).values()):
-            return False
         defined: set[str] = set()
         for statement in self._body:
-            if not isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Assign)):
-                return False
-            early = set(network.early_names(statement))
+            bound = list(network.bindings(statement))
+            early = network.early_names(statement)
             if isinstance(statement, ast.Assign):
                 if not all(isinstance(target, ast.Name) for target in statement.targets):
                     return False
-                early -= set(network.bindings(statement))
-            if any(isinstance(n, ast.Call) for e in _early(statement) for n in network.walk(e)):
+                early.difference_update(bound)
+            elif not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                 return False
-            if early & (self._bound - defined):
+            nodes = (n for part in network.early_parts(statement) for n in ast.walk(part))
+            if any(isinstance(n, ast.Call) for n in nodes) or early & (self._bound - defined):
                 return False
-            defined.update(network.bindings(statement))
+            if not defined.isdisjoint(bound) or len(set(bound)) < len(bound):
+                return False
+            defined.update(bound)
         return True
 
     # --- names ---------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class _Form:
         self._count += 1
         return f"{kind}{self._count}"
 
-    def _name(self, name: str, scopes: tuple[dict[str, str], ...]) -> str:
+    def _name(self, name: str, scopes: Scopes) -> str:
         for scope in reversed(scopes):
             if name in scope:
                 if not scope[name]:
@@ -162,7 +162,7 @@ class _Form:
 
     # --- statements and expressions ------------------------------------------------------
 
-    def _dump(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
+    def _dump(self, node: Any, scopes: Scopes) -> str:
         """Write a node canonically; brackets make it unambiguous."""
         if isinstance(node, list):
             return "[" + ",".join(self._dump(child, scopes) for child in node) + "]"
@@ -183,9 +183,9 @@ class _Form:
         if isinstance(node, ast.Call):
             return self._call(node, scopes)
         if isinstance(node, ast.Lambda):
-            return self._function(node, scopes, outside=scopes)
+            return self._function(node, scopes, scopes)
         if isinstance(node, ast.FunctionDef):
-            function = self._function(node, scopes, outside=scopes)
+            function = self._function(node, scopes, scopes)
             return f"{self._name(node.name, scopes)}={function}"
         if isinstance(node, ast.ClassDef):
             return self._class(node, scopes)
@@ -198,14 +198,15 @@ class _Form:
         ]
         return f"{type(node).__name__}({','.join(fields)})"
 
-    def _call(self, node: ast.Call, scopes: tuple[dict[str, str], ...]) -> str:
+    def _call(self, node: ast.Call, scopes: Scopes) -> str:
         function = self._dump(node.func, scopes)
         arguments = [("", argument) for argument in node.args]
         arguments += [(k.arg or "**", k.value) for k in node.keywords]
         signature = SIGNATURES.get(function[1:], ()) if function.startswith("=") else ()
-        values = [value for _, value in arguments]
-        plain = all(name != "**" for name, _ in arguments) and not any(
-            isinstance(inner, (ast.Starred, ast.Call)) for v in values for inner in network.walk(v)
+        plain = not any(
+            name == "**" or isinstance(inner, (ast.Starred, ast.Call))
+            for name, value in arguments
+            for inner in ast.walk(value)
         )
         if signature and plain and len(node.args) <= len(signature):
             named = [(name or signature[i], value) for i, (name, value) in enumerate(arguments)]
@@ -217,14 +218,12 @@ class _Form:
     def _function(
         self,
         node: ast.FunctionDef | ast.Lambda,
-        scopes: tuple[dict[str, str], ...],
-        *,
-        outside: tuple[dict[str, str], ...],
+        scopes: Scopes,
+        outside: Scopes,
     ) -> str:
         """Write a function in ``scopes``; defaults and decorators are looked up ``outside``."""
         arguments = node.args
-        given = [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]
-        defaults = [self._dump(default, outside) for default in given]
+        defaults = [self._dump(default, outside) for default in network.defaults(arguments)]
         body = node.body if isinstance(node.body, list) else [node.body]
         scope: dict[str, str] = {}
         if isinstance(node, ast.FunctionDef):
@@ -238,38 +237,31 @@ class _Form:
             len(arguments.kwonlyargs), arguments.kwarg is not None,
             [d is None for d in arguments.kw_defaults],
         ]  # fmt: skip
-        inner = (*scopes, scope)
-        dumped = [self._dump(statement, inner) for statement in body]
+        dumped = [self._dump(statement, (*scopes, scope)) for statement in body]
         decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-        head = self._dump(list(decorators), outside) if decorators else ""
+        head = self._dump(decorators, outside) if decorators else ""
         names = [scope[name] for name in parameters]
         return f"def{head}({shape},{names},{defaults})[{';'.join(dumped)}]"
 
-    def _class(self, node: ast.ClassDef, scopes: tuple[dict[str, str], ...]) -> str:
+    def _class(self, node: ast.ClassDef, scopes: Scopes) -> str:
         name = self._name(node.name, scopes)
         bases = [self._dump(base, scopes) for base in node.bases]
         # Within the class but outside of its methods, its attributes are variables.
         scope = {n: self._attribute(n) for s in node.body for n in network.bindings(s)}
+        inner = (*scopes, scope)
         body = []
         for statement in node.body:
-            inner = (*scopes, scope)
             if isinstance(statement, ast.FunctionDef):
                 # The bodies of methods do not see the variables of the class.
-                function = self._function(statement, scopes, outside=inner)
+                function = self._function(statement, scopes, inner)
                 body.append(f"{self._attribute(statement.name)}={function}")
             else:
                 body.append(self._dump(statement, inner))
         return f"class {name}({','.join(bases)})[{';'.join(body)}]"
 
-    def _comprehension(self, node: Any, scopes: tuple[dict[str, str], ...]) -> str:
+    def _comprehension(self, node: Any, scopes: Scopes) -> str:
         first = self._dump(node.generators[0].iter, scopes)
-        scope = {
-            n.id: ""
-            for g in node.generators
-            for n in network.walk(g.target)
-            if isinstance(n, ast.Name)
-        }
-        inner = (*scopes, scope)
+        inner = (*scopes, {n: "" for g in node.generators for n in network.names_in(g.target)})
         parts = []
         for i, generator in enumerate(node.generators):
             source = first if i == 0 else self._dump(generator.iter, inner)
@@ -280,31 +272,12 @@ class _Form:
         return f"{type(node).__name__}({dumped},{';'.join(parts)})"
 
 
-def _early(statement: ast.stmt) -> Iterator[ast.AST]:
-    """Yield the parts of a statement of the top level that are executed with it."""
-    if isinstance(statement, ast.FunctionDef):
-        yield from statement.decorator_list
-        yield from statement.args.defaults
-        yield from (d for d in statement.args.kw_defaults if d is not None)
-    elif isinstance(statement, ast.ClassDef):
-        yield from statement.bases
-        for inner in statement.body:
-            yield from _early(inner)
-    else:
-        yield statement
-
-
 def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
     """Return the names of keyword arguments, and whether there are some that cannot be seen."""
-    names: set[str] = set()
-    hidden = False
-    for node in network.walk(tree):
-        if isinstance(node, ast.Call):
-            names.update(k.arg for k in node.keywords if k.arg is not None)
-            hidden = hidden or any(k.arg is None for k in node.keywords)
-        elif isinstance(node, ast.arguments) and node.kwarg is not None:
-            hidden = True
-    return names, hidden
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    given = {k.arg for call in calls for k in call.keywords}
+    taken = any(isinstance(node, ast.arguments) and node.kwarg for node in ast.walk(tree))
+    return {name for name in given if name}, taken or None in given
 
 
 def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
@@ -316,24 +289,15 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
     """
     classes = [s for s in tree.body if isinstance(s, ast.ClassDef)]
     local = {c.name for c in classes} | {"object"}
-    own: set[str] = set()
-    everywhere: Counter[str] = Counter()
-    behind_self: Counter[str] = Counter()
-    said: set[str] = set()
-    nodes = list(network.walk(tree))
-    shadowed = {n.arg for n in nodes if isinstance(n, ast.arg)}
-    shadowed |= {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    nodes = list(ast.walk(tree))
+    shadowed = set(_bound_in(nodes))
     modules = {name: path for name, path in paths.items() if name not in shadowed}
-    for node in nodes:
-        if isinstance(node, ast.Attribute):
-            everywhere[node.attr] += network.dotted(node, modules) is None
-            if isinstance(node.ctx, ast.Store):
-                own.add(node.attr)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            said.add(node.value)
-        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-        if name in _BY_NAME:
-            return set()
+    attributes = [n for n in nodes if isinstance(n, ast.Attribute)]
+    if _BY_NAME & ({n.attr for n in attributes} | network.names_in(tree)):
+        return set()
+    everywhere = Counter(n.attr for n in attributes if network.dotted(n, modules) is None)
+    behind_self: Counter[str] = Counter()
+    own = {n.attr for n in attributes if isinstance(n.ctx, ast.Store)}
     for c in classes:
         for base in c.bases:
             named = isinstance(base, ast.Name) and base.id in local
@@ -341,34 +305,32 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
                 return set()
         own.update(name for s in c.body for name in network.bindings(s))
         for method in c.body:
-            if isinstance(method, ast.FunctionDef) and method.args.args:
-                first = method.args.args[0].arg
-                within = list(network.walk(method))
-                shadows = any(
-                    argument.arg == first
-                    for node in within
-                    if isinstance(node, (ast.FunctionDef, ast.Lambda)) and node is not method
-                    for argument in network.parameters(node.args)
-                ) or any(
-                    isinstance(node, ast.Name)
-                    and node.id == first
-                    and not isinstance(node.ctx, ast.Load)
-                    for node in within
-                )
-                static = any(getattr(d, "id", "") == "staticmethod" for d in method.decorator_list)
-                if not shadows and not static:
-                    behind_self.update(
-                        node.attr
-                        for node in within
-                        if isinstance(node, ast.Attribute)
-                        and isinstance(node.value, ast.Name)
-                        and node.value.id == first
-                    )
-    fixed = allowlist.RESERVED | allowlist.HIDDEN | allowlist.METHODS
-    fixed |= {"forward", "extra_repr"}
-    known = allowlist.ATTRIBUTES
+            if isinstance(method, ast.FunctionDef):
+                behind_self.update(_behind_self(method))
+    said = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    fixed = allowlist.RESERVED | allowlist.HIDDEN | allowlist.METHODS | {"forward", "extra_repr"}
     return {
         name
         for name in own - fixed - said
-        if name not in known or everywhere[name] == behind_self[name]
+        if name not in allowlist.ATTRIBUTES or everywhere[name] == behind_self[name]
     }
+
+
+def _behind_self(method: ast.FunctionDef) -> list[str]:
+    """Return the attributes that follow the first parameter, unless that may be something else."""
+    if not method.args.args or any(
+        getattr(d, "id", "") == "staticmethod" for d in method.decorator_list
+    ):
+        return []
+    first = method.args.args[0].arg
+    within = list(ast.walk(method))
+    if _bound_in(within).count(first) > 1:
+        return []
+    attributes = [n for n in within if isinstance(n, ast.Attribute)]
+    return [n.attr for n in attributes if isinstance(n.value, ast.Name) and n.value.id == first]
+
+
+def _bound_in(nodes: list[ast.AST]) -> list[str]:
+    """Return the names that parameters and assignments among ``nodes`` bind, each time."""
+    stored = [n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
+    return stored + [n.arg for n in nodes if isinstance(n, ast.arg)]

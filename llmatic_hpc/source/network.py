@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_FIXED = (*_DEFINITIONS, *_IMPORTS)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -46,17 +49,13 @@ def dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
 
 def is_main_guard(statement: ast.stmt) -> bool:
     """Return whether it is ``if __name__ == "__main__":`` without an else."""
-    return (
-        isinstance(statement, ast.If)
-        and not statement.orelse
-        and isinstance(statement.test, ast.Compare)
-        and isinstance(statement.test.left, ast.Name)
-        and statement.test.left.id == "__name__"
-        and len(statement.test.ops) == 1
-        and isinstance(statement.test.ops[0], ast.Eq)
-        and isinstance(statement.test.comparators[0], ast.Constant)
-        and statement.test.comparators[0].value == "__main__"
-    )
+    match statement:
+        case ast.If(
+            test=ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]),
+            orelse=[],
+        ):
+            return True
+    return False
 
 
 STANDARD_NAMES = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
@@ -69,31 +68,23 @@ MAX_ANCESTORS = 32
 
 @dataclass(frozen=True)
 class Ancestry:
-    """A class that derives from one of ``torch.nn``, with what it inherits."""
+    """Inheritance of a class that derives from one of ``torch.nn``."""
 
-    classes: list[ast.ClassDef]
-    """The class and those of the source that it derives from, in the order of lookup."""
+    methods: dict[str, ast.FunctionDef]
+    """Methods of the source by name, its own before inherited ones."""
     torch_class: str
-    """Dotted path of the class of torch below them."""
-
-    @property
-    def method(self) -> dict[str, ast.FunctionDef]:
-        """Methods of the source by name, its own before inherited ones."""
-        found: dict[str, ast.FunctionDef] = {}
-        for node in reversed(self.classes):
-            found.update({m.name: m for m in node.body if isinstance(m, ast.FunctionDef)})
-        return found
+    """Name in ``torch.nn`` of the first class that is not of the source."""
 
     @property
     def has_forward(self) -> bool:
         """True where its instances can be called, by the source's doing or by torch's."""
-        return self.torch_class.rpartition(".")[2] != "Module" or "forward" in self.method
+        return self.torch_class != "Module" or "forward" in self.methods
 
     @property
     def needs_arguments(self) -> bool:
         """True where it cannot be constructed without arguments."""
-        if (constructor := self.method.get("__init__")) is None:
-            return self.torch_class.rpartition(".")[2] not in ("Module", "Sequential")
+        if (constructor := self.methods.get("__init__")) is None:
+            return self.torch_class not in ("Module", "Sequential")
         given = constructor.args
         required = len(given.posonlyargs) + len(given.args) - len(given.defaults) - 1
         return required > 0 or None in given.kw_defaults
@@ -122,16 +113,15 @@ def ancestry(
         local = [find(current, b.id) if isinstance(b, ast.Name) else None for b in current.bases]
         todo = [c for c in local if c is not None] + todo
         for base, own in zip(current.bases, local, strict=True):
-            if own is None and _is_layer_class(root := path(base) or ""):
-                roots.append(root)
+            spelled = (own is None and path(base)) or ""
+            name = spelled.rpartition(".")[2]
+            if spelled.startswith("torch.nn.") and name[:1].isupper() and name != "Parameter":
+                roots.append(name)
+    if not roots:
+        return None
+    in_order = (m for c in reversed(found) for m in c.body if isinstance(m, ast.FunctionDef))
     # nn.Module is the base of all others, so any other comes before it in the order of lookup.
-    roots.sort(key=lambda root: root.rpartition(".")[2] == "Module")
-    return Ancestry(found, roots[0]) if roots else None
-
-
-def _is_layer_class(path: str) -> bool:
-    name = path.rpartition(".")[2]
-    return path.startswith("torch.nn.") and name[:1].isupper() and name != "Parameter"
+    return Ancestry({m.name: m for m in in_order}, min(roots, key=lambda name: name == "Module"))
 
 
 def network_class(
@@ -179,46 +169,31 @@ def live(tree: ast.Module) -> ast.Module:
     body = _without_overridden(body)
     bound = [set(bindings(s)) for s in body]
     mentioned = [free_names(s) for s in body]
+    may_change = [not isinstance(s, (*_FIXED, ast.Assign)) for s in body]
+
+    def needed(i: int) -> bool:
+        return bool(bound[i] & wanted or (may_change[i] and mentioned[i] & variables))
+
     wanted = {network.name}
     variables: set[str] = set()
-    kept: set[int] = set()
-    grown = True
-    while grown:
-        grown = False
-        for i, statement in enumerate(body):
-            if i in kept:
-                continue
-            changes = not isinstance(statement, _DEFINING) and mentioned[i] & variables
-            if bound[i] & wanted or changes:
-                kept.add(i)
-                wanted |= mentioned[i]
-                if not isinstance(statement, (*_DEFINITIONS, ast.Import, ast.ImportFrom)):
-                    variables |= bound[i]
-                grown = True
-    return ast.Module(body=[_needed(body[i], wanted) for i in sorted(kept)], type_ignores=[])
-
-
-_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
-_DEFINING = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign)
-
-
-def _needed(statement: ast.stmt, wanted: set[str]) -> ast.stmt:
-    """Return an import without the names that nobody wants; anything else as it is."""
-    if isinstance(statement, ast.Import):
-        kept = [a for a in statement.names if (a.asname or a.name.partition(".")[0]) in wanted]
-        return ast.copy_location(ast.Import(names=kept), statement)
-    if isinstance(statement, ast.ImportFrom):
-        kept = [a for a in statement.names if (a.asname or a.name) in wanted]
-        return ast.copy_location(
-            ast.ImportFrom(module=statement.module, names=kept, level=statement.level), statement
-        )
-    return statement
+    rest = set(range(len(body)))
+    while found := set(filter(needed, rest)):
+        rest -= found
+        wanted.update(*(mentioned[i] for i in found))
+        variables.update(*(bound[i] for i in found if not isinstance(body[i], _FIXED)))
+    kept = [statement for i, statement in enumerate(body) if i not in rest]
+    for statement in kept:
+        if isinstance(statement, _IMPORTS):
+            statement.names = [
+                a for a in statement.names if (a.asname or a.name.partition(".")[0]) in wanted
+            ]
+    return ast.Module(body=kept, type_ignores=[])
 
 
 def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
     """Drop definitions whose name is defined again before anyone could have used them."""
     count = Counter(name for s in body for name in bindings(s))
-    early = {name for s in body for name in early_names(s)}
+    early = set[str]().union(*map(early_names, body))
     last = {name: i for i, s in enumerate(body) for name in bindings(s)}
     return [
         s
@@ -230,37 +205,14 @@ def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
     ]
 
 
-def children(node: ast.AST) -> list[ast.AST]:
-    """Return the child nodes without contexts (Load, Store); faster than ``ast``'s function."""
-    if isinstance(node, (ast.Name, ast.Constant)):
-        return []
-    found: list[ast.AST] = []
-    for name in node._fields:
-        value = getattr(node, name, None)
-        if type(value) is list:
-            found += [inner for inner in value if isinstance(inner, ast.AST)]
-        elif name != "ctx" and isinstance(value, ast.AST):
-            found.append(value)
-    return found
-
-
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and all below it, in no particular order; see :func:`children`."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack += children(node)
-
-
 def bindings(statement: ast.stmt) -> Iterator[str]:
     """Yield the names that a statement binds in the scope that it stands in."""
     stack: list[ast.AST] = [statement]
     while stack:
         node = stack.pop()
-        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        if isinstance(node, _DEFINITIONS):
             yield node.name
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        elif isinstance(node, _IMPORTS):
             yield from imports([node])
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
@@ -268,30 +220,30 @@ def bindings(statement: ast.stmt) -> Iterator[str]:
         elif not isinstance(node, (ast.Lambda, *_COMPREHENSIONS)) and not (
             isinstance(node, ast.AnnAssign) and node.value is None
         ):
-            stack += children(node)
+            stack += ast.iter_child_nodes(node)
 
 
-def early_names(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that are looked up while the module is executed, not in later calls."""
+def early_parts(statement: ast.stmt) -> Iterator[ast.AST]:
+    """Yield the parts of a statement that are executed with it, not in later calls."""
     if isinstance(statement, _FUNCTIONS):
-        early: list[ast.expr | None] = [*statement.decorator_list, *statement.args.defaults]
-        for node in [*early, *statement.args.kw_defaults]:
-            if node is not None:
-                yield from _names(node)
+        yield from statement.decorator_list
+        yield from defaults(statement.args)
     elif isinstance(statement, ast.ClassDef):
-        for node in [*statement.bases, *statement.decorator_list]:
-            yield from _names(node)
+        yield from [*statement.bases, *statement.decorator_list]
         for inner in statement.body:
-            yield from early_names(inner)
-    elif not isinstance(statement, (ast.Import, ast.ImportFrom)):
-        yield from _names(statement)
+            yield from early_parts(inner)
+    else:
+        yield statement
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    """Yield every name that occurs in ``node``."""
-    for child in walk(node):
-        if isinstance(child, ast.Name):
-            yield child.id
+def early_names(statement: ast.stmt) -> set[str]:
+    """Return the names that are looked up while the module is executed, not in later calls."""
+    return {name for part in early_parts(statement) for name in names_in(part)}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Return every name that occurs in ``node``."""
+    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
 
 
 def free_names(node: ast.AST) -> set[str]:
@@ -300,27 +252,28 @@ def free_names(node: ast.AST) -> set[str]:
         return {node.id}
     if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
         body = node.body if isinstance(node.body, list) else [node.body]
-        inside = {name for child in body for name in free_names(child)}
         own = {a.arg for a in parameters(node.args)}
+        outside = defaults(node.args)
         if not isinstance(node, ast.Lambda):
             own |= {name for child in node.body for name in bindings(child)}
-        outside = [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
-        outside += [] if isinstance(node, ast.Lambda) else node.decorator_list
-        return (inside - own).union(*map(free_names, outside))
-    names = {name for child in children(node) for name in free_names(child)}
+            outside += node.decorator_list
+        return (set[str]().union(*map(free_names, body)) - own).union(*map(free_names, outside))
+    found = set[str]().union(*map(free_names, ast.iter_child_nodes(node)))
     if isinstance(node, _COMPREHENSIONS):
-        names -= {n for g in node.generators for n in _names(g.target)}
-        names |= free_names(node.generators[0].iter)
-    return names
+        found -= set[str]().union(*(names_in(g.target) for g in node.generators))
+        found |= free_names(node.generators[0].iter)
+    return found
 
 
 def parameters(arguments: ast.arguments) -> list[ast.arg]:
     """Return every parameter of a function, in order."""
-    found = [*arguments.posonlyargs, *arguments.args]
-    found += [arguments.vararg] if arguments.vararg else []
-    found += arguments.kwonlyargs
-    found += [arguments.kwarg] if arguments.kwarg else []
-    return found
+    before = [*arguments.posonlyargs, *arguments.args, arguments.vararg]
+    return [a for a in [*before, *arguments.kwonlyargs, arguments.kwarg] if a is not None]
+
+
+def defaults(arguments: ast.arguments) -> list[ast.expr]:
+    """Return the defaults of a function's parameters, in order."""
+    return [d for d in [*arguments.defaults, *arguments.kw_defaults] if d is not None]
 
 
 def returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
@@ -331,7 +284,7 @@ def returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
         if isinstance(node, ast.Return) and node.value is not None:
             yield node.value
         if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
-            todo.extend(children(node))
+            todo.extend(ast.iter_child_nodes(node))
 
 
 class _Plain(ast.NodeTransformer):
