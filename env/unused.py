@@ -8,6 +8,7 @@ _ = object()
 # Called or read by a library: transformers' cache, and ast.NodeVisitor.
 _.get_mask_sizes
 _.visit_AnnAssign
+_.visit_FormattedValue
 
 # Reached by name: the registries in config/registry.py, and Python itself.
 _.HuggingFace

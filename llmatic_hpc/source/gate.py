@@ -26,17 +26,17 @@ the containment that a candidate runs in, which does not rely on the gate.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
-from typing import Any
+import re
+from collections.abc import Iterable
 
 from ..types import PENDING, Screened
 from . import allowlist, literals, network
-from .expressions import Expressions, kind
 from .parse import SourceError, parse
-from .scopes import Refused, quoted
+from .scopes import Names, Refused, quoted
 
 MAX_NODES = 20_000
 MAX_DEPTH = 120
+MAX_RANGE = 1 << 20
 
 
 def check(source: str, *, max_bytes: int) -> Screened:
@@ -83,46 +83,60 @@ def _check_size(tree: ast.Module) -> None:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
 
 
-class _Gate(Expressions):
-    """One walk over one tree."""
+_AS_ITS_PARTS = (
+    *(ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript, ast.Slice, ast.JoinedStr),
+    *(ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred),
+    *(ast.Return, ast.Expr, ast.Assert, ast.Raise, ast.Pass, ast.Break, ast.Continue),
+)
+"""Kinds of syntax that are allowed if the expressions in them are."""
+
+
+class _Gate(Names):
+    """One walk over one tree; raises :class:`.Refused` at what is not allowed."""
 
     def check(self) -> None:
         self.declare()
-        for statement in self.tree.body:
-            self.statement(statement)
+        self._all(self.tree.body)
 
-    def _function(self, node: ast.FunctionDef) -> None:
+    def generic_visit(self, node: ast.AST) -> None:
+        if not isinstance(node, _AS_ITS_PARTS):
+            raise Refused(node, f"{_kind(node)} is not allowed")
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.visit(child)
+
+    def _all(self, nodes: Iterable[ast.AST | None]) -> None:
+        for node in nodes:
+            if node is not None:
+                self.visit(node)
+
+    # --- statements ----------------------------------------------------------------------
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         method = self.class_scope is not None
         if getattr(node, "type_params", None):
             raise Refused(node, "type parameters are not allowed")
-        for decorator in node.decorator_list:
-            plain = decorator.id if isinstance(decorator, ast.Name) else ""
-            known = plain in ("property", "staticmethod")
-            if not known or self.local(plain) or plain in self.globals:
+        plain = [d.id if isinstance(d, ast.Name) else "" for d in node.decorator_list]
+        for name in plain:
+            known = name in ("property", "staticmethod")
+            if not known or self.local(name) or name in self.globals:
                 raise Refused(node, "only @property and @staticmethod are allowed")
-        name = node.name
-        if name.startswith("__") and not (method and name in allowlist.METHODS):
-            raise Refused(node, f"a function of the name {quoted(name)} is not allowed")
-        arguments = node.args
-        self._signature(arguments)
+        if node.name.startswith("__") and not (method and node.name in allowlist.METHODS):
+            raise Refused(node, f"a function of the name {quoted(node.name)} is not allowed")
+        self._signature(node.args)
         self._annotation(node.returns)
-        parameters = [a.arg for a in network.parameters(arguments)]
+        parameters = [a.arg for a in network.parameters(node.args)]
         bound = {name for s in node.body for name in network.bindings(s)}
-        self_name = (
-            None if self.self_name in parameters or self.self_name in bound else self.self_name
-        )
-        static = any(
-            isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list
-        )
+        self_name = self.self_name
         if method:
-            positional = [*arguments.posonlyargs, *arguments.args]
-            first = positional[0].arg if positional and not static else None
-            self_name = None if first in bound else first
-        with self.scope([*parameters, *bound], self_name=self_name):
-            for statement in node.body:
-                self.statement(statement)
+            positional = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
+            self_name = positional[0] if positional and "staticmethod" not in plain else None
+        elif self_name in parameters:
+            self_name = None
+        with self.scope([*parameters, *bound], None if self_name in bound else self_name):
+            self._all(node.body)
 
-    def _class(self, node: ast.ClassDef) -> None:
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         if self.scopes or self.class_scope is not None:
             raise Refused(node, "classes are only allowed at the top level")
         if node.decorator_list or node.keywords or getattr(node, "type_params", None):
@@ -134,7 +148,7 @@ class _Gate(Expressions):
                 or (base.id in allowlist.PYTHON_BASES and base.id not in self.globals)
             )
             if not local and path not in allowlist.TORCH_BASES:
-                self.expression(base)
+                self.visit(base)
                 what = quoted(path or ast.unparse(base))
                 raise Refused(node, f"a class may not derive from {what}")
         bound = {name for s in node.body for name in network.bindings(s)}
@@ -142,117 +156,225 @@ class _Gate(Expressions):
             self.bindable(name, node)
             if name in allowlist.RESERVED:
                 raise Refused(node, f"{quoted(name)} belongs to nn.Module")
-            if name not in allowlist.METHODS and allowlist.ESCAPES.fullmatch(name):
-                raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
-            if name in allowlist.HIDDEN:
-                raise Refused(node, f"the attribute .{quoted(name)} is not allowed")
+            if name not in allowlist.METHODS:
+                self.hidden(name, node)
         self.class_scope = bound
-        for statement in node.body:
-            self.statement(statement)
+        self._all(node.body)
         self.class_scope = None
 
-    # --- statements ----------------------------------------------------------------------
-
-    def statement(self, node: ast.stmt) -> None:
-        handler = _STATEMENTS.get(type(node))
-        if handler is None:
-            raise Refused(node, f"{kind(node)} is not allowed")
-        handler(self, node)
-
-    def _body(self, statements: Iterable[ast.stmt]) -> None:
-        for statement in statements:
-            self.statement(statement)
-
-    def _import_statement(self, node: ast.stmt) -> None:
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         if node not in self.tree.body:
             raise Refused(node, "imports are only allowed at the top level")
 
-    def _assign(self, node: ast.Assign) -> None:
+    visit_ImportFrom = visit_Import
+
+    def visit_Assign(self, node: ast.Assign) -> None:
         if any(isinstance(t, ast.Name) and t.id in self.hints for t in node.targets):
-            return self._annotation(node.value)
-        self.expression(node.value)
-        for target in node.targets:
-            self.target(target)
-        return None
+            self._annotation(node.value)
+        else:
+            self.visit(node.value)
+            for target in node.targets:
+                self._target(target)
 
-    def _augmented(self, node: ast.AugAssign) -> None:
-        self.expression(node.value)
-        self._refuse(node, literals.excess(node.op, None, node.value))
-        self.target(node.target)
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        self._bounded(node, literals.excess(node.op, None, node.value))
+        self._target(node.target)
         if isinstance(node.target, ast.Name):
-            self.name(node.target)
+            self.visit(node.target)
 
-    def _annotated(self, node: ast.AnnAssign) -> None:
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self._annotation(node.annotation)
         if node.value is not None:
-            self.expression(node.value)
-            self.target(node.target)
-        elif not isinstance(node.target, ast.Name):
-            self.target(node.target)
+            self.visit(node.value)
+        if node.value is not None or not isinstance(node.target, ast.Name):
+            self._target(node.target)
 
-    def _for(self, node: ast.For) -> None:
-        self.expression(node.iter)
-        self.target(node.target)
-        self._body([*node.body, *node.orelse])
+    def visit_For(self, node: ast.For) -> None:
+        self.visit(node.iter)
+        self._target(node.target)
+        self._all([*node.body, *node.orelse])
 
-    def _while(self, node: ast.While) -> None:
-        looked_at = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
+    def visit_While(self, node: ast.While) -> None:
         changed = {name for s in node.body for name in network.bindings(s)}
-        if not looked_at & changed:
+        if not network.names_in(node.test) & changed:
             raise Refused(node, "a while whose condition nothing in it changes is not allowed")
-        self.expression(node.test)
-        self._body([*node.body, *node.orelse])
+        self._all([node.test, *node.body, *node.orelse])
 
-    def _if(self, node: ast.If) -> None:
-        if not (network.is_main_guard(node) and node in self.tree.body):
-            self.expression(node.test)
-        self._body([*node.body, *node.orelse])
+    def visit_If(self, node: ast.If) -> None:
+        guard = network.is_main_guard(node) and node in self.tree.body
+        self._all([*([] if guard else [node.test]), *node.body, *node.orelse])
 
-    def _with(self, node: ast.With) -> None:
+    def visit_With(self, node: ast.With) -> None:
         for item in node.items:
             call = item.context_expr
             path = network.dotted(call.func, self.paths) if isinstance(call, ast.Call) else None
             if path not in ("torch.no_grad", "torch.enable_grad") or item.optional_vars:
                 raise Refused(node, "with is only allowed for torch.no_grad()")
-            self.expression(call)
-        self._body(node.body)
+            self.visit(call)
+        self._all(node.body)
 
-    def _raise(self, node: ast.Raise) -> None:
-        self._optional(node.exc)
-        self._optional(node.cause)
-
-    def _assert(self, node: ast.Assert) -> None:
-        self.expression(node.test)
-        self._optional(node.msg)
-
-    def _delete(self, node: ast.Delete) -> None:
+    def visit_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             if not (isinstance(target, ast.Name) and self.scopes and target.id in self.scopes[-1]):
                 raise Refused(node, "del is only allowed for a variable of the function")
-            self.target(target)
+            self._target(target)
 
-    def _nothing(self, node: ast.AST) -> None:
-        pass
+    # --- expressions ---------------------------------------------------------------------
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, (bytes, complex)):
+            name = type(node.value).__name__
+            raise Refused(node, f"constants of type {name} are not allowed")
+        self._bounded(node, literals.too_large(node.value))
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        self._all([node.left, node.right])
+        self._bounded(node, literals.excess(node.op, node.left, node.right))
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if self.annotating:
+            raise Refused(node, "a call in an annotation is not allowed")
+        function = node.func
+        self.called.add(id(function))
+        match function:
+            case ast.Name(name) if not self.local(name) and name not in self.globals:
+                self._named_call(name, node)
+            case ast.Attribute(attr="__init__"):
+                self._initialize(function)
+            case ast.Attribute(text, "format"):
+                if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
+                    raise Refused(node, "format is only allowed of a constant string")
+                self._bounded(node, literals.bad_format(text.value))
+            case _:
+                if isinstance(function, ast.Attribute) and function.attr == "type":
+                    self.called.update(map(id, node.args))
+                self.visit(function)
+        self._all(node.args)
+        tensor = network.dotted(function, self.paths) in allowlist.TENSOR_CLASSES
+        for keyword in node.keywords:
+            name = keyword.arg or ""
+            if name.startswith("__") or name == "cdata":
+                raise Refused(node, f"the keyword {quoted(name)} is not allowed")
+            if tensor and not name:
+                raise Refused(node, "** is not allowed in making a tensor")
+            self.visit(keyword.value)
+
+    def _named_call(self, name: str, node: ast.Call) -> None:
+        """Check a call of a name that the source does not bind; some builtins have own rules."""
+        match name, node.args:
+            case "super", arguments:
+                names = all(isinstance(a, ast.Name) for a in arguments)
+                plain = len(arguments) in (0, 2) and names and not node.keywords
+                if not plain or self.self_name is None:
+                    raise Refused(node, "super is only allowed as super() in a method")
+            case "print", _:
+                if any(k.arg not in ("sep", "end", "flush") for k in node.keywords):
+                    raise Refused(node, "print may only print")
+            case "iter", arguments:
+                if len(arguments) != 1 or node.keywords or isinstance(arguments[0], ast.Starred):
+                    raise Refused(node, "iter is only allowed with one argument")
+            case "hasattr", [_, ast.Constant(str(attr))] if not node.keywords:
+                if allowlist.ESCAPES.fullmatch(attr):
+                    raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+            case "hasattr", _:
+                raise Refused(node, "hasattr is only allowed with a constant name")
+            case "isinstance", arguments:
+                for kinds in arguments[1:]:
+                    self.called.update(map(id, [kinds, *getattr(kinds, "elts", ())]))
+            case "range", bounds:
+                if any(abs(literals.fold(bound) or 0) > MAX_RANGE for bound in bounds):
+                    raise Refused(node, f"a range beyond {MAX_RANGE}")
+            case _:
+                self.visit(node.func)
+
+    def _initialize(self, function: ast.Attribute) -> None:
+        """Check a call of a base class's ``__init__``, by ``super()`` or by its name."""
+        if self.self_name is None:
+            raise Refused(function, "__init__ is only called in a method")
+        match function.value:
+            case ast.Call(ast.Name("super")) as base:
+                self.visit(base)
+            case ast.Name(name) if name in self.classes:
+                pass
+            case base if network.dotted(base, self.paths) not in allowlist.TORCH_BASES:
+                raise Refused(function, "__init__ is only called of a base class")
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> None:
+        self.visit(node.value)
+        for part in getattr(node.format_spec, "values", []):
+            if not isinstance(part, ast.Constant) or re.search(r"\d{4}", str(part.value)):
+                raise Refused(node, "a format that varies or is this wide is not allowed")
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._signature(node.args)
+        parameters = [a.arg for a in network.parameters(node.args)]
+        with self.scope(parameters, None if self.self_name in parameters else self.self_name):
+            self.visit(node.body)
+
+    def visit_ListComp(
+        self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+    ) -> None:
+        first = node.generators[0]
+        self.visit(first.iter)
+        names = set[str]().union(*(network.names_in(g.target) for g in node.generators))
+        if self.self_name in names:
+            raise Refused(node, f"{self.self_name} is bound again")
+        with self.scope(names, self.self_name):
+            for generator in node.generators:
+                if generator.is_async:
+                    raise Refused(node, "async is not allowed")
+                if generator is not first:
+                    self.visit(generator.iter)
+                self._target(generator.target)
+                self._all(generator.ifs)
+            self._all(getattr(node, part, None) for part in ("key", "value", "elt"))
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
+
+    # --- parts of both -------------------------------------------------------------------
+
+    def _annotation(self, node: ast.expr | None) -> None:
+        """Check what is removed before anything runs: here, and only here, typing may be used."""
+        self.annotating = True
+        self._all([node])
+        self.annotating = False
+
+    def _bounded(self, node: ast.AST, excess: str) -> None:
+        if excess:
+            raise Refused(node, excess)
+
+    def _signature(self, arguments: ast.arguments) -> None:
+        for argument in network.parameters(arguments):
+            if argument.arg.startswith("__"):
+                raise Refused(argument, f"the name {quoted(argument.arg)} is not allowed")
+            self._annotation(argument.annotation)
+        self._all(network.defaults(arguments))
+
+    def _target(self, node: ast.expr) -> None:
+        """Check a target of an assignment. Names are bound by their scopes already."""
+        if isinstance(node, ast.Name):
+            constants_of_class = node.id == "__constants__" and self.class_scope is not None
+            if node.id.startswith("__") and not constants_of_class:
+                raise Refused(node, f"the name {quoted(node.id)} is not allowed")
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            for element in node.elts:
+                self._target(element)
+        elif isinstance(node, ast.Starred):
+            self._target(node.value)
+        elif isinstance(node, ast.Attribute):
+            self.assignable(node)
+        elif isinstance(node, ast.Subscript):
+            root: ast.expr = node
+            while isinstance(root, (ast.Attribute, ast.Subscript)):
+                root = root.value
+            if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
+                raise Refused(node, "assignment into torch is not allowed")
+            self.visit(node)
+        else:
+            raise Refused(node, f"assignment to {_kind(node)} is not allowed")
 
 
-_STATEMENTS: dict[type[ast.stmt], Callable[[_Gate, Any], None]] = {
-    ast.FunctionDef: _Gate._function,
-    ast.ClassDef: _Gate._class,
-    ast.Import: _Gate._import_statement,
-    ast.ImportFrom: _Gate._import_statement,
-    ast.Assign: _Gate._assign,
-    ast.AugAssign: _Gate._augmented,
-    ast.AnnAssign: _Gate._annotated,
-    ast.For: _Gate._for,
-    ast.While: _Gate._while,
-    ast.If: _Gate._if,
-    ast.With: _Gate._with,
-    ast.Raise: _Gate._raise,
-    ast.Assert: _Gate._assert,
-    ast.Delete: _Gate._delete,
-    ast.Return: _Gate._children,
-    ast.Expr: _Gate._children,
-    ast.Pass: _Gate._nothing,
-    ast.Break: _Gate._nothing,
-    ast.Continue: _Gate._nothing,
-}
+def _kind(node: ast.AST) -> str:
+    names = {"Try": "try", "TryStar": "try", "NamedExpr": ":=", "Match": "match"}
+    return names.get(type(node).__name__, type(node).__name__.lower())

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from . import allowlist, network
 
 _PYTHON_NAMES = frozenset(vars(builtins))
+_KNOWN_MODULES = ("torch.nn", "torch.nn.functional", "torch.nn.init", "math", "typing")
+"""Modules of which all names are known: those that are allowed, and those that are not."""
 
 
 class Refused(Exception):  # noqa: N818 (a verdict, not a fault)
@@ -27,7 +29,7 @@ def quoted(name: str) -> str:
     return name if len(name) <= 80 else name[:77] + "..."
 
 
-class Names:
+class Names(ast.NodeVisitor):
     """The scopes of one tree while it is walked, and the rules for names and attributes."""
 
     def __init__(self, tree: ast.Module) -> None:
@@ -48,10 +50,6 @@ class Names:
         self.class_scope: set[str] | None = None
         self.self_name: str | None = None
 
-    def expression(self, node: ast.expr) -> None:
-        """Refuse what is not allowed in an expression."""
-        raise NotImplementedError
-
     def declare(self) -> None:
         """Note what the top level imports and binds."""
         self._imports()
@@ -68,57 +66,49 @@ class Names:
                 }
         bound = Counter(name for s in self.tree.body for name in network.bindings(s))
         for statement in self.tree.body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Subscript):
-                path = network.dotted(statement.value.value, self.paths) or ""
-                names = [t.id for t in statement.targets if isinstance(t, ast.Name)]
-                named = len(names) == len(statement.targets)
-                if path.startswith("typing.") and named and all(bound[n] == 1 for n in names):
-                    self.hints.update(names)
-            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
-                made, target = statement.value.func, statement.targets[0]
-                if (
-                    isinstance(made, ast.Name)
-                    and isinstance(target, ast.Name)
-                    and made.id in self.classes
-                    and bound[target.id] == bound[made.id] == 1
+            match statement:
+                case ast.Assign(targets, ast.Subscript(of)) if all(
+                    isinstance(t, ast.Name) and bound[t.id] == 1 for t in targets
                 ):
-                    self.instances.add(target.id)
+                    if (network.dotted(of, self.paths) or "").startswith("typing."):
+                        self.hints.update(t.id for t in targets if isinstance(t, ast.Name))
+                case ast.Assign([ast.Name(target), *_], ast.Call(ast.Name(made))):
+                    if made in self.classes and bound[target] == bound[made] == 1:
+                        self.instances.add(target)
 
     def _imports(self) -> None:
+        modules = allowlist.MODULES | allowlist.UNUSED_MODULES
         for node in self.tree.body:
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    self._import(node, alias, alias.name)
-                    if alias.name not in allowlist.MODULES | allowlist.UNUSED_MODULES:
+                    path = alias.name if alias.asname else alias.name.partition(".")[0]
+                    self._import(node, alias.asname or path, path)
+                    if alias.name not in modules:
                         raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
             elif isinstance(node, ast.ImportFrom):
                 module = node.module or ""
-                if node.level or module not in allowlist.MODULES | allowlist.UNUSED_MODULES:
+                if node.level or module not in modules:
                     where = "." * node.level + module
                     raise Refused(node, f"import from {quoted(where)} is not allowed")
                 for alias in node.names:
-                    self._import(node, alias, f"{module}.{alias.name}")
+                    self._import(node, alias.asname or alias.name, f"{module}.{alias.name}")
                     if module == "__future__" and alias.name != "annotations":
                         raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
 
-    def _import(self, node: ast.Import | ast.ImportFrom, alias: ast.alias, path: str) -> None:
-        if alias.name == "*":
+    def _import(self, node: ast.stmt, name: str, path: str) -> None:
+        """Note that ``name`` stands for ``path``."""
+        if name == "*":
             raise Refused(node, "import * is not allowed")
-        (name,) = network.imports([type(node)(**{**vars(node), "names": [alias]})])
-        if isinstance(node, ast.Import) and alias.asname is None:
-            path = name
         if name.startswith("__") or name in _PYTHON_NAMES:
             raise Refused(node, f"import as {quoted(name)} is not allowed")
         if self.paths.setdefault(name, path) != path:
             raise Refused(node, f"{quoted(name)} is imported twice, as different things")
-        allowed = allowlist.PATHS | allowlist.NAMESPACES | {"__future__.annotations"}
-        if path in allowed:
+        if path in allowlist.PATHS | allowlist.NAMESPACES | {"__future__.annotations"}:
             return
         unused = allowlist.UNUSED_MODULES | allowlist.UNUSED_NAMES
-        if path in unused or path.split(".")[0] in ("torchvision", "numpy"):
-            self.unused.add(name)
-            return
-        raise Refused(node, f"import of {quoted(path)} is not allowed")
+        if path not in unused and path.split(".")[0] not in ("torchvision", "numpy"):
+            raise Refused(node, f"import of {quoted(path)} is not allowed")
+        self.unused.add(name)
 
     def bindable(self, name: str, node: ast.AST) -> None:
         """Refuse to bind, outside of functions, what else the name could have meant."""
@@ -135,7 +125,7 @@ class Names:
             return True
         return any(name in scope for scope in self.scopes)
 
-    def name(self, node: ast.Name) -> None:
+    def visit_Name(self, node: ast.Name) -> None:
         """Check a name that is read."""
         name = node.id
         if self.local(name):
@@ -157,7 +147,7 @@ class Names:
                 raise Refused(node, f"the name {quoted(name)} is not allowed")
             raise Refused(node, f"name {quoted(name)!r} is not defined", status="invalid")
 
-    def attribute(self, node: ast.Attribute) -> None:
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         """Check an attribute that is read."""
         chain: list[ast.Attribute] = []
         root: ast.expr = node
@@ -167,7 +157,7 @@ class Names:
         chain.reverse()
         if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
             if root.id in self.unused:
-                return self.name(root)
+                return self.visit_Name(root)
             path = self.paths[root.id]
             while path not in allowlist.PATHS:
                 if path not in allowlist.NAMESPACES:
@@ -184,7 +174,7 @@ class Names:
                 and chain[0].attr in self.classes.get(root.id, ())
             ):
                 raise Refused(node, f"the method {quoted(chain[0].attr)} needs an instance")
-            self.expression(root)
+            self.visit(root)
         for link in chain:
             self._readable(link, link.attr)
         return None
@@ -199,38 +189,41 @@ class Names:
         if path in allowlist.TENSOR_CLASSES and id(node) not in self.called:
             raise Refused(node, f"{quoted(path)} may only be called or asked for by isinstance")
 
-    def _readable(self, node: ast.AST, attr: str) -> None:
+    def hidden(self, attr: str, node: ast.AST) -> None:
+        """Refuse an attribute that leads out of the network, read or bound."""
         if allowlist.ESCAPES.fullmatch(attr) or attr in allowlist.HIDDEN:
             raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+
+    def _readable(self, node: ast.AST, attr: str) -> None:
+        self.hidden(attr, node)
         if attr in allowlist.ATTRIBUTES or attr in self.own:
-            return
-        if attr not in allowlist.RESERVED and attr.startswith(tuple(self.prefixes)):
             return
         if attr in allowlist.RESERVED:
             raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
-        what = f"the attribute .{quoted(attr)} is neither assigned in the source nor known"
-        raise Refused(node, what, status="invalid")
+        if not attr.startswith(tuple(self.prefixes)):
+            what = f"the attribute .{quoted(attr)} is neither assigned in the source nor known"
+            raise Refused(node, what, status="invalid")
 
     def assignable(self, node: ast.Attribute) -> None:
         """Check an attribute that is assigned."""
         attr = node.attr
-        if allowlist.ESCAPES.fullmatch(attr) or attr in allowlist.HIDDEN:
-            raise Refused(node, f"the attribute .{quoted(attr)} is not allowed")
+        self.hidden(attr, node)
         if attr in allowlist.RESERVED or attr in ("forward", "reset_parameters"):
             raise Refused(node, f"the attribute .{quoted(attr)} belongs to nn.Module")
         root: ast.expr = node.value
         while isinstance(root, (ast.Attribute, ast.Subscript)):
             root = root.value
+        name = root.id if isinstance(root, ast.Name) else ""
         instances = () if self.scopes else self.instances
-        if not isinstance(root, ast.Name) or not (self.local(root.id) or root.id in instances):
+        mine = name in (self.self_name, *instances)
+        known = self.local(name) or name in instances
+        if not known or not (mine or attr in allowlist.ASSIGNABLE):
             raise Refused(node, f"assignment to .{quoted(attr)} of what is not its own")
-        mine = root.id in (self.self_name, *instances)
-        if not mine and attr not in allowlist.ASSIGNABLE:
-            raise Refused(node, f"assignment to .{quoted(attr)} of what is not its own")
-        self.expression(node.value)
+        self.visit(node.value)
 
     @contextmanager
-    def scope(self, names: Iterable[str], *, self_name: str | None) -> Iterator[None]:
+    def scope(self, names: Iterable[str], self_name: str | None) -> Iterator[None]:
+        """Bind ``names`` within; ``self_name`` is the method's own instance there."""
         before = self.class_scope, self.self_name
         self.class_scope, self.self_name = None, self_name
         self.scopes.append(set(names))
@@ -243,12 +236,10 @@ def _unknown_path(node: ast.AST, path: str) -> Refused:
     """Return the refusal of a name of torch: not allowed, or not known at all."""
     module, _, name = path.rpartition(".")
     if module == "torch":
-        known = name not in allowlist.CONFUSED
-    elif module in ("torch.nn", "torch.nn.functional", "torch.nn.init", "math", "typing"):
-        known = name in allowlist.REFUSED or name.startswith("_")
+        exists = name not in allowlist.CONFUSED
     else:
-        known = True
-    if known:
+        exists = name in allowlist.REFUSED or name.startswith("_") or module not in _KNOWN_MODULES
+    if exists:
         return Refused(node, f"{quoted(path)} is not allowed")
     return Refused(node, f"{quoted(path)} is not known", status="invalid")
 
