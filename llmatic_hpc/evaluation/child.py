@@ -62,11 +62,9 @@ def main(message: Message, arrays: Arrays, *, reply: int, parent: int, processes
                 reply=reply,
                 scratch=Path(message["scratch"]),
                 parent=parent,
-                limits=confine.Limits(
-                    file_bytes=message["file_bytes"],
-                    cpu_seconds=message["cpu_seconds"],
-                    processes=processes,
-                ),
+                file_bytes=message["file_bytes"],
+                cpu_seconds=message["cpu_seconds"],
+                processes=processes,
             )
             reply = confine.REPLY_DESCRIPTOR
             torch.set_num_threads(max(message["threads"], 1))

@@ -1,7 +1,5 @@
 """Take from a process what it must not have.
 
-:func:`enter` is called by a freshly forked child before it sees a line of what a model wrote.
-
 :func:`enter` is called by a freshly forked child before it sees a line of what a model wrote. It
 gives the child its own session, no descriptors but its reply pipe, an empty standard input and
 output, an environment without secrets, a working folder of its own, limits on file size,
@@ -47,7 +45,6 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import landlock, seccomp
@@ -67,17 +64,6 @@ _ENVIRONMENT = (
     "CUBLAS_WORKSPACE_CONFIG",
 )  # fmt: skip
 _ENVIRONMENT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a child; 0: none."""
-
-    file_bytes: int
-    cpu_seconds: int
-    processes: int
-    """Processes of the user, all together; the kernel ignores it for root."""
-    descriptors: int = 1024
 
 
 def environment(*, threads: int, gpu: bool) -> dict[str, str]:
@@ -113,11 +99,14 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def enter(*, reply: int, scratch: Path, parent: int, limits: Limits) -> None:
+def enter(
+    *, reply: int, scratch: Path, parent: int, file_bytes: int, cpu_seconds: int, processes: int
+) -> None:
     """Confine the calling process, a fork without threads. Raises ``OSError``.
 
     ``reply`` moves to ``REPLY_DESCRIPTOR``; every other descriptor is closed. ``scratch``
-    becomes the working folder, ``parent`` is the process to die with.
+    becomes the working folder, ``parent`` is the process to die with. The rest are limits, 0 for
+    none; ``processes`` are all of the user's, and the kernel ignores it for root.
     """
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -138,13 +127,13 @@ def enter(*, reply: int, scratch: Path, parent: int, limits: Limits) -> None:
     tempfile.tempdir = None
     sys.setrecursionlimit(1000)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, limits.descriptors)
-    if limits.file_bytes:
-        _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
-    if limits.cpu_seconds:
-        _limit(resource.RLIMIT_CPU, limits.cpu_seconds)
-    if limits.processes:
-        _limit(resource.RLIMIT_NPROC, limits.processes)
+    _limit(resource.RLIMIT_NOFILE, 1024)
+    if file_bytes:
+        _limit(resource.RLIMIT_FSIZE, file_bytes)
+    if cpu_seconds:
+        _limit(resource.RLIMIT_CPU, cpu_seconds)
+    if processes:
+        _limit(resource.RLIMIT_NPROC, processes)
 
 
 LAYERS = ("landlock", "seccomp")
@@ -200,10 +189,7 @@ def _drop_capabilities() -> None:
     """Take from root its powers over others' processes, devices and limits."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     data = (ctypes.c_uint32 * 6)(*[_CAPABILITIES_KEPT] * 2, 0, 0, 0, 0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(header, data) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"capset: {os.strerror(error)}")
+    landlock.libc("capset", "capset", header, data)
 
 
 def limit_memory(extra_bytes: int) -> None:
@@ -225,32 +211,29 @@ def resident_bytes(pid: int) -> int:
 
 def children_of(pid: int) -> list[int]:
     """Return the direct children of a process without threads."""
-    try:
+    with contextlib.suppress(OSError):
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [p for p, parent in _parents() if parent == pid]
+    found = []  # on a kernel without CONFIG_PROC_CHILDREN
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            # The command, in parentheses, may itself contain any character.
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            found += [int(process.name)] * (int(parent) == pid)
+    return found
 
 
 def tasks_of_user() -> int:
     """Count processes and threads of this user on this machine, as ``RLIMIT_NPROC`` does."""
     count = 0
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if entry.stat().st_uid == os.getuid():
-                    count += len(os.listdir(f"/proc/{entry.name}/task"))
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == os.getuid():
+                count += len(os.listdir(process / "task"))
     return count
 
 
-def _parents() -> list[tuple[int, int]]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{name}/stat").read_text()
-                # The command, in parentheses, may itself contain any character.
-                found.append((int(name), int(stat.rpartition(")")[2].split()[1])))
-    return found
+def _processes() -> list[Path]:
+    return [path for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _limit(what: int, value: int) -> None:
@@ -261,7 +244,4 @@ def _limit(what: int, value: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+    landlock.libc(f"prctl({option})", "prctl", option, *map(ctypes.c_ulong, (value, 0, 0, 0)))

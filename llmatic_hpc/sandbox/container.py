@@ -34,7 +34,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ class _Running:
     job: Job
     pipe: int
     scratch: Path
-    temporary: bool
     started: float
     deadline: float
     tries: int
@@ -71,12 +70,8 @@ class _Running:
     """The reply, where we are killing it."""
     asked: bool = False
 
-    @property
-    def bound(self) -> int:
-        return wire.max_reply(self.job.payload_bytes)
 
-
-class Container:
+class Container(contextlib.AbstractContextManager["Container"]):
     """Up to ``slots`` contained children at a time. A context manager.
 
     ``arrays`` (see :func:`~.data.for_training`) is what children may read; it is copied to
@@ -104,9 +99,7 @@ class Container:
         self._kind = kind
         self._shared: list[tuple[dict[str, Any], int]] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="llmatic-"))
-        self._woken, self._wake = os.pipe()
-        for end in (self._woken, self._wake):
-            os.set_blocking(end, False)
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
         self._running: dict[int, _Running] = {}
         self._next = 0
@@ -119,17 +112,12 @@ class Container:
             self.close()
             raise
 
-    def __enter__(self) -> Container:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """End every child and the warm parent, and remove temporary folders."""
-        if self._warm is not None:
-            self._warm.close()
-            self._warm = None
+        self._close_parent()
         for number in list(self._running):
             self._discard(number)
         for _, descriptor in self._shared:
@@ -220,8 +208,7 @@ class Container:
             return Reply("infrastructure", wire.one_line(f"cannot make {scratch}: {error}"))
         os.set_blocking(reader, False)
         now = time.monotonic()
-        running = _Running(job, reader, scratch, job.scratch is None, now, now + job.seconds, tries)
-        self._running[number] = running
+        self._running[number] = _Running(job, reader, scratch, now, now + job.seconds, tries)
         warm.selector.register(reader, selectors.EVENT_READ, number)
         settings = self._settings
         message = {
@@ -282,21 +269,19 @@ class Container:
                 running.asked = True
                 running.deadline = min(running.deadline, now + GRACE_SECONDS)
                 self._tell({"op": "stop", "job": number})
+            limit = running.job.limit
             if now < running.deadline:
                 continue
             if running.ended is not None:
                 if self._warm is not None:  # it did not confirm the kill: it hangs
                     self._warm.kill()
-                continue
-            job = running.job
-            if running.asked:
+            elif running.asked:
                 self._end(number, Reply("checkpointed"))
-            elif not self._begun(running):
-                failure = f"its candidate had not begun when time was up ({job.limit})"
-                self._end(number, Reply("infrastructure", failure))
+            elif running.data.startswith(READY):
+                self._end(number, Reply("too_slow", f"it ran out of time ({limit})"))
             else:
-                failure = f"it ran out of time ({job.limit})"
-                self._end(number, Reply("too_slow", failure))
+                failure = f"its candidate had not begun when time was up ({limit})"
+                self._end(number, Reply("infrastructure", failure))
 
     def _end(self, number: int, reply: Reply) -> None:
         running = self._running[number]
@@ -307,7 +292,7 @@ class Container:
     def _read(self, number: int) -> None:
         """Take what is in the pipe of a job, up to the bound."""
         running = self._running[number]
-        while len(running.data) <= running.bound:
+        while len(running.data) <= wire.max_reply(running.job.payload_bytes):
             try:
                 part = os.read(running.pipe, 1 << 16)
             except BlockingIOError:
@@ -336,18 +321,11 @@ class Container:
             reply = Reply("checkpointed")  # killed on the way out; its candidate is innocent
         elif reply.status == "checkpointed" and not running.asked:
             reply = Reply("invalid", "reply: a checkpoint nobody asked for")
-        seconds = time.monotonic() - running.started
-        return [(number, Reply(reply.status, reply.failure, reply.values, reply.payload, seconds))]
-
-    @staticmethod
-    def _begun(running: _Running) -> bool:
-        return running.data.startswith(READY)
+        return [(number, replace(reply, seconds=time.monotonic() - running.started))]
 
     def _lost(self, why: str) -> list[tuple[int, Reply]]:
         """Return replies for everything that ran, since the warm parent is gone."""
-        if self._warm is not None:
-            self._warm.close()
-            self._warm = None
+        self._close_parent()
         lost = Reply("infrastructure", wire.one_line(why))
         return [
             (n, r.ended or (Reply("checkpointed") if r.asked else lost))
@@ -358,7 +336,7 @@ class Container:
         running = self._running.pop(number)
         self._unregister(running)
         os.close(running.pipe)
-        if running.temporary:
+        if running.job.scratch is None:
             shutil.rmtree(running.scratch, ignore_errors=True)
         return running
 
@@ -375,10 +353,14 @@ class Container:
         if self._warm.await_ready():
             self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
             if self._shared:
-                entries = [entry for entry, _ in self._shared]
-                descriptors = [descriptor for _, descriptor in self._shared]
+                entries, descriptors = zip(*self._shared, strict=True)
                 self._tell({"op": "data", "arrays": entries}, *descriptors)
         return self._warm
+
+    def _close_parent(self) -> None:
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
 
     def _tell(self, message: Mapping[str, Any], *descriptors: int) -> None:
         """Tell the warm parent; where it is gone, the next wait is going to notice."""

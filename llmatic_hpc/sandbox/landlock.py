@@ -92,12 +92,15 @@ def _allow(handle: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def _call(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
+def _call(*arguments: object) -> int:
     converted = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    result: int = libc.syscall(ctypes.c_long(number), *converted)
+    return libc("landlock", "syscall", *converted)
+
+
+def libc(what: str, function: str, *arguments: object) -> int:
+    """Call a function of the C library. Raises ``OSError``, which says ``what``, at less than 0."""
+    result: int = getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments)
     if result < 0:
         error = ctypes.get_errno()
-        raise OSError(error, f"landlock: {os.strerror(error)}")
+        raise OSError(error, f"{what}: {os.strerror(error)}")
     return result

@@ -22,6 +22,7 @@ from .reply import how
 
 START_SECONDS = 300.0
 """Longest time to import torch: on a cold parallel file system it takes minutes."""
+_MODULE = "llmatic_hpc.evaluation.warm"
 KILL_SECONDS = 15.0
 """Longest time for the warm parent to confirm a kill."""
 
@@ -36,14 +37,7 @@ class WarmParent:
         self._ready = False
         try:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "llmatic_hpc.evaluation.warm",
-                    str(theirs.fileno()),
-                    kind,
-                    str(scratch),
-                ],
+                [sys.executable, "-m", _MODULE, str(theirs.fileno()), kind, str(scratch)],
                 env=confine.environment(threads=threads, gpu=kind == "train"),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -89,8 +83,7 @@ class WarmParent:
             code = self._process.wait()
         self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - 2000, 0))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1]}" if lines else ""
-        return f"the process that starts candidates {how(code)}{last}"
+        return ": ".join([f"the process that starts candidates {how(code)}", *lines[-1:]])
 
     def kill(self) -> None:
         """End it, and through it (they die with their parent) every child."""
