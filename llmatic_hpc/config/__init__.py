@@ -1,10 +1,8 @@
 """Every setting of a run: TOML in, TOML out, and mistakes told in one line."""
 
-from .axes import network_axes
-from .fields import changed_settings, to_tables, to_toml
-from .load import from_tables, load, override
+from .fields import changed_settings, refuse_retired, to_tables, to_toml
+from .load import from_tables, load, network_axes, override
 from .registry import GENERATORS, PROBLEMS, Registry, imported
-from .retired import refuse_retired
 from .settings import (
     BASELINES,
     ArchiveSettings,

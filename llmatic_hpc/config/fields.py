@@ -11,13 +11,14 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
+from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
-from . import retired
 
 T = TypeVar("T")
 
@@ -29,28 +30,31 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] = (),
+    retired: Mapping[str, str] = MappingProxyType({}),
     resumable: bool = False,
 ) -> Any:
     """Make a dataclass field that knows its range, its choices and whether it may change later.
 
-    ``low`` and ``high`` are inclusive and hold for each element of a list. ``resumable=True``
-    marks a setting that may differ when a run is continued: it changes where, how fast or
-    how long the run goes, never what the search does.
+    ``low`` and ``high`` are inclusive and hold for each element of a list. ``retired``: former
+    choices, with reasons; they continue runs that began with them (:func:`refuse_retired`).
     """
-    metadata = {
-        "help": help,
-        "low": low,
-        "high": high,
-        "choices": tuple(choices),
-        "resumable": resumable,
-    }
+    metadata: dict[str, Any] = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
+    metadata |= {"retired": retired, "resumable": resumable}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
+def resumable(default: Any, help: str, **limits: Any) -> Any:
+    """Make a :func:`setting` that may differ when a run is continued.
+
+    It changes where, how fast or how long the run goes, never what the search does.
+    """
+    return setting(default, help, resumable=True, **limits)
+
+
 def read_into(settings: T, path: Path, *, paths: Sequence[str] = ()) -> T:
-    """``settings``, a dataclass made of :func:`setting` fields, with what a TOML file changes.
+    """Return ``settings``, a dataclass of :func:`setting` fields, changed by a TOML file.
 
     The file may begin with ``extends = "other.toml"`` (relative to itself); what it says itself
     wins. ``paths`` names the settings that are relative to the file that says them, where such
@@ -58,12 +62,12 @@ def read_into(settings: T, path: Path, *, paths: Sequence[str] = ()) -> T:
     and for any setting that is unknown, of the wrong type, or out of range.
     """
     for file, table in _read(path, paths, ()):
-        settings = merge(settings, table, str(file), "")
+        settings = merge(settings, table, str(file))
     return settings
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """``search.generations=5`` as a nested table; what is not TOML is taken as a string."""
+    """Return ``search.generations=5`` as a nested table; what is not TOML is taken as a string."""
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
@@ -78,71 +82,64 @@ def parse_override(text: str) -> dict[str, Any]:
     return parsed
 
 
+def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Yield the full name, the field and the value of every setting, in order."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            yield from settings_of(value, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", f, value
+
+
 def to_tables(config: Any) -> dict[str, Any]:
-    """Nested plain dictionaries: what JSON and TOML can say."""
-    return {
-        f.name: to_tables(value) if is_dataclass(value := getattr(config, f.name))
-        else list(value) if isinstance(value, tuple) else value
-        for f in fields(config)
-    }  # fmt: skip
+    """Return nested plain dictionaries: what JSON and TOML can say."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in pairs}
+
+    return dataclasses.asdict(config, dict_factory=table)
 
 
 def to_toml(config: Any) -> str:
-    """The configuration as TOML text that :func:`load` reads back to an equal one."""
+    """Return the configuration as TOML text that :func:`load` reads back to an equal one."""
     lines: list[str] = []
-
-    def table(value: Any, name: str) -> None:
-        plain = [f for f in fields(value) if not is_dataclass(getattr(value, f.name))]
-        if name and plain:
-            lines.append(f"[{name}]")
-            lines.extend(f"{f.name} = {_toml_value(getattr(value, f.name))}" for f in plain)
-            lines.append("")
-        for f in fields(value):
-            if is_dataclass(inner := getattr(value, f.name)):
-                table(inner, f"{name}.{f.name}" if name else f.name)
-
-    table(config, "")
+    for table, members in groupby(settings_of(config), lambda member: member[0].rpartition(".")[0]):
+        lines.append(f"[{table}]")
+        lines.extend(f"{f.name} = {_toml_value(value)}" for _, f, value in members)
+        lines.append("")
     return "\n".join(lines)
 
 
 def changed_settings(before: Any, after: Any) -> list[str]:
-    """Names and values of settings that a continued run may not change but did."""
-    found: list[str] = []
+    """Return names and values of settings that a continued run may not change but did."""
+    return [
+        f"{name} (was {_toml_value(old)}, now {_toml_value(new)})"
+        for (name, f, old), (_, _, new) in zip(settings_of(before), settings_of(after), strict=True)
+        if old != new and not f.metadata["resumable"]
+    ]
 
-    def compare(a: Any, b: Any, name: str) -> None:
-        for f in fields(a):
-            x, y, key = getattr(a, f.name), getattr(b, f.name), f"{name}{f.name}"
-            if is_dataclass(x):
-                compare(x, y, key + ".")
-            elif x != y and not f.metadata["resumable"]:
-                found.append(f"{key} (was {_toml_value(x)}, now {_toml_value(y)})")
 
-    compare(before, after, "")
-    return found
+def refuse_retired(config: Any) -> None:
+    """Raise ``ConfigError`` where a setting of a new run has a value that was retired."""
+    for name, f, value in settings_of(config):
+        retired = f.metadata["retired"]
+        if retired and value in retired:
+            raise ConfigError(
+                f"{name} = {value!r} is retired and only continues runs that began with it: "
+                f"{retired[value]}"
+            )
 
 
 def every_key(root: type) -> list[str]:
-    """All settings by their full names, in order."""
-
-    def walk(kind: Any, prefix: str) -> list[str]:
-        hints = get_type_hints(kind)
-        return [
-            key
-            for f in fields(kind)
-            for key in (
-                walk(hints[f.name], f"{prefix}{f.name}.")
-                if is_dataclass(hints[f.name])
-                else [f"{prefix}{f.name}"]
-            )
-        ]
-
-    return walk(root, "")
+    """Return all settings by their full names, in order."""
+    return [name for name, _, _ in settings_of(root())]
 
 
 def _read(
     path: Path, paths: Sequence[str], seen: tuple[Path, ...]
 ) -> list[tuple[Path, dict[str, Any]]]:
-    """The tables of a file and of what it extends, the most general first."""
+    """Return the tables of a file and of what it extends, the most general first."""
     resolved = path.resolve()
     if resolved in seen:
         chain = " -> ".join(str(p) for p in (*seen, resolved))
@@ -176,9 +173,9 @@ def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) ->
 
 
 def merge(
-    current: Any, table: Mapping[str, Any], origin: str, prefix: str, root: type | None = None
+    current: Any, table: Mapping[str, Any], origin: str, prefix: str = "", root: type | None = None
 ) -> Any:
-    """``current``, the part ``prefix`` of a ``root``, with the settings in ``table``."""
+    """Return ``current``, the part ``prefix`` of a ``root``, with the settings in ``table``."""
     root = root or type(current)
     hints = get_type_hints(type(current))
     known = {f.name: f for f in fields(current)}
@@ -214,19 +211,16 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise ConfigError(f"{origin}: {name} must be {words[kind]}, got {value!r}")
     low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
-    if choices and value not in choices and value not in retired.VALUES.get(name, ()):
+    if choices and value not in choices and value not in spec.metadata["retired"]:
         allowed = ", ".join(repr(c) for c in choices)
         near = nearest(str(value), choices)
         raise ConfigError(f"{origin}: {name} must be one of {allowed}, got {value!r}{near}")
-    if kind in (int, float) and not _within(value, low, high):
+    outside = (low is not None and value < low) or (high is not None and value > high)
+    if outside or value != value:
         bounds = ((f"at least {low}", low), (f"at most {high}", high))
         allowed = " and ".join(text for text, bound in bounds if bound is not None)
         raise ConfigError(f"{origin}: {name} must be {allowed or 'a number'}, got {value!r}")
     return value
-
-
-def _within(value: float, low: float | None, high: float | None) -> bool:
-    return (low is None or value >= low) and (high is None or value <= high) and value == value
 
 
 def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:

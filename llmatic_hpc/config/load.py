@@ -7,34 +7,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
-from .axes import network_axes
+from ..types import Descriptor
 from .fields import merge, parse_override, read_into
 from .registry import GENERATORS, PROBLEMS
-from .settings import BASELINES, Config, GeneratorSettings
+from .settings import BASELINES, Config, GeneratorSettings, NetworkArchiveSettings
 
 # Relative to the file that names them.
-PATHS = (
-    "problem.data",
-    "problem.initial",
-    "problem.table",
-    "generator.replay",
-    "generator.model",
-)
+PATHS = ("problem.data", "problem.initial", "problem.table", "generator.replay", "generator.model")
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Load the configuration in ``path``, what it extends, and ``KEY=VALUE`` overrides.
 
     Raises :class:`ConfigError` for a file that is missing or not TOML and for any setting
-    that is unknown, of the wrong type, or out of range. Relative paths in ``PATHS`` (and in
-    ``generator.model`` where such a file or folder exists) are relative to the file that names
-    them.
+    that is unknown, of the wrong type, or out of range. ``PATHS`` are relative to the file that
+    names them, where such a file or folder exists.
     """
     return override(read_into(Config(), path, paths=PATHS), overrides, str(path))
 
@@ -42,16 +36,51 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
     """Change ``config`` by ``KEY=VALUE`` settings; ``origin`` is what an error names."""
     for text in overrides:
-        config = merge(config, parse_override(text), "--set", "")
+        config = merge(config, parse_override(text), "--set")
     _check_together(config, origin)
     return config
 
 
 def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
     """Make a configuration of nested mappings, as :func:`to_tables` makes them."""
-    config: Config = merge(Config(), tables, origin, "")
+    config: Config = merge(Config(), tables, origin)
     _check_together(config, origin)
     return config
+
+
+def network_axes(
+    settings: NetworkArchiveSettings, descriptors: Sequence[Descriptor], origin: str = ""
+) -> tuple[Descriptor, ...]:
+    """Return the problem's descriptors with the bounds and scales that the settings ask for.
+
+    Raises ``ConfigError``, which names ``origin``, for bounds that do not fit the axes.
+    """
+    where = f"{origin}: " if origin else ""
+    found = list(descriptors)
+    for bound in ("lower", "upper"):
+        if not (values := getattr(settings, bound)):
+            continue
+        if len(values) != len(found):
+            raise ConfigError(
+                f"{where}archive.network.{bound} must have {len(found)} "
+                f"numbers, for {', '.join(one.name for one in found)}; or none, for the problem's "
+                "own"
+            )
+        found = [replace(one, **{bound: v}) for one, v in zip(found, values, strict=True)]
+    if settings.log_flops:
+        found = [replace(one, scale="log") if one.name == "flops" else one for one in found]
+    for one in found:
+        if not one.lower < one.upper:
+            raise ConfigError(
+                f"{where}archive.network.upper must exceed "
+                f"archive.network.lower; for {one.name} they are {one.upper:g} and {one.lower:g}"
+            )
+        if one.scale == "log" and one.lower <= 0:
+            raise ConfigError(
+                f"{where}archive.network.log_flops needs a lower bound of "
+                f"{one.name} above 0 (archive.network.lower)"
+            )
+    return tuple(found)
 
 
 def _check_together(config: Config, origin: str) -> None:
@@ -60,66 +89,67 @@ def _check_together(config: Config, origin: str) -> None:
     problem.check(config, origin)
     network_axes(config.archive.network, problem.descriptors(config.problem), origin)
     GENERATORS.check(config.generator.kind, origin)
-    prompt = config.archive.prompt
+    for fault in _faults(config, problem):
+        raise ConfigError(f"{origin}: {fault}")
+
+
+def _faults(config: Config, problem: Any) -> Iterator[str]:
+    """Yield the faults that no single setting has."""
+    prompt, search, generator = config.archive.prompt, config.search, config.generator
     for bound in ("lower", "upper"):
         if len(getattr(prompt, bound)) != 2:
-            raise ConfigError(f"{origin}: archive.prompt.{bound} must have two numbers")
-    if any(u <= l for l, u in zip(prompt.lower, prompt.upper, strict=True)):  # noqa: E741
-        raise ConfigError(f"{origin}: archive.prompt.upper must exceed archive.prompt.lower")
-    search = config.search
+            yield f"archive.prompt.{bound} must have two numbers"
+    if any(upper <= lower for lower, upper in zip(prompt.lower, prompt.upper, strict=True)):
+        yield "archive.prompt.upper must exceed archive.prompt.lower"
     if search.temperature_upper < search.temperature_lower:
-        raise ConfigError(
-            f"{origin}: search.temperature_upper must be at least search.temperature_lower"
-        )
+        yield "search.temperature_upper must be at least search.temperature_lower"
     if not search.crossover_neighbours:
-        raise ConfigError(f"{origin}: search.crossover_neighbours must not be empty")
-    if len(config.problem.prompts) > config.archive.prompt.upper[0]:
-        raise ConfigError(
-            f"{origin}: problem.prompts has {len(config.problem.prompts)} prompts, more than "
-            f"archive.prompt.upper leaves room for ({config.archive.prompt.upper[0]:g})"
+        yield "search.crossover_neighbours must not be empty"
+    if len(config.problem.prompts) > prompt.upper[0]:
+        yield (
+            f"problem.prompts has {len(config.problem.prompts)} prompts, more than "
+            f"archive.prompt.upper leaves room for ({prompt.upper[0]:g})"
         )
     for layer in config.containment.require:
         if layer not in ("landlock", "seccomp"):
-            raise ConfigError(
-                f"{origin}: containment.require has {layer!r}; it may have landlock and seccomp"
-            )
+            yield f"containment.require has {layer!r}; it may have landlock and seccomp"
     if search.queries and config.cluster.quorum < 1.0:
-        raise ConfigError(
-            f"{origin}: search.queries needs cluster.quorum = 1, or candidates that are late would "
-            "be left out where it ends"
+        yield (
+            "search.queries needs cluster.quorum = 1, or candidates that are late would be left "
+            "out where it ends"
         )
     if search.variant in BASELINES and not (
-        problem.neighbours(config.problem) and config.generator.kind == "procedural"
+        problem.neighbours(config.problem) and generator.kind == "procedural"
     ):
-        raise ConfigError(
-            f"{origin}: search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it "
-            "needs problem.kind = 'nasbench201' and generator.kind = 'procedural'"
+        yield (
+            f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
+            "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
         )
-    if config.generator.kind == "replay" and not config.generator.replay:
-        raise ConfigError(f"{origin}: generator.kind = 'replay' needs generator.replay, a file")
-    if config.generator.kind == "endpoint":
-        _check_endpoint(config.generator, origin)
+    if generator.kind == "replay" and not generator.replay:
+        yield "generator.kind = 'replay' needs generator.replay, a file"
+    if generator.kind == "endpoint":
+        yield from _faults_of_endpoint(generator)
 
 
-def _check_endpoint(generator: GeneratorSettings, origin: str) -> None:
-    """Refuse a server that cannot be one, without repeating what may be a misplaced secret."""
+def _faults_of_endpoint(generator: GeneratorSettings) -> Iterator[str]:
+    """Say why a server cannot be one, without repeating what may be a misplaced secret."""
     try:
         url = urlsplit(generator.url)
         port_is_fine = url.port is None or url.port > 0
     except ValueError:
         url, port_is_fine = urlsplit(""), False
     if url.username is not None or url.password is not None or url.query:
-        raise ConfigError(
-            f"{origin}: generator.url must hold no key or password, since it is written into the "
-            "record; put it into an environment variable and name that in generator.key_variable"
+        yield (
+            "generator.url must hold no key or password, since it is written into the record; put "
+            "it into an environment variable and name that in generator.key_variable"
         )
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_fine:
-        raise ConfigError(
-            f"{origin}: generator.kind = 'endpoint' needs generator.url, the base of an "
-            f"OpenAI-compatible server such as http://localhost:8000/v1; got {generator.url!r}"
+        yield (
+            "generator.kind = 'endpoint' needs generator.url, the base of an OpenAI-compatible "
+            f"server such as http://localhost:8000/v1; got {generator.url!r}"
         )
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*|", generator.key_variable):
-        raise ConfigError(
-            f"{origin}: generator.key_variable must be the name of an environment variable, in "
-            "capitals, such as LLM_API_KEY; never the key itself"
+        yield (
+            "generator.key_variable must be the name of an environment variable, in capitals, such "
+            "as LLM_API_KEY; never the key itself"
         )

@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fields import setting
+from .fields import resumable, setting
 
+ABLATIONS = ("network-archive", "prompt-archive", "mutation-only", "crossover-only", "random")
+"""Variants of the algorithm (paper, section 4.2)."""
 BASELINES = ("regularized-evolution", "local-search")
 """Variants that change one edge of a cell by its number, without prompts."""
+
+_RETIRED_PARENTS = {
+    "curious": "parents by curiosity were hardly better than uniform ones; choose 'tournament' or "
+    "'uniform'"
+}
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """Place of a run, and the seed that makes it repeatable."""
 
-    directory: str = setting("", "run directory; empty: runs/<name of the config>", resumable=True)
+    directory: str = resumable("", "run directory; empty: runs/<name of the config>")
     seed: int = setting(0, "every random draw derives from it", low=0, high=2**32 - 1)
 
 
@@ -24,24 +31,13 @@ class SearchSettings:
     """Algorithm 1 of the paper and its variants (section 4.2)."""
 
     variant: str = setting(
-        "llmatic",
-        "which algorithm",
-        choices=(
-            "llmatic",
-            "network-archive",
-            "prompt-archive",
-            "mutation-only",
-            "crossover-only",
-            "random",
-            "regularized-evolution",
-            "local-search",
-        ),
+        "llmatic", "which algorithm", choices=("llmatic", *ABLATIONS, *BASELINES)
     )
-    generations: int = setting(20, "generations in all", low=1, high=1_000_000, resumable=True)
+    generations: int = resumable(20, "generations in all", low=1, high=1_000_000)
     batch: int = setting(100, "candidates per generation", low=1, high=10_000)
-    queries: int = setting(
+    queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
-        "after the last", low=0, resumable=True,
+        "after the last", low=0,
     )  # fmt: skip
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
@@ -50,7 +46,7 @@ class SearchSettings:
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(
         "uniform", "how mutation draws parents among the elites; tournament: the fittest of "
-        "search.tournament", choices=("uniform", "tournament"),
+        "search.tournament", choices=("uniform", "tournament"), retired=_RETIRED_PARENTS,
     )  # fmt: skip
     tournament: int = setting(10, "elites or individuals that a tournament draws", low=1)
     small_batches: bool = setting(
@@ -135,17 +131,17 @@ class GeneratorSettings:
     temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
     top_p: float = setting(1.0, "nucleus sampling", low=0.01, high=1.0)
     max_new_tokens: int = setting(512, "longest completion", low=1, high=100_000)
-    batch: int = setting(100, "completions sampled at a time", low=1, high=10_000, resumable=True)
-    dtype: str = setting(
+    batch: int = resumable(100, "completions sampled at a time", low=1, high=10_000)
+    dtype: str = resumable(
         "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
-        choices=("auto", "float32", "float16", "bfloat16"), resumable=True,
+        choices=("auto", "float32", "float16", "bfloat16"),
     )  # fmt: skip
     quantization: str = setting(
         "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
         choices=("", "8bit", "4bit"),
     )  # fmt: skip
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", resumable=True)
-    threads: int = setting(0, "CPU threads of the model; 0: all cores", low=0, resumable=True)
+    device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
+    threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
     unseen: bool = setting(
         True, "nasbench201: the procedural control rather writes cells that have no score yet"
@@ -155,29 +151,24 @@ class GeneratorSettings:
         "unseen neighbours; free: as many edges as the temperature makes it",
         choices=("neighbours", "free"),
     )  # fmt: skip
-    url: str = setting(
-        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint",
-        resumable=True,
-    )  # fmt: skip
-    key_variable: str = setting(
-        "", "name of the environment variable with the server's key; empty: it wants none",
-        resumable=True,
-    )  # fmt: skip
-    concurrency: int = setting(
-        16, "requests to the server at once", low=1, high=1000, resumable=True
+    url: str = resumable(
+        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint"
     )
-    request_seconds: float = setting(
-        300.0, "longest wait for the server's answer to one request", low=0.1, resumable=True
+    key_variable: str = resumable(
+        "", "name of the environment variable with the server's key; empty: it wants none"
     )
-    retries: int = setting(
+    concurrency: int = resumable(16, "requests to the server at once", low=1, high=1000)
+    request_seconds: float = resumable(
+        300.0, "longest wait for the server's answer to one request", low=0.1
+    )
+    retries: int = resumable(
         6, "further attempts at a request for which the server had no time or no answer", low=0,
-        high=1000, resumable=True,
+        high=1000,
     )  # fmt: skip
     replay: str = setting("", "JSON Lines file of completions, for kind = replay")
     fallback: str = setting(
-        "", "what takes over where the model cannot be had; empty: stop",
-        choices=("", "procedural"),
-    )  # fmt: skip
+        "", "what takes over where the model cannot be had; empty: stop", choices=("", "procedural")
+    )
     options: dict[str, Any] = setting({}, "settings of an installed generator's own")
 
 
@@ -191,17 +182,15 @@ class ProblemSettings:
     )
     options: dict[str, Any] = setting({}, "settings of an installed problem's own")
     data: str = setting(
-        "digits",
-        "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file",
+        "digits", "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file"
     )
     train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
     test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
     initial: str = setting("", "file of the initial network; empty: the paper's")
     prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's")
-    table: str = setting(
-        "", "nasbench201: HDF5 table of the benchmark's trainings; its digest is on the record",
-        resumable=True,
-    )  # fmt: skip
+    table: str = resumable(
+        "", "nasbench201: HDF5 table of the benchmark's trainings; its digest is on the record"
+    )
     dataset: str = setting(
         "cifar10", "nasbench201: images that the cells were trained on",
         choices=("cifar10", "cifar100", "imagenet16_120"),
@@ -231,10 +220,10 @@ class TrainingSettings:
     validation_fraction: float = setting(
         0.1, "of the training images, stratified by class", low=0.001, high=0.9
     )
-    device: str = setting("auto", "auto, cpu, cuda", resumable=True)
-    threads: int = setting(0, "CPU threads per worker; 0: cores / workers", low=0, resumable=True)
-    checkpoint_seconds: float = setting(
-        60.0, "save the training state at the end of an epoch this often", low=0.0, resumable=True
+    device: str = resumable("auto", "auto, cpu, cuda")
+    threads: int = resumable(0, "CPU threads per worker; 0: cores / workers", low=0)
+    checkpoint_seconds: float = resumable(
+        60.0, "save the training state at the end of an epoch this often", low=0.0
     )
     evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
 
@@ -243,8 +232,8 @@ class TrainingSettings:
 class ContainmentSettings:
     """Limits on what a model wrote; a candidate that meets one is ended, and says which."""
 
-    require: tuple[str, ...] = setting(
-        (), "layers of the kernel without which nothing is run: landlock, seccomp", resumable=True
+    require: tuple[str, ...] = resumable(
+        (), "layers of the kernel without which nothing is run: landlock, seccomp"
     )
     wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
     screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
@@ -260,59 +249,48 @@ class ContainmentSettings:
 class ClusterSettings:
     """Place and manner of evaluating candidates."""
 
-    kind: str = setting(
+    kind: str = resumable(
         "auto", "slurm: job arrays; local: worker processes on this machine; inline: in the "
         "coordinator, one by one; auto: slurm in a Slurm job, else local",
-        choices=("auto", "slurm", "local", "inline"), resumable=True,
+        choices=("auto", "slurm", "local", "inline"),
     )  # fmt: skip
-    partition: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
-    account: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
-    qos: str = setting("", "of the arrays; empty: what the site file says", resumable=True)
-    gres: str = setting(
-        "", "of an element, such as gpu:1; empty: see the site file", resumable=True
-    )
-    array_parallelism: int = setting(
+    partition: str = resumable("", "of the arrays; empty: what the site file says")
+    account: str = resumable("", "of the arrays; empty: what the site file says")
+    qos: str = resumable("", "of the arrays; empty: what the site file says")
+    gres: str = resumable("", "of an element, such as gpu:1; empty: see the site file")
+    array_parallelism: int = resumable(
         0, "tasks that run at once; 0: one per core on a CPU, one per GPU; Slurm: no throttle",
-        low=0, resumable=True,
+        low=0,
     )  # fmt: skip
-    candidates_per_task: int = setting(
+    candidates_per_task: int = resumable(
         0, "candidates that share a task; 0: spread evenly over the tasks, on Slurm one a task",
-        low=0, resumable=True,
+        low=0,
     )  # fmt: skip
-    workers_per_task: int = setting(
-        1, "candidates of a task that train side by side, on one GPU or its cores", low=1,
-        resumable=True,
-    )  # fmt: skip
-    target_task_minutes: float = setting(
-        0.0, "pack as many candidates into a task as should last so long; 0: do not", low=0.0,
-        resumable=True,
-    )  # fmt: skip
-    time_minutes: int = setting(
-        0, "time limit of a task; 0: a day, on Slurm array.time of the site file or an hour",
-        low=0, resumable=True,
-    )  # fmt: skip
-    max_attempts: int = setting(
-        3, "attempts at a candidate when the machine is at fault", low=1, resumable=True
+    workers_per_task: int = resumable(
+        1, "candidates of a task that train side by side, on one GPU or its cores", low=1
     )
-    poll_seconds: float = setting(0.5, "between looks at the results", low=0.01, resumable=True)
-    absence_seconds: float = setting(
-        120.0, "how long a task must be missing from Slurm's queue to count as lost", low=0.0,
-        resumable=True,
-    )  # fmt: skip
-    exclude_minutes: float = setting(
-        60.0,
-        "how long a node that spoiled two tasks is left out; 0: never",
-        low=0.0,
-        resumable=True,
+    target_task_minutes: float = resumable(
+        0.0, "pack as many candidates into a task as should last so long; 0: do not", low=0.0
     )
-    quorum: float = setting(
+    time_minutes: int = resumable(
+        0, "time limit of a task; 0: a day, on Slurm array.time of the site file or an hour", low=0
+    )
+    max_attempts: int = resumable(3, "attempts at a candidate when the machine is at fault", low=1)
+    poll_seconds: float = resumable(0.5, "between looks at the results", low=0.01)
+    absence_seconds: float = resumable(
+        120.0, "how long a task must be missing from Slurm's queue to count as lost", low=0.0
+    )
+    exclude_minutes: float = resumable(
+        60.0, "how long a node that spoiled two tasks is left out; 0: never", low=0.0
+    )
+    quorum: float = resumable(
         1.0, "share of a generation whose results end it while the rest are late", low=0.01,
-        high=1.0, resumable=True,
+        high=1.0,
     )  # fmt: skip
-    chain: bool = setting(
-        False, "on Slurm: the coordinator leaves while candidates train, and comes back as a new "
-        "job", resumable=True,
-    )  # fmt: skip
+    chain: bool = resumable(
+        False,
+        "on Slurm: the coordinator leaves while candidates train, and comes back as a new job",
+    )
 
 
 @dataclass(frozen=True)
