@@ -28,34 +28,28 @@ NO_NETWORK = (
 
 # --- Python -----------------------------------------------------------------------------------
 
-BUILTINS = words(
-    """
+BUILTINS = words("""
     abs all any bool callable dict divmod enumerate filter float frozenset hasattr int isinstance
     iter len list map max min next object print property range reversed round set slice sorted
     staticmethod str sum super tuple zip
     ArithmeticError AssertionError Exception IndexError KeyError NotImplementedError
     RuntimeError StopIteration TypeError ValueError ZeroDivisionError NotImplemented
-    """
-)
+""")
 """``print`` is allowed, and says nothing while a candidate runs."""
 
 CALL_ONLY = words("hasattr iter print super")
 """Builtins whose calls are looked at; they may not be passed around."""
 
-MODULES = words(
-    """
+MODULES = words("""
     torch torch.nn torch.nn.functional torch.nn.init torch.nn.parameter torch.nn.utils
     torch.nn.utils.parametrizations math collections copy functools typing __future__
-    """
-)
+""")
 """Modules that an import may execute."""
 
-UNUSED_MODULES = words(
-    """
+UNUSED_MODULES = words("""
     numpy torch.optim torch.utils.data torchvision torchvision.datasets torchvision.models
     torchvision.transforms
-    """
-)
+""")
 """Modules that may be imported as long as nothing of them is used; never executed."""
 
 UNUSED_NAMES = frozenset(
@@ -64,25 +58,20 @@ UNUSED_NAMES = frozenset(
 )
 """The same behind ``from torch import ...``."""
 
-_MATH = words(
-    """
+_MATH = words("""
     acos asin atan atan2 ceil copysign cos cosh degrees e erf erfc exp expm1 fabs floor fmod frexp
     fsum gcd hypot inf isclose isfinite isinf isnan isqrt lcm ldexp log log10 log1p log2 modf nan
     pi pow prod radians sin sinh sqrt tan tanh tau trunc
-    """
-)
+""")
 
-_TYPING = words(
-    """
+_TYPING = words("""
     Any Callable ClassVar Dict Final Generator Iterable Iterator List Literal Mapping NoReturn
     Optional Sequence Set Tuple Type Union
-    """
-)
+""")
 
 # --- torch ------------------------------------------------------------------------------------
 
-_FUNCTIONS = words(
-    """
+_FUNCTIONS = words("""
     abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax
     amin aminmax angle any argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm
     bernoulli bincount bitwise_and bitwise_not bitwise_or bitwise_xor bmm broadcast_to bucketize
@@ -102,12 +91,10 @@ _FUNCTIONS = words(
     sort split sqrt square squeeze std sub subtract sum swapaxes swapdims t take take_along_dim
     tan tanh tensor_split tile topk trace transpose tril triu true_divide trunc unbind unflatten
     unique unique_consecutive unsqueeze var vdot view_as_complex view_as_real vsplit where xlogy
-    """
-)
+""")
 """Both functions of torch and tensor methods."""
 
-_TORCH_ONLY = words(
-    """
+_TORCH_ONLY = words("""
     adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout arange as_tensor atleast_1d atleast_2d
     atleast_3d avg_pool1d batch_norm bilinear block_diag broadcast_tensors cartesian_prod cat cdist
     celu chain_matmul channel_shuffle column_stack combinations complex concat concatenate
@@ -127,11 +114,9 @@ _TORCH_ONLY = words(
     fft.rfft fft.rfft2 fft.rfftn fft.rfftfreq linalg.norm linalg.vector_norm
     linalg.matrix_norm linalg.inv linalg.det linalg.svd linalg.qr linalg.multi_dot
     special.expit special.erf special.softmax special.log_softmax
-    """
-)
+""")
 
-_FUNCTIONAL = words(
-    """
+_FUNCTIONAL = words("""
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d affine_grid alpha_dropout avg_pool1d avg_pool2d
     avg_pool3d batch_norm bilinear celu celu_ channel_shuffle conv1d conv2d conv3d
@@ -148,11 +133,9 @@ _FUNCTIONAL = words(
     threshold threshold_ unfold upsample upsample_bilinear upsample_nearest
     cross_entropy mse_loss nll_loss l1_loss kl_div binary_cross_entropy
     binary_cross_entropy_with_logits huber_loss
-    """
-)
+""")
 
-MODULE_CLASSES = words(
-    """
+MODULE_CLASSES = words("""
     AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
     AdaptiveMaxPool3d AlphaDropout AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d
     Bilinear CELU ChannelShuffle CircularPad1d CircularPad2d CircularPad3d ConstantPad1d
@@ -172,15 +155,12 @@ MODULE_CLASSES = words(
     TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer Unflatten
     Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad1d ZeroPad2d ZeroPad3d
     BCELoss BCEWithLogitsLoss CrossEntropyLoss KLDivLoss L1Loss MSELoss NLLLoss SmoothL1Loss
-    """
-)
+""")
 
-_INIT = words(
-    """
+_INIT = words("""
     calculate_gain constant_ dirac_ eye_ kaiming_normal_ kaiming_uniform_ normal_ ones_ orthogonal_
     sparse_ trunc_normal_ uniform_ xavier_normal_ xavier_uniform_ zeros_
-    """
-)
+""")
 
 PATHS = (
     _paths("torch", _FUNCTIONS | _TORCH_ONLY)
@@ -201,27 +181,22 @@ NAMESPACES = frozenset(path[: dot.start()] for path in PATHS for dot in re.findi
 
 # --- attributes of values ---------------------------------------------------------------------
 
-_IN_PLACE = words(
-    """
+_IN_PLACE = words("""
     abs_ add_ addcdiv_ addcmul_ bernoulli_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ copy_ div_ exp_
     fill_ floor_ index_add_ index_copy_ index_fill_ log_ masked_fill_ mul_ neg_ normal_ pow_
     random_ reciprocal_ relu_ requires_grad_ round_ rsqrt_ scatter_ scatter_add_ sigmoid_ sqrt_
     squeeze_ sub_ tanh_ transpose_ tril_ triu_ trunc_ uniform_ unsqueeze_ zero_
-    """
-)
+""")
 
-_TENSOR = words(
-    """
+_TENSOR = words("""
     H T bfloat16 bool byte char contiguous cpu cuda data device dim double dtype element_size
     expand expand_as float half indices int is_contiguous is_cuda is_leaf is_meta istft item
     layout long mH mT name names ndim ndimension nelement new_empty new_full new_ones new_tensor
     new_zeros repeat requires_grad reshape_as resize shape short size stft stride to tolist type
     type_as unfold view view_as
-    """
-)
+""")
 
-_MODULE = words(
-    """
+_MODULE = words("""
     add_module append apply children eval extend extra_repr forward insert items keys modules
     named_children named_modules named_parameters parameters pop register_buffer register_module
     register_parameter reset_parameters train training update values buffers named_buffers
@@ -233,17 +208,14 @@ _MODULE = words(
     scale_factor start_dim end_dim stride weight weight_ih_l0 weight_hh_l0 bias_ih_l0
     bias_hh_l0 in_proj_weight in_proj_bias norm1 norm2 linear1 linear2 self_attn
     track_running_stats num_batches_tracked _modules _conv_forward
-    """
-)
+""")
 
-_PYTHON = words(
-    """
+_PYTHON = words("""
     append appendleft clear copy count endswith extend extendleft find get index insert items
     join keys lower lstrip pop popitem popleft remove replace reverse rstrip setdefault sort
     split splitlines startswith strip title union update upper values move_to_end
     isdigit add discard intersection difference is_integer rotate
-    """
-)
+""")
 
 ATTRIBUTES = _FUNCTIONS | _IN_PLACE | _TENSOR | _MODULE | _PYTHON
 """Attributes that may follow a value that is no name of torch, besides a network's own."""
@@ -251,8 +223,7 @@ ATTRIBUTES = _FUNCTIONS | _IN_PLACE | _TENSOR | _MODULE | _PYTHON
 ASSIGNABLE = words("weight bias data requires_grad")
 """Attributes of another's module or parameter that may be assigned: tied and frozen weights."""
 
-RESERVED = words(
-    """
+RESERVED = words("""
     T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda
     double dump_patches eval float get_buffer get_extra_state get_parameter get_submodule half
     ipu load_state_dict modules mtia named_buffers named_children named_modules
@@ -272,8 +243,7 @@ RESERVED = words(
     _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks
     _state_dict_pre_hooks _version _wrapped_call_impl _flat_weights _flat_weights_names
     _conv_forward _output_padding _check_input_dim _apply_instance_norm _get_item_by_idx
-    """
-)
+""")
 """The interface of nn.Module, and of its layers, that a candidate may use but not redefine."""
 
 ESCAPES = re.compile(
@@ -288,8 +258,7 @@ ESCAPES = re.compile(
 METHODS = words("__init__ __repr__ __constants__")
 """Names with two underscores that a class may bind. (The last one is of torch.jit.)"""
 
-HIDDEN = words(
-    """
+HIDDEN = words("""
     _base _cdata _conj _grad _grad_fn _make_subclass _make_wrapper_subclass _neg_view
     _post_accumulate_grad_hooks _python_dispatch _reduce_ex_internal _rev_view_func_unsafe
     _typed_storage _use_count _view_func _view_func_unsafe _fix_weakref
@@ -308,32 +277,27 @@ HIDDEN = words(
     dequantize int_repr is_coalesced row_indices sparse_mask sspaddmm to_dense
     to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo to_sparse_csc
     to_sparse_csr
-    """
-)
+""")
 """Attributes of tensors, strings and exceptions that are not allowed: they lead to pointers,
 hooks or the interpreter, or (indices of sparse tensors, which nobody checks) write anywhere.
 As anything that a candidate assigns to becomes allowed behind every value, it may not assign
 to these."""
 
-REFUSED = words(
-    """
+REFUSED = words("""
     AdaptiveLogSoftmaxWithLoss CTCLoss Container DataParallel ParameterDict RNNBase RNNCellBase
     SyncBatchNorm TYPE_CHECKING UninitializedBuffer UninitializedParameter assert_int_or_pair
     attention boolean_dispatch clip_grad common_types dataclasses factory_kwargs functional fusion
     grad grouped_mm handle_torch_function has_torch_function importlib init intrinsic math
     modules np parallel parameter parametrizations parametrize qat quantizable quantized
     reproducibility_notes rnn scaled_mm skip_init sparse stateless torch utils warnings
-    """
-)
+""")
 """Names that torch.nn and its functions also hold: not allowed, where other names do not exist.
 (A ParameterDict reads and sets any attribute of itself by a string.)"""
 
-BINDABLE = words(
-    """
+BINDABLE = words("""
     ascii bin bytes chr complex copyright credits dir format hash hex id input license oct
     ord pow repr
-    """
-)
+""")
 """Builtins that are refused and yet may be bound at the top level, such as ``input = ...``."""
 
 CONFUSED = MODULE_CLASSES | _FUNCTIONAL

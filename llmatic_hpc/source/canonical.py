@@ -70,12 +70,10 @@ SIGNATURES = {
 }
 """Leading parameters of layers; the tests hold them against torch."""
 
-_BY_NAME = allowlist.words(
-    """
+_BY_NAME = allowlist.words("""
     hasattr named_parameters named_modules named_children named_buffers _modules
     add_module register_module register_buffer register_parameter ParameterDict ModuleDict
-    """
-)
+""")
 """Names by which attributes may also be reached by their names as strings."""
 
 
@@ -90,7 +88,13 @@ class _Form:
         self._attributes: dict[str, str] = {}
         self._count = 0
         self._bound = {name for s in self._body for name in network.bindings(s)}
-        self._keywords, self._keep_parameters = _keywords(tree)
+        nodes = list(ast.walk(tree))
+        keywords = {k.arg for n in nodes if isinstance(n, ast.Call) for k in n.keywords}
+        # Names of parameters matter where keywords name them, or may do so unseen.
+        self._keep_parameters = None in keywords or any(
+            isinstance(n, ast.arguments) and n.kwarg for n in nodes
+        )
+        self._keywords = keywords
         self._renamed = _renamable(tree, self._paths)
         self._queue: list[str] = []
 
@@ -215,12 +219,7 @@ class _Form:
         dumped = [f"{name}:{self._dump(value, scopes)}" for name, value in arguments]
         return f"call {function}({','.join(dumped)})"
 
-    def _function(
-        self,
-        node: ast.FunctionDef | ast.Lambda,
-        scopes: Scopes,
-        outside: Scopes,
-    ) -> str:
+    def _function(self, node: ast.FunctionDef | ast.Lambda, scopes: Scopes, outside: Scopes) -> str:
         """Write a function in ``scopes``; defaults and decorators are looked up ``outside``."""
         arguments = node.args
         defaults = [self._dump(default, outside) for default in network.defaults(arguments)]
@@ -272,14 +271,6 @@ class _Form:
         return f"{type(node).__name__}({dumped},{';'.join(parts)})"
 
 
-def _keywords(tree: ast.Module) -> tuple[set[str], bool]:
-    """Return the names of keyword arguments, and whether there are some that cannot be seen."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    given = {k.arg for call in calls for k in call.keywords}
-    taken = any(isinstance(node, ast.arguments) and node.kwarg for node in ast.walk(tree))
-    return {name for name in given if name}, taken or None in given
-
-
 def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
     """Return the attributes whose names cannot matter.
 
@@ -318,13 +309,10 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
 
 def _behind_self(method: ast.FunctionDef) -> list[str]:
     """Return the attributes that follow the first parameter, unless that may be something else."""
-    if not method.args.args or any(
-        getattr(d, "id", "") == "staticmethod" for d in method.decorator_list
-    ):
-        return []
-    first = method.args.args[0].arg
     within = list(ast.walk(method))
-    if _bound_in(within).count(first) > 1:
+    static = any(getattr(d, "id", "") == "staticmethod" for d in method.decorator_list)
+    first = method.args.args[0].arg if method.args.args else ""
+    if static or _bound_in(within).count(first) != 1:
         return []
     attributes = [n for n in within if isinstance(n, ast.Attribute)]
     return [n.attr for n in attributes if isinstance(n.value, ast.Name) and n.value.id == first]

@@ -11,7 +11,6 @@ form digests the very statements that the builder runs, so equal digests mean eq
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -166,7 +165,12 @@ def live(tree: ast.Module) -> ast.Module:
     body = [s for s in tree.body if not is_main_guard(s)]
     if network is None:
         return ast.Module(body=body, type_ignores=[])
-    body = _without_overridden(body)
+    # A definition whose name is defined again before anyone could have used it is none.
+    last = {name: s for s in body for name in bindings(s)}
+    early = set[str]().union(*map(early_names, body))
+    body = [
+        s for s in body if not isinstance(s, _DEFINITIONS) or s.name in early or last[s.name] is s
+    ]
     bound = [set(bindings(s)) for s in body]
     mentioned = [free_names(s) for s in body]
     may_change = [not isinstance(s, (*_FIXED, ast.Assign)) for s in body]
@@ -188,21 +192,6 @@ def live(tree: ast.Module) -> ast.Module:
                 a for a in statement.names if (a.asname or a.name.partition(".")[0]) in wanted
             ]
     return ast.Module(body=kept, type_ignores=[])
-
-
-def _without_overridden(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Drop definitions whose name is defined again before anyone could have used them."""
-    count = Counter(name for s in body for name in bindings(s))
-    early = set[str]().union(*map(early_names, body))
-    last = {name: i for i, s in enumerate(body) for name in bindings(s)}
-    return [
-        s
-        for i, s in enumerate(body)
-        if not isinstance(s, _DEFINITIONS)
-        or count[s.name] == 1
-        or s.name in early
-        or last[s.name] == i
-    ]
 
 
 def bindings(statement: ast.stmt) -> Iterator[str]:

@@ -15,6 +15,9 @@ _PYTHON_NAMES = frozenset(vars(builtins))
 _KNOWN_MODULES = ("torch.nn", "torch.nn.functional", "torch.nn.init", "math", "typing")
 """Modules of which all names are known: those that are allowed, and those that are not."""
 
+_NAMING = ("add_module", "register_buffer", "register_module", "register_parameter")
+"""Methods whose first argument becomes an attribute."""
+
 
 class Refused(Exception):  # noqa: N818 (a verdict, not a fault)
     def __init__(self, node: ast.AST, what: str, *, status: str = "forbidden") -> None:
@@ -121,9 +124,7 @@ class Names(ast.NodeVisitor):
             raise Refused(node, f"the builtin name {quoted(name)} is bound again")
 
     def local(self, name: str) -> bool:
-        if self.class_scope is not None and name in self.class_scope:
-            return True
-        return any(name in scope for scope in self.scopes)
+        return any(name in scope for scope in [*self.scopes, self.class_scope or ()])
 
     def visit_Name(self, node: ast.Name) -> None:
         """Check a name that is read."""
@@ -253,40 +254,33 @@ def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
     own: set[str] = set()
     prefixes: set[str] = set()
 
-    def named(node: ast.AST) -> None:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            own.add(node.value)
-        elif isinstance(node, ast.JoinedStr) and node.values:
-            head = node.values[0]
-            if isinstance(head, ast.Constant) and len(str(head.value)) > 1:
-                prefixes.add(str(head.value))
-        elif isinstance(node, (ast.BinOp, ast.Call)):
+    def named(node: ast.AST | None) -> None:
+        match node:
+            case ast.Constant(str(text)):
+                own.add(text)
+            case ast.JoinedStr([ast.Constant(head), *_]):
+                prefixes.add(str(head))
             # "conv%d" % i, "conv" + str(i), "conv{}".format(i)
-            text = node.left if isinstance(node, ast.BinOp) else getattr(node.func, "value", None)
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                head_text = re.split(r"[%{]", text.value)[0]
-                if len(head_text) > 1:
-                    prefixes.add(head_text)
+            case ast.BinOp(ast.Constant(str(text))) | ast.Call(
+                ast.Attribute(ast.Constant(str(text)))
+            ):
+                prefixes.add(re.split(r"[%{]", text)[0])
 
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            own.add(node.attr)
-        elif isinstance(node, ast.ClassDef):
-            own.update(name for s in node.body for name in network.bindings(s))
-        elif isinstance(node, ast.Call) and node.args:
-            attr = getattr(node.func, "attr", "")
-            if attr in ("add_module", "register_buffer", "register_module", "register_parameter"):
-                named(node.args[0])
-            elif isinstance(node.func, ast.Name) and node.func.id == "hasattr":
-                named(node.args[-1])
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            named(node.slice)
-        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
-            named(node.elts[0])
-        elif isinstance(node, ast.Dict):
-            for key in node.keys:
-                if key is not None:
+        match node:
+            case ast.Attribute(_, attr, ast.Store()):
+                own.add(attr)
+            case ast.ClassDef():
+                own.update(name for s in node.body for name in network.bindings(s))
+            case ast.Call(ast.Attribute(_, attr), [name, *_]) if attr in _NAMING:
+                named(name)
+            case ast.Call(ast.Name("hasattr"), [*_, name]):
+                named(name)
+            case ast.Subscript(_, name, ast.Store()) | ast.Tuple([name, _]):
+                named(name)
+            case ast.Dict(keys):
+                for key in keys:
                     named(key)
     refused = allowlist.RESERVED | allowlist.HIDDEN
     own = {n for n in own - refused if not allowlist.ESCAPES.fullmatch(n)}
-    return own, {p for p in prefixes if not any(r.startswith(p) for r in refused)}
+    return own, {p for p in prefixes if len(p) > 1 and not any(r.startswith(p) for r in refused)}
