@@ -43,8 +43,8 @@ from numpy.typing import NDArray
 from ..config import ContainmentSettings
 from ..errors import ContainmentError
 from . import confine, wire
-from .reply import READY, Job, Reply, reply_of
 from .warm_parent import KILL_SECONDS, WarmParent, shared_memory
+from .wire import READY, Job, Reply, reply_of
 
 __all__ = ["Container", "Job", "Reply"]
 

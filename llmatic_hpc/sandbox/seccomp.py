@@ -15,8 +15,7 @@ from typing import Any
 
 from ..source.allowlist import words
 
-REFUSED = words(
-    """
+REFUSED = words("""
     execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise
     kcmp pidfd_open pidfd_getfd pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo tkill
     socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
@@ -31,8 +30,7 @@ REFUSED = words(
     chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes utimensat futimesat
     setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr mknod mknodat
     setrlimit setpriority sched_setscheduler sched_setattr ioprio_set personality
-    """
-)
+""")
 """System calls that fail whatever their arguments are. Modes, owners and times of files are among
 them since Landlock does not cover these."""
 

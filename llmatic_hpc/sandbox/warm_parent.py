@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from ..errors import ContainmentError
 from . import confine, wire
-from .reply import how
 
 START_SECONDS = 300.0
 """Longest time to import torch: on a cold parallel file system it takes minutes."""
@@ -83,7 +82,7 @@ class WarmParent:
             code = self._process.wait()
         self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - 2000, 0))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return ": ".join([f"the process that starts candidates {how(code)}", *lines[-1:]])
+        return ": ".join([f"the process that starts candidates {wire.how(code)}", *lines[-1:]])
 
     def kill(self) -> None:
         """End it, and through it (they die with their parent) every child."""

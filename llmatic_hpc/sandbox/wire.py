@@ -2,15 +2,20 @@
 
 *Messages* (judge and warm parent, both trusted) are length-prefixed JSON on a socket, and may
 carry file descriptors. *Replies* (child to judge, not trusted) are a byte stream of frames,
-each a JSON object and raw bytes, which :func:`decode_reply` takes apart strictly.
+each a JSON object and raw bytes, which :func:`decode_reply` takes apart strictly, and of which
+:func:`reply_of` believes no more than ours could say.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import signal
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 _MESSAGE = struct.Struct(">I")
@@ -112,3 +117,118 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
     head = text[: 4 * limit]
     line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1] + "…"
+
+
+# --- what a reply says ---------------------------------------------------------------------------
+
+READY = encode_frame({"ready": True})
+"""First frame of a reply, written just before the candidate begins."""
+
+_STATUSES = ("invalid", "forbidden", "too_large", "too_slow", "diverged")
+"""Statuses that a child may give its own candidate, besides success."""
+_MAX_VALUES = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """A source text and what to do with it."""
+
+    kind: str
+    """``measure``, ``repair``, ``audit``, ``trace`` or ``train``."""
+    source: str
+    seconds: float
+    """Limit on the wall clock."""
+    limit: str
+    """The setting that ``seconds`` comes from, and its value, for the failure's text."""
+    parameters: Mapping[str, Any]
+    """Further facts for the child, as JSON can say them."""
+    success: str
+    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced`` or ``trained``."""
+    payload_bytes: int = 0
+    """Exact length of a successful reply's payload."""
+    scratch: Path | None = None
+    """Working folder that outlives the job; None: one that does not."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The end of a job."""
+
+    status: str
+    failure: str = ""
+    values: Mapping[str, int | float | None] = field(default_factory=dict)
+    payload: bytes = b""
+    seconds: float = 0.0
+    """Time on the wall clock."""
+
+
+def reply_of(job: Job, data: bytes, code: int) -> Reply:
+    """Turn what a child wrote, and its exit code (negative: a signal), into a reply.
+
+    ``data`` is all that came through its pipe. The table in :mod:`.container` says what is
+    whose fault.
+    """
+    begun = data.startswith(READY)
+    if not begun:
+        return Reply("infrastructure", _first_words(data) or f"a child {how(code)} at its start")
+    if code == 0:
+        try:
+            return _answer(job, decode_reply(data, max_payload=job.payload_bytes))
+        except ReplyError as error:
+            return Reply("invalid", f"reply: {error}")
+    if code == -signal.SIGKILL:
+        return Reply("too_large", "killed, as the kernel does when memory runs out")
+    if code == -signal.SIGXCPU:
+        return Reply("too_slow", f"it ran out of CPU time ({job.limit})")
+    return Reply("invalid", f"it {how(code)} without a reply")
+
+
+def how(code: int) -> str:
+    """Describe an exit code, negative for signals, in words."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _first_words(data: bytes) -> str:
+    """Return why a child could not begin, written before its candidate could have a say."""
+    try:
+        frames = decode_reply(data, max_payload=0)
+    except ReplyError:
+        return ""
+    return one_line(str(frames[0][0].get("failure", ""))) if frames else ""
+
+
+def _answer(job: Job, frames: list[tuple[dict[str, Any], bytes]]) -> Reply:
+    """Check and return the reply proper. Raises ``ReplyError``."""
+    if len(frames) != 2:
+        raise ReplyError("missing" if len(frames) < 2 else "more than one")
+    header, payload = frames[1]
+    if set(header) != {"status", "failure", "values"}:
+        raise ReplyError("its header has other keys than it should")
+    status, failure, values = header["status"], header["failure"], header["values"]
+    if not isinstance(status, str) or not isinstance(failure, str) or not isinstance(values, dict):
+        raise ReplyError("its header has values of the wrong type")
+    if len(values) > _MAX_VALUES or not all(_is_number(v) for v in values.values()):
+        raise ReplyError("its values are not a few finite numbers")
+    allowed = {job.success, *_STATUSES}
+    if job.kind == "train":
+        # A broken GPU shows while a candidate runs. Whoever pretends one gains only retries.
+        allowed |= {"checkpointed", "infrastructure"}
+    if status not in allowed:
+        raise ReplyError(f"its status is {one_line(status, 40)!r}")
+    if len(payload) != (job.payload_bytes if status == job.success else 0):
+        raise ReplyError(f"it has {len(payload)} bytes of predictions")
+    return Reply(status, one_line(failure), values, payload)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return abs(value) < 1 << 63
+    return value is None or (isinstance(value, float) and math.isfinite(value))

@@ -9,7 +9,7 @@ import pytest
 
 from llmatic_hpc.evaluation import score
 from llmatic_hpc.evaluation.data import Dataset, Split
-from llmatic_hpc.sandbox.reply import Reply
+from llmatic_hpc.sandbox.wire import Reply
 
 
 def split(*labels: int) -> Split:

@@ -28,7 +28,7 @@ from llmatic_hpc.evaluation import score, screen
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.sandbox import wire
-from llmatic_hpc.sandbox.reply import READY, Job, reply_of
+from llmatic_hpc.sandbox.wire import READY, Job, reply_of
 from llmatic_hpc.source import allowlist, canonical, gate
 
 from .matrix import CANDIDATES

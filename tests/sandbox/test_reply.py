@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatic_hpc.sandbox import wire
-from llmatic_hpc.sandbox.reply import READY, Job, Reply, reply_of
+from llmatic_hpc.sandbox.wire import READY, Job, Reply, reply_of
 
 JOB = Job(
     kind="train", source="", seconds=1.0, limit="containment.wall_seconds = 1",
