@@ -1,16 +1,4 @@
-"""Everything that this package raises on purpose.
-
-::
-
-    LLMaticError            a run or a file is at fault: what, where, what next
-    ├── ConfigError         a setting: its file, its key, what is allowed
-    ├── DataError           images, labels or a table
-    ├── GeneratorError      the language model, or what stands in for it
-    ├── ContainmentError    no contained child could be had at all
-    ├── RecordError         run.h5 is not what it should be
-    ├── ClusterError        tasks could not be submitted or followed
-    └── RunLockedError      another coordinator holds the run directory
-    Interrupted             stopped on request with everything saved: run me again
+"""Errors that this package raises on purpose: :class:`LLMaticError`, its kinds, and a request.
 
 The message of an error is all that a user sees of it: one or a few lines that a tired
 person understands. ``exit_code`` is what ``llmatic`` ends with.

@@ -1,4 +1,5 @@
 """Every setting of a run: TOML in, TOML out, and mistakes told in one line."""
+# ruff: noqa: F401 (all that the room offers)
 
 from .fields import changed_settings, refuse_retired, to_tables, to_toml
 from .load import from_tables, load, network_axes, override
@@ -17,30 +18,3 @@ from .settings import (
     SearchSettings,
     TrainingSettings,
 )
-
-__all__ = [
-    "BASELINES",
-    "GENERATORS",
-    "PROBLEMS",
-    "ArchiveSettings",
-    "ClusterSettings",
-    "Config",
-    "ContainmentSettings",
-    "GeneratorSettings",
-    "NetworkArchiveSettings",
-    "ProblemSettings",
-    "PromptArchiveSettings",
-    "Registry",
-    "RunSettings",
-    "SearchSettings",
-    "TrainingSettings",
-    "changed_settings",
-    "from_tables",
-    "imported",
-    "load",
-    "network_axes",
-    "override",
-    "refuse_retired",
-    "to_tables",
-    "to_toml",
-]

@@ -22,39 +22,26 @@ class RunPaths:
 
     root: Path
 
-    config = _Below("config.toml")
-    """Settings as resolved at the first start."""
-    record = _Below("run.h5")
-    """The record; always whole."""
-    previous_record = _Below("run.prev.h5")
-    """The record one commit earlier."""
-    lock = _Below("coordinator.lock")
-    """Held by the one coordinator; says who that is."""
-    logs = _Below("logs")
-    """coordinator.log, and the output of workers that failed."""
-    log = _Below("logs/coordinator.log")
-    """The coordinator's log: what it did and when."""
-    checkpoints = _Below("checkpoints")
-    """One folder per candidate in training."""
+    config = _Below("config.toml")  # settings as resolved at the first start
+    record = _Below("run.h5")  # the record; always whole
+    previous_record = _Below("run.prev.h5")  # the record one commit earlier
+    lock = _Below("coordinator.lock")  # held by the one coordinator; says who that is
+    logs = _Below("logs")  # coordinator.log, and the output of workers that failed
+    log = _Below("logs/coordinator.log")  # what the coordinator did and when
+    checkpoints = _Below("checkpoints")  # one folder per candidate in training
 
+    # The generation in flight; folded into the record and removed.
     generation = _Below("generation")
-    """The generation in flight; folded into the record and removed."""
-    plan = _Below("generation/plan.json")
-    """Number of the generation in flight, and the token of its submissions."""
-    completions = _Below("generation/completions.jsonl")
-    """Completions of the generation in flight, a line each, as they were written."""
-    times = _Below("generation/times.json")
-    """Seconds that generating and screening the generation in flight took."""
-    journal = _Below("generation/submissions.jsonl")
-    """Submissions of the generation in flight, written ahead of the act."""
-    results = _Below("generation/results")
-    """One small file per finished evaluation."""
-    tasks = _Below("generation/tasks")
-    """One folder per submitted task."""
+    plan = _Below("generation/plan.json")  # its number, and the token of its submissions
+    completions = _Below("generation/completions.jsonl")  # a line each, as they were written
+    times = _Below("generation/times.json")  # seconds that generating and screening it took
+    journal = _Below("generation/submissions.jsonl")  # submissions, written ahead of the act
+    results = _Below("generation/results")  # one small file per finished evaluation
+    tasks = _Below("generation/tasks")  # one folder per submitted task
+    # One folder per job array: submitit's pickles and the elements' output.
     submissions = _Below("generation/submissions")
-    """One folder per job array: submitit's pickles and the elements' output."""
+    # Id of the job that continues a chained coordinator.
     successor = _Below("generation/successor")
-    """Id of the job that continues a chained coordinator."""
 
     def result(self, candidate: int, attempt: int) -> Path:
         """Return the file of a candidate's result at its ``attempt``."""
