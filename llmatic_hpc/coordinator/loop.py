@@ -96,6 +96,8 @@ class Coordinator:
         self._evaluator: Evaluator | None = None
         self._search: Search | None = None
         self._times: dict[str, float] = {}
+        self._enough_rows = 0
+        """Candidates from which on the budget of queries may be spent."""
         self._committed = -math.inf
         self._pause = COMMIT_SECONDS
         self._is_due = False
@@ -150,8 +152,12 @@ class Coordinator:
     def _is_spent(self, record: Record) -> bool:
         """Return whether the budget of generations or of queries is spent."""
         search = self._config.search
-        if search.queries and record.phase == EVALUATED and rows.queries(record) >= search.queries:
-            return True
+        if search.queries and record.phase == EVALUATED and record.rows >= self._enough_rows:
+            missing = search.queries - rows.queries(record)
+            if missing <= 0:
+                return True
+            # Counting takes time: not again before there may be enough.
+            self._enough_rows = record.rows + missing - len(record.out())
         return record.committed_generations >= search.generations
 
     def _is_cheap(self, record: Record) -> bool:
@@ -189,7 +195,7 @@ class Coordinator:
         if self._in_flight.is_of(record.run_id, committed):
             return
         out = record.out() if self._in_flight.is_of(record.run_id, committed - 1) else []
-        if not out:
+        if not out and self._paths.tasks.exists():
             from ..cluster.local import stop_orphans  # submitit, which look-ups do without
 
             stop_orphans(self._paths.tasks)
@@ -364,7 +370,8 @@ class Coordinator:
                 record.update(row, evaluated.rows[row])
 
         still_out = {row for row in out if record.status(row) == PENDING}
-        for row in set(np.flatnonzero(table["told"] < 0).tolist()) - still_out:
+        first = int(np.searchsorted(table["generation"], generation))
+        for row in {*out, *range(first, record.rows)} - still_out:
             record.update(row, {"told": generation})
         told = search.tell(evaluations(record, generation))
         for update in told.updates:
