@@ -116,7 +116,7 @@ class Tessellation:
         """Scale, clip and find the cells of raw descriptors (N, D), all at once."""
         raw = np.asarray(descriptors, dtype=np.float64).reshape(-1, self.axes)
         unit, clipped = self.scale(raw)
-        finite = np.isfinite(raw).all(axis=1)
+        finite = np.asarray(np.isfinite(raw).all(axis=1))
         # The tree takes no NaN; a point without a cell goes along as the origin.
         cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
         rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
