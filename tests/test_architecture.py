@@ -117,7 +117,7 @@ def modules_after(statement: str) -> set[str]:
     [
         ("import llmatic_hpc.search", {"torch", "h5py", "submitit", "transformers"}),
         ("import llmatic_hpc.commands.main", {"torch", "transformers", "submitit", "h5py"}),
-        ("import llmatic_hpc.coordinator.loop", {"torch", "transformers"}),
+        ("import llmatic_hpc.coordinator.loop", {"torch", "transformers", "submitit"}),
         ("import llmatic_hpc.evaluation.worker", {"torch", "h5py.h5", "submitit"}),
     ],
 )

@@ -15,11 +15,13 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .fields import nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Registry:
 
     def check(self, name: str, origin: str) -> None:
         """Refuse a ``name`` that is not known, without importing anything; see :meth:`get`."""
-        if name not in self.names():
+        if name not in self.built_in and name not in self.names():
             allowed = ", ".join(map(repr, self.names()))
             raise ConfigError(
                 f"{origin}: {self.setting} must be one of {allowed}, got {name!r}"
@@ -73,7 +75,9 @@ def imported(place: str) -> Any:
 
 
 @cache
-def _installed(group: str) -> dict[str, metadata.EntryPoint]:
+def _installed(group: str) -> dict[str, EntryPoint]:
+    from importlib import metadata  # slow, and of no use to who names what is built in
+
     return {entry.name: entry for entry in metadata.entry_points(group=group)}
 
 

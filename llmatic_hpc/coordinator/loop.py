@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from .. import config as configuration
 from .. import problems, store
 from ..config import Config
@@ -33,9 +31,9 @@ from ..rundir.paths import RunPaths
 from ..search import Search
 from ..store import Record, rows
 from ..store.file import explain_os_error
-from ..store.fold import archive_states, evaluations, new_search, resume
+from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import PENDING, Completion, Examined, Proposal, Request, Result
+from ..types import Completion, Examined, Proposal, Request, Result
 from . import environment
 from .in_flight import InFlight
 
@@ -96,6 +94,8 @@ class Coordinator:
         self._evaluator: Evaluator | None = None
         self._search: Search | None = None
         self._times: dict[str, float] = {}
+        self._enough_rows = 0
+        """Candidates from which on the budget of queries may be spent."""
         self._committed = -math.inf
         self._pause = COMMIT_SECONDS
         self._is_due = False
@@ -150,8 +150,12 @@ class Coordinator:
     def _is_spent(self, record: Record) -> bool:
         """Return whether the budget of generations or of queries is spent."""
         search = self._config.search
-        if search.queries and record.phase == EVALUATED and rows.queries(record) >= search.queries:
-            return True
+        if search.queries and record.phase == EVALUATED and record.rows >= self._enough_rows:
+            missing = search.queries - rows.queries(record)
+            if missing <= 0:
+                return True
+            # Counting takes time: not again before there may be enough.
+            self._enough_rows = record.rows + missing - len(record.out())
         return record.committed_generations >= search.generations
 
     def _is_cheap(self, record: Record) -> bool:
@@ -189,7 +193,7 @@ class Coordinator:
         if self._in_flight.is_of(record.run_id, committed):
             return
         out = record.out() if self._in_flight.is_of(record.run_id, committed - 1) else []
-        if not out:
+        if not out and self._paths.tasks.exists():
             from ..cluster.local import stop_orphans  # submitit, which look-ups do without
 
             stop_orphans(self._paths.tasks)
@@ -350,41 +354,21 @@ class Coordinator:
 
     def _evaluate(self, evaluator: Evaluator, record: Record, search: Search) -> bool:
         """Evaluate and update; return whether the generation was committed at once."""
-        generation = record.committed_generations
-        table, out = record.candidates, record.out()
-        due = [row for row in out if table["duplicate_of"][row] < 0]
+        duplicates = record.candidates["duplicate_of"] >= 0
+        due = [row for row in record.out() if not duplicates[row]]
         began = time.time()
-        self._stage(generation, "trained", len(due))
+        self._stage(record.committed_generations, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
-        for row in out:
-            if (original := int(table["duplicate_of"][row])) >= 0:
-                if record.status(original) != PENDING:
-                    record.update(row, rows.duplicate(record, original))
-            elif row in evaluated.rows:
-                record.update(row, evaluated.rows[row])
-
-        still_out = {row for row in out if record.status(row) == PENDING}
-        for row in set(np.flatnonzero(table["told"] < 0).tolist()) - still_out:
-            record.update(row, {"told": generation})
-        told = search.tell(evaluations(record, generation))
-        for update in told.updates:
-            values = dict(update.__dict__)
-            record.update(values.pop("candidate"), values)
-        record.append_history(
-            {
-                **told.generation.__dict__,
-                **(self._times or self._in_flight.times()),
-                **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
-                "evaluate_seconds": time.time() - began,
-                "finished": time.time(),
-            }
-        )
-        record.phase = EVALUATED
-        record.committed_generations += 1
+        timings = {
+            **(self._times or self._in_flight.times()),
+            **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
+            "evaluate_seconds": time.time() - began,
+        }
+        advance(record, search, evaluated.rows, timings)
         self._times = {}
         if not self._is_due:
             self._commit(record)
-            self._in_flight.end(still_out)
+            self._in_flight.end(set(record.out()))
             return True
         if time.monotonic() - self._committed >= self._pause:
             self._commit(record)

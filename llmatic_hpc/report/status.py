@@ -11,8 +11,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..cluster import scheduler, submission_prefix
-from ..cluster.journal import read_state
 from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record
@@ -196,6 +194,9 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
     if not paths.submissions.exists():
         return None
+    from ..cluster import scheduler, submission_prefix  # submitit, which look-ups do without
+    from ..cluster.journal import read_state
+
     state = read_state(paths.journal)
     queue = scheduler.queue()
     prefix = submission_prefix(record.run_id)

@@ -116,10 +116,9 @@ class Tessellation:
         """Scale, clip and find the cells of raw descriptors (N, D), all at once."""
         raw = np.asarray(descriptors, dtype=np.float64).reshape(-1, self.axes)
         unit, clipped = self.scale(raw)
-        finite = np.isfinite(raw).all(axis=1)
-        cells = np.full(len(raw), -1, dtype=np.intp)
-        if finite.any():
-            cells[finite] = self.cell_of(unit[finite])
+        finite = np.asarray(np.isfinite(raw).all(axis=1))
+        # The tree takes no NaN; a point without a cell goes along as the origin.
+        cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
         rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
         return [Location(tuple(r), tuple(u), cell, cut) for r, u, cell, cut in rows]
 

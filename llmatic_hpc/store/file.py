@@ -195,8 +195,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         },
         phase=phase,
         committed_generations=generations,
-        candidates=candidates,
-        history=history,
+        known=(candidates, history),
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..config import PROBLEMS, Config, from_tables, network_axes
+from ..config import PROBLEMS, Config, network_axes
 from ..search import Search, Tessellation, Told
-from ..types import Descriptor, Evaluation, Generation, Proposal, Update
-from .record import ArchiveState, Record
+from ..types import PENDING, Descriptor, Evaluation, Generation, Proposal, Update
+from . import rows
+from .record import EVALUATED, ArchiveState, Record
 
 PROMPT_AXES = (Descriptor("prompt", 0.0, 0.0), Descriptor("temperature", 0.0, 0.0))
 """Names of the prompt archive's axes; their bounds are settings."""
@@ -104,34 +106,45 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
     return found
 
 
-def fold(record: Record) -> Iterator[tuple[tuple[Proposal, ...], Told, Search]]:
-    """Replay the table a generation at a time: what was asked, what was told, the search."""
-    search = new_search(from_tables(record.config, "run.h5"), len(record.prompts), record)
+def advance(
+    record: Record,
+    search: Search,
+    results: Mapping[int, Mapping[str, Any]],
+    timings: Mapping[str, float],
+) -> None:
+    """End the generation in flight: enter ``results``, tell the search, enter what it did.
+
+    ``results`` has columns by candidate; ``timings`` are columns of the generation's own row. A
+    duplicate takes over its original's result once that is in; what has no result stays out.
+    """
+    generation, table, out = record.committed_generations, record.candidates, record.out()
+    for row in out:
+        if (original := int(table["duplicate_of"][row])) >= 0:
+            if record.status(original) != PENDING:
+                record.update(row, rows.duplicate(record, original))
+        elif row in results:
+            record.update(row, results[row])
+    first = int(np.searchsorted(table["generation"], generation))
+    for row in {*out, *range(first, record.rows)} - set(record.out()):
+        record.update(row, {"told": generation})
+    told = search.tell(evaluations(record, generation))
+    for update in told.updates:
+        values = dict(update.__dict__)
+        record.update(values.pop("candidate"), values)
+    record.append_history({**told.generation.__dict__, **timings, "finished": time.time()})
+    record.phase = EVALUATED
+    record.committed_generations += 1
+
+
+def replay(search: Search, record: Record) -> Iterator[tuple[tuple[Proposal, ...], Told]]:
+    """Ask and tell ``search`` what is on record: proposals and effect of every generation."""
     for generation in range(record.committed_generations):
-        proposals = search.ask()
-        told = search.tell(evaluations(record, generation))
-        yield proposals, told, search
+        yield search.ask(), search.tell(evaluations(record, generation))
 
 
 def resume(record: Record, config: Config) -> Search:
-    """The search as it stands after the last committed generation."""
+    """Make the search as it stands after the last committed generation."""
     search = new_search(config, len(record.prompts), record)
-    for generation in range(record.committed_generations):
-        search.ask()
-        search.tell(evaluations(record, generation))
+    for _ in replay(search, record):
+        pass
     return search
-
-
-def proposal_columns(proposal: Proposal) -> dict[str, Any]:
-    """A proposal by the columns that hold it."""
-    return {
-        "generation": proposal.generation,
-        "index": proposal.index,
-        "operator": proposal.operator,
-        "parents": proposal.parents,
-        "prompt": proposal.prompt,
-        "temperature": proposal.temperature,
-        "individual": proposal.individual,
-        "seed": proposal.training_seed,
-        "sampling_seed": proposal.sampling_seed,
-    }

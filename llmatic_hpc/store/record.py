@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence, Set
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,65 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
 
 
+class Columns(MutableMapping[str, NDArray[Any]]):
+    """Columns of one length by name: views (rows, ...) of longer arrays, so that rows are cheap.
+
+    Begins with ``known``; a column that is not in it is made of its fill value.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[schema.Column],
+        known: Mapping[str, NDArray[Any]],
+        *,
+        prompts: int,
+        axes: int,
+    ) -> None:
+        self.rows = len(known[columns[0].name]) if columns[0].name in known else 0
+        self._columns = {column.name: column for column in columns}
+        self._widths = {"prompts": prompts, "axes": axes}
+        self._room = self.rows
+        self._arrays = {c.name: c.empty(self.rows, **self._widths) for c in columns} | dict(known)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name][: self.rows]
+
+    def __setitem__(self, name: str, values: NDArray[Any]) -> None:
+        self._arrays[name] = self._enlarged(name, values)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a record keeps all of its columns")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows; what a row does not say keeps the column's fill value."""
+        if unknown := {key for row in rows for key in row.keys() - self.keys()}:
+            raise KeyError(f"no such columns: {sorted(unknown)}")
+        start, total = self.rows, self.rows + len(rows)
+        if total > self._room:
+            self._room = total + max(start, 64)
+            self._arrays = {name: self._enlarged(name, self[name]) for name in self}
+        self.rows = total
+        for position, row in enumerate(rows, start):
+            self.update_row(position, row)
+
+    def update_row(self, position: int, values: Mapping[str, Any]) -> None:
+        """Change columns of one row."""
+        for name, value in values.items():
+            column = self._arrays[name]
+            column[position] = _fit(value, column)
+
+    def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Fill values up to the length of all columns."""
+        fill = self._columns[name].empty(self._room - len(values), **self._widths)
+        return np.concatenate([values, fill])
+
+
 @dataclass
 class Record:
     """Everything that run.h5 holds. The coordinator changes it, ``store.commit`` writes it."""
@@ -49,22 +108,24 @@ class Record:
     phase: str = EVALUATED
     committed_generations: int = 0
     """Generations with results. One more is in flight while the phase is ``proposed``."""
-    candidates: dict[str, NDArray[Any]] = field(default_factory=dict)
-    history: dict[str, NDArray[Any]] = field(default_factory=dict)
-    _roomy: dict[tuple[int, str], NDArray[Any]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
-    """By table and column: the longer array that a column is the beginning of."""
+    known: InitVar[tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]] = ({}, {})
+    """Columns of the candidates and of the history so far."""
+    candidates: Columns = field(init=False)
+    history: Columns = field(init=False)
 
     _indexed: int = field(default=0, repr=False)
+    _settled: int = field(default=0, repr=False)
+    """Candidates from the first on that are known to have results."""
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(self) -> None:
-        for column in schema.CANDIDATES:
-            self.candidates.setdefault(column.name, column.empty(0, axes=len(self.axes)))
-        for column in schema.HISTORY:
-            self.history.setdefault(column.name, column.empty(0, prompts=len(self.prompts)))
+    def __post_init__(
+        self, known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
+    ) -> None:
+        widths = {"prompts": len(self.prompts), "axes": len(self.axes)}
+        candidates, history = known
+        self.candidates = Columns(schema.CANDIDATES, candidates, **widths)
+        self.history = Columns(schema.HISTORY, history, **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -74,7 +135,7 @@ class Record:
     @property
     def rows(self) -> int:
         """Candidates so far, those in flight included."""
-        return len(self.candidates["generation"])
+        return self.candidates.rows
 
     @property
     def prompt_fitness(self) -> NDArray[np.float64]:
@@ -84,17 +145,15 @@ class Record:
 
     def append_candidates(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """New candidates; what a row does not say keeps the column's fill value."""
-        self._append(self.candidates, schema.CANDIDATES, rows)
+        self.candidates.append(rows)
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """A generation's own row."""
-        self._append(self.history, schema.HISTORY, [row])
+        self.history.append([row])
 
     def update(self, candidate: int, values: Mapping[str, Any]) -> None:
         """Columns of one candidate by name."""
-        for name, value in values.items():
-            column = self.candidates[name]
-            column[candidate] = _fit(value, column)
+        self.candidates.update_row(candidate, values)
 
     def rows_with(self, canonical_sha256: str) -> Sequence[int]:
         """Find the candidates with a digest of their canonical form, the first ones first."""
@@ -117,7 +176,9 @@ class Record:
 
     def out(self) -> list[int]:
         """Candidates that have no result yet."""
-        found: list[int] = np.flatnonzero(self.candidates["status"] == PENDING.encode()).tolist()
+        status = self.candidates["status"][self._settled :]
+        found: list[int] = (np.flatnonzero(status == PENDING.encode()) + self._settled).tolist()
+        self._settled = found[0] if found else self.rows
         return found
 
     def texts(self, name: str, rows: Iterable[int]) -> list[str]:
@@ -129,37 +190,6 @@ class Record:
     def status(self, candidate: int) -> str:
         """Status of one candidate."""
         return bytes(self.candidates["status"][candidate]).decode()
-
-    def _append(
-        self,
-        table: dict[str, NDArray[Any]],
-        columns: Sequence[schema.Column],
-        rows: Sequence[Mapping[str, Any]],
-    ) -> None:
-        names = {column.name for column in columns}
-        if unknown := {key for row in rows for key in row if key not in names}:
-            raise KeyError(f"no such columns: {sorted(unknown)}")
-        start = len(table[columns[0].name])
-        total = start + len(rows)
-        for column in columns:
-            old, roomy = table[column.name], self._roomy.get((id(table), column.name))
-            if roomy is None or old.base is not roomy or len(roomy) < total:
-                roomy = self._enlarged(table, column, len(rows))
-            table[column.name] = roomy[:total]
-        for position, row in enumerate(rows, start):
-            for name, value in row.items():
-                table[name][position] = _fit(value, table[name])
-
-    def _enlarged(
-        self, table: dict[str, NDArray[Any]], column: schema.Column, rows: int
-    ) -> NDArray[Any]:
-        """A copy of a column with at least ``rows`` more of its fill value."""
-        old = table[column.name]
-        fresh = column.empty(
-            max(len(old), 64) + rows, prompts=len(self.prompts), axes=len(self.axes)
-        )
-        roomy = self._roomy[id(table), column.name] = np.concatenate([old, fresh])
-        return roomy
 
 
 def clean(text: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..types import PENDING, Completion, Examined, Proposal, Result
-from .fold import proposal_columns
 from .record import Record
 
 LONGEST_COMPLETION = 200_000
@@ -63,6 +62,21 @@ def candidate(
     measured = {**sizes, **verdict.measured}
     values = tuple(float(measured.get(name, math.nan)) for name in axes)
     return {**row, **sizes, "descriptors": values}
+
+
+def proposal_columns(proposal: Proposal) -> dict[str, Any]:
+    """A proposal by the columns that hold it."""
+    return {
+        "generation": proposal.generation,
+        "index": proposal.index,
+        "operator": proposal.operator,
+        "parents": proposal.parents,
+        "prompt": proposal.prompt,
+        "temperature": proposal.temperature,
+        "individual": proposal.individual,
+        "seed": proposal.training_seed,
+        "sampling_seed": proposal.sampling_seed,
+    }
 
 
 def written(found: Examined) -> str:

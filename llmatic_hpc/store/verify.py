@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import Config, from_tables
 from ..types import PENDING, STATUSES, Proposal
-from . import fold
+from . import fold, rows
 from .record import PROPOSED, Record
 
 
@@ -42,9 +42,8 @@ def verify(record: Record) -> Iterator[Difference]:
         return  # no search can be told so
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch
-    for generation in range(record.committed_generations):
-        yield from _proposals(record, search.ask())
-        told = search.tell(fold.evaluations(record, generation))
+    for generation, (proposals, told) in enumerate(fold.replay(search, record)):
+        yield from _proposals(record, proposals)
         for update in told.updates:
             recorded = {c: record.candidates[c][update.candidate] for c in fold.UPDATE_COLUMNS}
             for name, (there, again) in _unequal(recorded, asdict(update)):
@@ -126,7 +125,7 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
 
 def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:
     for proposal in proposals:
-        expected = fold.proposal_columns(proposal)
+        expected = rows.proposal_columns(proposal)
         padding = (-1,) * (3 - len(proposal.parents))
         expected["parents"] = [*proposal.parents, *padding]
         recorded = {c: record.candidates[c][proposal.candidate] for c in expected}

@@ -43,7 +43,7 @@ class Table(Mapping[str, NDArray[Any]]):
     def to_pandas(self) -> Any:
         """Make a ``pandas.DataFrame``; a column with several values a row becomes one of lists.
 
-        Raises ``ImportError`` where pandas is not installed (``pip install pandas``).
+        Raises ``ImportError`` where pandas is not installed (the extra ``analysis``).
         """
         import pandas
 

@@ -12,8 +12,9 @@ from llmatic_hpc.config import Config
 from llmatic_hpc.config.fields import to_tables
 from llmatic_hpc.problems.images.problem import image_classification
 from llmatic_hpc.store import Record
-from llmatic_hpc.store.fold import archive_states, evaluations, new_search, proposal_columns
-from llmatic_hpc.store.record import EVALUATED, PROPOSED
+from llmatic_hpc.store.fold import advance, archive_states, new_search
+from llmatic_hpc.store.record import PROPOSED
+from llmatic_hpc.store.rows import proposal_columns
 
 
 def small_config() -> Config:
@@ -59,18 +60,13 @@ def made_up(
         if generation == generations:
             break
         held_back = range(record.rows - 2, record.rows) if late else ()
+        results = {}
         for row in set(record.out()) - set(held_back):
             status = ("scored", "scored", "scored", "invalid", "infrastructure")[row % 5]
             fitness = rng.uniform(0.1, 0.9) if status == "scored" else np.nan
-            record.update(row, {"status": status, "fitness": fitness, "told": generation})
-        told = search.tell(evaluations(record, generation))
-        for update in told.updates:
-            values = dict(update.__dict__)
-            record.update(values.pop("candidate"), values)
-        record.append_history(told.generation.__dict__)
+            results[row] = {"status": status, "fitness": fitness}
+        advance(record, search, results, {})
         record.archives = archive_states(search)
-        record.committed_generations += 1
-        record.phase = EVALUATED
     return record
 
 

@@ -161,10 +161,10 @@ def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> C
     """A cell at ``distance`` edges or more that is new; at the largest distance, any cell."""
     for far in range(distance, len(EDGES)):
         for _ in range(ATTEMPTS):
-            changed = set(rng.sample(range(len(EDGES)), far))
-            child: Cell = tuple(
-                rng.choice(_OTHERS[op]) if i in changed else op for i, op in enumerate(cell)
-            )  # type: ignore[assignment]
+            edges = list(cell)
+            for edge in sorted(rng.sample(range(len(EDGES)), far)):
+                edges[edge] = rng.choice(_OTHERS[edges[edge]])
+            child: Cell = tuple(edges)  # type: ignore[assignment]
             if architecture(child) not in seen:
                 return child
     for _ in range(ATTEMPTS * len(EDGES)):
