@@ -94,7 +94,7 @@ class NASBench201(ProblemKind):
         """Make the table of the benchmark authors' ``official`` file or folder, if one is given,
         and ``tell`` that it is whole."""
         if official is not None:
-            from .official.convert import convert
+            from .table import convert
 
             if not config.problem.table:
                 raise ConfigError("problem.table is not set: it names the file that is to be made")
@@ -108,8 +108,8 @@ class NASBench201(ProblemKind):
         return BenchmarkComparison()
 
     def differences(self, record: Record, table: Path) -> Iterator[Difference]:
-        """See :func:`.verify.against`."""
+        """See :func:`.evaluator.against`."""
+        from .evaluator import against
         from .table import read
-        from .verify import against
 
         return against(record, read(table))

@@ -60,7 +60,7 @@ _SPLITS = {
         ("cifar10", "ori-test"),
         ("cifar10-valid", "x-valid"),
     ),
-    "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test"), ("cifar100", "ori-test")),
+    "cifar100": tuple(("cifar100", split) for split in ("x-valid", "x-test", "ori-test")),
     "imagenet16_120": tuple(
         ("ImageNet16-120", split) for split in ("x-valid", "x-test", "ori-test")
     ),
@@ -268,16 +268,6 @@ class _Times:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """Results of a cell's trainings of one length, by data set as in ``_SPLITS``."""
-
-    index: int
-    architecture: str
-    runs: int
-    datasets: dict[str, Trainings]
-
-
 _DROPPED = ("arch_config", "eval_acc5es", "eval_losses", "eval_times", "flop", "latency",
             "net_state_dict", "params", "train_acc1es", "train_acc5es", "train_losses")  # fmt: skip
 
@@ -305,9 +295,11 @@ def _last_epochs(curve: Any) -> Any:
 
 def _total(times: Any) -> Any:
     """Add up ``{epoch: seconds}`` in the order in which the official API does."""
-    if not isinstance(times, dict) or not all(map(_is_number, times.values())):
-        return times
-    if times.keys() != set(range(len(times))):
+    if (
+        not isinstance(times, dict)
+        or not all(map(_is_number, times.values()))
+        or times.keys() != set(range(len(times)))
+    ):
         return times
     return _Times(len(times), sum([times[epoch] for epoch in range(len(times))]))
 
@@ -317,7 +309,7 @@ def _is_number(value: object) -> bool:
 
 
 def _trained(path: Path, epochs: int, results: Any) -> Any:
-    """Take the official API's means over the runs of one length."""
+    """Take the official API's means over the runs of one length: an :class:`OfficialCell`."""
     if not isinstance(results, dict):
         return results
     index, architecture = results.get("arch_index"), results.get("arch_str")
@@ -368,14 +360,12 @@ def _trained(path: Path, epochs: int, results: Any) -> Any:
             if unknown := (valid.keys() | test.keys()) - set(SEEDS):
                 raise DataError(f"{where}: a 200-epoch run of an unknown seed, {min(unknown)}")
         first, second, third = (single.get(seed, math.nan) for seed in SEEDS)
+        time = seconds(splits[0][0])
         datasets[name] = Trainings(
-            _mean(valid.values()),
-            _mean(test.values()),
-            (first, second, third),
-            seconds(splits[0][0]),
+            _mean(valid.values()), _mean(test.values()), (first, second, third), time
         )
         fewest.append(min(len(valid), len(test)))
-    return _Trained(index, architecture, min(fewest), datasets)
+    return OfficialCell(index, architecture, min(fewest), datasets)
 
 
 def _mean(values: Collection[float]) -> float:
@@ -407,20 +397,20 @@ def _cell(path: Path, index: int, entry: Any, architectures: list[str]) -> Offic
         raise DataError(f"{where}: the benchmark has the cells 0 to {len(architectures) - 1}")
     parts = entry if isinstance(entry, dict) else {}
     long, short = parts.get("200", parts.get("full")), parts.get("12", parts.get("less"))
-    if not isinstance(long, _Trained):
+    if not isinstance(long, OfficialCell):
         raise DataError(f"{where}: has no results of 200 epochs: {_AGAIN}")
-    for part in (long, short):
-        if isinstance(part, _Trained) and part.index != index:
+    for part in [part for part in (long, short) if isinstance(part, OfficialCell)]:
+        if part.index != index:
             raise DataError(f"{where}: says that it is cell {part.index}: {_AGAIN}")
-        if isinstance(part, _Trained) and part.architecture != architectures[index]:
+        if part.architecture != architectures[index]:
             raise DataError(
                 f"{where}: is {part.architecture} here, but {architectures[index]} in the list of "
                 "all architectures: the files are not of one release; download them again"
             )
-    datasets = long.datasets
-    if isinstance(short, _Trained):
-        datasets = {
-            name: replace(found, valid_12=brief.valid, test_12=brief.test)
-            for (name, found), brief in zip(datasets.items(), short.datasets.values(), strict=True)
-        }
-    return OfficialCell(index, architectures[index], long.runs, datasets)
+    if not isinstance(short, OfficialCell):
+        return long
+    datasets = {
+        name: replace(found, valid_12=brief.valid, test_12=brief.test)
+        for (name, found), brief in zip(long.datasets.items(), short.datasets.values(), strict=True)
+    }
+    return replace(long, datasets=datasets)

@@ -70,7 +70,7 @@ class Reader:
             self.safe = len(self.data)
             self._ended = True
         if at >= len(self.data) - MARGIN:
-            raise DataError(f"{self.name}: ends in the middle: copy or download it again")
+            self.end_early()
         return self.data, at, self.safe
 
     def skip(self, at: int, size: int) -> tuple[bytes, int, int]:
@@ -82,10 +82,21 @@ class Reader:
         at += size
         return (self.data, at, self.safe) if at <= self.safe else self.more(at)
 
-    def refuse(self, why: str) -> NoReturn:
+    def refuse(self, why: str | BaseException) -> NoReturn:
+        if isinstance(why, BaseException):
+            why = " ".join(f"{type(why).__name__}: {why}".split())[:100]
         raise DataError(
             f"{self.name}: damaged, or no file of the benchmark ({why}); copy or download it again"
         )
+
+    def forbid(self, what: str) -> NoReturn:
+        raise DataError(
+            f"{self.name}: {what}, which no file of the benchmark needs. It was not loaded, since "
+            "it could run code of its own: take the official file instead"
+        )
+
+    def end_early(self) -> NoReturn:
+        raise DataError(f"{self.name}: ends in the middle: copy or download it again")
 
 
 # --- the machine ------------------------------------------------------------------------------
@@ -137,8 +148,10 @@ _float = struct.Struct(">d").unpack_from
 _int = struct.Struct("<i").unpack_from
 _index = struct.Struct("<I").unpack_from
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
-FAULTS = (*_FAULTS, RecursionError, struct.error)
+FAULTS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
+    ValueError, struct.error,
+)  # fmt: skip
 """Exceptions that damaged data can raise in here."""
 
 OFTEN = 255
@@ -153,7 +166,7 @@ def fetches(reader: Reader) -> bytearray:
     try:
         return _fetches(reader)
     except FAULTS as error:
-        reader.refuse(_one_line(error))
+        reader.refuse(error)
 
 
 def _fetches(reader: Reader) -> bytearray:
@@ -210,7 +223,7 @@ def load(reader: Reader, shorten: Shorten, counts: bytearray | None = None) -> A
     try:
         return _load(reader, shorten, counts)
     except FAULTS as error:
-        reader.refuse(_one_line(error))
+        reader.refuse(error)
 
 
 def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
@@ -307,28 +320,16 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
 
 def _find(reader: Reader, module: Any, name: Any) -> Name:
     if type(module) is not str or type(name) is not str or (module, name) not in ADMITTED:
-        raise DataError(
-            f"{reader.name}: asks for {str(module)[:80]}.{str(name)[:80]}, which no file of the "
-            "benchmark needs. It was not loaded, since it could run code of its own: take the "
-            "official file instead"
-        )
+        reader.forbid(f"asks for {str(module)[:80]}.{str(name)[:80]}")
     return ADMITTED[module, name]
 
 
 def _unknown(reader: Reader, op: int) -> NoReturn:
-    known = _NAMES.get(op)
     if not op:
-        raise DataError(f"{reader.name}: ends in the middle: copy or download it again")
-    if not known:
+        reader.end_early()
+    if op not in _NAMES:
         reader.refuse(f"byte {op} is no opcode of a pickle")
-    raise DataError(
-        f"{reader.name}: uses the opcode {known}, which no file of the benchmark needs. It "
-        "was not loaded, since it could run code of its own: take the official file instead"
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:100]
+    reader.forbid(f"uses the opcode {_NAMES[op]}")
 
 
 def _since_mark(stack: list[Any], marks: list[int]) -> list[Any]:
@@ -356,11 +357,6 @@ def _call(stack: list[Any], _: list[int]) -> None:
     if type(name) is not Name or type(arguments) is not tuple:
         raise TypeError("calls what is no function")
     stack.append(name.make(*arguments))
-
-
-def _set_state(stack: list[Any], _: list[int]) -> None:
-    state = stack.pop()
-    build(stack[-1], state)
 
 
 def _tuple_of(count: int) -> Callable[[list[Any], list[int]], None]:
@@ -392,7 +388,7 @@ _ACTS: dict[int, Callable[[list[Any], list[int]], Any]] = {
         "FROZENSET": lambda stack, marks: stack.append(make_set(_since_mark(stack, marks))),
         "REDUCE": _call,
         "NEWOBJ": _call,
-        "BUILD": _set_state,
+        "BUILD": lambda stack, _: build(stack[-2], stack.pop()),
         # An identifier of what lies outside the pickle: the storage of a tensor.
         "BINPERSID": lambda stack, _: stack.__setitem__(-1, INERT),
         # Where the pickle begins, and hints about reading ahead.
