@@ -19,7 +19,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
 from ..evaluation.screen import Screener
-from ..problems.images.problem import image_classification_of
+from ..problems.images.kind import image_classification
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING
@@ -109,13 +109,13 @@ def _layers(config: Config) -> Iterator[Finding]:
 
 def _child(config: Config) -> Finding:
     shape, classes = (3, 32, 32), 10
-    source = image_classification_of(config.problem, shape, classes).initial_source
+    problem = image_classification(input_shape=shape, classes=classes, settings=config.problem)
     began = time.monotonic()
     with Container(config.containment, kind="measure") as container:
         screener = Screener(
             input_shape=shape, classes=classes, containment=config.containment, container=container
         )
-        first = screener.screen([source])[0]
+        first = screener.screen([problem.initial_source])[0]
     if first.status != PENDING:
         return Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
     seconds = time.monotonic() - began

@@ -15,7 +15,7 @@ from ...store import Difference, Record
 from ...types import PENDING, Examined, Outcome, Screened
 from ..evaluator import Immediate
 from . import cells, table, write
-from .problem import nasbench201
+from .kind import nasbench201
 from .reader.layers import NotACell
 from .reader.mend import mend as mended
 from .reader.read import CellReader, Reading
