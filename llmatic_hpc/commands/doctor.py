@@ -23,7 +23,6 @@ from ..problems.images.kind import image_classification
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING
-from .prefetch import model_of
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
 
@@ -129,6 +128,31 @@ def _model(config: Config) -> Finding:
         state = WARNING if config.generator.fallback else FAULT
         advice = "'llmatic prefetch CONFIG' fetches it where the network is"
         return Finding("model", state, str(error), advice)
+
+
+def model_of(config: Config, *, download: bool = True) -> str:
+    """Check the model, ask one behind a server for a token, and say where it is.
+
+    Raises :class:`LLMaticError` where it cannot be had or is damaged.
+    """
+    settings = config.generator
+    if settings.kind == "procedural":
+        return "none is needed (generator.kind = 'procedural')"
+    if settings.kind == "replay":
+        from ..generation import Replay
+
+        Replay(settings.replay)
+        return f"none is needed, completions are in {settings.replay}"
+    if settings.kind == "endpoint":
+        from ..generation.endpoint import Endpoint
+
+        Endpoint(settings, problems.problem_of(config)).close()
+        return f"{settings.model} answers at {settings.url}"
+    from ..generation.language_model import model_loading
+
+    location = model_loading.locate(settings.model, download=download)
+    size = model_loading.check(location)
+    return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
 
 
 def _gpu(config: Config) -> Finding:

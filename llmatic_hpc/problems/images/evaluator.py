@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
 from ...cluster.local import stop_orphans
@@ -21,13 +20,13 @@ from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
 from ...store import Record, rows
 from ...types import Examined, Outcome, Problem, Result, Screened
-from ..evaluator import Evaluated
+from ..evaluator import Evaluated, Evaluator
 
 STOPPING_SECONDS = 60.0
 
 
 @dataclass(eq=False)
-class Trained:
+class Trained(Evaluator):
     """Evaluator of image classification; for its fields see :meth:`.ProblemKind.evaluator`."""
 
     problem: Problem
@@ -38,10 +37,6 @@ class Trained:
     backend: Backend | None = None
     repeatable: bool = False
     _screener: Screener | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """Return nothing: data are described by the settings."""
-        return {}
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""
