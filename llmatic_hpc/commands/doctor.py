@@ -44,20 +44,19 @@ class Finding:
 def examine(config: Config, folder: Path) -> Iterator[Finding]:
     """Check, one after the other, everything that a run of ``config`` in ``folder`` needs."""
     kind = problems.kind_of(config)
-    contained: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("containment", lambda: _layers(config)),
-        ("a contained child", lambda: [_child(config)]),
-    )
-    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("packages", lambda: [_packages()]),
-        *(contained if kind.contained else ()),
-        ("data", lambda: [Finding("data", OK, kind.data(config))]),
-        ("model", lambda: [_model(config)]),
-        ("GPU", lambda: [_gpu(config)]),
-        ("file system", lambda: _file_system(folder)),
-        ("Slurm", _slurm),
-    )
-    for what, check in checks:
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "packages": lambda: [_packages()],
+        "containment": lambda: _layers(config),
+        "a contained child": lambda: [_child(config)],
+        "data": lambda: [Finding("data", OK, kind.data(config))],
+        "model": lambda: [_model(config)],
+        "GPU": lambda: [_gpu(config)],
+        "file system": lambda: _file_system(folder),
+        "Slurm": _slurm,
+    }
+    for what, check in checks.items():
+        if what in ("containment", "a contained child") and not kind.contained:
+            continue
         try:
             yield from check()
         except LLMaticError as error:
@@ -159,13 +158,8 @@ def _gpu(config: Config) -> Finding:
     wanted = config.training.device
     code = "import torch; print(torch.cuda.device_count(), torch.zeros(1, device={!r}).device)"
     device = "cuda" if wanted == "auto" else wanted
-    done = subprocess.run(  # a process of its own: a broken driver may hang or crash
-        [sys.executable, "-c", code.format(device)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", code.format(device)]  # a broken driver may hang or crash
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode == 0:
         return Finding("GPU", OK, f"{done.stdout.split()[0]} here; training runs on {device}")
     if wanted == "auto":

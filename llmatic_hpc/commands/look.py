@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,29 +33,25 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
 
     paths = RunPaths(run_dir)
 
-    def look() -> dict[str, Any]:
-        return status_of(store.load(paths.record), paths)
-
-    def again(values: dict[str, Any]) -> bool:
-        return watch and values["state"] == "running"
-
-    values = look()
-    if as_json:
-        print_json(values)
-        while again(values):
+    def standings() -> Iterator[dict[str, Any]]:
+        while True:
+            values = status_of(store.load(paths.record), paths)
+            yield values
+            if not watch or values["state"] != "running":
+                return
             time.sleep(2)
-            values = look()
-            print_json(values)
-        return
 
     def shown(values: dict[str, Any]) -> RenderableType:
         more = [of_completions.render(values["rates"])] if rates else []
         return Group(render(values), *more)
 
-    with Live(shown(values), console=Console(), auto_refresh=False) as live:
-        while again(values):
-            time.sleep(2)
-            values = look()
+    found = standings()
+    if as_json:
+        for values in found:
+            print_json(values)
+        return
+    with Live(shown(next(found)), console=Console(), auto_refresh=False) as live:
+        for values in found:
             live.update(shown(values), refresh=True)
 
 

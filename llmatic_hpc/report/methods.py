@@ -106,11 +106,8 @@ def methods(runs: Iterable[Run], comparison: Comparison) -> list[Method]:
     for group in groups.values():
         group.sort(key=lambda run: (run.seed, str(run.path)))
         by_name.setdefault(_name(group[0].settings), []).append(group)
-    return [
-        method
-        for name in sorted(by_name, key=str.lower)
-        for method in _numbered(name, by_name[name], comparison)
-    ]
+    names = sorted(by_name, key=str.lower)
+    return [one for name in names for one in _numbered(name, by_name[name], comparison)]
 
 
 def _numbered(name: str, groups: Sequence[list[Run]], comparison: Comparison) -> list[Method]:

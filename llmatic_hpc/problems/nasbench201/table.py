@@ -105,11 +105,10 @@ class BenchmarkTable:
 
     def row(self, architecture: str) -> int:
         """Return the row of a cell. Raises :class:`DataError` where it is not in the table."""
-        try:
-            return self.rows[architecture]
-        except KeyError:
+        if architecture not in self.rows:
             has = f"it has {len(self.rows):,} of {CELLS:,} cells"
             _refuse(self.path, f"no row for {architecture}; {has}")
+        return self.rows[architecture]
 
 
 HOW = (

@@ -202,7 +202,7 @@ def _open(path: Path, progress: Progress) -> Iterator[pickles.Reader]:
             start = raw.read(4)
             raw.seek(0)
             inner = _decompressed(path, raw, start)
-            reader = pickles.Reader(_Bytes(path, raw, inner, progress), str(path))
+            reader = pickles.Reader(_watched(path, raw, inner, progress), str(path))
             if inner is raw and start[2:3] == b"\x8a":  # begins with a long integer
                 if pickles.load(reader, {}) != _TORCH_MAGIC:
                     _foreign(path, "it begins with a number, and not with that of torch.save")
@@ -235,21 +235,20 @@ def _decompressed(path: Path, raw: IO[bytes], start: bytes) -> IO[bytes]:
     return raw
 
 
-class _Bytes:
-    """A decompressed file that tells how far it is, and refuses to grow without end."""
+def _watched(path: Path, raw: IO[bytes], inner: IO[bytes], progress: Progress) -> pickles.Read:
+    """Read a decompressed file, tell how far it is, and refuse it when it grows without end."""
+    size, done = path.stat().st_size, 0
 
-    def __init__(self, path: Path, raw: IO[bytes], inner: IO[bytes], progress: Progress) -> None:
-        self._path, self._raw, self._inner, self._progress = path, raw, inner, progress
-        self._size = path.stat().st_size
-        self._read = 0
-
-    def read(self, size: int, /) -> bytes:
-        found = self._inner.read(size)
-        self._read += len(found)
-        if self._read > max(_MAX_RATIO * self._size, 64 << 20):
-            _foreign(self._path, f"it grows over {_MAX_RATIO} times when it is decompressed")
-        self._progress(min(self._raw.tell() / self._size, 1.0))
+    def read(wanted: int) -> bytes:
+        nonlocal done
+        found = inner.read(wanted)
+        done += len(found)
+        if done > max(_MAX_RATIO * size, 64 << 20):
+            _foreign(path, f"it grows over {_MAX_RATIO} times when it is decompressed")
+        progress(min(raw.tell() / size, 1.0))
         return found
+
+    return read
 
 
 _AGAIN = "copy or download it again"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from ....errors import DataError
 from .inert import ADMITTED, INERT, Name, Shorten, build, check_keys, make_set, put
@@ -32,17 +32,15 @@ MAX_BETWEEN = 16 << 20
 """Bytes between two values that are shortened. A cell of the benchmark has 0.3 MB and several."""
 
 
-class Stream(Protocol):
-    """Source of bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
+Read = Callable[[int], bytes]
+"""Source of bytes: returns at most so many, and none at the end."""
 
 
 class Reader:
     """A stream of pickles, one after another, and how far it was read."""
 
-    def __init__(self, stream: Stream, name: str) -> None:
-        self._stream = stream
+    def __init__(self, read: Read, name: str) -> None:
+        self._read = read
         self._ended = False
         self.name = name
         """As errors say it."""
@@ -59,7 +57,7 @@ class Reader:
             self.data = self.data[at:]
             self.before += at
             at = 0
-            while (read := self._stream.read(CHUNK)) and len(self.data) + len(read) <= MARGIN:
+            while (read := self._read(CHUNK)) and len(self.data) + len(read) <= MARGIN:
                 self.data += read
             self.data += read
             self.safe = len(self.data) - MARGIN - 1
