@@ -6,17 +6,41 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..errors import LLMaticError
-from ..types import PENDING
-from .options import json_option, load_config, print_json, set_option
+from ..types import PENDING, Screened
+from .options import PATH, json_option, load_config, print_json, set_option
+
+
+def read_source(path: Path) -> str:
+    """Read a source file; bytes that are not UTF-8 become replacement characters."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise LLMaticError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def verdict_of(screened: Screened) -> str:
+    """Return ``fits``, or the status of what does not fit."""
+    return "fits" if screened.status == PENDING else screened.status
+
+
+def with_reason(status: str, failure: str) -> str:
+    """Return ``invalid (reason)``, or the status alone."""
+    return f"{status} ({failure})" if failure else status
+
+
+def sizes(screened: Screened) -> dict[str, Any]:
+    """Return width, depth, ratio, FLOPs and parameters as far as they were measured."""
+    return asdict(screened.descriptors) if screened.descriptors else {}
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--config", type=click.Path(path_type=Path), help="Problem and limits.")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("--config", type=PATH, help="Problem and limits.")
 @click.option("--audit", is_flag=True, help="Count FLOPs with fvcore, too, and compare.")
 @set_option
 @json_option
@@ -34,39 +58,35 @@ def screen(
     sources = [read_source(path) for path in files]
     verdicts = screen_sources(settings, sources)
     audits = audit_screened(settings, sources, verdicts) if audit else [None] * len(sources)
-    fits = True
     for path, verdict, counts in zip(files, verdicts, audits, strict=True):
-        fits &= verdict.status == "pending"
-        described = verdict.descriptors
-        values = {
-            "file": str(path),
-            "verdict": "fits" if verdict.status == "pending" else verdict.status,
-            "failure": verdict.failure,
-            "canonical_sha256": verdict.canonical_sha256,
-            "architecture": verdict.architecture,
-            **(asdict(described) if described else {}),
-        }
         if as_json:
+            values = {
+                "file": str(path),
+                "verdict": verdict_of(verdict),
+                "failure": verdict.failure,
+                "canonical_sha256": verdict.canonical_sha256,
+                "architecture": verdict.architecture,
+                **sizes(verdict),
+            }
             print_json(values | ({"audit": counts.summary()} if counts else {}))
-        else:
-            name = f" {values['architecture']}" if values["architecture"] else ""
-            size = (
-                f":{name} width {described.width}, depth {described.depth}, "
-                f"{described.flops:.4g} FLOPs, {described.params} parameters"
-                if described
-                else ""
+            continue
+        text = f"{path}: {with_reason(verdict_of(verdict), verdict.failure)}"
+        if size := verdict.descriptors:
+            name = f" {verdict.architecture}" if verdict.architecture else ""
+            text += (
+                f":{name} width {size.width}, depth {size.depth}, {size.flops:.4g} FLOPs, "
+                f"{size.params} parameters"
             )
-            reason = f" ({verdict.failure})" if verdict.failure else ""
-            click.echo(f"{path}: {values['verdict']}{reason}{size}")
-            if counts:
-                click.echo("".join(f"    {line}\n" for line in counts.lines()), nl=False)
-    if not fits:
+        click.echo(text)
+        for line in counts.lines() if counts else ():
+            click.echo(f"    {line}")
+    if any(verdict.status != PENDING for verdict in verdicts):
         sys.exit(1)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--config", type=click.Path(path_type=Path), help="Problem, training and limits.")
+@click.argument("file", type=PATH)
+@click.option("--config", type=PATH, help="Problem, training and limits.")
 @set_option
 @json_option
 def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -76,11 +96,9 @@ def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_jso
     settings = load_config(config, overrides)
     screened, outcome = evaluate_source(settings, read_source(file))
     if as_json:
-        described = asdict(screened.descriptors) if screened.descriptors else {}
-        print_json({"file": str(file), **described, **asdict(outcome)})
+        print_json({"file": str(file), **sizes(screened), **asdict(outcome)})
     else:
-        click.echo(f"{file}: {outcome.status}" + (f" ({outcome.failure})" if outcome.failure
-                                                  else ""))  # fmt: skip
+        click.echo(f"{file}: {with_reason(outcome.status, outcome.failure)}")
         if outcome.status == "scored":
             loss = outcome.train_loss
             how = "looked up" if math.isnan(loss) and outcome.epochs else f"loss {loss:.4f}"
@@ -94,8 +112,8 @@ def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_jso
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--parent", "parents", multiple=True, type=click.Path(path_type=Path),
+@click.argument("config", type=PATH)
+@click.option("--parent", "parents", multiple=True, type=PATH,
               help="Source file; two for crossover. Default: the initial network.")  # fmt: skip
 @click.option("--prompt", default=0, show_default=True, help="Index of the mutation prompt.")
 @click.option("--temperature", type=click.FloatRange(0.0), help="Default: the config's.")
@@ -106,12 +124,10 @@ def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_jso
 def generate(
     config: Path,
     parents: tuple[Path, ...],
-    prompt: int,
     temperature: float | None,
-    count: int,
-    seed: int,
     overrides: tuple[str, ...],
     as_json: bool,
+    **wanted: int,
 ) -> None:
     """Write networks with the generator: completion, source, verdict."""
     from ..coordinator.single import generate_candidates
@@ -120,15 +136,12 @@ def generate(
     found = generate_candidates(
         settings,
         parents=[read_source(path) for path in parents],
-        prompt=prompt,
         temperature=settings.generator.temperature if temperature is None else temperature,
-        count=count,
-        seed=seed,
         notify=lambda text: click.echo(text, err=True),
+        **wanted,
     )
     for completion, examined in found:
         verdict = examined.screened
-        fits = "fits" if verdict.status == PENDING else verdict.status
         if as_json:
             print_json(
                 {
@@ -139,9 +152,9 @@ def generate(
                     "source": examined.source,
                     "repairs": [asdict(repair) for repair in examined.repairs],
                     "unrepaired": examined.written.failure,
-                    "verdict": fits,
+                    "verdict": verdict_of(verdict),
                     "failure": verdict.failure,
-                    **(asdict(verdict.descriptors) if verdict.descriptors else {}),
+                    **sizes(verdict),
                 }
             )
             continue
@@ -154,17 +167,9 @@ def generate(
             for sign, lines in (("-", repair.before), ("+", repair.after)):
                 for line in lines.split("\n") if lines else ():
                     click.echo(f"  {sign} {line}")
-        reason = f" ({verdict.failure})" if verdict.failure else ""
-        click.secho(f"--- source: {fits}{reason}", bold=True)
+        text = with_reason(verdict_of(verdict), verdict.failure)
+        click.secho(f"--- source: {text}", bold=True)
         click.echo(examined.source)
-
-
-def read_source(path: Path) -> str:
-    """Read a source file; bytes that are not UTF-8 become replacement characters."""
-    try:
-        return path.read_bytes().decode("utf-8", "replace")
-    except OSError as error:
-        raise LLMaticError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 COMMANDS = (screen, evaluate, generate)

@@ -19,11 +19,10 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
 from ..evaluation.screen import Screener
-from ..problems.images.problem import image_classification_of
+from ..problems.images.kind import image_classification
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
 from ..types import PENDING
-from .prefetch import model_of
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
 
@@ -45,20 +44,19 @@ class Finding:
 def examine(config: Config, folder: Path) -> Iterator[Finding]:
     """Check, one after the other, everything that a run of ``config`` in ``folder`` needs."""
     kind = problems.kind_of(config)
-    contained: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("containment", lambda: _layers(config)),
-        ("a contained child", lambda: [_child(config)]),
-    )
-    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("packages", lambda: [_packages()]),
-        *(contained if kind.contained else ()),
-        ("data", lambda: [Finding("data", OK, kind.data(config))]),
-        ("model", lambda: [_model(config)]),
-        ("GPU", lambda: [_gpu(config)]),
-        ("file system", lambda: _file_system(folder)),
-        ("Slurm", _slurm),
-    )
-    for what, check in checks:
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "packages": lambda: [_packages()],
+        "containment": lambda: _layers(config),
+        "a contained child": lambda: [_child(config)],
+        "data": lambda: [Finding("data", OK, kind.data(config))],
+        "model": lambda: [_model(config)],
+        "GPU": lambda: [_gpu(config)],
+        "file system": lambda: _file_system(folder),
+        "Slurm": _slurm,
+    }
+    for what, check in checks.items():
+        if what in ("containment", "a contained child") and not kind.contained:
+            continue
         try:
             yield from check()
         except LLMaticError as error:
@@ -109,13 +107,13 @@ def _layers(config: Config) -> Iterator[Finding]:
 
 def _child(config: Config) -> Finding:
     shape, classes = (3, 32, 32), 10
-    source = image_classification_of(config.problem, shape, classes).initial_source
+    problem = image_classification(input_shape=shape, classes=classes, settings=config.problem)
     began = time.monotonic()
     with Container(config.containment, kind="measure") as container:
         screener = Screener(
             input_shape=shape, classes=classes, containment=config.containment, container=container
         )
-        first = screener.screen([source])[0]
+        first = screener.screen([problem.initial_source])[0]
     if first.status != PENDING:
         return Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
     seconds = time.monotonic() - began
@@ -131,17 +129,37 @@ def _model(config: Config) -> Finding:
         return Finding("model", state, str(error), advice)
 
 
+def model_of(config: Config, *, download: bool = True) -> str:
+    """Check the model, ask one behind a server for a token, and say where it is.
+
+    Raises :class:`LLMaticError` where it cannot be had or is damaged.
+    """
+    settings = config.generator
+    if settings.kind == "procedural":
+        return "none is needed (generator.kind = 'procedural')"
+    if settings.kind == "replay":
+        from ..generation import Replay
+
+        Replay(settings.replay)
+        return f"none is needed, completions are in {settings.replay}"
+    if settings.kind == "endpoint":
+        from ..generation.endpoint import Endpoint
+
+        Endpoint(settings, problems.problem_of(config)).close()
+        return f"{settings.model} answers at {settings.url}"
+    from ..generation.language_model import model_loading
+
+    location = model_loading.locate(settings.model, download=download)
+    size = model_loading.check(location)
+    return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
+
+
 def _gpu(config: Config) -> Finding:
     wanted = config.training.device
     code = "import torch; print(torch.cuda.device_count(), torch.zeros(1, device={!r}).device)"
     device = "cuda" if wanted == "auto" else wanted
-    done = subprocess.run(  # a process of its own: a broken driver may hang or crash
-        [sys.executable, "-c", code.format(device)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", code.format(device)]  # a broken driver may hang or crash
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode == 0:
         return Finding("GPU", OK, f"{done.stdout.split()[0]} here; training runs on {device}")
     if wanted == "auto":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import json_option, print_json
+from .options import PATH, json_option, print_json, run_argument
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @json_option
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
@@ -32,36 +33,32 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
 
     paths = RunPaths(run_dir)
 
-    def look() -> dict[str, Any]:
-        return status_of(store.load(paths.record), paths)
-
-    def again(values: dict[str, Any]) -> bool:
-        return watch and values["state"] == "running"
-
-    values = look()
-    if as_json:
-        print_json(values)
-        while again(values):
+    def standings() -> Iterator[dict[str, Any]]:
+        while True:
+            values = status_of(store.load(paths.record), paths)
+            yield values
+            if not watch or values["state"] != "running":
+                return
             time.sleep(2)
-            values = look()
-            print_json(values)
-        return
 
     def shown(values: dict[str, Any]) -> RenderableType:
         more = [of_completions.render(values["rates"])] if rates else []
         return Group(render(values), *more)
 
-    with Live(shown(values), console=Console(), auto_refresh=False) as live:
-        while again(values):
-            time.sleep(2)
-            values = look()
+    found = standings()
+    if as_json:
+        for values in found:
+            print_json(values)
+        return
+    with Live(shown(next(found)), console=Console(), auto_refresh=False) as live:
+        for values in found:
             live.update(shown(values), refresh=True)
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @json_option
-@click.option("--table", type=click.Path(path_type=Path),
+@click.option("--table", type=PATH,
               help="Also check each score against this table (NAS-Bench-201).")  # fmt: skip
 def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
     """Check a record and replay its history. Exit 1 with the first difference."""
@@ -101,16 +98,12 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
 @click.option("--best", is_flag=True, help="The fittest candidate.")
-@click.option(
-    "--max-flops",
-    type=float,
-    default=math.inf,
-    help="With --best: the fittest with at most so many.",
-)
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--max-flops", type=float, default=math.inf,
+              help="With --best: the fittest with at most so many.")  # fmt: skip
+@click.option("--output", type=PATH, required=True, help="File to write.")
 def export(
     run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
 ) -> None:
@@ -138,10 +131,9 @@ def export(
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--queries", type=click.IntRange(1), help="Compare as if each run had ended after so many."
-)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--queries", type=click.IntRange(1),
+              help="Compare as if each run had ended after so many.")  # fmt: skip
 @json_option
 def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
     """Compare methods: mean and standard deviation over the seeds of each."""
@@ -156,8 +148,8 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
     if as_json:
         for row in rows:
             print_json(row)
-        return
-    Console().print(render(rows))
+    else:
+        Console().print(render(rows))
 
 
 COMMANDS = (status, verify, export, compare)

@@ -21,7 +21,7 @@ from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
 from . import candidates, look
-from .options import json_option, load_config, print_json, set_option
+from .options import PATH, json_option, load_config, print_json, run_argument, set_option
 from .process import logging_to, stop_on_signals
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def main() -> None:
 
 
 @cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Default: runs/<config's name>.")
+@click.argument("config", type=PATH)
+@click.option("--run-dir", type=PATH, help="Default: runs/<config's name>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Short for --set run.seed=N.")
 @click.option("--generations", type=click.IntRange(1), help="Short for search.generations.")
 @set_option
@@ -123,8 +123,8 @@ def summary(record: Record, paths: RunPaths) -> str:
 
 
 @cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
+@run_argument
 @click.option("--site", metavar="NAME", envvar="LLMATIC_SITE",
               help="configs/sites/NAME.toml, or a path. Default: what sbatch does.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
@@ -155,7 +155,7 @@ def submit(
 
 
 @cli.command()
-@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to end.")
 def cancel(run_dir: Path, wait: float) -> None:
     """Stop coordinator and workers of a run cleanly. 'llmatic run' continues it later."""
@@ -167,8 +167,8 @@ def cancel(run_dir: Path, wait: float) -> None:
 
 
 @cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--from", "official", type=click.Path(path_type=Path), metavar="OFFICIAL",
+@click.argument("config", type=PATH)
+@click.option("--from", "official", type=PATH, metavar="OFFICIAL",
               help="NAS-Bench-201: its authors' files, to make problem.table of.")  # fmt: skip
 @set_option
 def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) -> None:
@@ -176,24 +176,25 @@ def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) ->
     from rich.console import Console
     from rich.progress import Progress
 
-    from .prefetch import prefetch as fetch
+    from ..problems import kind_of
+    from .doctor import model_of
 
     settings = load_config(config, overrides)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         reading = bar.add_task("official files", total=1.0, visible=official is not None)
-        fetch(
-            settings,
-            click.echo,
-            official=official,
-            progress=lambda fraction: bar.update(reading, completed=fraction),
-        )
+
+        def progress(fraction: float) -> None:
+            bar.update(reading, completed=fraction)
+
+        kind_of(settings).fetch(settings, click.echo, official=official, progress=progress)
+        click.echo(f"model: {model_of(settings)}")
 
 
 @cli.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=PATH)
 @set_option
 @json_option
-@click.option("--run-dir", type=click.Path(path_type=Path), default=Path(), help="Where runs go.")
+@click.option("--run-dir", type=PATH, default=Path(), help="Where runs go.")
 def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_dir: Path) -> None:
     """Check machine, model, data and Slurm. Exit 1 if a run would fail."""
     from .doctor import FAULT, examine

@@ -18,6 +18,10 @@ set_option = click.option(
     help="Override a setting, for example search.generations=5. Repeatable.",
 )  # fmt: skip
 
+PATH = click.Path(path_type=Path)
+
+run_argument = click.argument("run_dir", metavar="RUN", type=PATH)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 

@@ -27,7 +27,8 @@ class SignalEvent(threading.Event):
         super().__init__()
         self._told = False
         self._end, self._beginning = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        weakref.finalize(self, _close, self._end, self._beginning)
+        for descriptor in (self._end, self._beginning):
+            weakref.finalize(self, os.close, descriptor)
 
     def is_set(self) -> bool:
         """Return whether it was set."""
@@ -46,11 +47,6 @@ class SignalEvent(threading.Event):
             poll.register(self._end, select.POLLIN)
             poll.poll(None if timeout is None else max(timeout, 0.0) * 1000)
         return self._told
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 @contextmanager

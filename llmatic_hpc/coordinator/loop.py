@@ -124,7 +124,7 @@ class Coordinator:
                 self._evaluator.close()
 
     def _run(self) -> Record:
-        self._evaluator = evaluator = problems.create(
+        self._evaluator = evaluator = problems.kind_of(self._config).evaluator(
             self._config,
             self._paths,
             notice=self._observer.notice,

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,9 @@ from ..types import Problem
 from .kind import ProblemKind
 
 if TYPE_CHECKING:
-    from ..cluster import Backend
     from .evaluator import Evaluator
 
-__all__ = ["ProblemKind", "alone", "create", "kind_of", "problem_of"]
+__all__ = ["ProblemKind", "alone", "kind_of", "problem_of"]
 
 
 def kind_of(config: Config) -> ProblemKind:
@@ -34,23 +33,10 @@ def problem_of(config: Config) -> Problem:
     return kind_of(config).describe(config)
 
 
-def create(
-    config: Config,
-    paths: RunPaths,
-    *,
-    notice: Callable[[str], None],
-    stop: threading.Event,
-    backend: Backend | None = None,
-) -> Evaluator:
-    """Make the evaluator of a run; see :meth:`.ProblemKind.evaluator`."""
-    return kind_of(config).evaluator(config, paths, notice=notice, stop=stop, backend=backend)
-
-
 @contextmanager
 def alone(config: Config) -> Iterator[Evaluator]:
     """Hold an evaluator for single candidates, outside of any run."""
-    made = create(config, RunPaths(Path()), notice=lambda text: None, stop=threading.Event())
-    try:
+    paths, stop = RunPaths(Path()), threading.Event()
+    made = kind_of(config).evaluator(config, paths, notice=lambda text: None, stop=stop)
+    with closing(made):
         yield made
-    finally:
-        made.close()

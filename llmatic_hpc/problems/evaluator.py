@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ..store import Record, rows
 from ..types import PENDING, Examined, Outcome, Problem, Result, Screened
@@ -21,7 +21,7 @@ class Evaluated:
     """Seconds of tasks without a result, by cause."""
 
 
-class Evaluator(Protocol):
+class Evaluator(ABC):
     """Screens and scores the candidates of one problem."""
 
     problem: Problem
@@ -29,16 +29,14 @@ class Evaluator(Protocol):
     """True where results cost nothing to have again, so that none is kept before a commit."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what the results stand on beyond the settings, for the record.
+        """Return what the results of all of a run stand on beyond the settings, for the record."""
+        return {}
 
-        It is the same for all of a run.
-        """
-        ...
-
+    @abstractmethod
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
-        """The sources with their verdicts, in order; ``repair``: repaired where rules can."""
-        ...
+        """Return sources and verdicts, in order; with ``repair`` repaired where rules can."""
 
+    @abstractmethod
     def evaluate(
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
     ) -> Evaluated:
@@ -46,26 +44,22 @@ class Evaluator(Protocol):
 
         Raises :class:`~llmatic_hpc.errors.Interrupted` when asked to stop.
         """
-        ...
 
+    @abstractmethod
     def judge(self, source: str) -> tuple[Screened, Outcome]:
-        """One source text, screened and scored outside of any run."""
-        ...
+        """Screen and score one source text outside of any run."""
 
-    def interrupted(self) -> None:
-        """The run is being left: what should not go on without it is ended."""
-        ...
+    def interrupted(self) -> None:  # noqa: B027
+        """End what should not go on without the run, which is being left."""
 
-    def end(self, record: Record) -> None:
-        """The budget is spent."""
-        ...
+    def end(self, record: Record) -> None:  # noqa: B027
+        """End what is still out when the budget is spent."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Give back what is held; may be called twice."""
-        ...
 
 
-class Immediate(ABC):
+class Immediate(Evaluator):
     """An evaluator whose scores cost next to nothing: a function, or a look-up in a table.
 
     No task is submitted and no result kept before a commit; a run that was killed scores again
@@ -88,10 +82,6 @@ class Immediate(ABC):
 
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """Return further columns of a scored candidate; none."""
-        return {}
-
-    def facts(self) -> dict[str, Any]:
-        """See :meth:`Evaluator.facts`."""
         return {}
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
@@ -126,12 +116,3 @@ class Immediate(ABC):
         if screened.status != PENDING:
             return screened, Outcome(screened.status, screened.failure)
         return screened, self.score(source, screened.architecture)
-
-    def interrupted(self) -> None:  # noqa: B027
-        """See :meth:`Evaluator.interrupted`: nothing goes on without the run."""
-
-    def end(self, record: Record) -> None:  # noqa: B027
-        """See :meth:`Evaluator.end`: nothing is out."""
-
-    def close(self) -> None:  # noqa: B027
-        """See :meth:`Evaluator.close`: nothing is held."""

@@ -96,7 +96,10 @@ class ProblemKind(ABC):
         0 to 1.
         """
         if official is not None:
-            raise ConfigError("--from is for problem.kind = 'nasbench201', which has a table")
+            kind = config.problem.kind
+            raise ConfigError(
+                f"--from: problem.kind = {kind!r} makes no data of a file; leave it out"
+            )
         tell(f"data: {self.data(config)}")
 
     def comparison(self) -> Comparison:

@@ -74,9 +74,7 @@ def compare(runs: Sequence[Run]) -> list[Row]:
     for kind in dict.fromkeys(run.settings["problem.kind"] for run in runs):
         comparison = _comparison(kind)
         chosen = [run for run in runs if run.settings["problem.kind"] == kind]
-        for method in methods(
-            chosen, aside=comparison.aside, told=comparison.told, same=comparison.same
-        ):
+        for method in methods(chosen, comparison):
             unfinished = [str(run.path) for run in method.runs if not run.finished]
             about = {"problem": kind, "method": method.name, "title": method.title}
             about |= {"differs": method.differs, "note": method.note, "unfinished": unfinished}

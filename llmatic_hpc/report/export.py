@@ -21,15 +21,13 @@ def exported_source(record: Record, candidate: int) -> str:
 
     parents = [str(p) for p in table["parents"][candidate].tolist() if p >= 0]
     prompt = int(table["prompt"][candidate])
+    cell = table["architecture"][candidate]
+    trained = "by the benchmark" if cell else f"with seed {int(table['seed'][candidate])}"
     lines = [
         f"candidate {candidate} of run {record.run_id}",
         f"status: {text('status')}; fitness {number('fitness')}, validation accuracy "
         f"{number('valid_accuracy')}, test accuracy {number('test_accuracy')}",
-        *(
-            [f"cell: {table['architecture'][candidate]}; rank {int(table['rank'][candidate])}"]
-            if table["architecture"][candidate]
-            else []
-        ),
+        *([f"cell: {cell}; rank {int(table['rank'][candidate])}"] if cell else []),
         f"size: {number('params')} parameters, {number('flops')} FLOPs (multiply-adds), width "
         f"{number('width')}, depth {number('depth')}",
         f"made by: {text('operator')} in generation {int(table['generation'][candidate])} from "
@@ -37,13 +35,8 @@ def exported_source(record: Record, candidate: int) -> str:
         *([f"prompt {prompt}: {record.prompts[prompt]}"] if prompt != NO_PROMPT else []),
         f"written by: {record.environment.get('generator')}, temperature "
         f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
-        f"trained for {int(table['epochs'][candidate])} epochs "
-        + (
-            "by the benchmark"
-            if table["architecture"][candidate]
-            else f"with seed {int(table['seed'][candidate])}"
-        )
-        + f"; llmatic-hpc {record.environment.get('llmatic_hpc')}",
+        f"trained for {int(table['epochs'][candidate])} epochs {trained}; llmatic-hpc "
+        f"{record.environment.get('llmatic_hpc')}",
         f"sha256 of the source: {text('source_sha256')}",
     ]
     return "".join(f"# {line}\n" for line in lines) + "\n" + str(table["source"][candidate])

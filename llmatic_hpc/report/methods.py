@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from .. import config as configuration
 from ..config import BASELINES
 from ..store import Record
 from ..store.record import EVALUATED
+
+if TYPE_CHECKING:
+    from .compare import Comparison
 
 Settings = dict[str, Any]
 
@@ -88,38 +91,32 @@ def look(path: Path, record: Record, budget: int) -> Run:
     return Run(path, record, settings, queries[: budget or None], finished)
 
 
-def methods(
-    runs: Iterable[Run], *, aside: Sequence[str], told: Sequence[str], same: Callable[[Run], object]
-) -> list[Method]:
-    """Group runs by method, in the order of names.
+def methods(runs: Iterable[Run], comparison: Comparison) -> list[Method]:
+    """Group the runs of one kind of problem by method, in the order of names.
 
-    Args:
-        runs: of one kind of problem; a run that is named twice counts once.
-        aside, told, same: see :class:`~.compare.Comparison`.
+    A run that is named twice counts once.
     """
     groups: dict[str, list[Run]] = {}
     for run in {run.record.run_id: run for run in runs}.values():
-        common = {key: value for key, value in run.settings.items() if key not in aside}
-        groups.setdefault(json.dumps([common, same(run)], sort_keys=True), []).append(run)
+        common = {key: value for key, value in run.settings.items() if key not in comparison.aside}
+        groups.setdefault(json.dumps([common, comparison.same(run)], sort_keys=True), []).append(
+            run
+        )
     by_name: dict[str, list[list[Run]]] = {}
     for group in groups.values():
         group.sort(key=lambda run: (run.seed, str(run.path)))
         by_name.setdefault(_name(group[0].settings), []).append(group)
-    return [
-        method
-        for name in sorted(by_name, key=str.lower)
-        for method in _numbered(name, by_name[name], aside, told)
-    ]
+    names = sorted(by_name, key=str.lower)
+    return [one for name in names for one in _numbered(name, by_name[name], comparison)]
 
 
-def _numbered(
-    name: str, groups: Sequence[list[Run]], aside: Sequence[str], told: Sequence[str]
-) -> list[Method]:
-    """Make the methods of one name, and number them where they differ in more than ``told``."""
+def _numbered(name: str, groups: Sequence[list[Run]], comparison: Comparison) -> list[Method]:
+    """Make the methods of one name, and number them where they differ in more than is told."""
+    told = comparison.told
     settings = [group[0].settings for group in groups]
     differing = [
         key
-        for key in sorted(settings[0].keys() - {*aside, *told})
+        for key in sorted(settings[0].keys() - {*comparison.aside, *told})
         if any(other[key] != settings[0][key] for other in settings)
     ]
     differs = [{key: one[key] for key in differing} for one in settings]
@@ -129,20 +126,17 @@ def _numbered(
         Method(name, tuple(group), one, numbers[text] if differing else 0)
         for group, one, text in zip(groups, differs, texts, strict=True)
     ]
-    return sorted(
-        found, key=lambda method: (method.number, [str(method.settings[key]) for key in told])
-    )
+    return sorted(found, key=lambda one: (one.number, [str(one.settings[key]) for key in told]))
 
 
 def _name(settings: Settings) -> str:
     """Return ``LLMatic (procedural control)``: an algorithm, and what writes its networks."""
     variant, writer = settings["search.variant"], str(settings[WRITER])
     is_control = writer.startswith("procedural")
-    name = _NAMES.get(variant) or (
-        variant.replace("-", " ") if variant in BASELINES else f"LLMatic, {variant}"
-    )
+    plain = variant.replace("-", " ") if variant in BASELINES else f"LLMatic, {variant}"
+    name = _NAMES.get(variant, plain)
     if is_control and (variant in BASELINES or variant == "random"):
-        return str(name)
+        return name
     return f"{name} ({'procedural control' if is_control else _model(writer)})"
 
 

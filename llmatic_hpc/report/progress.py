@@ -11,15 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from ..store import Record
 from .status import generation_line
@@ -96,13 +89,13 @@ class Bars(_Standing):
 
     def __init__(self, generations: int) -> None:
         super().__init__(generations)
-        self._tasks: dict[str, TaskID] = {}
-        self.progress = Progress(
-            TextColumn("{task.description:>12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+        self._tasks: dict[str, progress.TaskID] = {}
+        self.progress = progress.Progress(
+            progress.TextColumn("{task.description:>12}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
             transient=True,
         )

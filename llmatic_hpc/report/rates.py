@@ -29,20 +29,19 @@ def rates(record: Record) -> dict[str, Any]:
     made fit, ``trainable`` what has a score, be it a copy's, and ``distinct`` these without the
     copies. ``tokens`` were written in ``seconds`` of sampling.
     """
-    table = record.candidates
-    prompts = {int(p) for p in np.unique(table["prompt"])}
-    steps = _steps(record)
-    everything = np.ones(record.rows, dtype=bool)
+    prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
+    texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
+    steps = np.rint(temperature / STEP)  # NaN, for what was not sampled, equals no class
     return {
-        **_counts(record, everything),
+        **_counts(record, np.ones(record.rows, dtype=bool)),
         "by_prompt": [
-            {"prompt": _prompt(record, p), **_counts(record, table["prompt"] == p)}
-            for p in sorted(prompts - {NO_PROMPT}) + sorted(prompts & {NO_PROMPT})
+            {"prompt": text, **_counts(record, prompts == prompt)}
+            for prompt, text in texts.items()
+            if prompt in prompts
         ],
         "by_temperature": [
             {"temperature": round(step * STEP, 6), **_counts(record, steps == step)}
-            for step in np.unique(steps).tolist()
-            if step >= 0
+            for step in np.unique(steps[np.isfinite(steps)]).tolist()
         ],
     }
 
@@ -54,9 +53,8 @@ def line(values: dict[str, Any]) -> str:
     def share(name: str) -> str:
         return f"{values[name] / total:.0%}"
 
-    speed = ""
-    if values["seconds"]:
-        speed = f"; {values['tokens'] / values['seconds']:.0f} tokens a second"
+    seconds = values["seconds"]
+    speed = f"; {values['tokens'] / seconds:.0f} tokens a second" if seconds else ""
     return (
         f"{total}: {share('parsed')} parsed, {share('built')} built, {share('fits')} fit, "
         f"{share('repaired')} repaired; {share('trainable')} trainable, "
@@ -66,13 +64,8 @@ def line(values: dict[str, Any]) -> str:
 
 def render(values: dict[str, Any]) -> RenderableType:
     """Lay out tables by prompt and by temperature for a terminal."""
-    return Group(
-        *(
-            _table(values[f"by_{name}"], name)
-            for name in ("prompt", "temperature")
-            if values[f"by_{name}"]
-        )
-    )
+    tables = {name: values[f"by_{name}"] for name in ("prompt", "temperature")}
+    return Group(*(_table(groups, name) for name, groups in tables.items() if groups))
 
 
 def _table(groups: list[dict[str, Any]], name: str) -> Table:
@@ -90,28 +83,14 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     table = record.candidates
     written, status = table["written"][rows], table["status"][rows]
     copied = (status == b"duplicate") & (table["failure"][rows] == "")
-    reached = {s: int(np.isin(written, [w.encode() for w in _STAGES[i:]]).sum())
-               for i, s in enumerate(_STAGES)}  # fmt: skip
+    stages = np.array(_STAGES, dtype="S")
     seconds = float(np.nansum(table["generate_seconds"][rows]))
     return {
         "completions": int(rows.sum()),
-        **reached,
+        **{s: int(np.isin(written, stages[i:]).sum()) for i, s in enumerate(_STAGES)},
         "repaired": int((table["repairs"][rows] != "").sum()),
         "trainable": int(((status == b"scored") | copied).sum()),
         "distinct": int((status == b"scored").sum()),
         "tokens": int(table["tokens"][rows].sum()),
         "seconds": seconds if math.isfinite(seconds) else 0.0,
     }
-
-
-def _prompt(record: Record, prompt: int) -> str:
-    return "(crossover or random)" if prompt == NO_PROMPT else record.prompts[prompt]
-
-
-def _steps(record: Record) -> NDArray[np.int64]:
-    """Return the class of temperature of every candidate; -1: it has none."""
-    temperature = record.candidates["temperature"]
-    known = np.isfinite(temperature)
-    steps = np.full(len(temperature), -1, dtype=np.int64)
-    steps[known] = np.rint(temperature[known] / STEP)
-    return steps

@@ -18,6 +18,9 @@ from ..store.record import PROPOSED
 from ..types import STATUSES
 from . import rates
 
+_LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
+"""Accounts of hours that were lost, and their causes in words."""
+
 
 def status(record: Record, paths: RunPaths) -> dict[str, Any]:
     """Return plain values for ``llmatic status --json``; None stands for an unknown value."""
@@ -26,13 +29,14 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
     best = best_candidate(record)
     total = int(record.config["search"]["generations"])
     done = record.committed_generations
-    wall = _wall_seconds(record)
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
     queries = counts["scored"]
     is_spent = done >= total or bool(budget and queries >= budget)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
-    last = {name: history[name][-1] for name in history} if done else {}
+    last = {name: values[-1] for name, values in history.items()} if done else {}
+    parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
+    pace = float(np.median(np.nansum(parts, axis=0))) if done else None
     return {
         "run": str(paths.root),
         "run_id": record.run_id,
@@ -49,18 +53,18 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),
-        "network_elites": int(last["network_elites"]) if last else 0,
+        "network_elites": int(last.get("network_elites", 0)),
         "network_cells": len(record.archives["network"].elite),
-        "prompt_elites": int(last["prompt_elites"]) if last else 0,
+        "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
-        "qd_score": float(last["network_qd_score"]) if last else 0.0,
+        "qd_score": float(last.get("network_qd_score", 0.0)),
         "in_flight": _in_flight(record, paths),
         "array": _array(record, paths),
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
         "hours": _accounts(record),
-        "seconds_left": round(wall * (total - done)) if wall is not None else None,
+        "seconds_left": None if pace is None else round(pace * (total - done)),
     }
 
 
@@ -87,20 +91,18 @@ def render(values: dict[str, Any]) -> RenderableType:
     if values["budget"]:
         row("queries", f"{values['queries']} of {values['budget']}")
     if benchmark := values["benchmark"]:
-        row(
-            "benchmark",
-            f"{benchmark['name']}, {benchmark['dataset']}, protocol {benchmark['protocol']}: at "
-            f"best {benchmark['best_fitness']:.4f}",
-        )
+        text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
+        row("benchmark", text.format(**benchmark))
     row("written by", values["generator"] or "nothing yet")
     if values["candidates"]:
         row("completions", rates.line(values["rates"]))
     if best := values["best"]:
+        accuracy = best["test_accuracy"]
+        tested = "unknown" if accuracy is None else f"{accuracy:.4f}"
         row(
             "best",
-            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, "
-            f"test accuracy {_number(best['test_accuracy'])}, {best['flops']:.3g} FLOPs, "
-            f"{best['params']} parameters",
+            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, test accuracy "
+            f"{tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
         )
     row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells, "
                     f"QD score {values['qd_score']:.3f}")  # fmt: skip
@@ -130,17 +132,14 @@ def _array_line(array: dict[str, Any]) -> str:
 
 def _lost(hours: dict[str, float]) -> str:
     """Describe the hours lost, by each cause that cost any."""
-    causes = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
-    parts = [f"{hours[key]:.2f} by {why}" for key, why in causes.items() if hours[key]]
+    parts = [f"{hours[key]:.2f} by {why}" for key, why in _LOSSES.items() if hours[key]]
     return f"lost {', '.join(parts)}" if parts else "none lost"
 
 
 def generation_line(record: Record) -> str:
     """Describe the last generation in a line."""
-    history = record.history
-    last = {name: values[-1] for name, values in history.items()}
-    operator = last["operator"].decode()
-    drawn = last["operator_drawn"].decode()
+    last = {name: values[-1] for name, values in record.history.items()}
+    operator, drawn = last["operator"].decode(), last["operator_drawn"].decode()
     instead = f" instead of {drawn}" if drawn != operator else ""
     best = best_candidate(record)
     text = "no candidate has a score yet"
@@ -158,12 +157,9 @@ def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None
 
     Where a problem measures no FLOPs there is no bound either.
     """
-    flops = record.candidates["flops"]
-    fitness = np.where(
-        (record.candidates["status"] == b"scored") & ~(flops > max_flops),
-        record.candidates["fitness"],
-        -np.inf,
-    )
+    table = record.candidates
+    admitted = (table["status"] == b"scored") & ~(table["flops"] > max_flops)
+    fitness = np.where(admitted, table["fitness"], -np.inf)
     if not len(fitness) or not np.isfinite(fitness.max()):
         return None
     return int(np.argmax(fitness))
@@ -171,10 +167,11 @@ def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None
 
 def _candidate(record: Record, row: int) -> dict[str, Any]:
     table = record.candidates
-    numbers = ("fitness", "valid_accuracy", "test_accuracy", "flops", "ratio")
+    names = ("fitness", "valid_accuracy", "test_accuracy", "flops", "ratio")
+    numbers = {name: float(table[name][row]) for name in names}
     return {
         "candidate": row,
-        **{name: _or_none(float(table[name][row])) for name in numbers},
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         **{name: int(table[name][row]) for name in ("width", "depth", "params")},
     }
 
@@ -226,31 +223,12 @@ def _accounts(record: Record) -> dict[str, float]:
     return {
         "useful": _hours(seconds[useful]),
         "untrainable": _hours(seconds[~useful]),
-        "lost_machine": _hours(history["lost_machine_seconds"]),
-        "lost_preempted": _hours(history["lost_preempted_seconds"]),
-        "lost_limit": _hours(history["lost_limit_seconds"]),
+        **{cause: _hours(history[f"{cause}_seconds"]) for cause in _LOSSES},
         "queueing": _hours(table["queue_seconds"]),
         "coordinator_generating": _hours(history["generate_seconds"]),
         "coordinator_idle": _hours(history["evaluate_seconds"]),
     }
 
 
-def _wall_seconds(record: Record) -> float | None:
-    """Return the median wall-clock seconds of a generation; None before the first."""
-    history = record.history
-    parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
-    if not record.committed_generations:
-        return None
-    return float(np.median(np.nansum(parts, axis=0)))
-
-
 def _hours(seconds: Any) -> float:
     return float(np.nansum(seconds)) / 3600
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

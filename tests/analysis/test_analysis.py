@@ -16,7 +16,7 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.config import Config
-from llmatic_hpc.problems.nasbench201 import published
+from llmatic_hpc.problems.nasbench201 import comparison
 from llmatic_hpc.report.compare import compare, measured
 from llmatic_hpc.report.methods import look
 
@@ -178,8 +178,8 @@ def test_what_is_written_twice_agrees() -> None:
     for name, cells in runs.PAPER_TABLE_1.items():
         assert cells == tuple(
             f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
-            for mean, std in published.TEST_ACCURACY[name].values()
+            for mean, std in comparison.TEST_ACCURACY[name].values()
         )
-    assert [tuple(map(str, ranks.values())) for ranks in published.BEST_RANK.values()] == list(
+    assert [tuple(map(str, ranks.values())) for ranks in comparison.BEST_RANK.values()] == list(
         runs.PAPER_TABLE_2.values()
     )

@@ -23,7 +23,7 @@ from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import build, data, training, worker
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.procedural.control import Procedural
-from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.sandbox import confine
 from llmatic_hpc.sandbox.container import Container
 from llmatic_hpc.source import canonical, gate
@@ -39,7 +39,7 @@ CONFIG = Config(
 def sources(count: int) -> list[str]:
     """Different networks, as the control writes them from the initial one."""
     shape, classes = data.describe(CONFIG.problem)
-    problem = image_classification_of(CONFIG.problem, shape, classes)
+    problem = image_classification(input_shape=shape, classes=classes, settings=CONFIG.problem)
     requests = [
         Request(n, "mutation", n % 13, problem.prompts[n % 13], (problem.initial_source,), 0.8, n)
         for n in range(count)
@@ -73,7 +73,9 @@ def main() -> int:
     arrays = data.for_training(dataset)
     images = training.Images(**{name: torch.from_numpy(a) for name, a in arrays.items()})
     shape, classes = data.describe(CONFIG.problem)
-    source = image_classification_of(CONFIG.problem, shape, classes).initial_source
+    source = image_classification(
+        input_shape=shape, classes=classes, settings=CONFIG.problem
+    ).initial_source
     contained, plain = [], []
     with Container(CONFIG.containment, arrays=arrays) as container:
         evaluator = worker._Evaluator(container, dataset, CONFIG.training, CONFIG.containment, 1)

@@ -48,7 +48,7 @@ from llmatic_hpc.generation.language_model.huggingface import HuggingFace
 from llmatic_hpc.generation.language_model.packed_linear import PackedLinear
 from llmatic_hpc.generation.language_model.sampling import Row
 from llmatic_hpc.generation.procedural.control import Procedural
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Completion, Problem, Request
 
 STATIC_TEMPERATURE = 0.6

@@ -27,7 +27,7 @@ from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.language_model import model_loading
 from llmatic_hpc.generation.language_model.stopping import end_of_class
 from llmatic_hpc.generation.prompts import PREFIX, completion_prompt
-from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import PENDING, Request
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--max-new-tokens", type=int, default=320)
     options = parser.parse_args()
-    problem = image_classification_of(Config().problem, SHAPE, CLASSES)
+    problem = image_classification(input_shape=SHAPE, classes=CLASSES, settings=Config().problem)
     loaded = model_loading.load(
         model_loading.locate(options.model),
         dtype=torch.float32,

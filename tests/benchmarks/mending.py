@@ -21,7 +21,7 @@ from llmatic_hpc.evaluation import repair
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import PREFIX
 from llmatic_hpc.problems.nasbench201.cells import Cell
-from llmatic_hpc.problems.nasbench201.problem import nasbench201
+from llmatic_hpc.problems.nasbench201.kind import nasbench201
 from llmatic_hpc.problems.nasbench201.reader.layers import NotACell
 from llmatic_hpc.problems.nasbench201.reader.mend import RULES, mend
 from llmatic_hpc.problems.nasbench201.reader.read import CellReader

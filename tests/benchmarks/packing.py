@@ -26,7 +26,7 @@ from llmatic_hpc.config import ClusterSettings, Config, ProblemSettings, Trainin
 from llmatic_hpc.evaluation import data, worker
 from llmatic_hpc.evaluation.worker import TASK_FILE
 from llmatic_hpc.evaluation.worker import run_folder as run_task
-from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.types import Result
 
@@ -50,7 +50,9 @@ def back_end(kind: str, settings: ClusterSettings) -> Backend:
 def seconds(kind: str, per_task: int, root: Path) -> float:
     """From the first submission to the last result."""
     shape, classes = data.describe(PROBLEM)
-    source = image_classification_of(PROBLEM, shape, classes).initial_source
+    source = image_classification(
+        input_shape=shape, classes=classes, settings=PROBLEM
+    ).initial_source
     digest = hashlib.sha256(source.encode()).hexdigest()
     settings = ClusterSettings(
         array_parallelism=SLOTS, candidates_per_task=per_task, poll_seconds=0.1

@@ -24,7 +24,7 @@ from llmatic_hpc.config import Config
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import PREFIX
-from llmatic_hpc.problems.images.problem import image_classification_of
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import PENDING, Examined
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -32,7 +32,9 @@ SHAPE, CLASSES = (3, 32, 32), 10
 
 def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Examined]:
     """What the screen and the rules make of completions; without those that have no class."""
-    initial = image_classification_of(Config().problem, SHAPE, CLASSES).initial_source
+    initial = image_classification(
+        input_shape=SHAPE, classes=CLASSES, settings=Config().problem
+    ).initial_source
     sources = [
         extract(
             entry["completion"],

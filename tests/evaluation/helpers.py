@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.sandbox.container import Job
 
 INITIAL = image_classification(input_shape=(3, 32, 32), classes=10).initial_source

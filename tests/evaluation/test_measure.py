@@ -17,7 +17,7 @@ from llmatic_hpc.evaluation import build, measure
 from llmatic_hpc.evaluation.audit import count_with_fvcore
 from llmatic_hpc.evaluation.build import CandidateError
 from llmatic_hpc.evaluation.layers import Building, Counting
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.source import gate
 from llmatic_hpc.types import Descriptors, Screened
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CodeGenConfig, CodeGenForCausalLM, PreTrainedTokenizerFast
 
 from llmatic_hpc.config import GeneratorSettings
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Problem, Request
 
 CONTEXT = 512

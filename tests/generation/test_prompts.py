@@ -9,7 +9,7 @@ import pytest
 
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import chat_messages, completion_prompt, rename, shapes, shown
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Problem, Request
 
 Ask = Callable[..., Request]

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.source import allowlist, gate
 from llmatic_hpc.source.network import network_class
 from llmatic_hpc.types import Screened

@@ -10,7 +10,7 @@ import pytest
 
 from llmatic_hpc.config import Config
 from llmatic_hpc.config.fields import to_tables
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.store import Record
 from llmatic_hpc.store.fold import advance, archive_states, new_search
 from llmatic_hpc.store.record import PROPOSED

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
 from ...cluster.local import stop_orphans
@@ -20,37 +20,23 @@ from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
 from ...store import Record, rows
 from ...types import Examined, Outcome, Problem, Result, Screened
-from ..evaluator import Evaluated
+from ..evaluator import Evaluated, Evaluator
 
 STOPPING_SECONDS = 60.0
 
 
-class Trained:
-    """The evaluator of image classification. ``backend``: in place of the one of the settings."""
+@dataclass(eq=False)
+class Trained(Evaluator):
+    """Evaluator of image classification; for its fields see :meth:`.ProblemKind.evaluator`."""
 
-    repeatable = False
-
-    def __init__(
-        self,
-        problem: Problem,
-        config: Config,
-        paths: RunPaths,
-        *,
-        notice: Callable[[str], None],
-        stop: threading.Event,
-        backend: Backend | None = None,
-    ) -> None:
-        self.problem = problem
-        self._config = config
-        self._paths = paths
-        self._notice = notice
-        self._stop = stop
-        self._backend = backend
-        self._screener: Screener | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """Nothing: data are described by the settings."""
-        return {}
+    problem: Problem
+    config: Config
+    paths: RunPaths
+    notice: Callable[[str], None]
+    stop: threading.Event
+    backend: Backend | None = None
+    repeatable: bool = False
+    _screener: Screener | None = None
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""
@@ -58,7 +44,7 @@ class Trained:
             self._screener = Screener(
                 input_shape=self.problem.input_shape,
                 classes=self.problem.classes,
-                containment=self._config.containment,
+                containment=self.config.containment,
             )
         return self._screener.examine(sources, repair=repair)
 
@@ -90,20 +76,20 @@ class Trained:
 
     def judge(self, source: str) -> tuple[Screened, Outcome]:
         """Screen, train and judge a source text here, as a compute node would."""
-        return worker.evaluate_source(source, self._config)
+        return worker.evaluate_source(source, self.config)
 
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
-        if kind_of(self._config.cluster) != "local":
+        if kind_of(self.config.cluster) != "local":
             return
         deadline = time.monotonic() + STOPPING_SECONDS
-        while stop_orphans(self._paths.tasks) and time.monotonic() < deadline:
+        while stop_orphans(self.paths.tasks) and time.monotonic() < deadline:
             time.sleep(0.1)  # other processes: nothing to wait on
 
     def end(self, record: Record) -> None:
-        """Nothing of the run stays in the scheduler's queue."""
-        if self._backend is not None:
-            self._backend.end(submission_prefix(record.run_id))
+        """Take what is left of the run out of the scheduler's queue."""
+        if self.backend is not None:
+            self.backend.end(submission_prefix(record.run_id))
 
     def close(self) -> None:
         """End the contained processes."""
@@ -112,16 +98,16 @@ class Trained:
 
     def _enough(self, generation: int, work: int) -> int:
         """Count the results that a generation needs; the last one waits for all that are out."""
-        is_last = generation + 1 >= self._config.search.generations
-        return work if is_last else math.ceil(self._config.cluster.quorum * work - 1e-9)
+        is_last = generation + 1 >= self.config.search.generations
+        return work if is_last else math.ceil(self.config.cluster.quorum * work - 1e-9)
 
     def _dispatcher(self, record: Record) -> Dispatcher:
-        training = self._config.training
-        threads = threads_per_task(self._config)
+        training = self.config.training
+        threads = threads_per_task(self.config)
         table = record.candidates
 
         def epochs(row: int) -> int:
-            trained = self._config.search.train_start or not rows.is_of_start(record, row)
+            trained = self.config.search.train_start or not rows.is_of_start(record, row)
             return training.epochs if trained else 0
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
@@ -139,15 +125,15 @@ class Trained:
             ]
             spec = worker.TaskSpec(
                 run_id=record.run_id,
-                results=str(self._paths.results.resolve()),
-                checkpoints=str(self._paths.checkpoints.resolve()),
-                seed=self._config.run.seed,
+                results=str(self.paths.results.resolve()),
+                checkpoints=str(self.paths.checkpoints.resolve()),
+                seed=self.config.run.seed,
                 threads=threads,
-                problem=self._config.problem,
+                problem=self.config.problem,
                 training=training,
-                containment=self._config.containment,
+                containment=self.config.containment,
                 candidates=tuple(candidates),
-                workers=self._config.cluster.workers_per_task,
+                workers=self.config.cluster.workers_per_task,
             )
             write_atomically(folder / worker.TASK_FILE, spec.to_json())
 
@@ -159,25 +145,25 @@ class Trained:
                 source_sha256=work.source_sha256,
             )
 
-        if self._backend is None:  # one for all of a run: it remembers which nodes are bad
-            self._backend = back_end(self._config, worker.run_folder)
+        if self.backend is None:  # one for all of a run: it remembers which nodes are bad
+            self.backend = back_end(self.config, worker.run_folder)
         return Dispatcher(
-            self._paths,
-            self._backend,
-            packing(self._config, rows.median_train_seconds(record)),
+            self.paths,
+            self.backend,
+            packing(self.config, rows.median_train_seconds(record)),
             name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
-            parallelism=tasks_at_once(self._config),
+            parallelism=tasks_at_once(self.config),
             write_task=write_task,
             read_result=read_result,
-            wait=self._stop.wait,
-            leave=self._leave if self._config.cluster.chain else None,
+            wait=self.stop.wait,
+            leave=self._leave if self.config.cluster.chain else None,
         )
 
     def _leave(self, jobs: Sequence[str]) -> None:
         """Let another job gather the results of ``jobs``; without one, stay and do it here."""
         try:
-            successor = chain.hand_over(jobs, self._paths)
+            successor = chain.hand_over(jobs, self.paths)
         except ClusterError as error:
-            self._notice(f"{error}")
+            self.notice(f"{error}")
             return
         raise Interrupted(f"job {successor} continues the run when its array has ended")

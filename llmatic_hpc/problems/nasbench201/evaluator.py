@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...config import Config, ProblemSettings
+from ...config import Config, ProblemSettings, from_tables
 from ...errors import ConfigError, DataError
+from ...store import Difference, Record
 from ...types import PENDING, Examined, Outcome, Screened
 from ..evaluator import Immediate
 from . import cells, table, write
-from .problem import nasbench201
+from .kind import nasbench201
 from .reader.layers import NotACell
 from .reader.mend import mend as mended
 from .reader.read import CellReader, Reading
-
-EPOCHS = 200
-"""Epochs of the trainings behind test accuracies and times."""
 
 NAME = "nasbench201"
 """Name that a result of the table has in place of a node."""
@@ -44,13 +42,13 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
             f"needs all of them. {table.HOW}"
         )
     accuracies = found.datasets[settings.dataset]
-    if settings.table_epochs != EPOCHS and not (
+    if settings.table_epochs != table.EPOCHS and not (
         np.isfinite(accuracies.valid_12).all() and np.isfinite(accuracies.test_12).all()
     ):
         raise DataError(
             f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
             f"{settings.dataset}, as the official file that it was made of; set "
-            f"problem.table_epochs = {EPOCHS}, or convert a newer official file"
+            f"problem.table_epochs = {table.EPOCHS}, or convert a newer official file"
         )
     return found
 
@@ -87,20 +85,14 @@ class Tabulated(Immediate):
         _check(config, initial, self._dataset)
         self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
-        self._valid = (
-            accuracies.valid if settings.table_epochs == EPOCHS else accuracies.valid_12
-        ) / 100.0
-        at_fidelity = accuracies.test if settings.table_epochs == EPOCHS else accuracies.test_12
-        is_paper = settings.protocol == "paper"
-        self._fitness = at_fidelity / 100.0 if is_paper else self._valid
-        self._test = accuracies.test / 100.0
-        self._seconds = accuracies.seconds * (settings.table_epochs / EPOCHS)
-        self._rank = 1 + np.searchsorted(np.sort(-self._test), -self._test, side="left")
+        self._scores = accuracies.scores(settings)
+        self._scores["train_seconds"] = accuracies.seconds * (settings.table_epochs / table.EPOCHS)
+        errors = -self._scores["test_accuracy"]
+        self._rank = 1 + np.searchsorted(np.sort(errors), errors, side="left")
         self._known: dict[cells.Cell, Screened] = {}
 
     def facts(self) -> dict[str, Any]:
         """Name the table, and the best that can be found there."""
-        best = [int(np.argmax(values)) for values in (self._fitness, self._test)]
         return {
             "benchmark": {
                 "name": NAME,
@@ -109,8 +101,8 @@ class Tabulated(Immediate):
                 "epochs": self._config.problem.table_epochs,
                 "table_sha256": self._table.digest,
                 "cells": len(self._table.rows),
-                "best_fitness": float(self._fitness[best[0]]),
-                "best_test_accuracy": float(self._test[best[1]]),
+                "best_fitness": float(np.max(self._scores["fitness"])),
+                "best_test_accuracy": float(np.max(self._scores["test_accuracy"])),
             }
         }
 
@@ -123,20 +115,14 @@ class Tabulated(Immediate):
 
     def screen(self, source: str) -> Screened:
         """See :meth:`.Immediate.screen`."""
-        (screened,) = map(self._screened, self._reader.read([source]))
-        return screened
+        (found,) = self.examine([source], repair=False)
+        return found.screened
 
     def score(self, source: str, architecture: str) -> Outcome:
         """See :meth:`.Immediate.score`: an array look-up."""
         row = self._table.row(architecture)
-        return Outcome(
-            "scored",
-            fitness=float(self._fitness[row]),
-            valid_accuracy=float(self._valid[row]),
-            test_accuracy=float(self._test[row]),
-            epochs=self._config.problem.table_epochs,
-            train_seconds=float(self._seconds[row]),
-        )
+        values: dict[str, Any] = {name: float(column[row]) for name, column in self._scores.items()}
+        return Outcome("scored", epochs=self._config.problem.table_epochs, **values)
 
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """See :meth:`.Immediate.columns`: the rank among all cells."""
@@ -172,3 +158,38 @@ class Tabulated(Immediate):
                 architecture=name,
             )
         return self._known[cell]
+
+
+def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Difference]:
+    """Yield where scores of NAS-Bench-201 differ from the benchmark's table.
+
+    The cell is the one that the source spells; a source that is not canonical is traced in a
+    contained child. Raises :class:`DataError` for another table than the run's.
+    """
+    config = from_tables(record.config, "run.h5")
+    problem = config.problem
+    known = record.environment.get("benchmark", {}).get("table_sha256")
+    if known is None:
+        raise DataError(f"{benchmark.path}: the run is none of NAS-Bench-201; leave --table out")
+    if known != benchmark.digest:
+        raise DataError(
+            f"{benchmark.path}: not the table of this run, whose SHA-256 begins with {known[:12]} "
+            f"and not with {benchmark.digest[:12]}"
+        )
+    scores, columns = benchmark.datasets[problem.dataset].scores(problem), record.candidates
+    scored = np.flatnonzero(columns["status"] == b"scored").tolist()
+    with CellReader(config.containment) as reader:
+        readings = reader.read([columns["source"][row] for row in scored])
+    for row, reading in zip(scored, readings, strict=True):
+        where, name = f"candidate {row}", columns["architecture"][row]
+        spelled = f"no cell ({reading.failure})"
+        if reading.cell is not None:
+            spelled = cells.architecture(reading.cell)
+        if spelled != name:
+            yield Difference(where, f"architecture is {name}, its source spells {spelled}")
+            continue
+        at = benchmark.row(name)
+        for column, values in scores.items():
+            there, here = float(columns[column][row]), float(values[at])
+            if there != here:
+                yield Difference(where, f"{column} is {there}, the table says {here}")

@@ -1,26 +1,69 @@
-"""NAS-Bench-201 as a kind of problem."""
+"""Cells of NAS-Bench-201 as a problem: the paper's second half (section 5)."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...config import Config, GeneratorSettings, ProblemSettings
 from ...errors import ConfigError
 from ...rundir.paths import RunPaths
 from ...types import Descriptor, Problem
+from ..images.kind import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
 from ..kind import ProblemKind
-from . import cells
-from .problem import nasbench201
+from . import cells, write
 
 if TYPE_CHECKING:
-    from ...cluster import Backend
     from ...generation import Generator
     from ...report.compare import Comparison
     from ...store import Difference, Record
     from ..evaluator import Evaluator
+
+
+_CONV = "ReLU, {0}x{0} convolutional layer and Batch normalization layer"
+_INSTEAD = "Delete a layer to improve the above network and add"
+
+PROMPTS = (
+    f"Add {_CONV.format(3)} to improve the above network",
+    f"Add {_CONV.format(1)} to improve the above network",
+    "Delete a layer to improve the above network",
+    "Add 3x3 average pooling layer to improve the above network",
+    "Add skip connection to improve the above network",
+    f"{_INSTEAD} {_CONV.format(3)}",
+    f"{_INSTEAD} {_CONV.format(1)}",
+    f"{_INSTEAD} 3x3 average pooling layer",
+    f"{_INSTEAD} skip connection",
+)
+"""The nine mutation prompts of appendix A, in its order."""
+
+ADVICE = (
+    "The network has exactly six edges. Keep `forward`; replace the operation of one edge by "
+    "another of `Zero()` (nothing), `nn.Identity()` (skip), `relu_conv1x1_bn(channels)`, "
+    "`relu_conv3x3_bn(channels)`, `avg_pool3x3()`."
+)
+"""Words that a chat is told beside the instruction: models small enough for a laptop repeat the
+parent as it is in most of their answers unless the vocabulary is spelled out."""
+
+
+def nasbench201(settings: ProblemSettings) -> Problem:
+    """Describe the problem of finding the best cell for ``problem.dataset``.
+
+    Raises :class:`ConfigError` when the file of the initial cell cannot be read.
+    """
+    dataset = cells.DATASETS[settings.dataset]
+    return Problem(
+        name="nasbench201",
+        input_shape=(3, dataset.size, dataset.size),
+        classes=dataset.classes,
+        initial_source=initial_of(settings) or write.source(cells.INITIAL),
+        prompts=settings.prompts or PROMPTS,
+        crossover_prompt=CROSSOVER_PROMPT,
+        random_prompt=RANDOM_PROMPT,
+        advice=ADVICE,
+        helpers=f"{write.IMPORTS}\n\n{write.HELPERS}",
+        control="llmatic_hpc.problems.nasbench201.kind:control",
+    )
 
 
 def control(settings: GeneratorSettings, problem: Problem) -> Generator:
@@ -45,15 +88,7 @@ class NASBench201(ProblemKind):
         """See :meth:`.ProblemKind.describe`."""
         return nasbench201(config.problem)
 
-    def evaluator(
-        self,
-        config: Config,
-        paths: RunPaths,
-        *,
-        notice: Callable[[str], None],
-        stop: threading.Event,
-        backend: Backend | None = None,
-    ) -> Evaluator:
+    def evaluator(self, config: Config, paths: RunPaths, **hooks: Any) -> Evaluator:
         """See :meth:`.ProblemKind.evaluator`."""
         from .evaluator import Tabulated
 
@@ -89,16 +124,16 @@ class NASBench201(ProblemKind):
         tell: Callable[[str], None],
         *,
         official: Path | None = None,
-        progress: Callable[[float], None] = lambda fraction: None,
+        **options: Any,
     ) -> None:
         """Make the table of the benchmark authors' ``official`` file or folder, if one is given,
         and ``tell`` that it is whole."""
         if official is not None:
-            from .official.convert import convert
+            from .table import convert
 
             if not config.problem.table:
                 raise ConfigError("problem.table is not set: it names the file that is to be made")
-            convert(official, Path(config.problem.table), tell, progress)
+            convert(official, Path(config.problem.table), tell, **options)
         tell(f"table: {self.data(config)}")
 
     def comparison(self) -> Comparison:
@@ -108,8 +143,8 @@ class NASBench201(ProblemKind):
         return BenchmarkComparison()
 
     def differences(self, record: Record, table: Path) -> Iterator[Difference]:
-        """See :func:`.verify.against`."""
+        """See :func:`.evaluator.against`."""
+        from .evaluator import against
         from .table import read
-        from .verify import against
 
         return against(record, read(table))

@@ -10,7 +10,8 @@ its ``unit`` and its ``description``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
+from ...config import ProblemSettings
 from ...errors import DataError
 from ...rundir.files import write_atomically
 from .cells import DATASETS, EDGES, OPERATIONS, architecture, cell_of, cells, describe
@@ -27,6 +29,9 @@ from .official import files as official
 from .official.files import SEEDS, OfficialCell
 
 Floats = NDArray[np.float32]
+
+EPOCHS = 200
+"""Epochs of the trainings behind test accuracies and times."""
 
 CELLS: int = len(OPERATIONS) ** len(EDGES)
 """Number of cells of the whole benchmark: 15,625."""
@@ -47,6 +52,22 @@ class Accuracies:
     """Mean test accuracy after the separate 12-epoch training, percent, or NaN likewise."""
     seconds: Floats
     """Simulated time of one 200-epoch training, seconds, or NaN likewise."""
+
+    def scores(self, settings: ProblemSettings) -> dict[str, Floats]:
+        """Return fitness, validation and test accuracy, 0 to 1, by the columns of a record.
+
+        The fitness is by ``problem.protocol`` after ``problem.table_epochs``, the test accuracy
+        always after 200 epochs.
+        """
+        is_full = settings.table_epochs == EPOCHS
+        valid = self.valid if is_full else self.valid_12
+        test = self.test if is_full else self.test_12
+        fitness = test if settings.protocol == "paper" else valid
+        return {
+            "fitness": fitness / 100.0,
+            "valid_accuracy": valid / 100.0,
+            "test_accuracy": self.test / 100.0,
+        }
 
 
 _READ = {
@@ -84,11 +105,10 @@ class BenchmarkTable:
 
     def row(self, architecture: str) -> int:
         """Return the row of a cell. Raises :class:`DataError` where it is not in the table."""
-        try:
-            return self.rows[architecture]
-        except KeyError:
+        if architecture not in self.rows:
             has = f"it has {len(self.rows):,} of {CELLS:,} cells"
             _refuse(self.path, f"no row for {architecture}; {has}")
+        return self.rows[architecture]
 
 
 HOW = (
@@ -153,6 +173,56 @@ def write(path: Path, cells: Iterable[OfficialCell], source: str) -> BenchmarkTa
     return replace(tables[0], path=path)
 
 
+def convert(
+    source: Path,
+    target: Path,
+    tell: Callable[[str], None],
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> BenchmarkTable:
+    """Make the table ``target`` of ``source``, and ``tell`` in a few lines what it holds.
+
+    ``source``, ``progress``: see :func:`.official.files.read`. A table that is in ``target``
+    already is replaced once the new one is whole; any other file there is left alone.
+
+    Raises :class:`DataError` for a ``source`` or a ``target`` that will not do.
+    """
+    _check_writable(target)  # before the minutes that reading may take
+    found = official.read(source, progress)
+    tell(f"official: {source}: {found.count:,} of {found.total:,} cells")
+    if found.count < found.total and target.exists() and read(target).complete:
+        raise DataError(
+            f"{target}: left as it is: {source} has {found.count:,} of {found.total:,} cells only. "
+            "Let problem.table name a file that is not there yet, or fetch the rest"
+        )
+    made = write(target, found.cells, found.name)
+    lacking = [
+        name
+        for name, accuracies in made.datasets.items()
+        if np.isnan(accuracies.valid_12).any() or np.isnan(accuracies.test_12).any()
+    ]
+    if lacking:
+        tell(f"official: no 12-epoch accuracies of all cells for {', '.join(lacking)}")
+    tell(f"table: {target}: {len(made.rows):,} cells, SHA-256 {made.digest[:12]}")
+    return made
+
+
+def _check_writable(target: Path) -> None:
+    if target.exists():
+        try:
+            read(target)
+        except DataError as error:
+            raise DataError(
+                f"{target}: it is there and is no whole table, so it was left as it is: move it "
+                "away, or let problem.table name another file"
+            ) from error
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DataError(
+            f"{target}: cannot be written, since {folder} is not a folder that you may write to: "
+            "let problem.table name another file"
+        )
+
+
 # --- the layout -------------------------------------------------------------------------------
 
 
@@ -166,10 +236,9 @@ class _Array(NamedTuple):
 
 def _layout() -> dict[str, _Array]:
     edges = ",".join(f"{origin}>{end}" for origin, end in EDGES)
+    operations = f"op index of each edge {edges} into attribute op_names"
     found = {
-        "arch_ops": _Array(
-            "u1", (6,), "", f"op index of each edge {edges} into attribute op_names"
-        ),
+        "arch_ops": _Array("u1", (6,), "", operations),
         "arch_str": _Array("S95", (), "", "architecture string, ASCII bytes"),
         "n_seeds": _Array("u1", (), "runs", "number of 200-epoch training runs averaged"),
     }
@@ -177,11 +246,8 @@ def _layout() -> dict[str, _Array]:
     by_formula = "by formula from the op counts, exact for the architecture string"
     for name in DATASETS:
         valid = "x-valid accuracy after 200 epochs of training on the training set"
-        test, per_run, images = (
-            "x-test accuracy after 200 epochs",
-            "ori-test (x-valid and x-test together)",
-            "",
-        )
+        test = "x-test accuracy after 200 epochs"
+        per_run, images = "ori-test (x-valid and x-test together)", ""
         if name == "cifar10":
             valid = (
                 "x-valid accuracy after 200 epochs of training on the 25,000-image train half "
@@ -307,9 +373,8 @@ def _image(arrays: Mapping[str, NDArray[Any]], source: str) -> bytes:
     count = len(arrays["arch_str"])
     part = "" if count == CELLS else f"; {count} of {CELLS} cells are here"
     with h5py.File("table.h5", "w", driver="core", backing_store=False) as file:
-        file.attrs["title"] = (
-            "NAS-Bench-201 / NATS-Bench topology search space, compact accuracy table"
-        )
+        title = "NAS-Bench-201 / NATS-Bench topology search space, compact accuracy table"
+        file.attrs["title"] = title
         file.attrs["source"] = f"{source}, converted by llmatic-hpc {__version__}"
         file.attrs["rows"] = f"in the order of the official architecture index{part}"
         file.attrs["op_names"] = np.array([name.encode() for name in OPERATIONS])

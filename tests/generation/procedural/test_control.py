@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from llmatic_hpc.generation.procedural.control import Procedural
-from llmatic_hpc.problems.images.problem import image_classification
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Problem, Request
 
 CIFAR = image_classification(input_shape=(3, 32, 32), classes=10)

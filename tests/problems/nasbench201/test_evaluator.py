@@ -20,8 +20,7 @@ from llmatic_hpc.config import Config
 from llmatic_hpc.errors import ConfigError, DataError, LLMaticError, RecordError
 from llmatic_hpc.problems.nasbench201 import cells, write
 from llmatic_hpc.problems.nasbench201 import table as table_file
-from llmatic_hpc.problems.nasbench201.evaluator import Tabulated
-from llmatic_hpc.problems.nasbench201.verify import against
+from llmatic_hpc.problems.nasbench201.evaluator import Tabulated, against
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 from llmatic_hpc.store.rows import queries

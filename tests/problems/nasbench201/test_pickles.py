@@ -50,8 +50,8 @@ class Trickle:
 
 def read(data: bytes, *, twice: bool = False, size: int = 1 << 20, shorten: Any = None) -> Any:
     """In one pass, or in two, which forgets what is not fetched again."""
-    counts = pickles.fetches(pickles.Reader(Trickle(data, size), "file")) if twice else None
-    return pickles.load(pickles.Reader(Trickle(data, size), "file"), shorten or {}, counts)
+    counts = pickles.fetches(pickles.Reader(Trickle(data, size).read, "file")) if twice else None
+    return pickles.load(pickles.Reader(Trickle(data, size).read, "file"), shorten or {}, counts)
 
 
 @settings(max_examples=80, deadline=None)
@@ -113,7 +113,7 @@ def test_what_is_not_fetched_again_is_forgotten() -> None:
     found = read(pickle.dumps(value, 4), twice=True)
     assert found == value
     assert found[0][0] is found[-1][0]
-    counts = pickles.fetches(pickles.Reader(io.BytesIO(pickle.dumps(value, 4)), "file"))
+    counts = pickles.fetches(pickles.Reader(io.BytesIO(pickle.dumps(value, 4)).read, "file"))
     assert sorted(counts)[-2:] == [0, pickles.OFTEN]
 
 

@@ -17,7 +17,7 @@ from llmatic_hpc.problems.nasbench201.cells import (
     architecture,
     neighbours,
 )
-from llmatic_hpc.problems.nasbench201.problem import PROMPTS
+from llmatic_hpc.problems.nasbench201.kind import PROMPTS
 from llmatic_hpc.problems.nasbench201.procedural import PROMPTED, REPLACING, ProceduralCells
 from llmatic_hpc.problems.nasbench201.write import cell_written, source
 from llmatic_hpc.types import Request

@@ -18,7 +18,6 @@ import pytest
 from llmatic_hpc.errors import DataError
 from llmatic_hpc.problems.nasbench201 import cells, table
 from llmatic_hpc.problems.nasbench201.official import files as official
-from llmatic_hpc.problems.nasbench201.official.convert import convert
 from llmatic_hpc.problems.nasbench201.official.files import OfficialCell, Trainings
 
 NAN = float("nan")
@@ -307,7 +306,7 @@ def test_convert(test_data: Path, tmp_path: Path) -> None:
     """The published cells become rows that equal those of the real table."""
     told: list[str] = []
     target = tmp_path / "new" / "folder" / "table.h5"
-    made = convert(test_data / "NATS-tss-v1_0-3ffb9-simple", target, told.append)
+    made = table.convert(test_data / "NATS-tss-v1_0-3ffb9-simple", target, told.append)
     real = table.read(test_data / "nasbench201.h5")
     assert told[0].endswith("NATS-tss-v1_0-3ffb9-simple: 3 of 15,625 cells")
     assert told[1] == f"table: {target}: 3 cells, SHA-256 {made.digest[:12]}"
@@ -332,15 +331,15 @@ def test_convert_tells_what_is_lacking(tmp_path: Path, monkeypatch: pytest.Monke
         return official.Official(source.name, 15_625, 5, iter(made_up(5)))
 
     monkeypatch.setattr(official, "read", read)
-    convert(source, target, told.append)
-    convert(source, target, told.append)
+    table.convert(source, target, told.append)
+    table.convert(source, target, told.append)
     assert "official: no 12-epoch accuracies of all cells for cifar100" in told
     target.write_text("precious")
     with pytest.raises(DataError, match="left as it is: move it away"):
-        convert(source, target, told.append)
+        table.convert(source, target, told.append)
     assert target.read_text() == "precious"
     with pytest.raises(DataError, match="is not a folder that you may write to"):
-        convert(source, target / "inner" / "table.h5", told.append)
+        table.convert(source, target / "inner" / "table.h5", told.append)
 
 
 def test_converting_a_damaged_folder_writes_nothing(test_data: Path, tmp_path: Path) -> None:
@@ -351,5 +350,5 @@ def test_converting_a_damaged_folder_writes_nothing(test_data: Path, tmp_path: P
     cell = folder / "000284.pickle.pbz2"
     cell.write_bytes(cell.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"000284\.pickle\.pbz2"):
-        convert(folder, tmp_path / "table.h5", lambda line: None)
+        table.convert(folder, tmp_path / "table.h5", lambda line: None)
     assert list(tmp_path.iterdir()) == [folder]

@@ -60,7 +60,7 @@ _SPLITS = {
         ("cifar10", "ori-test"),
         ("cifar10-valid", "x-valid"),
     ),
-    "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test"), ("cifar100", "ori-test")),
+    "cifar100": tuple(("cifar100", split) for split in ("x-valid", "x-test", "ori-test")),
     "imagenet16_120": tuple(
         ("ImageNet16-120", split) for split in ("x-valid", "x-test", "ori-test")
     ),
@@ -202,7 +202,7 @@ def _open(path: Path, progress: Progress) -> Iterator[pickles.Reader]:
             start = raw.read(4)
             raw.seek(0)
             inner = _decompressed(path, raw, start)
-            reader = pickles.Reader(_Bytes(path, raw, inner, progress), str(path))
+            reader = pickles.Reader(_watched(path, raw, inner, progress), str(path))
             if inner is raw and start[2:3] == b"\x8a":  # begins with a long integer
                 if pickles.load(reader, {}) != _TORCH_MAGIC:
                     _foreign(path, "it begins with a number, and not with that of torch.save")
@@ -235,21 +235,20 @@ def _decompressed(path: Path, raw: IO[bytes], start: bytes) -> IO[bytes]:
     return raw
 
 
-class _Bytes:
-    """A decompressed file that tells how far it is, and refuses to grow without end."""
+def _watched(path: Path, raw: IO[bytes], inner: IO[bytes], progress: Progress) -> pickles.Read:
+    """Read a decompressed file, tell how far it is, and refuse it when it grows without end."""
+    size, done = path.stat().st_size, 0
 
-    def __init__(self, path: Path, raw: IO[bytes], inner: IO[bytes], progress: Progress) -> None:
-        self._path, self._raw, self._inner, self._progress = path, raw, inner, progress
-        self._size = path.stat().st_size
-        self._read = 0
-
-    def read(self, size: int, /) -> bytes:
-        found = self._inner.read(size)
-        self._read += len(found)
-        if self._read > max(_MAX_RATIO * self._size, 64 << 20):
-            _foreign(self._path, f"it grows over {_MAX_RATIO} times when it is decompressed")
-        self._progress(min(self._raw.tell() / self._size, 1.0))
+    def read(wanted: int) -> bytes:
+        nonlocal done
+        found = inner.read(wanted)
+        done += len(found)
+        if done > max(_MAX_RATIO * size, 64 << 20):
+            _foreign(path, f"it grows over {_MAX_RATIO} times when it is decompressed")
+        progress(min(raw.tell() / size, 1.0))
         return found
+
+    return read
 
 
 _AGAIN = "copy or download it again"
@@ -266,16 +265,6 @@ def _foreign(path: Path, why: str) -> NoReturn:
 class _Times:
     epochs: int
     total: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """Results of a cell's trainings of one length, by data set as in ``_SPLITS``."""
-
-    index: int
-    architecture: str
-    runs: int
-    datasets: dict[str, Trainings]
 
 
 _DROPPED = ("arch_config", "eval_acc5es", "eval_losses", "eval_times", "flop", "latency",
@@ -305,9 +294,11 @@ def _last_epochs(curve: Any) -> Any:
 
 def _total(times: Any) -> Any:
     """Add up ``{epoch: seconds}`` in the order in which the official API does."""
-    if not isinstance(times, dict) or not all(map(_is_number, times.values())):
-        return times
-    if times.keys() != set(range(len(times))):
+    if (
+        not isinstance(times, dict)
+        or not all(map(_is_number, times.values()))
+        or times.keys() != set(range(len(times)))
+    ):
         return times
     return _Times(len(times), sum([times[epoch] for epoch in range(len(times))]))
 
@@ -317,7 +308,7 @@ def _is_number(value: object) -> bool:
 
 
 def _trained(path: Path, epochs: int, results: Any) -> Any:
-    """Take the official API's means over the runs of one length."""
+    """Take the official API's means over the runs of one length: an :class:`OfficialCell`."""
     if not isinstance(results, dict):
         return results
     index, architecture = results.get("arch_index"), results.get("arch_str")
@@ -368,14 +359,12 @@ def _trained(path: Path, epochs: int, results: Any) -> Any:
             if unknown := (valid.keys() | test.keys()) - set(SEEDS):
                 raise DataError(f"{where}: a 200-epoch run of an unknown seed, {min(unknown)}")
         first, second, third = (single.get(seed, math.nan) for seed in SEEDS)
+        time = seconds(splits[0][0])
         datasets[name] = Trainings(
-            _mean(valid.values()),
-            _mean(test.values()),
-            (first, second, third),
-            seconds(splits[0][0]),
+            _mean(valid.values()), _mean(test.values()), (first, second, third), time
         )
         fewest.append(min(len(valid), len(test)))
-    return _Trained(index, architecture, min(fewest), datasets)
+    return OfficialCell(index, architecture, min(fewest), datasets)
 
 
 def _mean(values: Collection[float]) -> float:
@@ -407,20 +396,20 @@ def _cell(path: Path, index: int, entry: Any, architectures: list[str]) -> Offic
         raise DataError(f"{where}: the benchmark has the cells 0 to {len(architectures) - 1}")
     parts = entry if isinstance(entry, dict) else {}
     long, short = parts.get("200", parts.get("full")), parts.get("12", parts.get("less"))
-    if not isinstance(long, _Trained):
+    if not isinstance(long, OfficialCell):
         raise DataError(f"{where}: has no results of 200 epochs: {_AGAIN}")
-    for part in (long, short):
-        if isinstance(part, _Trained) and part.index != index:
+    for part in [part for part in (long, short) if isinstance(part, OfficialCell)]:
+        if part.index != index:
             raise DataError(f"{where}: says that it is cell {part.index}: {_AGAIN}")
-        if isinstance(part, _Trained) and part.architecture != architectures[index]:
+        if part.architecture != architectures[index]:
             raise DataError(
                 f"{where}: is {part.architecture} here, but {architectures[index]} in the list of "
                 "all architectures: the files are not of one release; download them again"
             )
-    datasets = long.datasets
-    if isinstance(short, _Trained):
-        datasets = {
-            name: replace(found, valid_12=brief.valid, test_12=brief.test)
-            for (name, found), brief in zip(datasets.items(), short.datasets.values(), strict=True)
-        }
-    return OfficialCell(index, architectures[index], long.runs, datasets)
+    if not isinstance(short, OfficialCell):
+        return long
+    datasets = {
+        name: replace(found, valid_12=brief.valid, test_12=brief.test)
+        for (name, found), brief in zip(long.datasets.items(), short.datasets.values(), strict=True)
+    }
+    return replace(long, datasets=datasets)

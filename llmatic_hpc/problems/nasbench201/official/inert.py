@@ -36,7 +36,6 @@ class _DType:
 class Name:
     """A global: calling it in a pickle calls ``make``."""
 
-    full: str
     make: Callable[..., Any]
 
 
@@ -49,10 +48,6 @@ _FORMATS = {
 def _scalar(dtype: _DType, raw: bytes) -> float | int | bool:
     """A numpy scalar, as Python's own number."""
     return struct.unpack(dtype.order + _FORMATS[dtype.code], raw)[0]  # type: ignore[no-any-return]
-
-
-def _dtype(code: str, *_: Any) -> _DType:
-    return _DType(code)
 
 
 def _encode(text: str | Inert, encoding: str) -> bytes | Inert:
@@ -74,18 +69,6 @@ def make_set(items: Any = ()) -> set[Any]:
     return set(items)
 
 
-def _list(items: Any = ()) -> list[Any]:
-    return list(items)
-
-
-def _object(*_: Any) -> Attributes:
-    return Attributes()
-
-
-def _inert(*_: Any) -> Inert:
-    return INERT
-
-
 def _names() -> dict[tuple[str, str], Name]:
     storages = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte",
                 "Bool", "Untyped", "Typed")  # fmt: skip
@@ -94,13 +77,13 @@ def _names() -> dict[tuple[str, str], Name]:
     named: dict[Callable[..., Any], list[str]] = {
         _dict: ["collections.OrderedDict", "builtins.dict", "__builtin__.dict"],
         make_set: [f"{m}.{s}" for m in ("builtins", "__builtin__") for s in ("set", "frozenset")],
-        _list: ["builtins.list", "__builtin__.list"],
+        lambda items=(): list(items): ["builtins.list", "__builtin__.list"],
         _encode: ["_codecs.encode"],
-        _dtype: ["numpy.dtype"],
+        lambda code, *_: _DType(code): ["numpy.dtype"],
         _scalar: ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"],
-        _object: [f"{m}.{c}" for m in apis for c in ("ArchResults", "ResultsCount")]
+        lambda *_: Attributes(): [f"{m}.{c}" for m in apis for c in ("ArchResults", "ResultsCount")]
         + ["copyreg._reconstructor", "copy_reg._reconstructor"],
-        _inert: ["builtins.object", "__builtin__.object", "numpy.ndarray", "torch.Size"]
+        lambda *_: INERT: ["builtins.object", "__builtin__.object", "numpy.ndarray", "torch.Size"]
         + [f"numpy.{c}.multiarray._reconstruct" for c in ("core", "_core")]
         + [f"numpy.{c}.numeric._frombuffer" for c in ("core", "_core")]
         + [f"torch._utils._rebuild_{t}" for t in ("tensor", "tensor_v2", "parameter")]
@@ -108,12 +91,9 @@ def _names() -> dict[tuple[str, str], Name]:
         + [f"torch.{s}Storage" for s in storages]
         + [f"torch.storage.{s}Storage" for s in storages],
     }
-    found = {}
-    for make, fulls in named.items():
-        for full in fulls:
-            module, _, name = full.rpartition(".")
-            found[module, name] = Name(full, make)
-    return found
+    return {
+        full.rpartition(".")[::2]: Name(make) for make, fulls in named.items() for full in fulls
+    }
 
 
 ADMITTED = _names()
@@ -138,11 +118,11 @@ def put(target: Any, items: list[Any], shorten: Shorten) -> bool:
     keys = items[::2]
     check_keys(keys)
     target.update(zip(keys, items[1::2], strict=True))
-    shortened = not shorten.keys().isdisjoint(keys)
-    if shortened:
-        for key in shorten.keys() & set(keys):
-            target[key] = shorten[key](target[key])
-    return shortened
+    if shorten.keys().isdisjoint(keys):
+        return False
+    for key in shorten.keys() & set(keys):
+        target[key] = shorten[key](target[key])
+    return True
 
 
 def build(target: Any, state: Any) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from ....errors import DataError
 from .inert import ADMITTED, INERT, Name, Shorten, build, check_keys, make_set, put
@@ -32,17 +32,15 @@ MAX_BETWEEN = 16 << 20
 """Bytes between two values that are shortened. A cell of the benchmark has 0.3 MB and several."""
 
 
-class Stream(Protocol):
-    """Source of bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
+Read = Callable[[int], bytes]
+"""Source of bytes: returns at most so many, and none at the end."""
 
 
 class Reader:
     """A stream of pickles, one after another, and how far it was read."""
 
-    def __init__(self, stream: Stream, name: str) -> None:
-        self._stream = stream
+    def __init__(self, read: Read, name: str) -> None:
+        self._read = read
         self._ended = False
         self.name = name
         """As errors say it."""
@@ -59,7 +57,7 @@ class Reader:
             self.data = self.data[at:]
             self.before += at
             at = 0
-            while (read := self._stream.read(CHUNK)) and len(self.data) + len(read) <= MARGIN:
+            while (read := self._read(CHUNK)) and len(self.data) + len(read) <= MARGIN:
                 self.data += read
             self.data += read
             self.safe = len(self.data) - MARGIN - 1
@@ -70,7 +68,7 @@ class Reader:
             self.safe = len(self.data)
             self._ended = True
         if at >= len(self.data) - MARGIN:
-            raise DataError(f"{self.name}: ends in the middle: copy or download it again")
+            self.end_early()
         return self.data, at, self.safe
 
     def skip(self, at: int, size: int) -> tuple[bytes, int, int]:
@@ -82,10 +80,21 @@ class Reader:
         at += size
         return (self.data, at, self.safe) if at <= self.safe else self.more(at)
 
-    def refuse(self, why: str) -> NoReturn:
+    def refuse(self, why: str | BaseException) -> NoReturn:
+        if isinstance(why, BaseException):
+            why = " ".join(f"{type(why).__name__}: {why}".split())[:100]
         raise DataError(
             f"{self.name}: damaged, or no file of the benchmark ({why}); copy or download it again"
         )
+
+    def forbid(self, what: str) -> NoReturn:
+        raise DataError(
+            f"{self.name}: {what}, which no file of the benchmark needs. It was not loaded, since "
+            "it could run code of its own: take the official file instead"
+        )
+
+    def end_early(self) -> NoReturn:
+        raise DataError(f"{self.name}: ends in the middle: copy or download it again")
 
 
 # --- the machine ------------------------------------------------------------------------------
@@ -137,8 +146,10 @@ _float = struct.Struct(">d").unpack_from
 _int = struct.Struct("<i").unpack_from
 _index = struct.Struct("<I").unpack_from
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
-FAULTS = (*_FAULTS, RecursionError, struct.error)
+FAULTS = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
+    ValueError, struct.error,
+)  # fmt: skip
 """Exceptions that damaged data can raise in here."""
 
 OFTEN = 255
@@ -153,7 +164,7 @@ def fetches(reader: Reader) -> bytearray:
     try:
         return _fetches(reader)
     except FAULTS as error:
-        reader.refuse(_one_line(error))
+        reader.refuse(error)
 
 
 def _fetches(reader: Reader) -> bytearray:
@@ -210,7 +221,7 @@ def load(reader: Reader, shorten: Shorten, counts: bytearray | None = None) -> A
     try:
         return _load(reader, shorten, counts)
     except FAULTS as error:
-        reader.refuse(_one_line(error))
+        reader.refuse(error)
 
 
 def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
@@ -307,28 +318,16 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
 
 def _find(reader: Reader, module: Any, name: Any) -> Name:
     if type(module) is not str or type(name) is not str or (module, name) not in ADMITTED:
-        raise DataError(
-            f"{reader.name}: asks for {str(module)[:80]}.{str(name)[:80]}, which no file of the "
-            "benchmark needs. It was not loaded, since it could run code of its own: take the "
-            "official file instead"
-        )
+        reader.forbid(f"asks for {str(module)[:80]}.{str(name)[:80]}")
     return ADMITTED[module, name]
 
 
 def _unknown(reader: Reader, op: int) -> NoReturn:
-    known = _NAMES.get(op)
     if not op:
-        raise DataError(f"{reader.name}: ends in the middle: copy or download it again")
-    if not known:
+        reader.end_early()
+    if op not in _NAMES:
         reader.refuse(f"byte {op} is no opcode of a pickle")
-    raise DataError(
-        f"{reader.name}: uses the opcode {known}, which no file of the benchmark needs. It "
-        "was not loaded, since it could run code of its own: take the official file instead"
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:100]
+    reader.forbid(f"uses the opcode {_NAMES[op]}")
 
 
 def _since_mark(stack: list[Any], marks: list[int]) -> list[Any]:
@@ -356,11 +355,6 @@ def _call(stack: list[Any], _: list[int]) -> None:
     if type(name) is not Name or type(arguments) is not tuple:
         raise TypeError("calls what is no function")
     stack.append(name.make(*arguments))
-
-
-def _set_state(stack: list[Any], _: list[int]) -> None:
-    state = stack.pop()
-    build(stack[-1], state)
 
 
 def _tuple_of(count: int) -> Callable[[list[Any], list[int]], None]:
@@ -392,7 +386,7 @@ _ACTS: dict[int, Callable[[list[Any], list[int]], Any]] = {
         "FROZENSET": lambda stack, marks: stack.append(make_set(_since_mark(stack, marks))),
         "REDUCE": _call,
         "NEWOBJ": _call,
-        "BUILD": _set_state,
+        "BUILD": lambda stack, _: build(stack[-2], stack.pop()),
         # An identifier of what lies outside the pickle: the storage of a tensor.
         "BINPERSID": lambda stack, _: stack.__setitem__(-1, INERT),
         # Where the pickle begins, and hints about reading ahead.
