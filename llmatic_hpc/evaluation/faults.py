@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ..config import accelerators
+
 SOURCE_NAME = "<candidate>"
 """File name of the source in tracebacks."""
 
@@ -12,8 +14,6 @@ MESSAGE_LIMIT = 300
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
-_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
-"""Parts of CUDA's messages about a broken device."""
 
 
 class CandidateError(Exception):
@@ -37,8 +37,8 @@ CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 def candidate_error(error: BaseException) -> CandidateError:
     """Return what a candidate's code raised as the verdict on the candidate.
 
-    ``too_large`` where memory ran out, ``infrastructure`` where a GPU is broken, else
-    ``invalid``; with the line of the source that it came from.
+    ``too_large`` where memory ran out, ``infrastructure`` where an accelerator may be broken (see
+    :func:`.accelerators.fault`), else ``invalid``; with the line of the source that it came from.
     """
     if isinstance(error, CandidateError):
         return error
@@ -58,12 +58,12 @@ def candidate_error(error: BaseException) -> CandidateError:
 
 
 def _status_of(error: BaseException, text: str) -> str:
+    # Drivers and libraries speak through these two; Triton and loaders through OSError, too.
+    said = accelerators.fault(text) if isinstance(error, RuntimeError | OSError) else ""
     exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if exhausted or any(sign in text for sign in _NO_MEMORY):
+    if exhausted or said == accelerators.MEMORY or any(sign in text for sign in _NO_MEMORY):
         return "too_large"
-    if isinstance(error, RuntimeError) and "cuda" in text and any(s in text for s in _HARDWARE):
-        return "infrastructure"
-    return "invalid"
+    return "infrastructure" if said else "invalid"
 
 
 def bounded(text: str) -> str:
