@@ -190,98 +190,41 @@ _SPEAKS = re.compile(
 )
 """Names that are in every message of a driver or a library, and seldom in a network's own."""
 
-# Parts of first lines in lower case; a $ is the end of the line. The first that fits counts.
+# Parts of first lines in lower case, between semicolons; a $ is the end of the line. The first that
+# fits counts.
 _TEXTS = {
     MEMORY: """
-        out of memory
-        alloc_failed
-        allocation_failed
-        statusallocfailed
-        out_of_device_memory
-        out_of_host_memory
-        status_memory_error
-        too large to fit in 32 bit
+        out of memory; alloc_failed; allocation_failed; statusallocfailed; out_of_device_memory;
+        out_of_host_memory; status_memory_error; too large to fit in 32 bit
     """,
     KERNEL: """
-        illegal memory access
-        illegal instruction
-        misaligned address
-        invalid program counter
-        hardware stack error
-        operation not supported on global/shared address space
-        tensor memory not completely freed
-        status_execution_failed
-        cufft_exec_failed
-        unable to find an engine
+        illegal memory access; illegal instruction; misaligned address; invalid program counter;
+        hardware stack error; operation not supported on global/shared address space; tensor
+        memory not completely freed; status_execution_failed; cufft_exec_failed; unable to find
+        an engine
     """,
     SHAKEN: """
-        launch failure
-        unknown error
-        statusunknownerror
-        launch timed out
-        status_internal_error
-        cufft_internal_error
-        statusinternalerror
-        status_mapping_error
+        launch failure; unknown error; statusunknownerror; launch timed out;
+        status_internal_error; cufft_internal_error; statusinternalerror; status_mapping_error
     """,
     MACHINE: """
-        ecc error
-        uncorrectable
-        nvlink
-        hardware error
-        fallen off the bus
-        device is lost
-        device_lost
-        busy or unavailable
-        already in use by a different thread
-        device not ready
-        capable device is detected
-        nvidia driver
-        stub library
-        driver version is insufficient
-        not supported in the installed
-        driver combination
-        driver context
-        non supported hw
-        initialization error
-        not yet initialized
-        not_initialized
-        statusnotinitialized
-        setup_failed
-        shutting down
-        startup failure
-        device_unavailable
-        arch_mismatch
-        version_mismatch
-        no kernel image
-        kernel image is invalid
-        invalid device function
-        invalid device context
-        context is destroyed
-        grid license
-        integrity checks failed
-        os call failed
-        file not found
-        shared object
-        loading_failed
-        jit comp
-        unsupported toolchain
-        named symbol not found
-        operation not permitted$
-        operation not supported$
-        peer access
-        peer mapping
-        mps client
-        mps server
-        resources required to support device connections
-        dynamic parallelism
-        outside of cuda
-        wait operation timed out
-        lock_file
+        ecc error; uncorrectable; nvlink; hardware error; fallen off the bus; device is lost;
+        device_lost; busy or unavailable; already in use by a different thread; device not
+        ready; capable device is detected; nvidia driver; stub library; driver version is
+        insufficient; not supported in the installed; driver combination; driver context; non
+        supported hw; initialization error; not yet initialized; not_initialized;
+        statusnotinitialized; setup_failed; shutting down; startup failure; device_unavailable;
+        arch_mismatch; version_mismatch; no kernel image; kernel image is invalid; invalid
+        device function; invalid device context; context is destroyed; grid license; integrity
+        checks failed; os call failed; file not found; shared object; loading_failed; jit comp;
+        unsupported toolchain; named symbol not found; operation not permitted$; operation not
+        supported$; peer access; peer mapping; mps client; mps server; resources required to
+        support device connections; dynamic parallelism; outside of cuda; wait operation timed
+        out; lock_file
     """,
 }
 _FAULTS = {
-    text.strip(): fault for fault, texts in _TEXTS.items() for text in texts.strip().splitlines()
+    " ".join(text.split()): fault for fault, texts in _TEXTS.items() for text in texts.split(";")
 }
 
 

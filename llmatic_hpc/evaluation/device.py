@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 from ..config import accelerators
@@ -59,6 +61,11 @@ def crowded() -> str:
     return f"others held {others / 1e9:.1f} of {total / 1e9:.1f} GB of the device"
 
 
+def most_bytes() -> int:
+    """Return the most memory of the accelerator that this process's tensors took."""
+    return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
+
+
 def _accelerator(*, available: bool = False) -> torch.device | None:
     return torch.accelerator.current_accelerator(check_available=available)
 
@@ -70,3 +77,10 @@ def _start(device: torch.device) -> None:
         torch.conv2d(image, image[:, :, :3, :3])
         torch.mm(image[0, 0], image[0, 0])
     torch.accelerator.synchronize(device)
+
+
+if __name__ == "__main__":
+    try:
+        choose(sys.argv[1], sys.argv[2])
+    except NoDeviceError as reason:
+        sys.exit(str(reason))
