@@ -163,8 +163,8 @@ def _gpu(config: Config, *, thorough: bool) -> Finding:
     if not thorough:
         if because := selftest.due(wanted):
             return Finding("GPU", OK, f"{because}, and torch can use it")
-        where = "training.device = 'cpu'" if wanted == "cpu" else "none here or to be expected here"
-        return Finding("GPU", OK, f"{where}: candidates train on the CPU")
+        where = "training.device = 'cpu'" if wanted == "cpu" else "none is to be expected here"
+        return Finding("GPU", OK, f"{where}; --gpu tries what there is")
     shape, classes = (3, 32, 32), 10
     problem = image_classification(input_shape=shape, classes=classes, settings=config.problem)
     found = selftest.compare(config.containment, wanted, problem.initial_source)

@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import config as configuration
 from .. import problems, store
 from ..config import Config, accelerators
-from ..errors import (
-    ClusterError,
-    ConfigError,
-    ContainmentError,
-    Interrupted,
-    LLMaticError,
-    RecordError,
-)
+from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
 from ..generation import create
 from ..generation.base import Generator
 from ..generation.extract import extracted_from
@@ -370,7 +363,7 @@ class Coordinator:
         evaluated = evaluator.evaluate(record, due, self._on_result)
         if why := _spoiled([evaluated.rows.get(row, {}) for row in due]):
             self._in_flight.forget()
-            raise ClusterError(
+            raise LLMaticError(
                 f"the machine spoiled every candidate of generation {record.committed_generations}"
                 f", most often: {why}. Nothing is lost: mend that and start the run again"
             )

@@ -24,11 +24,10 @@ def choose(wanted: str, expected: str = "") -> torch.device:
     ``auto`` is never the CPU. Raises :class:`NoDeviceError` with torch's own last line.
     """
     if wanted == "auto":
-        if accelerators.means_cpu() or not (expected or _accelerator(available=True)):
+        if accelerators.means_cpu() or not (expected or torch.accelerator.is_available()):
             return torch.device("cpu")
-        if (found := _accelerator()) is None:
-            built = f"PyTorch {torch.__version__} is built for CPUs alone"
-            raise NoDeviceError(f"{expected}, but {built}")
+        if (found := torch.accelerator.current_accelerator()) is None:
+            raise NoDeviceError(f"{expected}, but PyTorch {torch.__version__} knows CPUs alone")
         wanted = found.type
     device = torch.device(wanted)
     if device.type != "cpu":
@@ -64,10 +63,6 @@ def crowded() -> str:
 def most_bytes() -> int:
     """Return the most memory of the accelerator that this process's tensors took."""
     return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
-
-
-def _accelerator(*, available: bool = False) -> torch.device | None:
-    return torch.accelerator.current_accelerator(check_available=available)
 
 
 def _start(device: torch.device) -> None:

@@ -39,10 +39,8 @@ class Compared:
 
     device: str
     seconds: float
-    """With the start of its driver."""
     cpu_seconds: float
     device_bytes: int
-    """Most memory that its tensors took, free blocks included."""
 
 
 def due(wanted: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from llmatic_hpc import store
 from llmatic_hpc.config import Config, load, override
 from llmatic_hpc.coordinator.loop import Coordinator
-from llmatic_hpc.errors import ClusterError, ContainmentError
+from llmatic_hpc.errors import ContainmentError, LLMaticError
 from llmatic_hpc.evaluation import selftest
 from llmatic_hpc.rundir.paths import RunPaths
 
@@ -54,7 +54,7 @@ def test_a_generation_that_is_spoiled_as_a_whole_stops_the_run(
     """With the commonest reason; the same generation is evaluated when that is mended."""
     monkeypatch.setattr(selftest, "require", lambda _wanted: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(ClusterError, match="spoiled every candidate of generation 0") as stop:
+    with pytest.raises(LLMaticError, match="spoiled every candidate of generation 0") as stop:
         start(tmp_path / "run")
     assert "CUDA_VISIBLE_DEVICES=0, but " in str(stop.value)
     record = store.load(RunPaths(tmp_path / "run").record)
