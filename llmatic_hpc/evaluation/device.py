@@ -24,9 +24,9 @@ def choose(wanted: str, expected: str = "") -> torch.device:
     ``auto`` is never the CPU. Raises :class:`NoDeviceError` with torch's own last line.
     """
     if wanted == "auto":
-        if accelerators.means_cpu() or not (expected or torch.accelerator.is_available()):
+        if accelerators.means_cpu() or not (expected or _accelerator(available=True)):
             return torch.device("cpu")
-        if (found := torch.accelerator.current_accelerator()) is None:
+        if (found := _accelerator()) is None:
             raise NoDeviceError(f"{expected}, but PyTorch {torch.__version__} knows CPUs alone")
         wanted = found.type
     device = torch.device(wanted)
@@ -60,9 +60,8 @@ def crowded() -> str:
     return f"others held {others / 1e9:.1f} of {total / 1e9:.1f} GB of the device"
 
 
-def most_bytes() -> int:
-    """Return the most memory of the accelerator that this process's tensors took."""
-    return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
+def _accelerator(*, available: bool = False) -> torch.device | None:
+    return torch.accelerator.current_accelerator(check_available=available)
 
 
 def _start(device: torch.device) -> None:
@@ -72,6 +71,11 @@ def _start(device: torch.device) -> None:
         torch.conv2d(image, image[:, :, :3, :3])
         torch.mm(image[0, 0], image[0, 0])
     torch.accelerator.synchronize(device)
+
+
+def most_bytes() -> int:
+    """Return the most memory of the accelerator that this process's tensors took."""
+    return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
 
 
 if __name__ == "__main__":
