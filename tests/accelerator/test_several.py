@@ -43,9 +43,12 @@ def test_an_element_trains_on_all_its_devices(
 
     monkeypatch.setattr(container.Container, "_tell", noted)
     slow = network("os.sys.modules['time'].sleep(0.02)")
-    names = [
-        network(f"assert os.environ['CUDA_VISIBLE_DEVICES'] in {NAMES!r}"), slow, INITIAL,
-    ]  # fmt: skip
+    looks = (
+        f"assert os.environ['CUDA_VISIBLE_DEVICES'] in {NAMES!r}\n"
+        "caches = os.environ['MIOPEN_USER_DB_PATH'], os.environ['MIOPEN_CUSTOM_CACHE_DIR']\n"
+        "assert caches == (os.environ['TMPDIR'],) * 2"
+    )
+    names = [network(looks), slow, INITIAL]
     candidates = [candidate(n, source, epochs=1) for n, source in enumerate(names)]
     assert run_task(task(tmp_path, candidates, training=replace(TRAINING, device="auto"))) == 0
     results = [result_of(tmp_path, spec) for spec in candidates]
