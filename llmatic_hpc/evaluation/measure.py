@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -62,16 +62,19 @@ def measure(
         _Attempt("meta", math.inf, math.inf),
         _Attempt("cpu", 4 * max_params, max_flops),
     )
+    beyond = {
+        "layers": f"more than containment.max_layers = {max_layers} executed layers",
+        "flops": f"more than containment.max_flops = {max_flops:g} multiply-adds for one image",
+    }
     failure = ""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
         for attempt in attempts:
             torch.manual_seed(seed)
             try:
                 found = measurer.measure(source, attempt)
                 return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
-                failure = measurer.too_many(bound.what)
+                failure = beyond[bound.what]
                 if bound.what == "layers":
                     break
             except OverBudget:
@@ -123,9 +126,7 @@ class _Measurer:
         Raises :class:`CandidateError` for what the candidate does wrong and :class:`OverBudget`
         where it goes beyond what the attempt allows.
         """
-        with ExitStack() as stack:
-            if attempt.device == "meta":
-                stack.enter_context(torch.device("meta"))
+        with torch.device("meta") if attempt.device == "meta" else nullcontext():
             with Building(attempt.params):
                 model = build.build(source)
             try:
@@ -144,7 +145,18 @@ class _Measurer:
         images = torch.randn((3, *self.input_shape))
 
         model.eval()
-        counting, flops = self._count(model, images, attempt)
+        batch = 1
+        try:
+            counting = self._counted(model, images[:1], attempt)
+        except CandidateError:
+            if attempt.device != "cpu":
+                raise
+            batch = 2  # some networks refuse one image alone
+            counting = self._counted(model, images[:2], attempt)
+        if (flops := counting.flops / batch) > self.max_flops:
+            number = f"{flops:.3e} multiply-adds for one image"
+            bound = f"containment.max_flops = {self.max_flops:g}"
+            raise CandidateError("too_large", f"{number}, more than {bound}")
         parameters = list(model.parameters())
         params = self._count_params(parameters)
 
@@ -162,28 +174,12 @@ class _Measurer:
         depth, width = max(1, counting.depth), max(1, counting.width)
         return Descriptors(width, depth, ratio=width / depth, flops=flops, params=params)
 
-    def _count(self, model: nn.Module, images: Tensor, attempt: _Attempt) -> tuple[Counting, float]:
-        """Run it in evaluation mode over one image; over two where one alone is refused.
-
-        Returns the counts, and the multiply-adds for one image.
-        """
-        for batch in (1, 2):
-            counting = Counting(max_layers=self.max_layers, max_flops=batch * attempt.flops)
-            try:
-                with counting, torch.no_grad():
-                    self._forward(model, images[:batch])
-            except CandidateError:
-                if batch == 1 and attempt.device == "cpu":
-                    continue
-                raise
-            flops = counting.flops / batch
-            if flops > self.max_flops:
-                number = f"{flops:.3e} multiply-adds for one image"
-                raise CandidateError(
-                    "too_large", f"{number}, more than containment.max_flops = {self.max_flops:g}"
-                )
-            return counting, flops
-        raise AssertionError("unreachable")
+    def _counted(self, model: nn.Module, images: Tensor, attempt: _Attempt) -> Counting:
+        """Count one pass over ``images``."""
+        counting = Counting(max_layers=self.max_layers, max_flops=len(images) * attempt.flops)
+        with counting, torch.no_grad():
+            self._forward(model, images)
+        return counting
 
     def _forward(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return the logits of ``images``, (N, classes), or raise :class:`CandidateError`."""
@@ -193,16 +189,16 @@ class _Measurer:
             output = model(images.clone())
         except build.CANDIDATE_EXCEPTIONS as error:
             raise _while(f"in {mode} with a batch of {batch}", error) from None
-        if not isinstance(output, Tensor):
-            what = f"forward returns {type(output).__name__} in {mode}, not a tensor"
-            raise CandidateError("invalid", build.bounded(what))
         expected = (batch, self.classes)
-        if output.shape != expected:
-            what = f"forward returns shape {tuple(output.shape)} in {mode}, not {expected}"
-            raise CandidateError("invalid", build.bounded(what))
-        if not output.is_floating_point():
-            raise CandidateError("invalid", f"forward returns {output.dtype}, not floating point")
-        return output
+        if not isinstance(output, Tensor):
+            what = f"{type(output).__name__} in {mode}, not a tensor"
+        elif output.shape != expected:
+            what = f"shape {tuple(output.shape)} in {mode}, not {expected}"
+        elif not output.is_floating_point():
+            what = f"{output.dtype}, not floating point"
+        else:
+            return output
+        raise CandidateError("invalid", build.bounded(f"forward returns {what}"))
 
     def _count_params(self, parameters: list[nn.Parameter]) -> int:
         params = sum(p.numel() for p in parameters)
@@ -210,13 +206,6 @@ class _Measurer:
             bound = f"containment.max_params = {self.max_params}"
             raise CandidateError("too_large", f"{params} parameters, more than {bound}")
         return params
-
-    def too_many(self, what: str) -> str:
-        """Say which bound was passed: ``layers`` or ``flops``."""
-        if what == "layers":
-            return f"more than containment.max_layers = {self.max_layers} executed layers"
-        bound = f"containment.max_flops = {self.max_flops:g}"
-        return f"more than {bound} multiply-adds for one image"
 
 
 def _while(what: str, error: BaseException) -> CandidateError:
