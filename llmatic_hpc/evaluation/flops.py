@@ -47,47 +47,49 @@ def about(args: Arguments, kwargs: Options) -> float:
 # --- from the arguments -------------------------------------------------------------------------
 
 
-def linear(input: Any, weight: Any, *_: Any, **__: Any) -> int:
-    """Count a product with a matrix of (features out, features in)."""
-    return int(input.numel() * weight.numel() // max(1, weight.shape[-1]))
+def _linear(*args: Any, **kwargs: Any) -> int:
+    x, weight = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "weight")
+    return int(x.numel() * weight.numel() // max(1, weight.shape[-1]))
 
 
-def bilinear(input1: Any, input2: Any, weight: Any, *_: Any, **__: Any) -> int:
-    """Count a product with a tensor of (features out, features of the one, of the other)."""
-    return int(input1.numel() // max(1, input1.shape[-1]) * weight.numel())
+def _bilinear(*args: Any, **kwargs: Any) -> int:
+    x, weight = argument(args, kwargs, 0, "input1"), argument(args, kwargs, 2, "weight")
+    return int(x.numel() // max(1, x.shape[-1]) * weight.numel())
 
 
-def _recurrent(input: Any, second: Any, third: Any, fourth: Any, *_: Any) -> int:
+def _recurrent(*args: Any, **_: Any) -> int:
     # Packed sequences put the sizes of the batches second and everything else one further.
-    weights = third if isinstance(third, (list, tuple)) else fourth
-    steps = input.numel() // max(1, input.shape[-1])
+    weights = args[2] if isinstance(args[2], (list, tuple)) else args[3]
+    steps = args[0].numel() // max(1, args[0].shape[-1])
     return int(steps * sum(w.numel() for w in weights if w.dim() == 2))
 
 
-def _cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
-    return int(input.numel() // max(1, input.shape[-1]) * (w_ih.numel() + w_hh.numel()))
+def _cell(*args: Any, **_: Any) -> int:
+    steps = args[0].numel() // max(1, args[0].shape[-1])
+    return int(steps * (args[2].numel() + args[3].numel()))
 
 
-def _multi_head(query: Any, key: Any, value: Any, *others: Any, **named: Any) -> int:
+def _multi_head(*args: Any, **kwargs: Any) -> int:
     """Count projections in and out, scores and weighted sum; inputs are (L, N, E) or (L, E)."""
+    names = enumerate(("query", "key", "value"))
+    query, key, value = (argument(args, kwargs, index, name) for index, name in names)
     embedding = query.shape[-1]
     length, source = query.shape[0], key.shape[0]
     batch = query.shape[1] if query.dim() == 3 else 1
     projections = embedding * (2 * query.numel() + key.numel() + value.numel())
-    source += argument(others, named, 4, "bias_k") is not None
-    source += bool(argument(others, named, 6, "add_zero_attn", False))
+    source += argument(args, kwargs, 7, "bias_k") is not None
+    source += bool(argument(args, kwargs, 9, "add_zero_attn", False))
     return int(projections + 2 * batch * length * source * embedding)
 
 
-def conv_transpose(input: Any, weight: Any, *_: Any, **__: Any) -> int:
-    """Count the kernel once for every pixel of the input."""
-    return _each_pixel(weight, input)
-
-
-def _each_pixel(weight: Any, images: Any) -> int:
+def _kernel(images: Any, weight: Any) -> int:
     """Count a kernel once for every pixel of images, (N, C, ...) or one image alone."""
     batch = images.shape[0] if images.dim() == weight.dim() else 1
     return int(batch * weight.numel() * math.prod(images.shape[2 - weight.dim() :]))
+
+
+def _convolution_transpose(*args: Any, **kwargs: Any) -> int:
+    return _kernel(argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "weight"))
 
 
 def _norm(weight: int, plain: int, affine: int) -> Callable[..., int]:
@@ -107,12 +109,12 @@ def _batch_norm(*args: Any, **kwargs: Any) -> int:
 
 
 FROM_INPUTS: dict[str, Callable[..., int]] = {
-    "linear": linear,
-    "bilinear": bilinear,
+    "linear": _linear,
+    "bilinear": _bilinear,
     **dict.fromkeys(RECURRENT, _recurrent),
     **dict.fromkeys(words("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"), _cell),
     "multi_head_attention_forward": _multi_head,
-    **dict.fromkeys(TRANSPOSED, conv_transpose),
+    **dict.fromkeys(TRANSPOSED, _convolution_transpose),
     "batch_norm": _batch_norm,
     "instance_norm": _norm(3, 4, 5),
     **dict.fromkeys(words("layer_norm rms_norm group_norm"), _norm(2, 4, 5)),
@@ -124,8 +126,8 @@ stop it."""
 # --- from the output as well --------------------------------------------------------------------
 
 
-def _convolution(out: Any, input: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return _each_pixel(weight, out)
+def _convolution(out: Any, *args: Any, **kwargs: Any) -> int:
+    return _kernel(out, argument(args, kwargs, 1, "weight"))
 
 
 def _product(place: int, name: str) -> Callable[..., int]:
@@ -135,12 +137,12 @@ def _product(place: int, name: str) -> Callable[..., int]:
     )
 
 
-def _tensordot(out: Any, a: Any, b: Any, *_: Any, **__: Any) -> int:
+def _tensordot(out: Any, *args: Any, **_: Any) -> int:
     # Free dimensions a and b, contracted k: the operands hold a*k and k*b, the output a*b.
-    return math.isqrt(a.numel() * b.numel() * out.numel())
+    return math.isqrt(args[0].numel() * args[1].numel() * out.numel())
 
 
-def _einsum(_out: Any, equation: Any, *operands: Any) -> int:
+def _einsum(_: Any, equation: Any, *operands: Any) -> int:
     """Count pair by pair from the left; a pair costs the product of the sizes of its labels."""
     if not isinstance(equation, str):
         return 0
@@ -172,7 +174,8 @@ def _interpolate(out: Any, *args: Any, **kwargs: Any) -> int:
     return int(out.numel() * per_output) if out.dim() == 4 else 0
 
 
-def _attention(out: Any, query: Any, key: Any, *_: Any, **__: Any) -> int:
+def _attention(out: Any, *args: Any, **kwargs: Any) -> int:
+    query, key = argument(args, kwargs, 0, "query"), argument(args, kwargs, 1, "key")
     pairs = out.numel() // max(1, out.shape[-1]) * key.shape[-2]
     return int(pairs * (query.shape[-1] + out.shape[-1]))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,22 +44,6 @@ class Finding:
     numbers: tuple[int, ...] = ()
 
 
-Rule = Callable[[Text, Any, Finding], Iterator[Splice]]
-"""What to put where, for the node at a finding's place. Raises :class:`NotApplicableError`."""
-
-_RULES: dict[str, tuple[Rule, tuple[type[ast.AST], ...]]] = {}
-
-
-def _rule(name: str, *kinds: type[ast.AST]) -> Callable[[Rule], Rule]:
-    """Make a function the rule of a name, for nodes of the ``kinds``."""
-
-    def register(rule: Rule) -> Rule:
-        _RULES[name] = rule, kinds
-        return rule
-
-    return register
-
-
 def apply(source: str, finding: Finding) -> tuple[str, Repair]:
     """Repair one finding; return the text and the change.
 
@@ -67,7 +51,7 @@ def apply(source: str, finding: Finding) -> tuple[str, Repair]:
     """
     if finding.rule not in _RULES:
         raise NotApplicableError(f"no rule is called {finding.rule!r}")
-    rule, kinds = _RULES[finding.rule]
+    rule, *kinds = _RULES[finding.rule]
     try:
         text = Text(source)
     except SourceError as error:
@@ -98,7 +82,6 @@ def first_change(
 # --- sizes of layers -----------------------------------------------------------------------------
 
 
-@_rule("size", ast.Call)
 def _size(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Set the argument ``name`` of a constructor call to ``numbers[0]``."""
     (size,) = _positive(finding, 1)
@@ -108,7 +91,6 @@ def _size(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     yield span_of(node), str(size)
 
 
-@_rule("number", ast.expr)
 def _number(_: Text, node: ast.expr, finding: Finding) -> Iterator[Splice]:
     """Replace an expression, which a constructor hands on, by ``numbers[0]``."""
     (size,) = _positive(finding, 1)
@@ -127,7 +109,6 @@ def argument(call: ast.Call, name: str, place: int) -> ast.expr | None:
 # --- flattening ----------------------------------------------------------------------------------
 
 
-@_rule("flatten", ast.Call)
 def _flatten(text: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Flatten the first argument of a call (``numbers``: pooled before)."""
     given = [*call.args, *(k.value for k in call.keywords)]
@@ -142,7 +123,6 @@ def _flat(expression: str, *, pooled: bool) -> str:
     return f"torch.flatten({expression}, 1)"
 
 
-@_rule("flatten layer", ast.Call)
 def _flatten_layer(text: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Insert a flatten layer before a layer, in the same nn.Sequential (``numbers`` as above)."""
     if not _is_sequential(text, text.parents.get(call)):
@@ -159,7 +139,6 @@ def _is_sequential(text: Text, home: ast.AST | None) -> bool:
     return isinstance(home, ast.Call) and ast.unparse(home.func).endswith("Sequential")
 
 
-@_rule("unflatten", ast.Call)
 def _unflatten(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
     """Remove a flatten; what it flattened stays."""
     home = text.parents.get(call)
@@ -188,7 +167,6 @@ def flattened(node: ast.AST | None) -> ast.expr | None:
     return None
 
 
-@_rule("order", ast.Assign)
 def _order(text: Text, first: ast.Assign, finding: Finding) -> Iterator[Splice]:
     """Move a statement that flattens behind the last convolution.
 
@@ -219,7 +197,6 @@ def _block(text: Text, statement: ast.stmt) -> list[ast.stmt]:
     raise NotApplicableError("not in a block")
 
 
-@_rule("view", ast.Call)
 def _view(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
     """Keep the images of a batch apart in a view that mixes them."""
     if (inner := flattened(call)) is None:
@@ -227,7 +204,6 @@ def _view(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
     yield span_of(call), _flat(text.segment(inner), pooled=False)
 
 
-@_rule("first", ast.Call)
 def _first(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
     """Use the first of the tuple that a call gives."""
     home = text.parents.get(call)
@@ -239,7 +215,6 @@ def _first(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
 # --- the way to the classes ----------------------------------------------------------------------
 
 
-@_rule("projection", ast.ClassDef)
 def _projection(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Add a last layer from ``numbers[0]`` features to ``numbers[1]`` classes.
 
@@ -252,13 +227,11 @@ def _projection(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[S
     yield from _returned_through(PROJECTION, text, owner, finding)
 
 
-@_rule("declared", ast.ClassDef)
 def _declared(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Call the last layer (``name``), which was declared and forgotten (numbers as above)."""
     yield from _returned_through(_identifier(finding), text, owner, finding)
 
 
-@_rule("undeclared", ast.ClassDef)
 def _undeclared(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Declare the last layer (``name``), which is called, with ``numbers[0]`` classes."""
     (classes,) = _positive(finding, 1)
@@ -291,7 +264,6 @@ def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef:
 # --- calls ---------------------------------------------------------------------------------------
 
 
-@_rule("drop", ast.Call, ast.Subscript)
 def _drop(text: Text, node: ast.Call | ast.Subscript, finding: Finding) -> Iterator[Splice]:
     """Remove a call, or an index, that cannot be; what it was about stays.
 
@@ -317,7 +289,6 @@ def _drop(text: Text, node: ast.Call | ast.Subscript, finding: Finding) -> Itera
     yield span_of(node), text.segment(kept)
 
 
-@_rule("twice", ast.Call)
 def _twice(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Remove the argument at place ``numbers[0]``, which is given by name, too."""
     place = finding.numbers[0] if finding.numbers else -1
@@ -327,7 +298,6 @@ def _twice(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     yield start_of(call.args[place]) + min(map(start_of, rest)), ""
 
 
-@_rule("keyword", ast.Call)
 def _keyword(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Call keyword number ``numbers[0]``, which is not known, ``name``, or remove it."""
     place = finding.numbers[0] if finding.numbers else -1
@@ -347,7 +317,6 @@ def _keyword(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
         yield start_of(node) + min(behind, default=end_of(node)), ""
 
 
-@_rule("default", ast.FunctionDef)
 def _default(_: Text, function: ast.FunctionDef, finding: Finding) -> Iterator[Splice]:
     """Give the constructor's parameters without a default those in ``numbers``."""
     wanted = required(function)
@@ -365,7 +334,6 @@ def required(function: ast.FunctionDef) -> list[ast.arg]:
     return plain[1 : len(plain) - len(function.args.defaults)]
 
 
-@_rule("instance", ast.Attribute)
 def _instance(_text: Text, node: ast.Attribute, _: Finding) -> Iterator[Splice]:
     """Call a layer's class that stands where the layer should."""
     yield end_of(node) + end_of(node), "()"
@@ -374,7 +342,6 @@ def _instance(_text: Text, node: ast.Attribute, _: Finding) -> Iterator[Splice]:
 # --- names ---------------------------------------------------------------------------------------
 
 
-@_rule("super", ast.FunctionDef)
 def _super(text: Text, function: ast.FunctionDef, _: Finding) -> Iterator[Splice]:
     """Put ``super().__init__()`` first in a constructor."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
@@ -398,14 +365,12 @@ def calls_super(statement: ast.stmt) -> bool:
     return False
 
 
-@_rule("attribute", ast.Attribute)
 def _attribute(_: Text, node: ast.Attribute, finding: Finding) -> Iterator[Splice]:
     """Rename an attribute that is read to ``name``."""
     line, column = end_of(node)
     yield (line, column - len(node.attr.encode()), line, column), _identifier(finding)
 
 
-@_rule("module", ast.Name, ast.Attribute)
 def _module(_: Text, node: ast.Name | ast.Attribute, finding: Finding) -> Iterator[Splice]:
     """Look up a name in the module ``name``: nn, F or torch."""
     if finding.name not in ("nn", "F", "torch"):
@@ -426,3 +391,27 @@ def _positive(finding: Finding, count: int) -> tuple[int, ...]:
     if len(numbers) != count or not all(0 < number < LARGEST for number in numbers):
         raise NotApplicableError("not sizes")
     return numbers
+
+
+_RULES: dict[str, tuple[Any, ...]] = {
+    "size": (_size, ast.Call),
+    "number": (_number, ast.expr),
+    "flatten": (_flatten, ast.Call),
+    "flatten layer": (_flatten_layer, ast.Call),
+    "unflatten": (_unflatten, ast.Call),
+    "order": (_order, ast.Assign),
+    "view": (_view, ast.Call),
+    "first": (_first, ast.Call),
+    "projection": (_projection, ast.ClassDef),
+    "declared": (_declared, ast.ClassDef),
+    "undeclared": (_undeclared, ast.ClassDef),
+    "drop": (_drop, ast.Call, ast.Subscript),
+    "twice": (_twice, ast.Call),
+    "keyword": (_keyword, ast.Call),
+    "default": (_default, ast.FunctionDef),
+    "instance": (_instance, ast.Attribute),
+    "super": (_super, ast.FunctionDef),
+    "attribute": (_attribute, ast.Attribute),
+    "module": (_module, ast.Name, ast.Attribute),
+}
+"""Rules by name, each with the kinds of node that it is about."""
