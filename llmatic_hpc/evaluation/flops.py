@@ -126,23 +126,23 @@ stop it."""
 # --- from the output as well --------------------------------------------------------------------
 
 
-def _convolution(out: Any, *args: Any, **kwargs: Any) -> int:
+def _convolution(out: Any, /, *args: Any, **kwargs: Any) -> int:
     return _kernel(out, argument(args, kwargs, 1, "weight"))
 
 
 def _product(place: int, name: str) -> Callable[..., int]:
     """Return the counter of a (batched) matrix product, given which argument its left factor is."""
-    return lambda out, *args, **kwargs: int(
+    return lambda out, /, *args, **kwargs: int(
         out.numel() * argument(args, kwargs, place, name).shape[-1]
     )
 
 
-def _tensordot(out: Any, *args: Any, **_: Any) -> int:
+def _tensordot(out: Any, /, *args: Any, **_: Any) -> int:
     # Free dimensions a and b, contracted k: the operands hold a*k and k*b, the output a*b.
     return math.isqrt(args[0].numel() * args[1].numel() * out.numel())
 
 
-def _einsum(_: Any, equation: Any, *operands: Any) -> int:
+def _einsum(_: Any, /, equation: Any, *operands: Any, **__: Any) -> int:
     """Count pair by pair from the left; a pair costs the product of the sizes of its labels."""
     if not isinstance(equation, str):
         return 0
@@ -168,13 +168,13 @@ def _einsum(_: Any, equation: Any, *operands: Any) -> int:
     return total
 
 
-def _interpolate(out: Any, *args: Any, **kwargs: Any) -> int:
+def _interpolate(out: Any, /, *args: Any, **kwargs: Any) -> int:
     mode = argument(args, kwargs, 3, "mode", "nearest")
     per_output = {"nearest": 1, "bilinear": 4}.get(mode, 0)
     return int(out.numel() * per_output) if out.dim() == 4 else 0
 
 
-def _attention(out: Any, *args: Any, **kwargs: Any) -> int:
+def _attention(out: Any, /, *args: Any, **kwargs: Any) -> int:
     query, key = argument(args, kwargs, 0, "query"), argument(args, kwargs, 1, "key")
     pairs = out.numel() // max(1, out.shape[-1]) * key.shape[-2]
     return int(pairs * (query.shape[-1] + out.shape[-1]))
@@ -188,9 +188,9 @@ FROM_OUTPUT: dict[str, Callable[..., int]] = {
     "tensordot": _tensordot,
     "einsum": _einsum,
     **dict.fromkeys(words("interpolate upsample"), _interpolate),
-    "upsample_nearest": lambda out, *_, **__: int(out.numel()),
-    "upsample_bilinear": lambda out, *_, **__: int(4 * out.numel()),
-    "grid_sample": lambda out, *_, **__: int(4 * out.numel()) if out.dim() == 4 else 0,
+    "upsample_nearest": lambda out, /, *_, **__: int(out.numel()),
+    "upsample_bilinear": lambda out, /, *_, **__: int(4 * out.numel()),
+    "grid_sample": lambda out, /, *_, **__: int(4 * out.numel()) if out.dim() == 4 else 0,
     "scaled_dot_product_attention": _attention,
 }
-"""Counts by name of the function, of its output and its arguments."""
+"""Counts by name of the function, of its output and its arguments, one of which may be ``out``."""

@@ -31,15 +31,6 @@ SMALL_FLOPS = 30_000_000
 """Up to these a forward pass on one slow core is faster than the meta device."""
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """One way to measure: where, and up to which parameters and multiply-adds."""
-
-    device: str
-    params: float
-    flops: float
-
-
 def measure(
     source: str,
     *,
@@ -56,11 +47,11 @@ def measure(
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
-    measurer = _Measurer(input_shape, classes, max_params, max_flops, max_layers)
+    problem = (input_shape, classes, max_params, max_flops, max_layers)
     attempts = (
-        _Attempt("cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops)),
-        _Attempt("meta", math.inf, math.inf),
-        _Attempt("cpu", 4 * max_params, max_flops),
+        _Attempt(*problem, "cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops)),
+        _Attempt(*problem, "meta"),
+        _Attempt(*problem, "cpu", 4 * max_params, max_flops),
     )
     beyond = {
         "layers": f"more than containment.max_layers = {max_layers} executed layers",
@@ -71,7 +62,7 @@ def measure(
         for attempt in attempts:
             torch.manual_seed(seed)
             try:
-                found = measurer.measure(source, attempt)
+                found = attempt.measure(source)
                 return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
                 failure = beyond[bound.what]
@@ -104,38 +95,41 @@ def warm_up() -> None:
         "            nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(),\n"
         "            nn.Linear(2, 2), nn.LayerNorm(2), nn.GELU(), nn.Softmax(dim=1))\n"
     )
-    measurer = _Measurer((1, 8, 8), 2, max_params=1000, max_flops=math.inf, max_layers=100)
     for device in ("cpu", "meta"):
         with torch.random.fork_rng(devices=[]):
-            measurer.measure(source, _Attempt(device, math.inf, math.inf))
+            _Attempt((1, 8, 8), 2, 1000, math.inf, 100, device).measure(source)
 
 
 @dataclass(frozen=True)
-class _Measurer:
-    """Builds and runs networks for one problem, within bounds."""
+class _Attempt:
+    """One way to measure networks for a problem, within bounds."""
 
     input_shape: tuple[int, ...]
     classes: int
     max_params: int
     max_flops: float
     max_layers: int
+    device: str
+    params: float = math.inf
+    flops: float = math.inf
+    """With ``params``: beyond these this attempt is given up."""
 
-    def measure(self, source: str, attempt: _Attempt) -> Descriptors:
-        """Build and run the network once on ``attempt.device``.
+    def measure(self, source: str) -> Descriptors:
+        """Build and run the network once on ``device``.
 
         Raises :class:`CandidateError` for what the candidate does wrong and :class:`OverBudget`
         where it goes beyond what the attempt allows.
         """
-        with torch.device("meta") if attempt.device == "meta" else nullcontext():
-            with Building(attempt.params):
+        with torch.device("meta") if self.device == "meta" else nullcontext():
+            with Building(self.params):
                 model = build.build(source)
             try:
-                return self._described(model, attempt)
+                return self._described(model)
             except CandidateError as error:
                 error.built = True
                 raise
 
-    def _described(self, model: nn.Module, attempt: _Attempt) -> Descriptors:
+    def _described(self, model: nn.Module) -> Descriptors:
         """Run a network that was built, in evaluation and in training."""
         parameters = list(model.parameters())
         if not parameters:
@@ -147,12 +141,12 @@ class _Measurer:
         model.eval()
         batch = 1
         try:
-            counting = self._counted(model, images[:1], attempt)
+            counting = self._counted(model, images[:1])
         except CandidateError:
-            if attempt.device != "cpu":
+            if self.device != "cpu":
                 raise
             batch = 2  # some networks refuse one image alone
-            counting = self._counted(model, images[:2], attempt)
+            counting = self._counted(model, images[:2])
         if (flops := counting.flops / batch) > self.max_flops:
             number = f"{flops:.3e} multiply-adds for one image"
             bound = f"containment.max_flops = {self.max_flops:g}"
@@ -174,9 +168,9 @@ class _Measurer:
         depth, width = max(1, counting.depth), max(1, counting.width)
         return Descriptors(width, depth, ratio=width / depth, flops=flops, params=params)
 
-    def _counted(self, model: nn.Module, images: Tensor, attempt: _Attempt) -> Counting:
+    def _counted(self, model: nn.Module, images: Tensor) -> Counting:
         """Count one pass over ``images``."""
-        counting = Counting(max_layers=self.max_layers, max_flops=len(images) * attempt.flops)
+        counting = Counting(max_layers=self.max_layers, max_flops=len(images) * self.flops)
         with counting, torch.no_grad():
             self._forward(model, images)
         return counting

@@ -203,18 +203,15 @@ def replies_to(container: Container, jobs: Sequence[Job]) -> list[Reply]:
 
 
 def _screened(reply: Reply, digest: str) -> Screened:
-    values = dict(reply.values)
+    values: dict[str, Any] = dict(reply.values)
     built = values.pop("built", 0) == 1
     if reply.status != PENDING:
         return Screened(reply.status, reply.failure, digest, built=built)
-    width, depth, params = (values.get(key) for key in ("width", "depth", "params"))
-    ratio, flops = values.get("ratio"), values.get("flops")
-    if (
-        type(width) is int and type(depth) is int and type(params) is int
-        and isinstance(ratio, int | float) and isinstance(flops, int | float)
-        and set(values) == set(_MEASURES)
-        and min(width, depth, params, ratio, flops) >= 0
-    ):  # fmt: skip
-        found = Descriptors(width, depth, float(ratio), float(flops), params)
-        return Screened(PENDING, "", digest, found, built=True)
-    return Screened("invalid", "reply: its measures are not what ours look like", digest)
+    sane = set(values) == set(_MEASURES) and all(
+        (type(value) is int if name in _WHOLE else isinstance(value, int | float)) and value >= 0
+        for name, value in values.items()
+    )
+    if not sane:
+        return Screened("invalid", "reply: its measures are not what ours look like", digest)
+    values |= {name: float(values[name]) for name in ("ratio", "flops")}
+    return Screened(PENDING, "", digest, Descriptors(**values), built=True)
