@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
-from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, returned
+from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, imports, names_in, returned
 from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
@@ -109,37 +109,32 @@ class _Reader:
         if not isinstance(chunk.parsed, ast.Module):
             return
         for node in chunk.parsed.body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                self._index_import(node)
-            elif isinstance(node, ast.ClassDef):
-                self.classes[number] = node
-                self.definitions[node.name].append(number)
-            elif isinstance(node, ast.FunctionDef):
-                self.definitions[node.name].append(number)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    for name in ast.walk(target):
-                        if isinstance(name, ast.Name):
-                            self.definitions[name.id].append(number)
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    self._index_import(node)
+                case ast.ClassDef(name) | ast.FunctionDef(name):
+                    self.definitions[name].append(number)
+                    if isinstance(node, ast.ClassDef):
+                        self.classes[number] = node
+                case ast.Assign() | ast.AnnAssign():
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    for name in (name for target in targets for name in names_in(target)):
+                        self.definitions[name].append(number)
 
     def _index_import(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.ImportFrom) and (node.level or node.module in (None, "__future__")):
             return
         for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            if isinstance(node, ast.Import):
-                statement = ast.unparse(ast.Import([alias]))
-                origin = alias.name if alias.asname else name
-            else:
-                statement = ast.unparse(ast.ImportFrom(node.module, [alias], 0))
-                origin = f"{node.module}.{alias.name}"
-                if alias.name == "*":
-                    if origin.startswith("torch.") and statement not in self.stars:
-                        self.stars.append(statement)
-                    continue
-            self.imports[name] = statement
-            self.origins.setdefault(name, origin)
+            single: ast.stmt = ast.Import([alias])
+            if isinstance(node, ast.ImportFrom):
+                single = ast.ImportFrom(node.module, [alias], 0)
+            statement = ast.unparse(single)
+            for name, origin in imports([single]).items():
+                if name != "*":
+                    self.imports[name] = statement
+                    self.origins.setdefault(name, origin)
+                elif origin.startswith("torch.") and statement not in self.stars:
+                    self.stars.append(statement)
 
     def network(self, *, first: bool) -> Extracted:
         """Choose the network; ``first``: the first class is it, if it can be."""
@@ -257,7 +252,7 @@ class _Reader:
         """Join imports, the helpers that ``target`` needs, and it (as ``text``, if given)."""
         if text:
             self.chunks[target] = Chunk(text, last=False)
-        needed, imports, unknown = {target}, set[str](), False
+        needed, statements, unknown = {target}, set[str](), False
         todo = [target]
         while todo:
             number = todo.pop()
@@ -274,15 +269,15 @@ class _Reader:
                 elif before:
                     continue
                 elif statement := self.imports.get(name) or _FORGOTTEN.get(name):
-                    imports.add(statement)
+                    statements.add(statement)
                 elif not hasattr(builtins, name):
                     unknown = True
         if unknown:
-            imports.update(self.stars)
+            statements.update(self.stars)
         order = sorted(needed - {target})
         parts = [_statement(self.chunks[n]) for n in [*order, target]]
-        plain = sorted(s for s in imports if s.startswith("import "))
-        others = sorted(imports - set(plain))
+        plain = sorted(s for s in statements if s.startswith("import "))
+        others = sorted(statements - set(plain))
         head = "".join(f"{s}\n" for s in plain) + STANDARD_IMPORTS
         head += "".join(f"{s}\n" for s in others)
         source = "\n\n".join([head, *(f"{p}\n" for p in parts)])
