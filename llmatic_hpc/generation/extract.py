@@ -148,7 +148,8 @@ class _Reader:
         if free:
             return self._compose(free[-1])
         if tries and (salvaged := self._salvage(tries[-1])):
-            return self._compose(tries[-1], salvaged)
+            self.chunks[tries[-1]] = Chunk(salvaged, last=False)
+            return self._compose(tries[-1])
         if complete and not any(self.chunks[n].truncated for n in tries):
             return self._compose(complete[-1])
         flaws = [flaw for n in tries if (flaw := self._flaw(n)) not in ("", NO_CLASS)]
@@ -212,7 +213,7 @@ class _Reader:
             return f"torch.nn.{name}" if name == "Module" or self.stars else None
 
         def find(current: ast.ClassDef, name: str) -> ast.ClassDef | None:
-            place = self._find(name, places[id(current)], before=name == current.name)
+            place = self._find(name, places[id(current)])
             if place is None or place not in self.classes:
                 return None
             places.setdefault(id(self.classes[place]), place)
@@ -220,15 +221,16 @@ class _Reader:
 
         return ancestry(node, path, find)
 
-    def _find(self, name: str, number: int, *, before: bool) -> int | None:
+    def _find(self, name: str, number: int) -> int | None:
         """Find the chunk that defines ``name`` for chunk ``number``: the last one before it, else
-        (unless ``before``) the first after it, else one that the model was shown."""
+        (unless it is a class of that name) the first after it, else one that the model was shown.
+        """
         places = self.definitions.get(name, [])
         middle = bisect_left(places, number)
         if middle and (places[middle - 1] >= self.own or number < self.own):
             return places[middle - 1]
         later = [p for p in places[middle : middle + 2] if p != number]
-        if later and not before:
+        if later and name != self.chunks[number].class_name:
             return later[0]
         return places[middle - 1] if middle else None
 
@@ -248,10 +250,8 @@ class _Reader:
         text = "\n".join(text.split("\n")[: first - 1]).rstrip()
         return text if _is_whole(text) else ""
 
-    def _compose(self, target: int, text: str = "") -> Extracted:
-        """Join imports, the helpers that ``target`` needs, and it (as ``text``, if given)."""
-        if text:
-            self.chunks[target] = Chunk(text, last=False)
+    def _compose(self, target: int) -> Extracted:
+        """Join imports, the helpers that ``target`` needs, and it."""
         needed, statements, unknown = {target}, set[str](), False
         todo = [target]
         while todo:
@@ -259,14 +259,13 @@ class _Reader:
             chunk = self.chunks[number]
             early, late = chunk.free_names
             for name in sorted(early | late):
-                before = name == chunk.class_name
                 if name in STANDARD_NAMES:
                     continue
-                if (found := self._find(name, number, before=before)) is not None:
+                if (found := self._find(name, number)) is not None:
                     if found not in needed:
                         needed.add(found)
                         todo.append(found)
-                elif before:
+                elif name == chunk.class_name:
                     continue
                 elif statement := self.imports.get(name) or _FORGOTTEN.get(name):
                     statements.add(statement)
@@ -274,8 +273,7 @@ class _Reader:
                     unknown = True
         if unknown:
             statements.update(self.stars)
-        order = sorted(needed - {target})
-        parts = [_statement(self.chunks[n]) for n in [*order, target]]
+        parts = [_statement(self.chunks[n]) for n in [*sorted(needed - {target}), target]]
         plain = sorted(s for s in statements if s.startswith("import "))
         others = sorted(statements - set(plain))
         head = "".join(f"{s}\n" for s in plain) + STANDARD_IMPORTS
