@@ -1,4 +1,4 @@
-"""The control without a language model: edits of the parent's syntax tree, drawn at random.
+"""The control without a language model: edits of the parent's layers, drawn at random.
 
 It answers the same requests as a language model, from the number of the prompt alone, and so
 shows what the search owes to the model. The parent's source is read as a list of layers
