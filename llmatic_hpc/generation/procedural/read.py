@@ -62,6 +62,10 @@ def _items(value: Any) -> list[Any]:
     return list(value[:MAX_ITEMS]) if isinstance(value, list | tuple) else []
 
 
+def _first_tensor(values: Sequence[Any]) -> Tensor | None:
+    return next((tensor for value in values if (tensor := tensor_in(value))), None)
+
+
 def _combined(op: ast.operator, left: Any, right: Any) -> Any:
     first, second = tensor_in(left), tensor_in(right)
     if isinstance(op, ast.Add) and first and second:
@@ -106,7 +110,7 @@ class _Reader:
 
     def layers(self, name: str) -> list[Layer] | None:
         """Return the layers of the network of that name."""
-        net = self._object(self._defined[name], [], {})
+        net = self._called(self._defined[name], [], {})
         try:
             made = tensor_in(self._called(net, [Tensor()], {}))
         except _TooMuchError:
@@ -114,7 +118,7 @@ class _Reader:
         found = made.layers if made else []
         if not has_weights(found):
             self._steps = 0
-            found = self._through(list(net.attributes.values()), Tensor()).layers
+            found = self._called(list(net.attributes.values()), [Tensor()], {}).layers
         return found[:MAX_LAYERS] or None
 
     def _spend(self) -> None:
@@ -123,12 +127,6 @@ class _Reader:
             raise _TooMuchError
 
     # --- calls ------------------------------------------------------------------------------
-
-    def _object(self, methods: Methods, given: Sequence[Any], named: Scope) -> _Object:
-        made = _Object(methods)
-        if constructor := methods.get("__init__"):
-            self._run(constructor, [made, *given], named)
-        return made
 
     def _run(self, function: ast.FunctionDef, given: Sequence[Any], named: Scope) -> Any:
         if self._depth >= MAX_DEPTH:
@@ -146,29 +144,22 @@ class _Reader:
 
     def _called(self, called: Any, given: Sequence[Any], named: Scope) -> Any:
         """Return what something that the source made or defined gives when it is called."""
-        tensor = next((t for value in given if (t := tensor_in(value))), None)
+        self._spend()
+        tensor = _first_tensor(given)
         match called:
             case dict():
-                return self._object(called, given, named)
+                made = _Object(called)
+                if constructor := called.get("__init__"):
+                    self._run(constructor, [made, *given], named)
+                return made
             case ast.FunctionDef():
                 return self._run(called, given, named)
             case _Object(methods) if forward := methods.get("forward"):
                 return self._run(forward, [called, *given], named)
-        if tensor and isinstance(called, Layer | list):
-            return self._through([called], tensor)
-        return tensor
-
-    def _through(self, modules: Sequence[Any], tensor: Tensor) -> Tensor:
-        """Return a tensor after a list of modules; what is no module changes nothing."""
-        for module in modules:
-            self._spend()
-            if isinstance(module, list):
-                tensor = self._through(module, tensor)
-            elif isinstance(module, Layer):
-                tensor = tensor.then(module)
-            elif isinstance(module, _Object):
-                tensor = tensor_in(self._called(module, [tensor], {})) or tensor
-        return tensor
+            case list() if tensor:
+                for module in called:
+                    tensor = tensor_in(self._called(module, [tensor], {})) or tensor
+        return tensor.then(called) if tensor and isinstance(called, Layer) else tensor
 
     def _call(self, node: ast.Call, scope: Scope) -> Any:
         given: list[Any] = []
@@ -198,7 +189,7 @@ class _Reader:
             return given
         if name == "ModuleList":
             return _items(given[0]) if given else []
-        tensor = next((t for value in given if (t := tensor_in(value))), None)
+        tensor = _first_tensor(given)
         if tensor is None:
             return layer_of(name, Arguments(given, named))
         return applied(name, tensor, Arguments(given[1:], named))
