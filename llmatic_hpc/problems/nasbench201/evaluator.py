@@ -17,7 +17,6 @@ from ..evaluator import Immediate
 from . import cells, table, write
 from .kind import nasbench201
 from .reader.layers import NotACell
-from .reader.mend import mend as mended
 from .reader.read import CellReader, Reading
 
 NAME = "nasbench201"
@@ -135,8 +134,10 @@ class Tabulated(Immediate):
     def _examined(self, source: str, written: Screened, repair: bool) -> Examined:
         if not repair or written.status != "invalid" or not source:
             return Examined(source, written, written)
+        from .reader.mend import mend  # not for a search whose sources are all canonical
+
         try:
-            cell, repairs = mended(source)
+            cell, repairs = mend(source)
         except NotACell:
             return Examined(source, written, written)
         return Examined(write.source(cell), self._of(cell), written, tuple(repairs))

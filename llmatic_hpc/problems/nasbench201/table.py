@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import h5py
 import numpy as np
@@ -25,8 +25,10 @@ from ...config import ProblemSettings
 from ...errors import DataError
 from ...rundir.files import write_atomically
 from .cells import DATASETS, EDGES, OPERATIONS, architecture, cell_of, cells, describe
-from .official import files as official
-from .official.files import SEEDS, OfficialCell
+from .official import SEEDS, WHERE, looks_official
+
+if TYPE_CHECKING:
+    from .official.files import OfficialCell
 
 Floats = NDArray[np.float32]
 
@@ -113,7 +115,7 @@ class BenchmarkTable:
 
 HOW = (
     "To make one: llmatic prefetch CONFIG --from FILE_OR_FOLDER, which converts the benchmark's "
-    f"official files: {official.WHERE}"
+    f"official files: {WHERE}"
 )
 """Advice that every message about a missing table ends with."""
 
@@ -130,7 +132,7 @@ def read(path: Path) -> BenchmarkTable:
     cell twice, an accuracy outside 0 to 100, or none where there must be one.
     """
     try:
-        if official.looks_official(path):
+        if looks_official(path):
             raise DataError(
                 f"{path}: an official file of the benchmark, not the table that is made of it. Let "
                 "problem.table name a file that is not there yet, then: llmatic prefetch CONFIG "
@@ -186,6 +188,8 @@ def convert(
 
     Raises :class:`DataError` for a ``source`` or a ``target`` that will not do.
     """
+    from .official import files as official
+
     _check_writable(target)  # before the minutes that reading may take
     found = official.read(source, progress)
     tell(f"official: {source}: {found.count:,} of {found.total:,} cells")

@@ -35,22 +35,11 @@ from typing import IO, Any, NoReturn
 
 from ....errors import DataError
 from ..cells import cell_of
-from . import pickles
+from . import META, SEEDS, WHERE, pickles
 from .inert import Shorten
 
 Progress = Callable[[float], None]
 """Function that is told how much is done, 0 to 1."""
-
-WHERE = (
-    "NATS-tss-v1_0-3ffb9-simple (a folder), NATS-tss-v1_0-3ffb9.pickle.pbz2 "
-    "(both: github.com/D-X-Y/NATS-Bench), NAS-Bench-201-v1_1-096897.pth or "
-    "NAS-Bench-201-v1_0-e61699.pth (github.com/D-X-Y/NAS-Bench-201)"
-)
-"""The official files and where they are published."""
-
-META = "meta.pickle.pbz2"
-SEEDS = (777, 888, 999)
-"""Seeds of the 200-epoch runs."""
 
 _SPLITS = {
     # Validated by networks that were trained on one half of the training images, tested by
@@ -140,17 +129,6 @@ def read(source: Path, progress: Progress = lambda fraction: None) -> Official:
         _foreign(source, f"{strange[0]!r} is no index of a cell")
     cells = (_cell(source, index, infos[index], architectures) for index in sorted(infos))
     return Official(source.name, len(architectures), len(infos), cells)
-
-
-def looks_official(path: Path) -> bool:
-    """Return whether ``path`` is likely an official file or folder, by its first bytes."""
-    if not path.is_file():
-        return (path / META).is_file()
-    try:
-        with open(path, "rb") as file:
-            return file.read(4).startswith((b"BZh", b"PK\x03\x04", b"\x80"))
-    except OSError:
-        return False
 
 
 # --- folders and files ------------------------------------------------------------------------
