@@ -126,7 +126,7 @@ class Archive:
             # Dropped by its cell: another elite may have the very same scaled descriptors.
             others = found[found != own][:count]
             self._found[candidate, count] = tuple(self._elites[others].tolist())
-        return self._found[candidate, count]
+        return tuple(self._found[candidate, count])
 
     def fittest(self) -> NDArray[np.int64]:
         """The elites (num_elites,), the fittest first, equals in the order of their cells."""
@@ -134,7 +134,7 @@ class Archive:
             occupied = np.flatnonzero(self._elites != EMPTY)
             order = np.argsort(-self._fitness[occupied], kind="stable")
             self._found["fittest"] = _read_only(self._elites[occupied[order]])
-        return self._found["fittest"]
+        return np.asarray(self._found["fittest"])
 
     # --- what a record stores -----------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
-from .cells import CONV1, CONV3, EDGES, NONE, OPERATIONS, POOL, SKIP, Cell
+from .cells import CONV1, CONV3, EDGES, NONE, POOL, SKIP, Cell
 
 IMPORTS = "import torch\nimport torch.nn as nn\n"
 
@@ -80,7 +80,7 @@ def source(cell: Cell) -> str:
     return "\n\n".join([IMPORTS, *used, network])
 
 
-@lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+@lru_cache(maxsize=1 << 14)  # room for every cell
 def cell_written(text: str) -> Cell | None:
     """The cell whose canonical source ``text`` is; None for any other text."""
     operations = [_OPERATIONS.get(line) for line in _EDGE.findall(text)]
