@@ -59,14 +59,17 @@ class Archive:
 
     # --- adding -----------------------------------------------------------------------------
 
-    def add(self, candidate: int, fitness: float, descriptor: Sequence[float]) -> Added:
-        """Offer a candidate with its raw descriptors (D,).
+    def add(
+        self, candidate: int, fitness: float, descriptor: Sequence[float], **start: float
+    ) -> Added:
+        """Offer a candidate with its raw descriptors (D,), and where :meth:`place` takes it, the
+        ``curiosity`` to start at.
 
         It becomes the elite of its cell if the cell is empty or its fitness is strictly
         higher. A fitness or descriptor that is NaN or infinite is refused, never raised.
         Raises ``ValueError`` for a negative number or one that already is an elite.
         """
-        return self.place(candidate, fitness, self.tessellation.locate([descriptor])[0])
+        return self.place(candidate, fitness, self.tessellation.locate([descriptor])[0], **start)
 
     def place(self, candidate: int, fitness: float, location: Location) -> Added:
         """:meth:`add` for descriptors that :meth:`Tessellation.locate` has located."""
@@ -212,13 +215,6 @@ class PromptArchive(Archive):
     def curiosity(self) -> Floats:
         """Curiosity per cell (K,), NaN where empty. Read-only view."""
         return _read_only(self._curiosity)
-
-    def add(
-        self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
-    ) -> Added:
-        """:meth:`Archive.add` of (prompt, temperature) with the curiosity to start at."""
-        location = self.tessellation.locate([descriptor])[0]
-        return self.place(candidate, fitness, location, curiosity=curiosity)
 
     def individual(self, candidate: int) -> Individual:
         """Raises ``KeyError`` where ``candidate`` is no elite."""

@@ -219,7 +219,7 @@ class Wiring:
                 if term.origin in chosen
             )
         ]
-        return {**max(possible, key=agreement), **ends}
+        return max(possible, key=agreement) | ends
 
     def _check_channels(self) -> None:
         """One number of channels for all: the sums have it."""
