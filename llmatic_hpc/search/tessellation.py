@@ -130,8 +130,8 @@ class Tessellation:
         finite = np.asarray(np.isfinite(raw).all(axis=1))
         # The tree takes no NaN; a point without a cell goes along as the origin.
         cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
-        rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
-        return [Location(tuple(r), tuple(u), cell, cut) for r, u, cell, cut in rows]
+        units = map(tuple, unit.tolist())
+        return list(map(Location, points, units, cells.tolist(), clipped.tolist()))
 
     @cached_property
     def _bounds(self) -> tuple[Floats, Floats, list[int], Floats, Floats]:

@@ -50,6 +50,10 @@ SPELLINGS = {
 }
 """Expressions by which an edge's line says its operation."""
 
+SPELLED = {text: operation for operation, text in SPELLINGS.items()}
+"""Operations by these expressions."""
+
+_EDGE = re.compile(r"^        self\.edge_\d_\d = (.*)$", re.MULTILINE)
 _DEFINITIONS = {NONE: ZERO, CONV3: RELU_CONV3X3_BN, CONV1: RELU_CONV1X1_BN, POOL: AVG_POOL3X3}
 
 _FORWARD = """\
@@ -83,12 +87,8 @@ def source(cell: Cell) -> str:
 @lru_cache(maxsize=1 << 14)  # room for every cell
 def cell_written(text: str) -> Cell | None:
     """The cell whose canonical source ``text`` is; None for any other text."""
-    operations = [_OPERATIONS.get(line) for line in _EDGE.findall(text)]
+    operations = [SPELLED.get(line) for line in _EDGE.findall(text)]
     if len(operations) != len(EDGES) or None in operations:
         return None
     cell: Cell = tuple(operations)  # type: ignore[assignment]
     return cell if source(cell) == text else None
-
-
-_EDGE = re.compile(r"^        self\.edge_\d_\d = (.*)$", re.MULTILINE)
-_OPERATIONS = {text: operation for operation, text in SPELLINGS.items()}
