@@ -19,6 +19,9 @@ EVALUATED = "evaluated"
 """Every generation so far has its results."""
 
 
+_NUMBERS = (int, float)
+
+
 @dataclass(frozen=True)
 class ArchiveState:
     """An archive as it stands: cells (K, D) in the unit cube, and who lives in them."""
@@ -88,7 +91,7 @@ class Columns(MutableMapping[str, NDArray[Any]]):
         """Change columns of one row."""
         for name, value in values.items():
             column = self._arrays[name]
-            column[position] = _fit(value, column)
+            column[position] = value if type(value) in _NUMBERS else _fit(value, column)
 
     def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Fill values up to the length of all columns."""
