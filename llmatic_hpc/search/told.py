@@ -67,9 +67,12 @@ def history_row(
     networks, prompts = archives
     scored = [e.fitness for e in evaluations if e.status == "scored"]
     finite = [fitness for fitness in scored if math.isfinite(fitness)]
+    phase, operator, drawn = asked
     return Generation(
-        number,
-        *asked,
+        generation=number,
+        phase=phase,
+        operator=operator,
+        operator_drawn=drawn,
         best_before=best,
         best_fitness=max(finite, default=math.nan),
         mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
