@@ -67,12 +67,12 @@ def history_row(
     networks, prompts = archives
     scored = [e.fitness for e in evaluations if e.status == "scored"]
     finite = [fitness for fitness in scored if math.isfinite(fitness)]
-    phase, operator, drawn = asked
+    phase, operator, operator_drawn = asked
     return Generation(
         generation=number,
         phase=phase,
         operator=operator,
-        operator_drawn=drawn,
+        operator_drawn=operator_drawn,
         best_before=best,
         best_fitness=max(finite, default=math.nan),
         mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
