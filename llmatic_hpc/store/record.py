@@ -19,6 +19,9 @@ EVALUATED = "evaluated"
 """Every generation so far has its results."""
 
 
+_NUMBERS = (int, float)
+
+
 @dataclass(frozen=True)
 class ArchiveState:
     """An archive as it stands: cells (K, D) in the unit cube, and who lives in them."""
@@ -74,7 +77,7 @@ class Columns(MutableMapping[str, NDArray[Any]]):
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; what a row does not say keeps the column's fill value."""
-        if unknown := {key for row in rows for key in row.keys() - self.keys()}:
+        if unknown := {key for row in rows for key in row.keys() - self._arrays.keys()}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         start, total = self.rows, self.rows + len(rows)
         if total > self._room:
@@ -88,7 +91,7 @@ class Columns(MutableMapping[str, NDArray[Any]]):
         """Change columns of one row."""
         for name, value in values.items():
             column = self._arrays[name]
-            column[position] = _fit(value, column)
+            column[position] = value if type(value) in _NUMBERS else _fit(value, column)
 
     def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Fill values up to the length of all columns."""
