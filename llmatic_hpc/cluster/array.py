@@ -33,13 +33,74 @@ _OWN = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "O
 
 @dataclass(frozen=True)
 class Array:
-    """Settings of a run's arrays: the site's, where the run's own do not say otherwise."""
+    """Arrays of a run on a site: the site's settings, where the run's own do not differ."""
 
+    site: Site
     resources: ArrayResources
     minutes: int
     at_once: int
     """Elements that run at once; 0: as many as the cluster has room for."""
     site_file: Path | None = None
+
+    def parameters(
+        self, token: str, *, time_factor: int = 1, exclude: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Return submitit's parameters for an array of the name ``token``."""
+        limit = self.minutes * time_factor
+        more: dict[str, Any] = {
+            # To the batch shell: without srun there is no step to signal.
+            "signal": f"B:USR2@{min(WARNING_SECONDS, 60 * limit // 4)}",
+            "requeue": True,
+            **self.resources.parameters(),
+        }
+        more.pop("time", None)
+        if exclude:
+            more["exclude"] = ",".join(filter(None, [str(more.get("exclude", "")), *exclude]))
+        return {
+            "job_name": token,
+            "time": limit,
+            "use_srun": False,
+            "stderr_to_stdout": True,
+            "setup": self.site.environment.lines(),
+            "array_parallelism": self.at_once or sys.maxsize,
+            "additional_parameters": more,
+        }
+
+    @contextlib.contextmanager
+    def executor(self, folder: Path, **parameters: Any) -> Iterator[submitit.SlurmExecutor]:
+        """Hold submitit's executor, in an environment from which arrays can be submitted.
+
+        Inside a job, variables that describe that job would be taken for the array's. What says
+        where the cluster is stays (submitit's clean_env takes it, too).
+        """
+        kept = {name: os.environ[name] for name in scheduler.WHERE if name in os.environ}
+        with clean_env(extra_names=_OWN):
+            os.environ.update(kept)
+            try:
+                executor = submitit.SlurmExecutor(folder, python=self._python)
+            except RuntimeError as error:
+                raise ClusterError(f"submitit finds no Slurm here: {error}") from None
+            executor.update_parameters(**parameters)
+            yield executor
+
+    def script(self, elements: int, token: str) -> str:
+        """Return the script of an array of the run in ``RUN``, as submitit writes it.
+
+        By submitit's own function: its executor, which is public, wants a Slurm to be there.
+        """
+        folder = submission_folder(RunPaths(Path("/RUN")).tasks / "task", token)
+        text: str = _make_sbatch_string(
+            command=f"{self._python} -u -m submitit.core._submit {folder}",
+            folder=folder,
+            map_count=elements if elements > 1 else None,
+            **self.parameters(token),
+        )
+        return text.replace("/RUN/", "RUN/")
+
+    @property
+    def _python(self) -> str:
+        """Command that turns the batch shell into Python, which then gets its signals."""
+        return f"exec {shlex.quote(self.site.environment.python or sys.executable)}"
 
     def explain(self, said: str) -> str:
         """Say what to change, after sbatch refused an array with ``said``."""
@@ -47,11 +108,10 @@ class Array:
         if not key:
             return f"sbatch refused an array: {said}"
         file = self.site_file or "a site file (llmatic submit --site, or LLMATIC_SITE)"
-        where = f"array.{key} in {file}"
         by_setting = f"cluster.{key}, or " if key in _SETTINGS else ""
         return (
-            f"sbatch refused an array: {said}. Change {by_setting}{where}; {help_}. Nothing is "
-            "lost: the same command continues the run"
+            f"sbatch refused an array: {said}. Change {by_setting}array.{key} in {file}; {help_}. "
+            "Nothing is lost: the same command continues the run"
         )
 
 
@@ -63,78 +123,7 @@ def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None
     own = {name: value for name in _SETTINGS if (value := getattr(cluster, name))}
     resources = dataclasses.replace(site.array, **own)
     limit = cluster.time_minutes or (minutes(resources.time) if resources.time else DEFAULT_MINUTES)
-    return Array(resources, limit, cluster.array_parallelism, site_file)
-
-
-def parameters(array: Array, site: Site, token: str, *, time_factor: int,
-               exclude: Sequence[str]) -> dict[str, Any]:  # fmt: skip
-    """Return submitit's parameters for an array of the name ``token``."""
-    limit = array.minutes * time_factor
-    more: dict[str, Any] = {
-        # To the batch shell: without srun there is no step to signal.
-        "signal": f"B:USR2@{min(WARNING_SECONDS, 60 * limit // 4)}",
-        "requeue": True,
-        **array.resources.parameters(),
-    }
-    more.pop("time", None)
-    if exclude:
-        more["exclude"] = ",".join(filter(None, [str(more.get("exclude", "")), *exclude]))
-    return {
-        "job_name": token,
-        "time": limit,
-        "use_srun": False,
-        "stderr_to_stdout": True,
-        "setup": site.environment.lines(),
-        "array_parallelism": array.at_once or sys.maxsize,
-        "additional_parameters": more,
-    }
-
-
-@contextlib.contextmanager
-def make_executor(
-    folder: Path,
-    site: Site,
-    array: Array,
-    token: str,
-    time_factor: int,
-    exclude: Sequence[str],
-) -> Iterator[submitit.SlurmExecutor]:
-    """Hold submitit's executor, in an environment from which arrays can be submitted.
-
-    Inside a job, variables that describe that job would be taken for the array's. What says
-    where the cluster is stays (submitit's clean_env takes it, too).
-    """
-    kept = {name: os.environ[name] for name in scheduler.WHERE if name in os.environ}
-    with clean_env(extra_names=_OWN):
-        os.environ.update(kept)
-        try:
-            executor = submitit.SlurmExecutor(folder, python=_python(site))
-        except RuntimeError as error:
-            raise ClusterError(f"submitit finds no Slurm here: {error}") from None
-        executor.update_parameters(
-            **parameters(array, site, token, time_factor=time_factor, exclude=exclude)
-        )
-        yield executor
-
-
-def script(array: Array, site: Site, elements: int, token: str) -> str:
-    """Return the script of an array of the run in ``RUN``, as submitit writes it.
-
-    By submitit's own function: its executor, which is public, wants a Slurm to be there.
-    """
-    folder = submission_folder(RunPaths(Path("/RUN")).tasks / "task", token)
-    text: str = _make_sbatch_string(
-        command=f"{_python(site)} -u -m submitit.core._submit {folder}",
-        folder=folder,
-        map_count=elements if elements > 1 else None,
-        **parameters(array, site, token, time_factor=1, exclude=()),
-    )
-    return text.replace("/RUN/", "RUN/")
-
-
-def _python(site: Site) -> str:
-    """Return the command that turns the batch shell into Python, which then gets its signals."""
-    return f"exec {shlex.quote(site.environment.python or sys.executable)}"
+    return Array(site, resources, limit, cluster.array_parallelism, site_file)
 
 
 def submission_folder(task: Path, token: str) -> Path:

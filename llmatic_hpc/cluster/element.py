@@ -64,7 +64,7 @@ class Element:
         queued = queue.get(self.job)
         return queued if queued is not None and queued.name == self.token else None
 
-    def may_have_ended(self, *, asked: float, now: float) -> bool:
+    def may_have_ended(self, asked: float, now: float) -> bool:
         """Return whether it is missing from an answer, ``asked`` for, that is recent enough."""
         if self.missing_since is None:
             return False
@@ -72,7 +72,7 @@ class Element:
             return asked >= self.left
         return now - self.submitted >= FRESH_SECONDS
 
-    def has_ended(self, *, absence_seconds: float, now: float) -> bool:
+    def has_ended(self, absence_seconds: float, now: float) -> bool:
         """Return whether it is settled that one which may have ended has."""
         if self.cause or (self.left is not None and not self.leaving):
             return True
@@ -125,10 +125,7 @@ def pickled_ids(folder: Path, elements: int) -> list[str]:
 
     Empty unless all of the elements have theirs: submitit renames them after sbatch.
     """
-    found = [
-        name.removesuffix("_submitted.pkl")
-        for name in (p.name for p in folder.glob("*_submitted.pkl"))
-    ]
+    found = [p.name.removesuffix("_submitted.pkl") for p in folder.glob("*_submitted.pkl")]
     ids = sorted(found, key=lambda job: [int(part) for part in job.split("_")])
     return ids if len(ids) == elements else []
 

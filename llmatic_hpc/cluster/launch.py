@@ -22,7 +22,7 @@ from ..config import Config
 from ..errors import ClusterError
 from ..rundir.paths import RunPaths
 from . import refusals, scheduler
-from .array import array_of, script
+from .array import array_of
 from .site import Site
 
 SBATCH_SECONDS = 300.0
@@ -144,7 +144,7 @@ def array_preview(config: Config, site: Site) -> str:
         arrays = "1 array" if count == 1 else f"{count} arrays"
         head = f"# --- {arrays} a generation, {size} elements, {each} candidates in each "
         # RUN and TOKEN stand for what is known only when it is submitted.
-        parts.append(head + "-" * 12 + "\n" + script(array, site, size, "TOKEN"))
+        parts.append(head + "-" * 12 + "\n" + array.script(size, "TOKEN"))
     return "\n".join(parts)
 
 

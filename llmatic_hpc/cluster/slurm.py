@@ -18,26 +18,27 @@ interrupted never gets all of its pickles: whoever comes next ends it by name an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ..config import ClusterSettings
 from ..errors import ClusterError
 from . import refusals, scheduler
-from .array import array_of, make_executor, submission_folder
+from .array import array_of, submission_folder
 from .backend import (
     INTERRUPTED,
     Backend,
     ClusterBusyError,
     Ending,
-    Started,
     Task,
     exit_code,
 )
@@ -72,8 +73,7 @@ class SlurmBackend(Backend):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._run_task = run_task
-        self._site, self._array = site, array_of(settings, site, site_file)
+        self._run_task, self._array = run_task, array_of(settings, site, site_file)
         self._least_pause = self.pause_seconds = settings.poll_seconds
         self._absence_seconds = settings.absence_seconds
         self._clock, self._sleep = clock, sleep
@@ -94,26 +94,21 @@ class SlurmBackend(Backend):
 
     # --- what was submitted before --------------------------------------------------------------
 
-    def adopt(self, started: Sequence[Started]) -> None:
-        by_token: dict[str, list[Started]] = {}
-        for task in started:
-            by_token.setdefault(task.token, []).append(task)
+    def adopt(self, submissions: Mapping[str, Mapping[Path, str]]) -> None:
         now = self._clock()
         before, self._elements = self._elements, {}
-        for token, tasks in by_token.items():
-            ids = [task.job for task in sorted(tasks, key=lambda t: t.position)]
+        for token, jobs in submissions.items():
+            ids = list(jobs.values())
             if not all(ids):
-                ids = pickled_ids(submission_folder(tasks[0].folder, token), len(tasks))
+                ids = pickled_ids(submission_folder(next(iter(jobs)), token), len(jobs))
             if not ids:
                 log.warning("%s: its submission was interrupted; submitted again", token)
                 self._doubtful.add(token)
-            for task, job in zip(sorted(tasks, key=lambda t: t.position), ids, strict=False):
-                known = before.get(task.folder)
-                self._elements[task.folder] = (
-                    known
-                    if known is not None and known.token == token
-                    else Element(job, token, now - FRESH_SECONDS)
-                )
+            for folder, job in zip(jobs, ids, strict=False):
+                known = before.get(folder)
+                if known is None or known.token != token:
+                    known = Element(job, token, now - FRESH_SECONDS)
+                self._elements[folder] = known
         self._end_doubtful()
 
     def _end_doubtful(self) -> None:
@@ -172,7 +167,7 @@ class SlurmBackend(Backend):
             )
         bad = self._bad_nodes.names()
         try:
-            jobs = self._sbatch(folders, token, time_factor, bad)
+            jobs = self._sbatch(folders, token, time_factor=time_factor, exclude=bad)
         except ClusterBusyError:
             raise
         except ClusterError as error:
@@ -180,7 +175,7 @@ class SlurmBackend(Backend):
                 raise
             log.warning("without %s: %s; submitted again with them", ", ".join(bad), error)
             self._bad_nodes.forgive()
-            jobs = self._sbatch(folders, token, time_factor, [])
+            jobs = self._sbatch(folders, token, time_factor=time_factor)
         now = self._clock()
         for path, job in zip(folders, jobs, strict=True):
             self._elements[path] = Element(job, token, now)
@@ -189,17 +184,13 @@ class SlurmBackend(Backend):
         self._changed()
         return jobs
 
-    def _sbatch(
-        self, folders: Sequence[Path], token: str, time_factor: int, exclude: Sequence[str]
-    ) -> list[str]:
+    def _sbatch(self, folders: Sequence[Path], token: str, **how: Any) -> list[str]:
         folder = submission_folder(folders[0], token)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         tasks = [Task(self._run_task, path) for path in folders]
         try:
-            with make_executor(
-                folder, self._site, self._array, token, time_factor, exclude
-            ) as executor:
+            with self._array.executor(folder, **self._array.parameters(token, **how)) as executor:
                 return [str(job.job_id) for job in executor.submit_array(tasks)]
         except (FailedJobError, FailedSubmissionError) as e:
             raise self._refusal(str(e), token, len(folders)) from None
@@ -236,50 +227,34 @@ class SlurmBackend(Backend):
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         followed = {f: self._elements[f] for f in folders if f in self._elements}
-        left = self._left(followed)
-        changed = False
-        for folder in left:
-            if followed[folder].left is None:
-                followed[folder].left, changed = self._clock(), True
-        unsure = {f: e for f, e in followed.items() if f not in left or exit_code(f) != "0"}
-        if changed:
-            self._changed()
+        self._note_left(followed)
+        unsure = {f: e for f, e in followed.items() if e.left is None or exit_code(f) != "0"}
         if unsure:
             self._look(at_least_every=self._queue_pause)
-        gone = [
-            folder
-            for folder, element in unsure.items()
-            if element.may_have_ended(asked=self._asked, now=self._clock())
-        ]
+        gone = {f: e for f, e in unsure.items() if e.may_have_ended(self._asked, self._clock())}
         if gone:
             if self._accounted < self._asked:
-                self._account([unsure[folder] for folder in gone])
-            gone = [
-                folder
-                for folder in gone
-                if unsure[folder].has_ended(
-                    absence_seconds=self._absence_seconds, now=self._clock()
-                )
-            ]
+                self._account(gone.values())
+            now = self._clock()
+            gone = {f: e for f, e in gone.items() if e.has_ended(self._absence_seconds, now)}
             self._changed()
         else:
             self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self._least_pause)
-        return unsure.keys() - set(gone)
+        return unsure.keys() - gone.keys()
 
-    def _left(self, elements: dict[Path, Element]) -> set[Path]:
-        """Return those whose result submitit has pickled, by one listing for each submission."""
+    def _note_left(self, elements: Mapping[Path, Element]) -> None:
+        """Note whose result submitit has pickled, by one listing for each submission."""
         names: dict[Path, set[str]] = {}
-        found = set()
         for folder, element in elements.items():
-            where = submission_folder(folder, element.token)
-            if where not in names:
-                try:
-                    names[where] = {p.name for p in where.iterdir() if p.suffix == ".pkl"}
-                except OSError:
+            if element.left is None:
+                where = submission_folder(folder, element.token)
+                if where not in names:
                     names[where] = set()
-            if f"{element.job}_0_result.pkl" in names[where]:
-                found.add(folder)
-        return found
+                    with contextlib.suppress(OSError):
+                        names[where].update(os.listdir(where))
+                if f"{element.job}_0_result.pkl" in names[where]:
+                    element.left = self._clock()
+                    self._changed()
 
     def _look(self, *, at_least_every: float) -> None:
         now = self._clock()
@@ -334,7 +309,7 @@ class SlurmBackend(Backend):
                 token, reason, token, token,
             )  # fmt: skip
 
-    def _account(self, elements: Sequence[Element]) -> None:
+    def _account(self, elements: Collection[Element]) -> None:
         self._accounted = self._clock()
         known = scheduler.accounts(element.job for element in elements)
         for element in elements:
