@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,3 +158,13 @@ def exit_code(folder: Path) -> str:
         return (folder / ENDED).read_text()
     except OSError:
         return ""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float) -> bool:
+    """Look every ``pause`` whether a condition on other processes holds; False: never in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)  # other processes: nothing to wait on
+    return True

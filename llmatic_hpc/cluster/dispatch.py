@@ -46,9 +46,10 @@ from .backend import (
     Gathered,
     Work,
     exit_code,
+    wait_until,
 )
-from .journal import Item, Journal, kind_of_loss
-from .packing import pack, task_count
+from .journal import Item, Journal
+from .placement import pack, task_count
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ LEAVING_SECONDS = 10.0
 OWN_FAULT = {OUT_OF_MEMORY: "too_large", TIME_OUT: "too_slow"}
 FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
 """Endings that cost the candidates of a task no retry."""
+
+LOSSES = {PREEMPTED: "preempted", OUT_OF_MEMORY: "limit", TIME_OUT: "limit"}
+"""Kinds of seconds that a task ran in vain; after any other ending ``machine``."""
 
 
 @dataclass(frozen=True)
@@ -187,14 +191,12 @@ class Dispatcher:
 
     def _scan(self) -> dict[int, Gathered]:
         """Return new results: for each candidate the valid one of the lowest attempt."""
-        attempts: dict[int, list[int]] = {}
-        for path in self.paths.results.glob("*.*.json"):
-            name, number, _ = path.name.split(".", 2)
-            if name.isdigit() and number.isdigit():
-                attempts.setdefault(int(name), []).append(int(number))
+        due = self._wanted.keys() - self._done.keys()
+        names = (path.name.split(".") for path in self.paths.results.glob("*.*.json"))
+        pairs = sorted((int(n[0]), int(n[1])) for n in names if n[0].isdigit() and n[1].isdigit())
         found: dict[int, Gathered] = {}
-        for candidate in sorted(attempts.keys() & self._wanted.keys() - self._done.keys()):
-            for attempt in sorted(attempts[candidate]):
+        for candidate, attempt in pairs:
+            if candidate in due and candidate not in found:
                 path = self.paths.result(candidate, attempt)
                 result = self.read_result(path, self._wanted[candidate])
                 if result is None:
@@ -202,7 +204,6 @@ class Dispatcher:
                     path.replace(path.with_suffix(".ignored"))
                 elif result.outcome.status != "infrastructure":
                     found[candidate] = self._gathered(result, (candidate, attempt))
-                    break
         return found
 
     def _gathered(self, result: Result, item: Item) -> Gathered:
@@ -248,7 +249,7 @@ class Dispatcher:
             self._journal.write(
                 "lost",
                 task=folder.name,
-                kind=kind_of_loss(ending.cause),
+                kind=LOSSES.get(ending.cause, "machine"),
                 cause=ending.cause,
                 node=ending.node,
                 seconds=max(0.0, ending.seconds - sum(one.train_seconds for one in done)),
@@ -385,19 +386,15 @@ class Dispatcher:
 
     def _stop(self, folders: Sequence[Path], *, leaving_seconds: float = 0.0) -> None:
         """Wait a bounded time for tasks to end by themselves, then as long after asking them to."""
-        if not self._gone(folders, leaving_seconds):
+
+        def gone() -> bool:
+            return not self.backend.alive(folders)
+
+        if not wait_until(gone, leaving_seconds, pause=0.05):
             self.backend.stop(folders)
-            self._gone(folders, self.grace_seconds)
+            wait_until(gone, self.grace_seconds, pause=0.05)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _gone(self, folders: Sequence[Path], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while self.backend.alive(folders):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)  # other processes: nothing to wait on
-        return True
 
     def _keep_log(self, folder: Path, ending: Ending) -> None:
         """Keep the end of a failed worker's output, before its folder goes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,23 +102,23 @@ class BadNodes:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._blamed: dict[str, set[float]] = {}
+        self._charges: set[tuple[str, float]] = set()
 
     def names(self) -> list[str]:
         """Return those to leave out for now."""
         since = time.time() - self.seconds
-        recent = {node: [t for t in times if t >= since] for node, times in self._blamed.items()}
-        return sorted(node for node, times in recent.items() if len(times) >= 2)
+        recent = Counter(node for node, when in self._charges if when >= since)
+        return sorted(node for node, count in recent.items() if count >= 2)
 
     def blame(self, node: str, when: float) -> bool:
         """Note that a task failed there at ``when``; True where that makes it a bad one."""
         before = self.names()
-        self._blamed.setdefault(node, set()).add(when)
-        return node in set(self.names()) - set(before)
+        self._charges.add((node, when))
+        return node in self.names() and node not in before
 
     def forgive(self) -> None:
         """Forget all charges."""
-        self._blamed.clear()
+        self._charges.clear()
 
 
 def pickled_ids(folder: Path, elements: int) -> list[str]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from ..rundir.files import append_line
-from .backend import OUT_OF_MEMORY, PREEMPTED, TIME_OUT
 
 Item = tuple[int, int]
 """(candidate, number of the attempt)."""
@@ -106,13 +105,6 @@ class State:
             # An attempt ended by a limit that the candidate may itself have met.
             case {"event": "suspected", "item": [candidate, attempt], "cause": cause}:
                 self.suspected[candidate].add((cause, attempt))
-
-
-def kind_of_loss(cause: str) -> str:
-    """Return the kind of a loss: ``preempted``, ``limit`` (memory or time) or ``machine``."""
-    if cause in (OUT_OF_MEMORY, TIME_OUT):
-        return "limit"
-    return PREEMPTED if cause == PREEMPTED else "machine"
 
 
 def read_state(path: Path) -> State:

@@ -45,18 +45,12 @@ class Resources:
         An option without a value is True. ``extra`` comes last and wins. submitit takes this
         as its ``slurm_additional_parameters``.
         """
-        named: dict[str, str | int | bool] = {
-            "partition": self.partition,
-            "account": self.account,
-            "qos": self.qos,
-            "gres": self.gres,
-            "constraint": self.constraint,
-            "time": self.time,
-            "cpus-per-task": self.cpus,
-            "mem": self.mem,
-            "exclude": self.exclude,
+        named = {n: getattr(self, n) for n in Resources.__dataclass_fields__ if n != "extra"}
+        found: dict[str, str | int | bool] = {
+            {"cpus": "cpus-per-task"}.get(name, name): value
+            for name, value in named.items()
+            if value
         }
-        found = {name: value for name, value in named.items() if value}
         for option in self.extra:
             name, equals, value = option.removeprefix("--").partition("=")
             found[name] = value if equals else True

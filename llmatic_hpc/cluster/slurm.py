@@ -25,6 +25,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,6 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from ..config import ClusterSettings
 from ..errors import ClusterError
 from . import refusals, scheduler
-from .array import array_of, submission_folder
 from .backend import (
     INTERRUPTED,
     Backend,
@@ -43,6 +44,7 @@ from .backend import (
     exit_code,
 )
 from .element import FRESH_SECONDS, BadNodes, Element, pickled_ids
+from .launch import array_of, submission_folder
 from .scheduler import Queued
 from .site import Site
 
@@ -55,6 +57,7 @@ LEAVING_SECONDS = 20.0
 """Time that a task with its results written may take to leave when the run is over."""
 
 
+@dataclass(eq=False)
 class SlurmBackend(Backend):
     """Arrays that go on without their coordinator and are adopted by the next one.
 
@@ -63,39 +66,36 @@ class SlurmBackend(Backend):
 
     outlives = True
 
-    def __init__(
-        self,
-        run_task: Callable[[Path], int],
-        settings: ClusterSettings,
-        site: Site,
-        *,
-        site_file: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._run_task, self._array = run_task, array_of(settings, site, site_file)
-        self._least_pause = self.pause_seconds = settings.poll_seconds
-        self._absence_seconds = settings.absence_seconds
-        self._clock, self._sleep = clock, sleep
-        self._elements: dict[Path, Element] = {}
-        self._queue: dict[str, Queued] = {}
-        self._asked = self._accounted = -MOST_QUEUE_SECONDS
-        self._queue_pause = LEAST_QUEUE_SECONDS
-        self._silent = False
-        self._doubtful: set[str] = set()
-        """Names of submissions that were interrupted: none of their jobs may run."""
-        self._told: set[tuple[str, str]] = set()
-        """Reasons for waiting that were told, by name of the submission."""
-        self._bad_nodes = BadNodes(60 * settings.exclude_minutes)
-        self._limits: scheduler.Limits | None = None
-        self._largest = sys.maxsize
-        """Elements that one submission may have after the last one was refused."""
-        self._is_full = False
+    run_task: Callable[[Path], int]
+    settings: ClusterSettings
+    site: Site
+    _: KW_ONLY
+    site_file: Path | None = None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _elements: dict[Path, Element] = field(default_factory=dict, init=False)
+    _queue: dict[str, Queued] = field(default_factory=dict, init=False)
+    _asked: float = field(default=-MOST_QUEUE_SECONDS, init=False)
+    _accounted: float = field(default=-MOST_QUEUE_SECONDS, init=False)
+    _queue_pause: float = field(default=LEAST_QUEUE_SECONDS, init=False)
+    _silent: bool = field(default=False, init=False)
+    _doubtful: set[str] = field(default_factory=set, init=False)
+    """Names of submissions that were interrupted: none of their jobs may run."""
+    _told: set[tuple[str, str]] = field(default_factory=set, init=False)
+    """Reasons for waiting that were told, by name of the submission."""
+    _largest: int = field(default=sys.maxsize, init=False)
+    """Elements that one submission may have after the last one was refused."""
+    _is_full: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._array = array_of(self.settings, self.site, self.site_file)
+        self._bad_nodes = BadNodes(60 * self.settings.exclude_minutes)
+        self.pause_seconds = self.settings.poll_seconds
 
     # --- what was submitted before --------------------------------------------------------------
 
     def adopt(self, submissions: Mapping[str, Mapping[Path, str]]) -> None:
-        now = self._clock()
+        now = self.clock()
         before, self._elements = self._elements, {}
         for token, jobs in submissions.items():
             ids = list(jobs.values())
@@ -117,7 +117,7 @@ class SlurmBackend(Backend):
     # --- submitting -----------------------------------------------------------------------------
 
     def room(self, alive: int) -> int:
-        limits = self._known_limits()
+        limits = self._limits
         room = min(limits.array_size or sys.maxsize, self._largest)
         if limits.submitted:
             # The coordinator's own job and whatever else the user runs count, too.
@@ -147,16 +147,17 @@ class SlurmBackend(Backend):
                         limit, others)  # fmt: skip
         self._is_full = True
 
-    def _known_limits(self) -> scheduler.Limits:
-        if self._limits is None:
-            wanted = self._array.resources
-            told = scheduler.limits(account=wanted.account, qos=wanted.qos)
-            self._limits = scheduler.Limits(
-                wanted.max_array_size or told.array_size, wanted.max_submit or told.submitted
-            )
-            log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
-                     self._limits.array_size, self._limits.submitted)  # fmt: skip
-        return self._limits
+    @cached_property
+    def _limits(self) -> scheduler.Limits:
+        wanted = self._array.resources
+        told = scheduler.limits(account=wanted.account, qos=wanted.qos)
+        size, submitted = (
+            wanted.max_array_size or told.array_size,
+            wanted.max_submit or told.submitted,
+        )
+        log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
+                 size, submitted)  # fmt: skip
+        return scheduler.Limits(size, submitted)
 
     def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
         if shutil.which("sbatch") is None:
@@ -176,7 +177,7 @@ class SlurmBackend(Backend):
             log.warning("without %s: %s; submitted again with them", ", ".join(bad), error)
             self._bad_nodes.forgive()
             jobs = self._sbatch(folders, token, time_factor=time_factor)
-        now = self._clock()
+        now = self.clock()
         for path, job in zip(folders, jobs, strict=True):
             self._elements[path] = Element(job, token, now)
         log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
@@ -188,7 +189,7 @@ class SlurmBackend(Backend):
         folder = submission_folder(folders[0], token)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        tasks = [Task(self._run_task, path) for path in folders]
+        tasks = [Task(self.run_task, path) for path in folders]
         try:
             with self._array.executor(folder, **self._array.parameters(token, **how)) as executor:
                 return [str(job.job_id) for job in executor.submit_array(tasks)]
@@ -231,15 +232,17 @@ class SlurmBackend(Backend):
         unsure = {f: e for f, e in followed.items() if e.left is None or exit_code(f) != "0"}
         if unsure:
             self._look(at_least_every=self._queue_pause)
-        gone = {f: e for f, e in unsure.items() if e.may_have_ended(self._asked, self._clock())}
+        gone = {f: e for f, e in unsure.items() if e.may_have_ended(self._asked, self.clock())}
         if gone:
             if self._accounted < self._asked:
                 self._account(gone.values())
-            now = self._clock()
-            gone = {f: e for f, e in gone.items() if e.has_ended(self._absence_seconds, now)}
+            now = self.clock()
+            gone = {
+                f: e for f, e in gone.items() if e.has_ended(self.settings.absence_seconds, now)
+            }
             self._changed()
         else:
-            self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self._least_pause)
+            self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self.settings.poll_seconds)
         return unsure.keys() - gone.keys()
 
     def _note_left(self, elements: Mapping[Path, Element]) -> None:
@@ -253,11 +256,11 @@ class SlurmBackend(Backend):
                     with contextlib.suppress(OSError):
                         names[where].update(os.listdir(where))
                 if f"{element.job}_0_result.pkl" in names[where]:
-                    element.left = self._clock()
+                    element.left = self.clock()
                     self._changed()
 
     def _look(self, *, at_least_every: float) -> None:
-        now = self._clock()
+        now = self.clock()
         if now - self._asked < at_least_every:
             return
         self._asked = now
@@ -310,7 +313,7 @@ class SlurmBackend(Backend):
             )  # fmt: skip
 
     def _account(self, elements: Collection[Element]) -> None:
-        self._accounted = self._clock()
+        self._accounted = self.clock()
         known = scheduler.accounts(element.job for element in elements)
         for element in elements:
             account = known.get(element.job)
@@ -320,7 +323,7 @@ class SlurmBackend(Backend):
                 element.node = account.node or element.node
 
     def _changed(self) -> None:
-        self.pause_seconds = self._least_pause
+        self.pause_seconds = self.settings.poll_seconds
         self._queue_pause = LEAST_QUEUE_SECONDS
 
     # --- the end --------------------------------------------------------------------------------
@@ -353,16 +356,16 @@ class SlurmBackend(Backend):
 
         What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
         """
-        deadline = self._clock() + LEAVING_SECONDS
+        deadline = self.clock() + LEAVING_SECONDS
         while (queue := scheduler.queue()) is not None:
             ours = [q for q in queue.values() if q.name.startswith(prefix) and not q.is_leaving]
-            late = self._clock() >= deadline
+            late = self.clock() >= deadline
             if idle := [q.job for q in ours if late or q.is_waiting or q.is_held]:
                 log.info("no longer needed: %s", " ".join(idle))
                 scheduler.cancel(idle)
             if late or not ours:
                 return
-            self._sleep(LEAST_QUEUE_SECONDS)
+            self.sleep(LEAST_QUEUE_SECONDS)
         log.warning(
             "squeue does not answer: see with 'squeue --me' that no job %s* is left", prefix
         )

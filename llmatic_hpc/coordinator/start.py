@@ -25,18 +25,6 @@ class Silent(Observer):
         """Log it."""
         log.warning(text)
 
-    def stage(self, generation: int, name: str, total: int) -> None:
-        """Tell nothing."""
-
-    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        """Tell nothing."""
-
-    def scored(self, candidate: int, fitness: float) -> None:
-        """Tell nothing."""
-
-    def generation_done(self, record: Record) -> None:
-        """Tell nothing."""
-
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load a configuration from a TOML file, with ``KEY=VALUE`` overrides.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmatic_hpc.cluster.array import array_of
+from llmatic_hpc.cluster.launch import array_of
 from llmatic_hpc.cluster.site import ArrayResources, Environment, Site
 from llmatic_hpc.config import ClusterSettings
 
