@@ -70,7 +70,7 @@ LOSSES = {PREEMPTED: "preempted", OUT_OF_MEMORY: "limit", TIME_OUT: "limit"}
 class Planned:
     """Task that is due."""
 
-    items: list[Item]
+    work: list[Work]
     time_factor: int = 1
 
 
@@ -217,16 +217,17 @@ class Dispatcher:
         self, ended: Sequence[Path], followed: dict[Path, list[Item]], inherited: set[Path]
     ) -> tuple[set[int], dict[int, Gathered]]:
         """Forget tasks that ended; return the candidates to try again and those given up."""
+        state, due = self._journal.state, self._wanted.keys() - self._done.keys()
         again: set[int] = set()
         given_up: dict[int, Gathered] = {}
         for folder in ended:
             items = followed.pop(folder)
-            if missing := [item for item in items if self._is_missing(item)]:
+            if missing := [item for item in items if item[0] in due and state.is_latest(item)]:
                 outcomes = self._outcomes(folder, items, missing, folder in inherited)
                 again |= {candidate for (candidate, _), outcome in outcomes if outcome is None}
                 lost = {item[0]: self._given_up(item, o) for item, o in outcomes if o is not None}
                 given_up |= lost
-                if charge := self._journal.state.blamed.get(folder.name):
+                if charge := state.blamed.get(folder.name):
                     self.backend.blame(*charge)
                 if not lost:
                     self._journal.write("ended", task=folder.name)
@@ -259,15 +260,6 @@ class Dispatcher:
             *((i, self._after_limit(i, ending.cause, len(items) == 1)) for i in missing[:at_once]),
             *((i, self._after_failure(i, folder.name, ending, free)) for i in missing[at_once:]),
         ]
-
-    def _is_missing(self, item: Item) -> bool:
-        """Return whether a candidate that is wanted has no result, and no later attempt."""
-        candidate = item[0]
-        return (
-            candidate in self._wanted
-            and candidate not in self._done
-            and self._journal.state.is_latest(item)
-        )
 
     def _after_limit(self, item: Item, cause: str, alone: bool) -> Outcome | None:
         """Decide about a candidate that may itself have met a limit; None: try again."""
@@ -309,22 +301,15 @@ class Dispatcher:
     def _plan(self, work: Iterable[Work]) -> list[Planned]:
         """Plan tasks for candidates that have none: packed, but each suspect alone."""
         state, per_task = self._journal.state, self.settings.candidates_per_task
-        packed, planned = [], []
+        packed, alone = [], []
         for item in work:
             if causes := state.suspected.get(item.candidate):
                 timed_out = any(cause == TIME_OUT for cause, _ in causes)
-                planned.append(Planned([self._next(item)], 2 if timed_out else 1))
+                alone.append(Planned([item], 2 if timed_out else 1))
             else:
                 packed.append(item)
         tasks = task_count(len(packed), parallelism=self.parallelism, per_task=per_task)
-        packs = pack(packed, tasks, most=per_task)
-        return [
-            *(Planned([self._next(item) for item in items]) for items in packs),
-            *planned,
-        ]
-
-    def _next(self, work: Work) -> Item:
-        return work.candidate, self._journal.state.attempts[work.candidate] + 1
+        return [*map(Planned, pack(packed, tasks, most=per_task)), *alone]
 
     def _submit(self, queue: list[Planned], alive: int) -> dict[Path, list[Item]]:
         """Submit from the queue what there is room for; returns the items by task's folder."""
@@ -336,11 +321,11 @@ class Dispatcher:
                 (n for n, planned in enumerate(queue) if planned.time_factor != factor), len(queue)
             )
             batch = queue[: min(room, count)]
-            tasks = [[i for i in planned.items if i[0] not in self._done] for planned in batch]
             if not batch:
                 break
+            tasks = [[w for w in one.work if w.candidate not in self._done] for one in batch]
             try:
-                started |= self._start([t for t in tasks if t], factor)
+                started |= self._start([task for task in tasks if task], factor)
             except ClusterBusyError as error:
                 log.warning("%s; again in %.0f s", error, self._busy_seconds)
                 self._busy_until = time.monotonic() + self._busy_seconds
@@ -352,27 +337,30 @@ class Dispatcher:
                 break  # they have ended already: look at their results first
         return started
 
-    def _start(self, tasks: Sequence[list[Item]], time_factor: int) -> dict[Path, list[Item]]:
+    def _start(self, tasks: Sequence[Sequence[Work]], factor: int) -> dict[Path, list[Item]]:
         if not tasks:
             return {}
-        number = self._journal.state.submissions
+        state = self._journal.state
+        number = state.submissions
         token = f"{self.name}-{number}"
-        names = [f"s{number:04d}-t{n:05d}" for n in range(len(tasks))]
-        folders = [self.paths.tasks / name for name in names]
-        for folder, items in zip(folders, tasks, strict=True):
+        started: dict[Path, list[Item]] = {}
+        for n, task in enumerate(tasks):
+            folder = self.paths.tasks / f"s{number:04d}-t{n:05d}"
             # A folder without a line in the journal is what a kill in between left behind.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            self.write_task(folder, [(self._wanted[c], attempt) for c, attempt in items])
-        announced = dict(zip(names, tasks, strict=True))
+            attempts = [(work, state.attempts[work.candidate] + 1) for work in task]
+            self.write_task(folder, attempts)
+            started[folder] = [(work.candidate, attempt) for work, attempt in attempts]
+        announced = {folder.name: items for folder, items in started.items()}
         self._journal.write("submitting", token=token, tasks=announced)
         try:
-            jobs = self.backend.submit(folders, token, time_factor=time_factor)
+            jobs = self.backend.submit(list(started), token, time_factor=factor)
         except ClusterBusyError:
             self._journal.write("refused", token=token)
             raise
-        self._journal.write("submitted", jobs=dict(zip(names, jobs, strict=True)))
-        return dict(zip(folders, tasks, strict=True))
+        self._journal.write("submitted", jobs=dict(zip(announced, jobs, strict=True)))
+        return started
 
     # --- leaving ------------------------------------------------------------------------------
 

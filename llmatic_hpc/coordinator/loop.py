@@ -9,12 +9,14 @@ and starting again continues from it. Where both code and results can be had aga
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import config as configuration
@@ -39,6 +41,8 @@ from .in_flight import InFlight
 
 if TYPE_CHECKING:
     from ..cluster import Backend
+
+log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 1.0
 """Least time between commits where all can be had again at no cost."""
@@ -73,6 +77,14 @@ class Observer(Protocol):
     def generation_done(self, record: Record) -> None:
         """The last row of the history is committed."""
         return
+
+
+class Silent(Observer):
+    """An observer that tells notices to the log and nothing else."""
+
+    def notice(self, text: str) -> None:
+        """Log it."""
+        log.warning(text)
 
 
 @dataclass(eq=False)
@@ -138,7 +150,7 @@ class Coordinator:
                 raise Interrupted("the run was asked to stop; everything is saved")
             proposals = search.ask()
             if record.phase == EVALUATED:
-                self._propose(record, proposals)
+                self._propose(evaluator, record, proposals)
             if self._evaluate(evaluator, record, search):
                 self.observer.generation_done(record)
         self._commit_rest(record)
@@ -156,11 +168,6 @@ class Coordinator:
             self._enough_rows = record.rows + missing - len(record.out())
         return record.committed_generations >= search.generations
 
-    def _is_cheap(self, record: Record) -> bool:
-        """Return whether completions and results can be had again at no cost."""
-        assert self._evaluator is not None
-        return self._evaluator.repeatable and self._open_generator(record).repeatable
-
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
         if self._search is not None:
@@ -176,14 +183,10 @@ class Coordinator:
         if self._is_due:
             self._commit(record)
 
-    def _stage(self, generation: int, name: str, total: int) -> None:
-        """Tell of a stage, unless it is one of thousands of look-ups."""
-        if not self._is_due:
-            self.observer.stage(generation, name, total)
-
-    def _advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        if not self._is_due:
-            self.observer.advance(name, count, tokens=tokens)
+    @property
+    def _told(self) -> Observer:
+        """Whom to tell of stages; of one of thousands of look-ups nobody is told."""
+        return Silent() if self._is_due else self.observer
 
     def _clear_away(self, record: Record) -> None:
         """Remove what a generation that is in the record left, and what is of another run."""
@@ -239,10 +242,11 @@ class Coordinator:
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
-    def _propose(self, record: Record, proposals: Sequence[Proposal]) -> None:
+    def _propose(self, evaluator: Evaluator, record: Record, proposals: Sequence[Proposal]) -> None:
         generation = record.committed_generations
         started = time.time()
-        self._is_due = is_cheap = self._is_cheap(record)
+        is_cheap = evaluator.repeatable and self._open_generator(record).repeatable
+        self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
         requests = [self._request(record, proposal) for proposal in proposals]
@@ -252,7 +256,7 @@ class Coordinator:
             extracted_from(completion, request, self._problem.helpers)
             for completion, request in zip(completions, requests, strict=True)
         ]
-        examined = self._screen(generation, [code.source for code in extracted])
+        examined = self._screen(evaluator, generation, [code.source for code in extracted])
         originals = rows.Originals(
             record, None if self.config.search.train_start else starts(proposals)
         )
@@ -278,17 +282,17 @@ class Coordinator:
         self, record: Record, generation: int, requests: Sequence[Request]
     ) -> list[Completion]:
         """A completion for every request; those that are on disk are not sampled again."""
-        is_kept = not self._is_cheap(record)
+        is_kept = not self._is_due
         done = self._in_flight.completions() if is_kept else {}
         missing = [request for request in requests if request.candidate not in done]
-        self._stage(generation, "generated", len(requests))
-        self._advance("generated", len(requests) - len(missing))
+        self._told.stage(generation, "generated", len(requests))
+        self._told.advance("generated", len(requests) - len(missing))
         generator = self._open_generator(record)
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
             if is_kept:
                 self._in_flight.keep_completion(completion)
-            self._advance("generated", tokens=completion.tokens)
+            self._told.advance("generated", tokens=completion.tokens)
             if is_kept and self.stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
         return [done[request.candidate] for request in requests]
@@ -331,17 +335,18 @@ class Coordinator:
             seen=record.architectures,
         )
 
-    def _screen(self, generation: int, sources: Sequence[str]) -> list[Examined]:
-        assert self._evaluator is not None
-        self._stage(generation, "screened", len(sources))
-        examined = self._evaluator.examine(sources, repair=self.config.generator.repair)
+    def _screen(
+        self, evaluator: Evaluator, generation: int, sources: Sequence[str]
+    ) -> list[Examined]:
+        self._told.stage(generation, "screened", len(sources))
+        examined = evaluator.examine(sources, repair=self.config.generator.repair)
         for found in examined:
             if found.screened.status == "infrastructure":
                 raise ContainmentError(
                     f"a network could not be screened: {found.screened.failure}. Nothing is "
                     "lost: mend that and start the run again"
                 )
-        self._advance("screened", len(sources))
+        self._told.advance("screened", len(sources))
         return examined
 
     # --- evaluate, update: the second commit --------------------------------------------------
@@ -351,7 +356,7 @@ class Coordinator:
         duplicates = record.candidates["duplicate_of"] >= 0
         due = [row for row in record.out() if not duplicates[row]]
         began = time.time()
-        self._stage(record.committed_generations, "trained", len(due))
+        self._told.stage(record.committed_generations, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
         timings = {
             **(self._times or self._in_flight.times()),
@@ -369,9 +374,52 @@ class Coordinator:
         return not self._is_due
 
     def _on_result(self, result: Result) -> None:
-        self._advance("trained")
+        self._told.advance("trained")
         if math.isfinite(result.outcome.fitness):
             self.observer.scored(result.candidate, result.outcome.fitness)
+
+
+# --- the same from Python, without a command line -----------------------------------------------
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a configuration from a TOML file, with ``KEY=VALUE`` overrides.
+
+    Raises :class:`~llmatic_hpc.errors.ConfigError` for whatever is wrong with it, in one line.
+    """
+    return configuration.load(Path(path), overrides)
+
+
+def run(
+    config: Config,
+    directory: str | Path,
+    *,
+    generations: int | None = None,
+    observer: Observer | None = None,
+    stop: threading.Event | None = None,
+) -> Record:
+    """Start or continue the run in ``directory`` until its budget is spent.
+
+    Args:
+        config: the settings; those of a run that is continued may differ only in place, pace and
+            length.
+        directory: the run directory; it is made.
+        generations: in place of ``search.generations``.
+        observer: is told of stages, progress and results.
+        stop: set it, from another thread, to have the run save everything and leave.
+
+    Returns:
+        The record, as it also stands in ``directory/run.h5``.
+
+    Raises:
+        LLMaticError: something that a user can mend; the message says what, where, what next.
+        Interrupted: ``stop`` was set; calling again continues.
+    """
+    environment.keep_threads_quiet()
+    if generations is not None:
+        config = replace(config, search=replace(config.search, generations=generations))
+    paths = RunPaths(Path(directory))
+    return Coordinator(config, paths, observer or Silent(), stop or threading.Event()).run()
 
 
 # --- small pure parts -------------------------------------------------------------------------

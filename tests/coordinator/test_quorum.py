@@ -13,8 +13,7 @@ import pytest
 from llmatic_hpc import config, store
 from llmatic_hpc.cluster import LocalBackend, stop_orphans
 from llmatic_hpc.config import Config
-from llmatic_hpc.coordinator.loop import Coordinator, Observer
-from llmatic_hpc.coordinator.start import Silent
+from llmatic_hpc.coordinator.loop import Coordinator, Observer, Silent
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
