@@ -49,14 +49,10 @@ class Submission:
 
     def __str__(self) -> str:
         """Return the command as a shell takes it."""
-        drop = ["env", *(word for name in self.dropped for word in ("-u", name))]
-        return " ".join(
-            [
-                *(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()),
-                *(drop if self.dropped else []),
-                shlex.join(self.command),
-            ]
-        )
+        words = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        if self.dropped:
+            words += ["env", *(f"-u {name}" for name in self.dropped)]
+        return " ".join([*words, shlex.join(self.command)])
 
 
 def launch_script() -> Path:
@@ -121,17 +117,10 @@ def plan(
 
 def preview(submission: Submission, config: Config, site: Site) -> str:
     """Show all that would be submitted: command line, script, arrays."""
-    file = launch_script()
-    return "\n".join(
-        [
-            "# --- command " + "-" * 60,
-            str(submission),
-            "",
-            f"# --- {file} " + "-" * 60,
-            file.read_text(encoding="utf-8"),
-            array_preview(config, site),
-        ]
-    )
+    file, rule = launch_script(), "-" * 60
+    script = file.read_text(encoding="utf-8")
+    job = f"# --- command {rule}\n{submission}\n\n# --- {file} {rule}\n{script}\n"
+    return job + array_preview(config, site)
 
 
 def array_preview(config: Config, site: Site) -> str:

@@ -68,8 +68,7 @@ class LocalBackend(Backend):
         return Ending(output=next(folder.glob("*_log.out"), None))
 
     def stop(self, folders: Iterable[Path]) -> None:
-        wanted = set(folders)
-        _terminate(pid for folder, pid in _task_processes() if folder in wanted)
+        _stop(set(folders).__contains__)
 
 
 @dataclass(eq=False)
@@ -98,9 +97,7 @@ class InlineBackend(Backend):
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
-    found = [(folder, pid) for folder, pid in _task_processes() if folder.parent == tasks]
-    _terminate(pid for _, pid in found)
-    return len({folder for folder, _ in found})
+    return len(_stop(lambda folder: folder.parent == tasks))
 
 
 def visible_gpus() -> list[int]:
@@ -128,7 +125,10 @@ def _task_processes() -> Iterator[tuple[Path, int]]:
             yield Path(folder), int(entry.name)
 
 
-def _terminate(pids: Iterable[int]) -> None:
-    for pid in pids:
+def _stop(is_meant: Callable[[Path], bool]) -> set[Path]:
+    """Ask the tasks in folders that are meant to save and leave; return those that there are."""
+    found = [(folder, pid) for folder, pid in _task_processes() if is_meant(folder)]
+    for _, pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
+    return {folder for folder, _ in found}

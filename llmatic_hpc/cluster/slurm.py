@@ -297,20 +297,15 @@ class SlurmBackend(Backend):
             else:
                 element.missing_since = None
                 element.node = queued.node or element.node
-                if queued.is_stuck:
-                    self._tell(element.token, queued.reason)
+                if queued.is_stuck and (element.token, queued.reason) not in self._told:
+                    self._told.add((element.token, queued.reason))
+                    log.warning(
+                        "%s waits, and will as long as Slurm says: %s. Look at it with 'squeue "
+                        "--me --name=%s'; 'scancel --name=%s' ends it, and it is submitted again",
+                        element.token, queued.reason, element.token, element.token,
+                    )  # fmt: skip
         if held:
             scheduler.cancel(held)
-
-    def _tell(self, token: str, reason: str) -> None:
-        """Log, once for each reason, that tasks wait for a person to do something."""
-        if (token, reason) not in self._told:
-            self._told.add((token, reason))
-            log.warning(
-                "%s waits, and will as long as Slurm says: %s. Look at it with 'squeue --me "
-                "--name=%s'; 'scancel --name=%s' ends it, and it is submitted again",
-                token, reason, token, token,
-            )  # fmt: skip
 
     def _account(self, elements: Collection[Element]) -> None:
         self._accounted = self.clock()
