@@ -25,8 +25,9 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 
 from ..config import ClusterSettings
@@ -64,14 +65,6 @@ FREE = (PREEMPTED, INTERRUPTED, *OWN_FAULT)
 
 LOSSES = {PREEMPTED: "preempted", OUT_OF_MEMORY: "limit", TIME_OUT: "limit"}
 """Kinds of seconds that a task ran in vain; after any other ending ``machine``."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Task that is due."""
-
-    work: list[Work]
-    time_factor: int = 1
 
 
 @dataclass(eq=False)
@@ -126,7 +119,7 @@ class Dispatcher:
         inherited = set(followed)
         covered = {i[0] for items in followed.values() for i in items if journal.state.is_latest(i)}
         untouched = wanted.keys() - covered
-        queue: list[Planned] = []
+        queue: list[list[Work]] = []
         is_first = True
         while True:
             # In this order: a result written before its task ended is seen in the same turn.
@@ -139,7 +132,7 @@ class Dispatcher:
             for gathered in (*fresh.values(), *lost.values()):
                 arrived.append(gathered.result.finished or time.time())
                 on_result(gathered.result)
-            queue += self._plan(wanted[c] for c in sorted(again | untouched))
+            queue += self._plan([wanted[c] for c in sorted(again | untouched)])
             inherited, untouched = set(), set()
             late = not queue and is_patience_over(
                 arrived, enough, submitted=self._submitted, began=began, now=time.time()
@@ -298,32 +291,29 @@ class Dispatcher:
 
     # --- submitting ---------------------------------------------------------------------------
 
-    def _plan(self, work: Iterable[Work]) -> list[Planned]:
+    def _plan(self, work: Sequence[Work]) -> list[list[Work]]:
         """Plan tasks for candidates that have none: packed, but each suspect alone."""
-        state, per_task = self._journal.state, self.settings.candidates_per_task
-        packed, alone = [], []
-        for item in work:
-            if causes := state.suspected.get(item.candidate):
-                timed_out = any(cause == TIME_OUT for cause, _ in causes)
-                alone.append(Planned([item], 2 if timed_out else 1))
-            else:
-                packed.append(item)
+        suspected, per_task = self._journal.state.suspected, self.settings.candidates_per_task
+        packed = [item for item in work if item.candidate not in suspected]
         tasks = task_count(len(packed), parallelism=self.parallelism, per_task=per_task)
-        return [*map(Planned, pack(packed, tasks, most=per_task)), *alone]
+        alone = [[item] for item in work if item.candidate in suspected]
+        return [*pack(packed, tasks, most=per_task), *alone]
 
-    def _submit(self, queue: list[Planned], alive: int) -> dict[Path, list[Item]]:
+    def _time_factor(self, task: Sequence[Work]) -> int:
+        """Return how often a task gets the time limit: twice, if its candidate met it before."""
+        causes = self._journal.state.suspected.get(task[0].candidate, ())
+        return 2 if any(cause == TIME_OUT for cause, _ in causes) else 1
+
+    def _submit(self, queue: list[list[Work]], alive: int) -> dict[Path, list[Item]]:
         """Submit from the queue what there is room for; returns the items by task's folder."""
         started: dict[Path, list[Item]] = {}
         while queue and time.monotonic() >= self._busy_until:
             room = self.backend.room(alive + len(started))
-            factor = queue[0].time_factor
-            count = next(
-                (n for n, planned in enumerate(queue) if planned.time_factor != factor), len(queue)
-            )
-            batch = queue[: min(room, count)]
+            factor, alike = next(groupby(queue, self._time_factor))
+            batch = list(islice(alike, room))
             if not batch:
                 break
-            tasks = [[w for w in one.work if w.candidate not in self._done] for one in batch]
+            tasks = [[w for w in task if w.candidate not in self._done] for task in batch]
             try:
                 started |= self._start([task for task in tasks if task], factor)
             except ClusterBusyError as error:

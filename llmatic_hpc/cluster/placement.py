@@ -86,8 +86,6 @@ def available_cores() -> int:
 
 def task_count(items: int, *, parallelism: int, per_task: int) -> int:
     """Return how many tasks ``items`` candidates make; ``per_task`` 0 spreads them evenly."""
-    if items == 0:
-        return 0
     return -(-items // per_task) if per_task else min(parallelism, items)
 
 
