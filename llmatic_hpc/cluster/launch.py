@@ -192,19 +192,16 @@ def explain(stderr: str, submission: Submission) -> str:
     if refusals.is_unsure(said):
         return _unsure(submission, said)
     key, help_ = refusals.advice(said)
-    if key:
-        return f"sbatch refused: {said}. {_place(submission, key)}; {help_}"
-    return f"sbatch refused: {said}. It was called as: {submission}"
-
-
-def _place(submission: Submission, key: str) -> str:
-    """Say where the value of a setting is to be changed."""
-    name = {"cpus": "cpus-per-task"}.get(key, key)
-    given = next((word for word in submission.command if word.startswith(f"--{name}=")), None)
+    if not key:
+        return f"sbatch refused: {said}. It was called as: {submission}"
     if submission.site_file is None:
-        return f"Set coordinator.{key} in a site file and name it with --site"
-    now = f" (now {given.partition('=')[2]})" if given else ""
-    return f"Change coordinator.{key}{now} in {submission.site_file}"
+        place = f"Set coordinator.{key} in a site file and name it with --site"
+    else:
+        option = f"--{'cpus-per-task' if key == 'cpus' else key}="
+        given = (word for word in submission.command if word.startswith(option))
+        now = next((f" (now {word.removeprefix(option)})" for word in given), "")
+        place = f"Change coordinator.{key}{now} in {submission.site_file}"
+    return f"sbatch refused: {said}. {place}; {help_}"
 
 
 def _unsure(submission: Submission, said: str) -> str:

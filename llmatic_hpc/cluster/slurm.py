@@ -151,10 +151,8 @@ class SlurmBackend(Backend):
     def _limits(self) -> scheduler.Limits:
         wanted = self._array.resources
         told = scheduler.limits(account=wanted.account, qos=wanted.qos)
-        size, submitted = (
-            wanted.max_array_size or told.array_size,
-            wanted.max_submit or told.submitted,
-        )
+        size = wanted.max_array_size or told.array_size
+        submitted = wanted.max_submit or told.submitted
         log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
                  size, submitted)  # fmt: skip
         return scheduler.Limits(size, submitted)
