@@ -89,7 +89,7 @@ class Dispatcher:
     :class:`Interrupted` to let a later coordinator gather the results."""
     grace_seconds: float = 60.0
     _busy_until: float = field(default=0.0, init=False)
-    _busy_seconds: float = field(default=LEAST_BUSY_SECONDS, init=False)
+    _busy_seconds: float = field(default_factory=lambda: LEAST_BUSY_SECONDS, init=False)
     _wanted: dict[int, Work] = field(default_factory=dict, init=False)
     _done: dict[int, Gathered] = field(default_factory=dict, init=False)
 

@@ -104,7 +104,7 @@ class Coordinator:
     _enough_rows: int = field(default=0, init=False)
     """Candidates from which on the budget of queries may be spent."""
     _committed: float = field(default=-math.inf, init=False)
-    _pause: float = field(default=COMMIT_SECONDS, init=False)
+    _pause: float = field(default_factory=lambda: COMMIT_SECONDS, init=False)
     _is_due: bool = field(default=False, init=False)
     """True while generations of look-ups wait to be committed together; nothing is told."""
 
