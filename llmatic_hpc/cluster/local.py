@@ -1,4 +1,4 @@
-"""Tasks as processes on this machine, through submitit's local executor.
+"""Tasks on this machine: as processes, through submitit's local executor, or in our own.
 
 submitit starts every submission at once and knows a job by its process id, which the system
 hands out again. So the dispatcher bounds how many tasks live, every task has a fresh folder,
@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import submitit
@@ -20,27 +21,20 @@ from ..errors import ClusterError
 from .backend import Backend, Ending, Task
 
 
+@dataclass(eq=False)
 class LocalBackend(Backend):
     """Worker processes that outlive a killed coordinator and are adopted by the next one."""
 
+    run_task: Callable[[Path], int]
+    _: KW_ONLY
+    parallelism: int
+    time_minutes: int
+    pause_seconds: float
     outlives = False
-
-    def __init__(
-        self,
-        run_task: Callable[[Path], int],
-        *,
-        parallelism: int,
-        time_minutes: int,
-        pause_seconds: float,
-    ) -> None:
-        self.pause_seconds = pause_seconds
-        self._run_task = run_task
-        self._parallelism = parallelism
-        self._time_minutes = time_minutes
-        self._jobs: dict[Path, submitit.Job[int]] = {}
+    _jobs: dict[Path, submitit.Job[int]] = field(default_factory=dict, init=False)
 
     def room(self, alive: int) -> int:
-        return max(0, self._parallelism - alive)
+        return max(0, self.parallelism - alive)
 
     def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
         return [self._submit(folder, time_factor) for folder in folders]
@@ -48,13 +42,13 @@ class LocalBackend(Backend):
     def _submit(self, folder: Path, time_factor: int) -> str:
         executor = submitit.LocalExecutor(folder)
         executor.update_parameters(
-            timeout_min=self._time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
+            timeout_min=self.time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
         )
         if gpus := visible_gpus():  # submitit hides them all unless told
             turn = gpus[len(self._jobs) % len(gpus)]
             executor.update_parameters(gpus_per_node=1, visible_gpus=[turn])
         try:
-            job = executor.submit(Task(self._run_task, folder))
+            job = executor.submit(Task(self.run_task, folder))
         except OSError as error:
             raise ClusterError(
                 f"{folder}: no worker process could be started: {error}. "
@@ -74,15 +68,36 @@ class LocalBackend(Backend):
         return Ending(output=next(folder.glob("*_log.out"), None))
 
     def stop(self, folders: Iterable[Path]) -> None:
-        wanted = set(folders)
-        _terminate(pid for folder, pid in _task_processes() if folder in wanted)
+        _stop(set(folders).__contains__)
+
+
+@dataclass(eq=False)
+class InlineBackend(Backend):
+    """Tasks in the coordinator's own process, one by one: for debugging under pdb.
+
+    ``submit`` returns when they are done. The candidates themselves still run in contained
+    children; what pdb sees is our own code.
+    """
+
+    run_task: Callable[[Path], int]
+    pause_seconds = 0.0
+    outlives = False
+
+    def room(self, alive: int) -> int:
+        return 1
+
+    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+        for folder in folders:
+            Task(self.run_task, folder)()
+        return ["inline" for _ in folders]
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        return set()
 
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
-    found = [(folder, pid) for folder, pid in _task_processes() if folder.parent == tasks]
-    _terminate(pid for _, pid in found)
-    return len({folder for folder, _ in found})
+    return len(_stop(lambda folder: folder.parent == tasks))
 
 
 def visible_gpus() -> list[int]:
@@ -110,7 +125,10 @@ def _task_processes() -> Iterator[tuple[Path, int]]:
             yield Path(folder), int(entry.name)
 
 
-def _terminate(pids: Iterable[int]) -> None:
-    for pid in pids:
+def _stop(is_meant: Callable[[Path], bool]) -> set[Path]:
+    """Ask the tasks in folders that are meant to save and leave; return those that there are."""
+    found = [(folder, pid) for folder, pid in _task_processes() if is_meant(folder)]
+    for _, pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
+    return {folder for folder, _ in found}

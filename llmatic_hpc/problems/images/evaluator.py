@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
+from ...cluster.backend import wait_until
 from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
@@ -73,11 +73,8 @@ class Trained(Evaluator):
 
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
-        if kind_of(self.config.cluster) != "local":
-            return
-        deadline = time.monotonic() + STOPPING_SECONDS
-        while stop_orphans(self.paths.tasks) and time.monotonic() < deadline:
-            time.sleep(0.1)  # other processes: nothing to wait on
+        if kind_of(self.config.cluster) == "local":
+            wait_until(lambda: stop_orphans(self.paths.tasks) == 0, STOPPING_SECONDS, pause=0.1)
 
     def end(self, record: Record) -> None:
         """Take what is left of the run out of the scheduler's queue."""
