@@ -114,7 +114,7 @@ class Tracer(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.tensors: list[Traced] = []
-        """What the network made so far, in order."""
+        """Tensors that the network made so far, in order."""
         self._made: list[Tensor] = []  # kept, so that no other gets their identity
         self._numbers: dict[int, int] = {}  # by id of a tensor
         self._stacks: dict[int, tuple[Tensor, list[Tensor]]] = {}
