@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import config as configuration
 from ..config import BASELINES
+from ..config.fields import settings_of
 from ..store import Record
 from ..store.record import EVALUATED
 
@@ -80,8 +81,11 @@ def look(path: Path, record: Record, budget: int) -> Run:
     Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
     """
     config = configuration.from_tables(record.config, str(path))
-    settings = dict(_lasting(config))
-    del settings["run.seed"]
+    settings = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, field, value in settings_of(config)
+        if name != "run.seed" and not field.metadata["resumable"]
+    }
     queries = np.flatnonzero(record.candidates["status"] == b"scored")
     enough = [n for n in (budget, config.search.queries) if n]
     finished = any(len(queries) >= n for n in enough) or (
@@ -146,13 +150,3 @@ def _model(writer: str) -> str:
     if kind == "replay" or not model:
         return writer
     return Path(model).name if Path(model).is_absolute() else model
-
-
-def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """List settings by their full names, without those that may change in a continued run."""
-    for f in fields(config):
-        value = getattr(config, f.name)
-        if is_dataclass(value):
-            yield from _lasting(value, f"{prefix}{f.name}.")
-        elif not f.metadata["resumable"]:
-            yield f"{prefix}{f.name}", list(value) if isinstance(value, tuple) else value

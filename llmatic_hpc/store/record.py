@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ PROPOSED = "proposed"
 
 EVALUATED = "evaluated"
 """Every generation so far has its results."""
+
+Known = Mapping[str, NDArray[Any]]
+"""Columns by name that a record begins with."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
 
 
-class Columns(MutableMapping[str, NDArray[Any]]):
-    """Columns of one length by name: views (rows, ...) of longer arrays, so that rows are cheap.
+class Columns(dict[str, NDArray[Any]]):
+    """Columns (rows, ...) of one length by name.
 
     Begins with ``known``; a column that is not in it is made of its fill value.
     """
@@ -51,49 +54,31 @@ class Columns(MutableMapping[str, NDArray[Any]]):
         prompts: int,
         axes: int,
     ) -> None:
-        self.rows = len(known[columns[0].name]) if columns[0].name in known else 0
-        self._columns = {column.name: column for column in columns}
-        self._widths = {"prompts": prompts, "axes": axes}
-        self._room = self.rows
-        self._arrays = {c.name: c.empty(self.rows, **self._widths) for c in columns} | dict(known)
+        self._fills = {c.name: c.empty(1, prompts=prompts, axes=axes) for c in columns}
+        rows = len(next(iter(known.values()), ()))
+        super().__init__({name: fill.repeat(rows, 0) for name, fill in self._fills.items()})
+        self.update(known)
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._arrays[name][: self.rows]
-
-    def __setitem__(self, name: str, values: NDArray[Any]) -> None:
-        self._arrays[name] = self._enlarged(name, values)
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("a record keeps all of its columns")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+    @property
+    def rows(self) -> int:
+        """Length of every column."""
+        return len(next(iter(self.values())))
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; what a row does not say keeps the column's fill value."""
         if unknown := {key for row in rows for key in row.keys() - self.keys()}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
-        start, total = self.rows, self.rows + len(rows)
-        if total > self._room:
-            self._room = total + max(start, 64)
-            self._arrays = {name: self._enlarged(name, self[name]) for name in self}
-        self.rows = total
+        start = self.rows
+        for name, fill in self._fills.items():
+            self[name] = np.concatenate([self[name], fill.repeat(len(rows), 0)])
         for position, row in enumerate(rows, start):
             self.update_row(position, row)
 
     def update_row(self, position: int, values: Mapping[str, Any]) -> None:
         """Change columns of one row."""
         for name, value in values.items():
-            column = self._arrays[name]
+            column = self[name]
             column[position] = _fit(value, column)
-
-    def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """Fill values up to the length of all columns."""
-        fill = self._columns[name].empty(self._room - len(values), **self._widths)
-        return np.concatenate([values, fill])
 
 
 @dataclass
@@ -108,7 +93,7 @@ class Record:
     phase: str = EVALUATED
     committed_generations: int = 0
     """Generations with results. One more is in flight while the phase is ``proposed``."""
-    known: InitVar[tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]] = ({}, {})
+    known: InitVar[tuple[Known, Known]] = ({}, {})
     """Columns of the candidates and of the history so far."""
     candidates: Columns = field(init=False)
     history: Columns = field(init=False)
@@ -119,13 +104,10 @@ class Record:
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(
-        self, known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
-    ) -> None:
+    def __post_init__(self, known: tuple[Known, Known]) -> None:
         widths = {"prompts": len(self.prompts), "axes": len(self.axes)}
-        candidates, history = known
-        self.candidates = Columns(schema.CANDIDATES, candidates, **widths)
-        self.history = Columns(schema.HISTORY, history, **widths)
+        self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
+        self.history = Columns(schema.HISTORY, known[1], **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -180,12 +162,6 @@ class Record:
         found: list[int] = (np.flatnonzero(status == PENDING.encode()) + self._settled).tolist()
         self._settled = found[0] if found else self.rows
         return found
-
-    def texts(self, name: str, rows: Iterable[int]) -> list[str]:
-        """A fixed-length text column as strings."""
-        column = self.candidates[name]
-        return [v.decode("utf-8", "replace") if isinstance(v := column[r], bytes) else v
-                for r in rows]  # fmt: skip
 
     def status(self, candidate: int) -> str:
         """Status of one candidate."""
