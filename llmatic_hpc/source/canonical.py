@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -45,19 +46,14 @@ def canonical_sha256(source: str) -> str:
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
-_LAYER = "in_features out_features bias"
-_CONVOLUTION = "in_channels out_channels kernel_size stride padding dilation groups bias"
-_POOL = "kernel_size stride padding"
-_NORM = "num_features eps momentum affine track_running_stats"
-
 SIGNATURES = {
     f"torch.nn.{name}": tuple(signature.split())
     for names, signature in (
-        ("Linear", _LAYER),
-        ("Conv1d Conv2d Conv3d", _CONVOLUTION),
-        ("MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d", _POOL),
-        ("BatchNorm1d BatchNorm2d BatchNorm3d", _NORM),
-        ("Dropout Dropout1d Dropout2d Dropout3d", "p inplace"),
+        ("Linear", "in_features out_features bias"),
+        ("Conv?d", "in_channels out_channels kernel_size stride padding dilation groups bias"),
+        ("MaxPool?d AvgPool?d", "kernel_size stride padding"),
+        ("BatchNorm?d", "num_features eps momentum affine track_running_stats"),
+        ("Dropout Dropout?d", "p inplace"),
         ("ReLU ReLU6 SiLU SELU", "inplace"),
         ("LeakyReLU", "negative_slope inplace"),
         ("Flatten", "start_dim end_dim"),
@@ -66,7 +62,7 @@ SIGNATURES = {
         ("AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d", "output_size"),
         ("Softmax LogSoftmax", "dim"),
     )
-    for name in names.split()
+    for name in allowlist.words(names)
 }
 """Leading parameters of layers; the tests hold them against torch."""
 
@@ -86,7 +82,7 @@ class _Form:
         self._network = network.network_class(tree)
         self._global: dict[str, str] = {}
         self._attributes: dict[str, str] = {}
-        self._count = 0
+        self._count = itertools.count(1)
         self._bound = set(network.bindings(*self._body))
         nodes = list(ast.walk(tree))
         keywords = {k.arg for n in nodes if isinstance(n, ast.Call) for k in n.keywords}
@@ -139,21 +135,16 @@ class _Form:
 
     # --- names ---------------------------------------------------------------------------
 
-    def _fresh(self, kind: str) -> str:
-        self._count += 1
-        return f"{kind}{self._count}"
-
     def _name(self, name: str, scopes: Scopes) -> str:
         for scope in reversed(scopes):
             if name in scope:
-                if not scope[name]:
-                    scope[name] = self._fresh("v")
+                scope[name] = scope[name] or f"v{next(self._count)}"
                 return scope[name]
         if name in self._paths:
             return f"={self._paths[name]}"
         if name in self._bound:
             if name not in self._global:
-                self._global[name] = self._fresh("g")
+                self._global[name] = f"g{next(self._count)}"
                 self._queue.append(name)
             return self._global[name]
         return f"={name}"
@@ -162,7 +153,7 @@ class _Form:
         if name not in self._renamed:
             return f"={name}"
         if name not in self._attributes:
-            self._attributes[name] = self._fresh("a")
+            self._attributes[name] = f"a{next(self._count)}"
         return self._attributes[name]
 
     # --- statements and expressions ------------------------------------------------------
@@ -228,7 +219,7 @@ class _Form:
         parameters = [a.arg for a in network.parameters(arguments)]
         for name in parameters:
             kept = self._keep_parameters or name in self._keywords
-            scope[name] = f"={name}" if kept else self._fresh("v")
+            scope[name] = f"={name}" if kept else f"v{next(self._count)}"
         shape = [
             len(arguments.posonlyargs), len(arguments.args), arguments.vararg is not None,
             len(arguments.kwonlyargs), arguments.kwarg is not None,

@@ -94,10 +94,8 @@ class Originals:
 
     def first(self, key: str, number: int) -> int:
         """Find who was first with the digest ``key``: an earlier candidate, or ``number``."""
-        for row in self._record.rows_with(key):
-            if self._counts(row):
-                return row
-        return self._fresh.setdefault(key, number)
+        earlier = next(filter(self._counts, self._record.rows_with(key)), None)
+        return self._fresh.setdefault(key, number) if earlier is None else earlier
 
     def _counts(self, row: int) -> bool:
         table = self._record.candidates
@@ -112,9 +110,8 @@ class Originals:
 def is_of_start(record: Record, candidate: int) -> bool:
     """Return whether a candidate descends from the initial network by mutation."""
     table = record.candidates
-    return bool(table["operator"][candidate] == b"mutation") and bool(
-        (table["parents"][candidate] < 0).all()
-    )
+    initial = (table["parents"][candidate] < 0).all()
+    return bool(table["operator"][candidate] == b"mutation" and initial)
 
 
 def queries(record: Record) -> int:
@@ -145,9 +142,9 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
 
 def median_train_seconds(record: Record) -> float:
     """Return the median training time of the last generation that trained any; 0 without one."""
-    seconds = record.candidates["train_seconds"]
-    trained = np.flatnonzero(np.isfinite(seconds) & (record.candidates["epochs"] > 0))
-    if not len(trained):
+    seconds, generation = record.candidates["train_seconds"], record.candidates["generation"]
+    trained = np.isfinite(seconds) & (record.candidates["epochs"] > 0)
+    if not trained.any():
         return 0.0
-    generation = record.candidates["generation"][trained]
-    return float(np.median(seconds[trained][generation == generation[-1]]))
+    last = generation[trained][-1]
+    return float(np.median(seconds[trained & (generation == last)]))

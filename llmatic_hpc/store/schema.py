@@ -63,7 +63,7 @@ CANDIDATES = (
         -1,
         "candidate whose prompt individual was selected; -1: none. "
         "Variant network-archive: place in the population. Operator neighbour: its number",
-    ),
+    ),  # fmt: skip
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
@@ -105,12 +105,10 @@ CANDIDATES = (
     Column("node", "S64", b"", "host that evaluated it"),
 )
 
-LATER = frozenset(
-    (
-        "told", "written", "repairs", "architecture", "rank", "descriptors",
-        "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
-    )
-)  # fmt: skip
+LATER = frozenset({
+    "told", "written", "repairs", "architecture", "rank", "descriptors",
+    "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
+})  # fmt: skip
 """Columns that records of version 1 may lack."""
 
 TIMINGS = frozenset(

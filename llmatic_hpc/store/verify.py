@@ -110,7 +110,7 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
             )
             if not same:
                 yield Difference(where, f"is no duplicate of candidate {original}")
-            elif status == "duplicate" and not _same(fitness, float(table["fitness"][original])):
+            elif status == "duplicate" and not _equal(*table["fitness"][[row, original]]):
                 yield Difference(where, f"does not have the score of candidate {original}")
         if any(parent >= row for parent in table["parents"][row].tolist()):
             yield Difference(where, "has a parent that came after it")
@@ -144,7 +144,3 @@ def _equal(a: Any, b: Any) -> Any:
     if a.dtype.kind == "f":
         return (a == b) | (np.isnan(a) & np.isnan(b.astype(float)))
     return a == b
-
-
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
