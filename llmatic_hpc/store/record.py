@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -40,8 +40,8 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
 
 
-class Columns(dict[str, NDArray[Any]]):
-    """Columns (rows, ...) of one length by name.
+class Columns(MutableMapping[str, NDArray[Any]]):
+    """Columns of one length by name: views (rows, ...) of longer arrays, so that rows are cheap.
 
     Begins with ``known``; a column that is not in it is made of its fill value.
     """
@@ -54,31 +54,49 @@ class Columns(dict[str, NDArray[Any]]):
         prompts: int,
         axes: int,
     ) -> None:
-        self._fills = {c.name: c.empty(1, prompts=prompts, axes=axes) for c in columns}
-        rows = len(next(iter(known.values()), ()))
-        super().__init__({name: fill.repeat(rows, 0) for name, fill in self._fills.items()})
-        self.update(known)
+        self.rows = len(known[columns[0].name]) if columns[0].name in known else 0
+        self._columns = {column.name: column for column in columns}
+        self._widths = {"prompts": prompts, "axes": axes}
+        self._room = self.rows
+        self._arrays = {c.name: c.empty(self.rows, **self._widths) for c in columns} | dict(known)
 
-    @property
-    def rows(self) -> int:
-        """Length of every column."""
-        return len(next(iter(self.values())))
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name][: self.rows]
+
+    def __setitem__(self, name: str, values: NDArray[Any]) -> None:
+        self._arrays[name] = self._enlarged(name, values)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a record keeps all of its columns")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; what a row does not say keeps the column's fill value."""
         if unknown := {key for row in rows for key in row.keys() - self.keys()}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
-        start = self.rows
-        for name, fill in self._fills.items():
-            self[name] = np.concatenate([self[name], fill.repeat(len(rows), 0)])
+        start, total = self.rows, self.rows + len(rows)
+        if total > self._room:
+            self._room = total + max(start, 64)
+            self._arrays = {name: self._enlarged(name, self[name]) for name in self}
+        self.rows = total
         for position, row in enumerate(rows, start):
             self.update_row(position, row)
 
     def update_row(self, position: int, values: Mapping[str, Any]) -> None:
         """Change columns of one row."""
         for name, value in values.items():
-            column = self[name]
+            column = self._arrays[name]
             column[position] = _fit(value, column)
+
+    def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Fill values up to the length of all columns."""
+        fill = self._columns[name].empty(self._room - len(values), **self._widths)
+        return np.concatenate([values, fill])
 
 
 @dataclass
