@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,8 +81,8 @@ class _Form:
         self._body = [s for s in tree.body if not isinstance(s, network.IMPORTS)]
         self._network = network.network_class(tree)
         self._global: dict[str, str] = {}
-        self._attributes: dict[str, str] = {}
         self._count = itertools.count(1)
+        self._attributes: dict[str, str] = defaultdict(lambda: f"a{next(self._count)}")
         self._bound = set(network.bindings(*self._body))
         nodes = list(ast.walk(tree))
         keywords = {k.arg for n in nodes if isinstance(n, ast.Call) for k in n.keywords}
@@ -150,11 +150,7 @@ class _Form:
         return f"={name}"
 
     def _attribute(self, name: str) -> str:
-        if name not in self._renamed:
-            return f"={name}"
-        if name not in self._attributes:
-            self._attributes[name] = f"a{next(self._count)}"
-        return self._attributes[name]
+        return self._attributes[name] if name in self._renamed else f"={name}"
 
     # --- statements and expressions ------------------------------------------------------
 

@@ -352,24 +352,24 @@ class _Gate(Names):
 
     def _target(self, node: ast.expr) -> None:
         """Check a target of an assignment. Names are bound by their scopes already."""
-        if isinstance(node, ast.Name):
-            constants_of_class = node.id == "__constants__" and self.class_scope is not None
-            if node.id.startswith("__") and not constants_of_class:
-                raise Refused(node, f"the name {quoted(node.id)} is not allowed")
-        elif isinstance(node, (ast.Tuple, ast.List)):
-            for element in node.elts:
-                self._target(element)
-        elif isinstance(node, ast.Starred):
-            self._target(node.value)
-        elif isinstance(node, ast.Attribute):
-            self.assignable(node)
-        elif isinstance(node, ast.Subscript):
-            root = network.root(node)
-            if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
-                raise Refused(node, "assignment into torch is not allowed")
-            self.visit(node)
-        else:
-            raise Refused(node, f"assignment to {_kind(node)} is not allowed")
+        match node:
+            case ast.Name(name):
+                constants_of_class = name == "__constants__" and self.class_scope is not None
+                if name.startswith("__") and not constants_of_class:
+                    raise Refused(node, f"the name {quoted(name)} is not allowed")
+            case ast.Tuple(elements) | ast.List(elements):
+                for element in elements:
+                    self._target(element)
+            case ast.Starred(value):
+                self._target(value)
+            case ast.Attribute():
+                self.assignable(node)
+            case ast.Subscript():
+                if self.imported(network.root(node)):
+                    raise Refused(node, "assignment into torch is not allowed")
+                self.visit(node)
+            case _:
+                raise Refused(node, f"assignment to {_kind(node)} is not allowed")
 
 
 def _kind(node: ast.AST) -> str:

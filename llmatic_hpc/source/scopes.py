@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from . import allowlist, network
 
@@ -121,6 +122,10 @@ class Names(ast.NodeVisitor):
     def local(self, name: str) -> bool:
         return any(name in scope for scope in [*self.scopes, self.class_scope or ()])
 
+    def imported(self, node: ast.expr) -> TypeGuard[ast.Name]:
+        """Return whether it is a name of an import."""
+        return isinstance(node, ast.Name) and node.id in self.paths and not self.local(node.id)
+
     def visit_Name(self, node: ast.Name) -> None:
         """Check a name that is read."""
         name = node.id
@@ -148,10 +153,9 @@ class Names(ast.NodeVisitor):
         chain: list[ast.Attribute] = []
         root: ast.expr = node
         while isinstance(root, ast.Attribute):
-            chain.append(root)
+            chain.insert(0, root)
             root = root.value
-        chain.reverse()
-        if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
+        if self.imported(root):
             if root.id in self.unused:
                 return self.visit_Name(root)
             path = self.paths[root.id]

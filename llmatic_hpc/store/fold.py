@@ -113,9 +113,9 @@ def advance(
         record.update(row, {"told": generation})
     told = search.tell(evaluations(record, generation))
     for update in told.updates:
-        values = dict(update.__dict__)
+        values = dict(vars(update))
         record.update(values.pop("candidate"), values)
-    record.append_history({**told.generation.__dict__, **timings, "finished": time.time()})
+    record.history.append([{**vars(told.generation), **timings, "finished": time.time()}])
     record.phase = EVALUATED
     record.committed_generations += 1
 

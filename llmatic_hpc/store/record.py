@@ -147,10 +147,6 @@ class Record:
         """New candidates; what a row does not say keeps the column's fill value."""
         self.candidates.append(rows)
 
-    def append_history(self, row: Mapping[str, Any]) -> None:
-        """A generation's own row."""
-        self.history.append([row])
-
     def update(self, candidate: int, values: Mapping[str, Any]) -> None:
         """Columns of one candidate by name."""
         self.candidates.update_row(candidate, values)

@@ -63,7 +63,7 @@ CANDIDATES = (
         -1,
         "candidate whose prompt individual was selected; -1: none. "
         "Variant network-archive: place in the population. Operator neighbour: its number",
-    ),  # fmt: skip
+    ),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
