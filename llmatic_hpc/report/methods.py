@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,16 +101,14 @@ def methods(runs: Iterable[Run], comparison: Comparison) -> list[Method]:
 
     A run that is named twice counts once.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in {run.record.run_id: run for run in runs}.values():
         common = {key: value for key, value in run.settings.items() if key not in comparison.aside}
-        groups.setdefault(json.dumps([common, comparison.same(run)], sort_keys=True), []).append(
-            run
-        )
-    by_name: dict[str, list[list[Run]]] = {}
+        groups[json.dumps([common, comparison.same(run)], sort_keys=True)].append(run)
+    by_name: dict[str, list[list[Run]]] = defaultdict(list)
     for group in groups.values():
         group.sort(key=lambda run: (run.seed, str(run.path)))
-        by_name.setdefault(_name(group[0].settings), []).append(group)
+        by_name[_name(group[0].settings)].append(group)
     names = sorted(by_name, key=str.lower)
     return [one for name in names for one in _numbered(name, by_name[name], comparison)]
 
