@@ -105,12 +105,10 @@ CANDIDATES = (
     Column("node", "S64", b"", "host that evaluated it"),
 )
 
-LATER = frozenset(
-    (
-        "told", "written", "repairs", "architecture", "rank", "descriptors",
-        "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
-    )
-)  # fmt: skip
+LATER = frozenset({
+    "told", "written", "repairs", "architecture", "rank", "descriptors",
+    "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
+})  # fmt: skip
 """Columns that records of version 1 may lack."""
 
 TIMINGS = frozenset(
