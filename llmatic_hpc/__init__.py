@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         SearchSettings,
         override,
     )
+    from .coordinator.loop import load_config, run
     from .coordinator.single import evaluate, screen
-    from .coordinator.start import load_config, run
     from .errors import (
         ClusterError,
         ConfigError,
