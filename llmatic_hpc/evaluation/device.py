@@ -43,9 +43,9 @@ def choose(wanted: str, expected: str = "") -> torch.device:
 
 def in_use() -> str:
     """Return type and name of the accelerator that is started in this process, else ``cpu``."""
-    for module in (torch.cuda, torch.xpu):
-        if module.is_initialized():
-            return f"{module.__name__.rpartition('.')[2]} {module.get_device_name()}"
+    found = _accelerator()
+    if found is not None and (module := torch.get_device_module(found)).is_initialized():
+        return f"{found.type} {module.get_device_name()}"
     return "cpu"
 
 
