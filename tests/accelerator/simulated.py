@@ -14,7 +14,8 @@ come from the CPU); nothing but a copy gets there or back; and whatever would ma
 for a GPU is counted. torch knows it as *the* accelerator (``torch.accelerator``), its backward
 steps run in threads of their own, and it has two devices, ``sim:0`` and ``sim:1``.
 
-What it does not have: ``torch.Generator(device="sim")``, streams, fused attention and
+What it does not have: ``torch.Generator(device="sim")``, a backward step on ``sim:1`` (torch
+gives a device of Python's a single thread), streams, fused attention and
 recurrent layers, memory that can run out. With ``own_random`` its devices draw from generators
 of their own, as a GPU's do; without, from the CPU's, and so draw the same numbers.
 """
@@ -43,6 +44,8 @@ _WAITS = (
     "unique_dim", "unique_consecutive", "bincount", "repeat_interleave", "allclose",
 )  # fmt: skip
 """Operations whose result, or its shape, the host has to know."""
+_INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
+"""Operations that take indices from the host, for which it waits, and masks."""
 
 
 def missing() -> str:
@@ -157,17 +160,16 @@ def _run(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
         return operation(*tree_map(_raw, args), **kwargs)
     device = ours[0].device if wanted is None else torch.device(NAME, wanted.index or 0)
     _check_devices(operation, name, tensors, device)
-    by_mask = name.startswith("index") and any(
-        x.dtype in (torch.bool, torch.uint8) for x in tree_leaves(args[1:2]) if x is not None
-    )
-    by_host = name.startswith("index") and len(ours) < len(tensors)
+    indexing = name in _INDEXING
+    by_mask = indexing and any(x.dtype == torch.bool for x in tree_leaves(args[1]) if x is not None)
+    by_host = indexing and len(ours) < len(tensors)
     if name in _WAITS or by_mask or by_host:
         _note_wait(name)
     if not operation.is_view:
         for counts in _counting:
             counts.kernels[name] += 1
     before = {id(x.raw): x for x in ours}
-    with _Drawing(operation, device):
+    with torch.inference_mode(False), torch.no_grad(), _Drawing(operation, device):
         compute = CELLS.get(name, operation)
         found = compute(*tree_map(_raw, args), **tree_map(_raw, dict(kwargs)))
     if torch.Tag.inplace_view in operation.tags:
@@ -179,7 +181,8 @@ def _run(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
             return value
         return before[id(value)] if id(value) in before else SimTensor(value, device)
 
-    return tree_map(there, found)
+    with torch.inference_mode(False):  # a tensor of that mode cannot be a part of another one
+        return tree_map(there, found)
 
 
 def _copied(
@@ -219,7 +222,7 @@ def _check_devices(
     for tensor in tensors:
         foreign = tensor.device != device
         number = tensor.device.type == "cpu" and not tensor.dim()
-        index = name.startswith("index") and tensor.device.type == "cpu" and not (
+        index = name in _INDEXING and tensor.device.type == "cpu" and not (
             tensor.is_floating_point() or tensor.is_complex()
         )  # fmt: skip
         if foreign and not (number or index):
