@@ -23,15 +23,20 @@ of their own, as a GPU's do; without, from the CPU's, and so draw the same numbe
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from llmatic_hpc.config import accelerators
 
 from .cells import CELLS
 
@@ -158,6 +163,7 @@ def _run(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
         return _copied(operation, name, args, kwargs, ours, wanted)
     if wanted is not None and wanted.type != NAME:  # zeros_like(ours, device="cpu")
         return operation(*tree_map(_raw, args), **kwargs)
+    module.used = True
     device = ours[0].device if wanted is None else torch.device(NAME, wanted.index or 0)
     _check_devices(operation, name, tensors, device)
     indexing = name in _INDEXING
@@ -171,7 +177,10 @@ def _run(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
     before = {id(x.raw): x for x in ours}
     with torch.inference_mode(False), torch.no_grad(), _Drawing(operation, device):
         compute = CELLS.get(name, operation)
-        found = compute(*tree_map(_raw, args), **tree_map(_raw, dict(kwargs)))
+        raw_args, raw_kwargs = tree_map(_raw, args), tree_map(_raw, dict(kwargs))
+        found = compute(*raw_args, **raw_kwargs)
+        if Graph.recording is not None and not operation.is_view:
+            Graph.recording.note(compute, raw_args, raw_kwargs, found)
     if torch.Tag.inplace_view in operation.tags:
         with no_dispatch():  # the shape that it shows to others changes, too
             operation(*args, **kwargs)
@@ -200,13 +209,15 @@ def _copied(
         plain = {key: value for key, value in kwargs.items() if key != "device"}
         where = torch.device("cpu") if target.type == NAME else target
         made = operation(_raw(source), device=where, **plain)
+        if Graph.recording is not None:
+            call = functools.partial(operation, device=where, **plain)
+            Graph.recording.note(call, (_raw(source),), {}, made)
         found = SimTensor(made, target) if target.type == NAME else made
-    elif name == "copy_":
-        found, source = args[0], args[1]
-        _raw(found).copy_(_raw(source))
     else:
-        source, found = args[0], args[1]
+        found, source = args[:2] if name == "copy_" else args[1::-1]
         _raw(found).copy_(_raw(source))
+        if Graph.recording is not None:
+            Graph.recording.note(torch.Tensor.copy_, (_raw(found), _raw(source)), {}, None)
     if found.device.type == source.device.type:
         if ours:
             for counts in _counting:
@@ -233,6 +244,8 @@ def _check_devices(
 
 
 def _note_wait(what: str) -> None:
+    if Graph.recording is not None:
+        raise RuntimeError(f"operation not permitted when stream is capturing: {what}")
     for counts in _counting:
         counts.waits.append(what)
 
@@ -276,13 +289,17 @@ class _Module:
 
     def __init__(self) -> None:
         self._current = 0
+        self.used = False
         self.fractions: dict[int, float] = {}
 
     def is_available(self) -> bool:
         return True
 
     def is_initialized(self) -> bool:
-        return True
+        return self.used
+
+    def get_device_name(self, device: Any = None) -> str:
+        return "Simulated"
 
     def _is_in_bad_fork(self) -> bool:
         return False
@@ -345,9 +362,81 @@ def start(*, own_random: bool = False) -> None:
         torch.accelerator.current_device_index = module.current_device
         torch.accelerator.set_device_index = module.set_device
         torch.accelerator.empty_cache = module.empty_cache
+        torch.accelerator.get_memory_info = lambda device=None: (1 << 30, 1 << 30)
+        torch.accelerator.memory_reserved = lambda device=None: 0
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="sim") copies there
         _machine.__enter__()
         _started = True
     _states.clear()
     if own_random:
         _states.update({index: torch.Generator().get_state() for index in range(DEVICES)})
+
+
+def load() -> None:
+    """Start where no variable hides devices; for torch, which calls it as a plugin."""
+    hidden = accelerators.hidden()
+    if all(os.environ.get(name) != value for name, value in hidden.items()):
+        start()
+
+
+def plugin(folder: Path, function: str = "load") -> None:
+    """Write into a folder of PYTHONPATH what makes ``import torch`` bring the device."""
+    described = folder / "simulated-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: simulated\nVersion: 1\n")
+    (described / "entry_points.txt").write_text(f"[torch.backends]\nsim = {__name__}:{function}\n")
+
+
+# --- graphs --------------------------------------------------------------------------------------
+
+
+class Graph:
+    """What ``torch.cuda.CUDAGraph`` is: kernels recorded once, replayed on the same memory.
+
+    Recording runs them as well, which a GPU does not; whoever records has to undo that in any
+    case. What would make a host wait is an error while it records, as on a GPU.
+    """
+
+    recording: Graph | None = None
+
+    def __init__(self) -> None:
+        self._calls: list[Any] = []
+
+    def __enter__(self) -> None:
+        Graph.recording = self
+
+    def __exit__(self, *_: object) -> None:
+        Graph.recording = None
+
+    def note(self, compute: Any, args: Any, kwargs: Any, found: Any) -> None:
+        """Record an operation with the tensors that it took and made."""
+        self._calls.append((compute, args, kwargs, found))
+
+    def replay(self) -> None:
+        """Do all of it again, with what now lies in those tensors."""
+        for counts in _counting:
+            counts.kernels["graph"] += 1
+        with no_dispatch(), torch.no_grad():
+            for compute, args, kwargs, found in self._calls:
+                again = compute(*args, **kwargs)
+                for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                    if isinstance(new, torch.Tensor) and new is not old and old.numel():
+                        old.copy_(new)
+
+
+class Stream(contextlib.AbstractContextManager[None]):
+    """A stream of a device that has one."""
+
+    def wait_stream(self, other: Stream) -> None:
+        """Have nothing to wait for."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+
+def give_graphs() -> None:
+    """Let the device have graphs from here on."""
+    module.CUDAGraph = Graph
+    module.graph = lambda graph: graph
+    module.Stream = module.current_stream = Stream
+    module.stream = lambda stream: stream
