@@ -247,6 +247,10 @@ class ContainmentSettings:
         (), "layers of the kernel without which nothing is run: landlock, seccomp"
     )
     wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
+    reference_seconds: float = setting(
+        0.0, "what a worker's calibration takes on the device that wall_seconds is meant for; on "
+        "others the limit scales with it; 0: it is the same everywhere", low=0.0,
+    )  # fmt: skip
     screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
     memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
     file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)

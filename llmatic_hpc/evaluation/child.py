@@ -195,7 +195,19 @@ def _prepare_trace(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform
     return perform
 
 
+def _prepare_calibrate(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    place = device.choose(message["parameters"]["device"], message["parameters"]["expected"])
+    device.set_precision(place, message["parameters"]["precision"])
+
+    def perform() -> Reply:
+        values = {"seconds": training.calibrate(place)}
+        return {"status": "calibrated", "failure": "", "values": values}, b""
+
+    return perform
+
+
 _PREPARE = {
+    "calibrate": _prepare_calibrate,
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "audit": _prepare_audit,

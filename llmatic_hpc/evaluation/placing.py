@@ -16,8 +16,8 @@ from torch import nn
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network, and off the CPU also tensors and layers in plain attributes.
 
-    A tensor that is no buffer, a layer in a plain list, a constant of the source's or of a class:
-    all that works on a CPU and is left behind by ``Module.to``.
+    ``Module.to`` leaves behind what works on a CPU: a tensor that is no buffer, a layer in a plain
+    list, a constant of the source or of a class.
     """
     placed = network.to(device)
     if device.type != "cpu":
@@ -28,7 +28,7 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 class _Moving:
-    """Moves what it is shown, each object once, and keeps who shares what."""
+    """Moves what it is shown, each object once; what was shared stays so."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -94,7 +94,7 @@ class Generators:
     numpy: Any
     """Name, key as a list, position, and the cached normal deviate."""
     tensors: Mapping[str, torch.Tensor]
-    """Of torch's by ``random.`` and ``torch`` or the type of an accelerator."""
+    """States of torch's, by ``random.torch`` and ``random.`` with the type of an accelerator."""
 
     @classmethod
     def now(cls, device: torch.device) -> Generators:

@@ -36,6 +36,8 @@ from .step import Descent, Recorded, records
 _LOOK_STEPS = 500
 """Steps after which a loss that is not finite ends a training."""
 
+_CALIBRATION_STEPS = 100
+
 
 class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
     """Raised once the state is on disk, as far as possible: continue from it later."""
@@ -132,6 +134,27 @@ def train(
             parts.append(part)
         predictions.append(np.concatenate(parts))
     return Trained(run.train_loss, run.epoch, (predictions[0], predictions[1]), network)
+
+
+def calibrate(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return the seconds that a short training of a fixed network takes, once it is warm."""
+    count, batch = _CALIBRATION_STEPS * 32, 32
+    pixels = torch.arange(count * 3072, dtype=torch.int64).remainder_(251).to(torch.uint8)
+    images = pixels.view(count, 3, 32, 32).to(device)
+    labels = torch.arange(count, device=device).remainder_(10)
+    recipe = Recipe(1, batch, 0.001, 0.9, seed=0, checkpoint_seconds=1e9, evaluation_batch=500)
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 3)]
+        for _ in range(4):
+            layers += [nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+    for _ in range(2):  # the first time kernels are chosen and loaded
+        started = clock()
+        train(build, Images(images, labels, images[:0], images[:0]), recipe, classes=10)
+        seconds = clock() - started  # the loss was read, so all is done
+    return seconds
 
 
 def batches(count: int, size: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
-from ..errors import DataError, LLMaticError
+from ..errors import ContainmentError, DataError, LLMaticError
 from ..rundir.paths import RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
@@ -31,6 +32,8 @@ from ..types import PENDING, Outcome, Result, Screened
 from . import data, score
 from .screen import Screener
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
+
+log = logging.getLogger(__name__)
 
 __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
 
@@ -120,6 +123,33 @@ class _Evaluator:
         self._container, self._dataset = container, dataset
         self._training, self._containment, self._threads = training, containment, threads
         self._fingerprint = _fingerprint(dataset)
+        self._limit = containment.wall_seconds * self._slowness()
+
+    def _slowness(self) -> float:
+        """Return how long this device takes for what takes a second on the reference device."""
+        reference = self._containment.reference_seconds
+        if not reference:
+            return 1.0
+        reply = self._container.run(
+            Job(
+                kind="calibrate",
+                source="",
+                seconds=self._containment.wall_seconds,
+                limit="calibration",
+                parameters={
+                    "device": self._training.device,
+                    "expected": accelerators.expected() or "",
+                    "precision": self._training.precision,
+                },
+                success="calibrated",
+                threads=self._threads,
+            )
+        )
+        seconds = reply.values.get("seconds")
+        if reply.status != "calibrated" or not isinstance(seconds, float) or seconds <= 0:
+            raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
+        log.info("calibration: %.3g s, where the reference device takes %g s", seconds, reference)
+        return seconds / reference
 
     def evaluate(
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
@@ -132,7 +162,6 @@ class _Evaluator:
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run."""
-        limit = self._containment.wall_seconds
         training = self._training
         recipe = {
             "epochs": epochs,
@@ -142,17 +171,25 @@ class _Evaluator:
             "seed": seed,
             "checkpoint_seconds": training.checkpoint_seconds,
             "evaluation_batch": training.evaluation_batch,
+            "precision": training.precision,
+            "channels_last": training.channels_last,
+            "graph": training.graph,
         }
         identity = {
             "source": source,
             "data": self._fingerprint,
-            "recipe": {**recipe, "checkpoint_seconds": None, "evaluation_batch": None},
+            "recipe": {
+                **recipe,
+                "checkpoint_seconds": None,
+                "evaluation_batch": None,
+                "graph": None,
+            },
         }
         return Job(
             kind="train",
             source=source,
-            seconds=limit - _seconds_used(folder),
-            limit=f"containment.wall_seconds = {limit:g}",
+            seconds=self._limit - _seconds_used(folder),
+            limit=self._limit_text(),
             parameters={
                 "recipe": recipe,
                 "classes": self._dataset.classes,
@@ -169,10 +206,15 @@ class _Evaluator:
             threads=self._threads,
         )
 
+    def _limit_text(self) -> str:
+        wall = self._containment.wall_seconds
+        here = f", {self._limit:.3g} on this device" if self._limit != wall else ""
+        return f"containment.wall_seconds = {wall:g}{here}"
+
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
         """Turn the reply to a job into an outcome; None: there was no time to run it."""
         assert job.scratch is not None
-        used = self._containment.wall_seconds - job.seconds
+        used = self._limit - job.seconds
         if reply is None:
             return Outcome("too_slow", f"it ran out of time ({job.limit})", train_seconds=used)
         seconds = used + reply.seconds
