@@ -35,7 +35,7 @@ class _Moving:
         self._known: dict[int, tuple[Any, Any]] = {}  # of an object: itself, and what it became
 
     def module(self, module: nn.Module) -> None:
-        members = list(module.modules())
+        members = list(module.to(self._device).modules())
         self._known |= {id(member): (member, member) for member in members}
         for member in members:
             self._values(vars(member))
@@ -43,21 +43,20 @@ class _Moving:
     def source(self, function: Any) -> None:
         """Move what a source keeps beside its networks: constants, of classes too."""
         names = getattr(function, "__globals__", {})
-        if names.get("__name__") != "candidate":
-            return
-        self._values({name: names[name] for name in names if name != "__builtins__"}, names)
-        for kind in list(names.values()):
-            if isinstance(kind, type) and kind.__module__ == "candidate":
-                for name, value in list(vars(kind).items()):
-                    if (moved := self.moved(value)) is not value:
-                        setattr(kind, name, moved)
+        if names.get("__name__") == "candidate":
+            self._values(names)
+            for kind in list(names.values()):
+                if isinstance(kind, type) and kind.__module__ == "candidate":
+                    for name, value in list(vars(kind).items()):
+                        if (moved := self._moved(value)) is not value:
+                            setattr(kind, name, moved)
 
-    def _values(self, values: dict[Any, Any], into: dict[Any, Any] | None = None) -> None:
+    def _values(self, values: dict[Any, Any]) -> None:
         for key, value in list(values.items()):
-            if (moved := self.moved(value)) is not value:
-                (values if into is None else into)[key] = moved
+            if key != "__builtins__" and (moved := self._moved(value)) is not value:
+                values[key] = moved
 
-    def moved(self, value: Any) -> Any:
+    def _moved(self, value: Any) -> Any:
         if id(value) not in self._known:
             self._known[id(value)] = (value, value)  # it may contain itself
             self._known[id(value)] = (value, self._anew(value))
@@ -72,15 +71,14 @@ class _Moving:
                 parameter = isinstance(value, nn.Parameter)
                 return nn.Parameter(there, value.requires_grad) if parameter else there
             case nn.Module():
-                value.to(self._device)
                 self.module(value)
             case dict():
                 self._values(value)
             case list() | deque():
                 for index, item in enumerate(value):
-                    value[index] = self.moved(item)
+                    value[index] = self._moved(item)
             case tuple():
-                items = [self.moved(item) for item in value]
+                items = [self._moved(item) for item in value]
                 if any(a is not b for a, b in zip(items, value, strict=True)):
                     return type(value)(items) if type(value) is tuple else type(value)(*items)
         return value

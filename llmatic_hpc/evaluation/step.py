@@ -60,7 +60,7 @@ class Descent:
 
 
 class Recorded:
-    """Does ``step``, and once it has settled replays a graph of it where that is the same.
+    """A step that, once it has settled, is replayed as a graph where that does the same.
 
     Experimental: never run on a real device. A graph is kept if from one state it ends in the same
     bits as plain steps; else, and for batches of another size, steps stay plain.

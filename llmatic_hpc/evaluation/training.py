@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -138,21 +139,18 @@ def train(
 
 def calibrate(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return the seconds that a short training of a fixed network takes, once it is warm."""
-    count, batch = _CALIBRATION_STEPS * 32, 32
-    pixels = torch.arange(count * 3072, dtype=torch.int64).remainder_(251).to(torch.uint8)
-    images = pixels.view(count, 3, 32, 32).to(device)
-    labels = torch.arange(count, device=device).remainder_(10)
-    recipe = Recipe(1, batch, 0.001, 0.9, seed=0, checkpoint_seconds=1e9, evaluation_batch=500)
+    recipe = Recipe(1, 32, 0.001, 0.9, seed=0, checkpoint_seconds=1e9, evaluation_batch=500)
+    labels = torch.arange(32 * _CALIBRATION_STEPS, device=device) % 10
+    pixels = (labels * 25).to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 32, 32)
 
     def build() -> nn.Module:
-        layers: list[nn.Module] = [nn.Conv2d(3, 32, 3)]
-        for _ in range(4):
-            layers += [nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)]
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+        blocks = [[nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU()] for _ in range(4)]
+        last = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+        return nn.Sequential(nn.Conv2d(3, 32, 3), *itertools.chain(*blocks), *last)
 
     for _ in range(2):  # the first time kernels are chosen and loaded
         started = clock()
-        train(build, Images(images, labels, images[:0], images[:0]), recipe, classes=10)
+        train(build, Images(pixels, labels, pixels[:0], pixels[:0]), recipe, classes=10)
         seconds = clock() - started  # the loss was read, so all is done
     return seconds
 
@@ -293,18 +291,14 @@ class _Run:
             yield
 
     def _takes_channels_last(self) -> bool:
-        """Try it out and leave no trace: a network may view what then has no such view."""
-        generators = Generators.now(self._device)
+        """Try it out: a network may view its features as what then has no such view."""
         layout = torch.channels_last
+        images = normalised(self._images.train_images[:2]).contiguous(memory_format=layout)
         try:
-            trial = copy.deepcopy(self._network).to(memory_format=layout).eval()
             with torch.no_grad(), self._manner():
-                images = self._images.train_images[:2]
-                trial(normalised(images).contiguous(memory_format=layout))
+                copy.deepcopy(self._network).to(memory_format=layout).eval()(images)
         except CANDIDATE_EXCEPTIONS:
             return False
-        finally:
-            generators.apply(self._device)
         return True
 
     # --- checkpoints ----------------------------------------------------------------------

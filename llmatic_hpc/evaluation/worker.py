@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shutil
 import signal
@@ -32,8 +31,6 @@ from ..types import PENDING, Outcome, Result, Screened
 from . import data, score
 from .screen import Screener
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
-
-log = logging.getLogger(__name__)
 
 __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
 
@@ -130,25 +127,16 @@ class _Evaluator:
         reference = self._containment.reference_seconds
         if not reference:
             return 1.0
-        reply = self._container.run(
-            Job(
-                kind="calibrate",
-                source="",
-                seconds=self._containment.wall_seconds,
-                limit="calibration",
-                parameters={
-                    "device": self._training.device,
-                    "expected": accelerators.expected() or "",
-                    "precision": self._training.precision,
-                },
-                success="calibrated",
-                threads=self._threads,
-            )
-        )
-        seconds = reply.values.get("seconds")
-        if reply.status != "calibrated" or not isinstance(seconds, float) or seconds <= 0:
+        wanted = {"device": self._training.device, "precision": self._training.precision}
+        job = Job(
+            kind="calibrate", source="", seconds=self._containment.wall_seconds,
+            limit="calibration", success="calibrated", threads=self._threads,
+            parameters={**wanted, "expected": accelerators.expected() or ""},
+        )  # fmt: skip
+        reply = self._container.run(job)
+        seconds = reply.values.get("seconds") or 0.0
+        if reply.status != "calibrated" or seconds <= 0:
             raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
-        log.info("calibration: %.3g s, where the reference device takes %g s", seconds, reference)
         return seconds / reference
 
     def evaluate(
@@ -163,6 +151,8 @@ class _Evaluator:
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run."""
         training = self._training
+        differs = self._limit != self._containment.wall_seconds
+        here = f", {self._limit:.3g} on this device" if differs else ""
         recipe = {
             "epochs": epochs,
             "batch": training.batch,
@@ -189,7 +179,7 @@ class _Evaluator:
             kind="train",
             source=source,
             seconds=self._limit - _seconds_used(folder),
-            limit=self._limit_text(),
+            limit=f"containment.wall_seconds = {self._containment.wall_seconds:g}{here}",
             parameters={
                 "recipe": recipe,
                 "classes": self._dataset.classes,
@@ -205,11 +195,6 @@ class _Evaluator:
             scratch=folder,
             threads=self._threads,
         )
-
-    def _limit_text(self) -> str:
-        wall = self._containment.wall_seconds
-        here = f", {self._limit:.3g} on this device" if self._limit != wall else ""
-        return f"containment.wall_seconds = {wall:g}{here}"
 
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
         """Turn the reply to a job into an outcome; None: there was no time to run it."""

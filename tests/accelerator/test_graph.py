@@ -88,9 +88,9 @@ def test_a_replay_that_differs_is_given_up() -> None:
     ("body", "plain"),
     [
         ("if self.training:\n            x = x * 2", True),
-        ("x = x * 2 if x.shape[1] == 8 and x.size(0) > 1 else x", True),
+        ("x = self.conv(x) if self.norm is None else x", True),
         ("x = sum([f(x) for f in [F.relu, F.relu]])", True),
-        ("parts = []\n        parts.append(x)\n        x = parts[0]", True),
+        ("x[:, 0] = 0", True),
         ("if x.max() > 1:\n            x = x * 2", False),
         ("flag = x.sum()\n        while flag:\n            break", False),
         ("assert bool((x > 0).all())", False),
