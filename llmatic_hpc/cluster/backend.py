@@ -18,6 +18,8 @@ everything and left."""
 
 HANDED_BACK = "75"
 
+Nodes = Sequence[str]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -106,12 +108,7 @@ class Backend(Protocol):
         ...
 
     def submit(
-        self,
-        folders: Sequence[Path],
-        token: str,
-        *,
-        time_factor: int = 1,
-        avoid: Sequence[str] = (),
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
     ) -> list[str]:
         """Start the tasks in ``folders``, on other nodes than ``avoid``; return the ids to record.
 

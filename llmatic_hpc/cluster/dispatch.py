@@ -335,10 +335,9 @@ class Dispatcher:
         for item in work:
             if causes := state.suspected.get(item.candidate):
                 timed_out = any(cause == TIME_OUT for cause, _ in causes)
-                lost = {c.removeprefix(LOST_DEVICE) for c, _ in causes if c.startswith(LOST_DEVICE)}
-                planned.append(
-                    Planned([self._next(item)], 2 if timed_out else 1, tuple(sorted(lost - {""})))
-                )
+                lost = sorted(c[len(LOST_DEVICE) :] for c, _ in causes if c.startswith(LOST_DEVICE))
+                factor, avoid = 2 if timed_out else 1, tuple(filter(None, lost))
+                planned.append(Planned([self._next(item)], factor, avoid))
             else:
                 packed.append(item)
         tasks = task_count(len(packed), parallelism=self._parallelism, per_task=per_task)
@@ -357,14 +356,8 @@ class Dispatcher:
         while queue and time.monotonic() >= self._busy_until:
             room = self._backend.room(alive + len(started))
             first = queue[0]
-            count = next(
-                (
-                    n
-                    for n, planned in enumerate(queue)
-                    if (planned.time_factor, planned.avoid) != (first.time_factor, first.avoid)
-                ),
-                len(queue),
-            )
+            alike = (p.time_factor == first.time_factor and p.avoid == first.avoid for p in queue)
+            count = next((n for n, like in enumerate(alike) if not like), len(queue))
             batch = queue[: min(room, count)]
             tasks = [[i for i in planned.items if i[0] not in self._done] for planned in batch]
             if not batch:

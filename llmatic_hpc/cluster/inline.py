@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .backend import Backend, Task
+from .backend import Backend, Nodes, Task
 
 
 class InlineBackend(Backend):
@@ -24,12 +24,7 @@ class InlineBackend(Backend):
         return 1
 
     def submit(
-        self,
-        folders: Sequence[Path],
-        token: str,
-        *,
-        time_factor: int = 1,
-        avoid: Sequence[str] = (),
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
     ) -> list[str]:
         for folder in folders:
             Task(self._run_task, folder)()

@@ -18,7 +18,7 @@ import submitit
 
 from ..config import accelerators
 from ..errors import ClusterError
-from .backend import Backend, Ending, Task
+from .backend import Backend, Ending, Nodes, Task
 
 DEVICE = "device"
 """File in a task's folder with the name of the device that it was given."""
@@ -61,12 +61,7 @@ class LocalBackend(Backend):
         return max(0, self._parallelism - alive)
 
     def submit(
-        self,
-        folders: Sequence[Path],
-        token: str,
-        *,
-        time_factor: int = 1,
-        avoid: Sequence[str] = (),
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
     ) -> list[str]:
         return [self._submit(folder, time_factor) for folder in folders]
 

@@ -37,6 +37,7 @@ from .backend import (
     Backend,
     ClusterBusyError,
     Ending,
+    Nodes,
     Started,
     Task,
     exit_code,
@@ -164,12 +165,7 @@ class SlurmBackend(Backend):
         return self._limits
 
     def submit(
-        self,
-        folders: Sequence[Path],
-        token: str,
-        *,
-        time_factor: int = 1,
-        avoid: Sequence[str] = (),
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
     ) -> list[str]:
         if shutil.which("sbatch") is None:
             raise ClusterError(

@@ -17,36 +17,30 @@ _NOTHING = ("", "-1", "NoDevFiles")
 
 @dataclass(frozen=True)
 class Vendor:
-    """Words of PyTorch, drivers and batch systems for the devices of one vendor."""
+    """Words of drivers and batch systems for the devices of one vendor."""
 
-    name: str
-    device: str
-    """Type of the device in torch."""
     shows: tuple[str, ...]
     """Variables that name the devices given to a process; the first that is set counts."""
     hides: Mapping[str, str]
-    """Variables that hide every device."""
     counted: str
-    """Pattern below /dev of what there is once for each device, where that proves one."""
+    """Pattern below /dev of what proves a device, once for each."""
     nodes: tuple[str, ...]
     """Patterns below /dev of what a process opens to compute."""
-    folders: tuple[str, ...]
-    """Folders that the driver reads, beside those of the system's libraries."""
-    homes: tuple[str, ...]
-    """Variables that name such a folder."""
+    reads: tuple[str, ...]
+    """Folders beside the system's libraries, and variables that name one."""
     kept: tuple[str, ...]
     """Variables that the driver and its libraries look at; a trailing * stands for any ending."""
 
 
 NVIDIA = Vendor(
-    name="NVIDIA",
-    device="cuda",
     shows=("CUDA_VISIBLE_DEVICES",),
     hides={"CUDA_VISIBLE_DEVICES": ""},
     counted="nvidia[0-9]*",
     nodes=("nvidia*",),
-    folders=("/proc/driver", "/proc/devices", "/proc/modules", "/sys", "/usr/share", "/usr/local"),
-    homes=("CUDA_HOME",),
+    reads=(
+        "/proc/driver", "/proc/devices", "/proc/modules", "/sys", "/usr/share", "/usr/local",
+        "$CUDA_HOME",
+    ),
     kept=(
         "CUDA_DEVICE_ORDER", "CUDA_CACHE_*", "CUDA_HOME", "CUDA_MODULE_LOADING", "CUDA_MPS_*",
         "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_VISIBLE_DEVICES",
@@ -54,27 +48,21 @@ NVIDIA = Vendor(
 )  # fmt: skip
 
 AMD = Vendor(
-    name="AMD",
-    device="cuda",  # PyTorch for ROCm calls it so
     shows=("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
     # HIP takes an empty variable for one that is not set.
     hides={"HIP_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "-1"},
     counted="kfd",
     nodes=("kfd", "dri"),
-    folders=("/sys", "/usr/share", "/opt/rocm/lib", "/opt/rocm/share", "/opt/rocm/amdgcn"),
-    homes=("ROCM_PATH", "HIP_PATH"),
+    reads=("/sys", "/usr/share", "/opt/rocm", "$ROCM_PATH", "$HIP_PATH"),
     kept=("GPU_DEVICE_ORDINAL", "HSA_*", "HIP_*", "MIOPEN_*", "ROCM_PATH", "ROCBLAS_*", "AMD_*"),
 )
 
 INTEL = Vendor(
-    name="Intel",
-    device="xpu",
     shows=("ZE_AFFINITY_MASK",),
     hides={"ONEAPI_DEVICE_SELECTOR": "*:cpu"},
     counted="",  # almost every desktop has /dev/dri
     nodes=("dri",),
-    folders=("/sys", "/usr/share", "/etc/OpenCL"),
-    homes=("ONEAPI_ROOT",),
+    reads=("/sys", "/usr/share", "/etc/OpenCL", "$ONEAPI_ROOT"),
     kept=("ZE_*", "ZES_*", "SYCL_*", "UR_*", "ONEAPI_*", "OCL_ICD_VENDORS"),
 )
 
@@ -154,8 +142,8 @@ def device_files(dev: Path = Path("/dev")) -> list[Path]:
 def driver_files(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> list[str]:
     """Return files and folders that the drivers of the devices below ``dev`` read."""
     here = [vendor for vendor in VENDORS if any(any(dev.glob(node)) for node in vendor.nodes)]
-    homes = [environ.get(name, "") for vendor in here for name in vendor.homes]
-    return [*dict.fromkeys(path for vendor in here for path in vendor.folders), *homes]
+    reads = dict.fromkeys(name for vendor in here for name in vendor.reads)
+    return [environ.get(n[1:], "") if n.startswith("$") else n for n in reads]
 
 
 def _vendor(environ: Mapping[str, str], dev: Path) -> Vendor:
@@ -190,98 +178,41 @@ _SPEAKS = re.compile(
 )
 """Names that are in every message of a driver or a library, and seldom in a network's own."""
 
-# Parts of first lines in lower case; a $ is the end of the line. The first that fits counts.
+# Parts of first lines in lower case, between semicolons; a $ is the end of the line. The first that
+# fits counts.
 _TEXTS = {
     MEMORY: """
-        out of memory
-        alloc_failed
-        allocation_failed
-        statusallocfailed
-        out_of_device_memory
-        out_of_host_memory
-        status_memory_error
-        too large to fit in 32 bit
+        out of memory; alloc_failed; allocation_failed; statusallocfailed; out_of_device_memory;
+        out_of_host_memory; status_memory_error; too large to fit in 32 bit
     """,
     KERNEL: """
-        illegal memory access
-        illegal instruction
-        misaligned address
-        invalid program counter
-        hardware stack error
-        operation not supported on global/shared address space
-        tensor memory not completely freed
-        status_execution_failed
-        cufft_exec_failed
-        unable to find an engine
+        illegal memory access; illegal instruction; misaligned address; invalid program counter;
+        hardware stack error; operation not supported on global/shared address space; tensor
+        memory not completely freed; status_execution_failed; cufft_exec_failed; unable to find
+        an engine
     """,
     SHAKEN: """
-        launch failure
-        unknown error
-        statusunknownerror
-        launch timed out
-        status_internal_error
-        cufft_internal_error
-        statusinternalerror
-        status_mapping_error
+        launch failure; unknown error; statusunknownerror; launch timed out;
+        status_internal_error; cufft_internal_error; statusinternalerror; status_mapping_error
     """,
     MACHINE: """
-        ecc error
-        uncorrectable
-        nvlink
-        hardware error
-        fallen off the bus
-        device is lost
-        device_lost
-        busy or unavailable
-        already in use by a different thread
-        device not ready
-        capable device is detected
-        nvidia driver
-        stub library
-        driver version is insufficient
-        not supported in the installed
-        driver combination
-        driver context
-        non supported hw
-        initialization error
-        not yet initialized
-        not_initialized
-        statusnotinitialized
-        setup_failed
-        shutting down
-        startup failure
-        device_unavailable
-        arch_mismatch
-        version_mismatch
-        no kernel image
-        kernel image is invalid
-        invalid device function
-        invalid device context
-        context is destroyed
-        grid license
-        integrity checks failed
-        os call failed
-        file not found
-        shared object
-        loading_failed
-        jit comp
-        unsupported toolchain
-        named symbol not found
-        operation not permitted$
-        operation not supported$
-        peer access
-        peer mapping
-        mps client
-        mps server
-        resources required to support device connections
-        dynamic parallelism
-        outside of cuda
-        wait operation timed out
-        lock_file
+        ecc error; uncorrectable; nvlink; hardware error; fallen off the bus; device is lost;
+        device_lost; busy or unavailable; already in use by a different thread; device not
+        ready; capable device is detected; nvidia driver; stub library; driver version is
+        insufficient; not supported in the installed; driver combination; driver context; non
+        supported hw; initialization error; not yet initialized; not_initialized;
+        statusnotinitialized; setup_failed; shutting down; startup failure; device_unavailable;
+        arch_mismatch; version_mismatch; no kernel image; kernel image is invalid; invalid
+        device function; invalid device context; context is destroyed; grid license; integrity
+        checks failed; os call failed; file not found; shared object; loading_failed; jit comp;
+        unsupported toolchain; named symbol not found; operation not permitted$; operation not
+        supported$; peer access; peer mapping; mps client; mps server; resources required to
+        support device connections; dynamic parallelism; outside of cuda; wait operation timed
+        out; lock_file
     """,
 }
 _FAULTS = {
-    text.strip(): fault for fault, texts in _TEXTS.items() for text in texts.strip().splitlines()
+    " ".join(text.split()): fault for fault, texts in _TEXTS.items() for text in texts.split(";")
 }
 
 

@@ -13,13 +13,14 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import config as configuration
 from .. import problems, store
-from ..config import Config
+from ..config import Config, accelerators
 from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
 from ..generation import create
 from ..generation.base import Generator
@@ -131,6 +132,7 @@ class Coordinator:
             stop=self._stop,
             backend=self._backend,
         )
+        evaluator.prepare()
         record = self._open_record(evaluator)
         self._search = search = resume(record, self._config)
         self._clear_away(record)
@@ -359,6 +361,12 @@ class Coordinator:
         began = time.time()
         self._stage(record.committed_generations, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
+        if why := _spoiled([evaluated.rows.get(row, {}) for row in due]):
+            self._in_flight.forget()
+            raise LLMaticError(
+                f"the machine spoiled every candidate of generation {record.committed_generations}"
+                f", most often: {why}. Nothing is lost: mend that and start the run again"
+            )
         timings = {
             **(self._times or self._in_flight.times()),
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
@@ -386,6 +394,17 @@ class Coordinator:
 def starts(proposals: Sequence[Proposal]) -> bool:
     """Return whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
+
+
+def _spoiled(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the commonest reason where the machine spoiled all there is; else an empty text.
+
+    A device that was lost in the middle of a training may be that candidate's own doing.
+    """
+    reasons = Counter(str(row["failure"]) for row in found if row.get("status") == "infrastructure")
+    lost = any(accelerators.fault(reason) in accelerators.LOST for reason in reasons)
+    all_of_them = bool(found) and reasons.total() == len(found)
+    return reasons.most_common(1)[0][0] if all_of_them and not lost else ""
 
 
 def _with_bounds(config: Config) -> Config:

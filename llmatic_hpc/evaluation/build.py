@@ -20,13 +20,7 @@ from torch import nn
 from ..source import allowlist
 from ..source.network import live, network_class
 from ..source.parse import SourceError, parse
-from .faults import (
-    CANDIDATE_EXCEPTIONS,
-    SOURCE_NAME,
-    CandidateError,
-    bounded,
-    candidate_error,
-)
+from .faults import CANDIDATE_EXCEPTIONS, SOURCE_NAME, CandidateError, bounded, candidate_error
 
 
 def build(source: str) -> nn.Module:

@@ -178,7 +178,11 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
             return {"status": "checkpointed", "failure": "", "values": {}}, b""
         if parameters["weights"]:
             safetensors.torch.save_model(trained.network, parameters["weights"])
-        values = {"train_loss": trained.train_loss, "epochs": trained.epochs}
+        values: dict[str, float | None] = {
+            "train_loss": trained.train_loss,
+            "epochs": trained.epochs,
+            "device_bytes": device.most_bytes(),
+        }
         payload = b"".join(p.astype("<i8").tobytes() for p in trained.predictions)
         return {"status": "trained", "failure": "", "values": values}, payload
 

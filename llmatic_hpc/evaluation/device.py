@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 from ..config import accelerators
@@ -25,8 +27,7 @@ def choose(wanted: str, expected: str = "") -> torch.device:
         if accelerators.means_cpu() or not (expected or _accelerator(available=True)):
             return torch.device("cpu")
         if (found := _accelerator()) is None:
-            built = f"PyTorch {torch.__version__} is built for CPUs alone"
-            raise NoDeviceError(f"{expected}, but {built}")
+            raise NoDeviceError(f"{expected}, but PyTorch {torch.__version__} knows CPUs alone")
         wanted = found.type
     device = torch.device(wanted)
     if device.type != "cpu":
@@ -85,3 +86,15 @@ def _start(device: torch.device) -> None:
         torch.conv2d(image, image[:, :, :3, :3])
         torch.mm(image[0, 0], image[0, 0])
     torch.accelerator.synchronize(device)
+
+
+def most_bytes() -> int:
+    """Return the most memory of the accelerator that this process's tensors took."""
+    return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
+
+
+if __name__ == "__main__":
+    try:
+        choose(sys.argv[1], sys.argv[2])
+    except NoDeviceError as reason:
+        sys.exit(str(reason))

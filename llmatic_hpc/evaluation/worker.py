@@ -28,7 +28,7 @@ from ..rundir.paths import RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
-from . import data, score
+from . import data, score, selftest
 from .screen import Screener
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
 
@@ -184,7 +184,7 @@ class _Evaluator:
                 "recipe": recipe,
                 "classes": self._dataset.classes,
                 "device": training.device,
-                "expected": accelerators.expected() or "",
+                "expected": selftest.due(training.device),
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
@@ -239,6 +239,9 @@ class _Worker:
         threads = max(1, cores // slots)
         left = list(pending)
         try:
+            selftest.once(
+                spec.containment, spec.training.device, Path(spec.checkpoints).parent / "logs"
+            )
             # The container first: torch is imported there while the data are read here.
             with Container(
                 spec.containment, threads=threads, slots=slots, devices=devices

@@ -28,6 +28,9 @@ class Evaluator(ABC):
     repeatable: bool
     """True where results cost nothing to have again, so that none is kept before a commit."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Raise :class:`~llmatic_hpc.errors.LLMaticError` where nothing can be scored here."""
+
     def facts(self) -> dict[str, Any]:
         """Return what the results of all of a run stand on beyond the settings, for the record."""
         return {}

@@ -364,6 +364,7 @@ def start(*, own_random: bool = False) -> None:
         torch.accelerator.empty_cache = module.empty_cache
         torch.accelerator.get_memory_info = lambda device=None: (1 << 30, 1 << 30)
         torch.accelerator.memory_reserved = lambda device=None: 0
+        torch.accelerator.max_memory_reserved = lambda device=None: 0
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="sim") copies there
         _machine.__enter__()
         _started = True
