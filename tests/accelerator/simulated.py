@@ -36,8 +36,6 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from llmatic_hpc.config import accelerators
-
 from .cells import CELLS
 
 NAME = "sim"
@@ -374,9 +372,8 @@ def start(*, own_random: bool = False) -> None:
 
 
 def load() -> None:
-    """Start where no variable hides devices; for torch, which calls it as a plugin."""
-    hidden = accelerators.hidden()
-    if all(os.environ.get(name) != value for name, value in hidden.items()):
+    """Start as AMD's devices do, from which an empty CUDA_VISIBLE_DEVICES hides nothing."""
+    if os.environ.get("HIP_VISIBLE_DEVICES") != "-1":
         start()
 
 
