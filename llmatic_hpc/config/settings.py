@@ -226,6 +226,17 @@ class TrainingSettings:
         60.0, "save the training state at the end of an epoch this often", low=0.0
     )
     evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+    precision: str = setting(
+        "float32", "of layers; tf32: products of an accelerator in 10 bits; bfloat16: autocast",
+        choices=("float32", "tf32", "bfloat16"),
+    )  # fmt: skip
+    channels_last: bool = setting(
+        False, "lay images out as (N, height, width, channels) where a network can do with it"
+    )
+    graph: str = resumable(
+        "off", "auto: on an accelerator that can, record a step once and replay it where that is "
+        "the same to the last bit (experimental)", choices=("off", "auto"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -236,6 +247,10 @@ class ContainmentSettings:
         (), "layers of the kernel without which nothing is run: landlock, seccomp"
     )
     wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
+    reference_seconds: float = setting(
+        0.0, "what a worker's calibration takes on the device that wall_seconds is meant for; on "
+        "others the limit scales with it; 0: it is the same everywhere", low=0.0,
+    )  # fmt: skip
     screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
     memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
     file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)

@@ -150,11 +150,8 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     parameters = message["parameters"]
     recipe = training.Recipe(**parameters["recipe"])
     place = device.choose(parameters["device"], parameters.get("expected", ""))
-    if place.type == "cuda":
-        if message["sharing"] > 1:  # too large a network fails alone, not its siblings with it
-            torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], place)
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+    device.share(place, message["sharing"])
+    device.set_precision(place, recipe.precision)
     images = training.Images(
         **{name: torch.from_numpy(array).to(place) for name, array in arrays.items()}
     )
@@ -172,6 +169,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
                 images,
                 recipe,
                 classes=parameters["classes"],
+                source=message["source"],
                 folder=Path.cwd(),
                 identity=parameters["identity"],
                 asked=asked,
@@ -201,7 +199,19 @@ def _prepare_trace(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform
     return perform
 
 
+def _prepare_calibrate(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    place = device.choose(message["parameters"]["device"], message["parameters"]["expected"])
+    device.set_precision(place, message["parameters"]["precision"])
+
+    def perform() -> Reply:
+        values = {"seconds": training.calibrate(place)}
+        return {"status": "calibrated", "failure": "", "values": values}, b""
+
+    return perform
+
+
 _PREPARE = {
+    "calibrate": _prepare_calibrate,
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "audit": _prepare_audit,

@@ -60,6 +60,21 @@ def crowded() -> str:
     return f"others held {others / 1e9:.1f} of {total / 1e9:.1f} GB of the device"
 
 
+def share(place: torch.device, processes: int) -> None:
+    """Bound this process's part of the memory: too large a network fails alone."""
+    module = torch.get_device_module(place)
+    if processes > 1 and hasattr(module, "set_per_process_memory_fraction"):
+        module.set_per_process_memory_fraction(1 / processes, place)
+
+
+def set_precision(place: torch.device, precision: str) -> None:
+    """Allow an accelerator TF32 with ``tf32`` and nowhere else; a CPU has none."""
+    if place.type != "cpu":
+        allowed = precision == "tf32"
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
 def _accelerator(*, available: bool = False) -> torch.device | None:
     return torch.accelerator.current_accelerator(check_available=available)
 

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
-from ..errors import DataError, LLMaticError
+from ..errors import ContainmentError, DataError, LLMaticError
 from ..rundir.paths import RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
@@ -120,6 +120,24 @@ class _Evaluator:
         self._container, self._dataset = container, dataset
         self._training, self._containment, self._threads = training, containment, threads
         self._fingerprint = _fingerprint(dataset)
+        self._limit = containment.wall_seconds * self._slowness()
+
+    def _slowness(self) -> float:
+        """Return how long this device takes for what takes a second on the reference device."""
+        reference = self._containment.reference_seconds
+        if not reference:
+            return 1.0
+        wanted = {"device": self._training.device, "precision": self._training.precision}
+        job = Job(
+            kind="calibrate", source="", seconds=self._containment.wall_seconds,
+            limit="calibration", success="calibrated", threads=self._threads,
+            parameters={**wanted, "expected": accelerators.expected() or ""},
+        )  # fmt: skip
+        reply = self._container.run(job)
+        seconds = reply.values.get("seconds") or 0.0
+        if reply.status != "calibrated" or seconds <= 0:
+            raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
+        return seconds / reference
 
     def evaluate(
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
@@ -132,8 +150,9 @@ class _Evaluator:
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run."""
-        limit = self._containment.wall_seconds
         training = self._training
+        differs = self._limit != self._containment.wall_seconds
+        here = f", {self._limit:.3g} on this device" if differs else ""
         recipe = {
             "epochs": epochs,
             "batch": training.batch,
@@ -142,17 +161,25 @@ class _Evaluator:
             "seed": seed,
             "checkpoint_seconds": training.checkpoint_seconds,
             "evaluation_batch": training.evaluation_batch,
+            "precision": training.precision,
+            "channels_last": training.channels_last,
+            "graph": training.graph,
         }
         identity = {
             "source": source,
             "data": self._fingerprint,
-            "recipe": {**recipe, "checkpoint_seconds": None, "evaluation_batch": None},
+            "recipe": {
+                **recipe,
+                "checkpoint_seconds": None,
+                "evaluation_batch": None,
+                "graph": None,
+            },
         }
         return Job(
             kind="train",
             source=source,
-            seconds=limit - _seconds_used(folder),
-            limit=f"containment.wall_seconds = {limit:g}",
+            seconds=self._limit - _seconds_used(folder),
+            limit=f"containment.wall_seconds = {self._containment.wall_seconds:g}{here}",
             parameters={
                 "recipe": recipe,
                 "classes": self._dataset.classes,
@@ -172,7 +199,7 @@ class _Evaluator:
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
         """Turn the reply to a job into an outcome; None: there was no time to run it."""
         assert job.scratch is not None
-        used = self._containment.wall_seconds - job.seconds
+        used = self._limit - job.seconds
         if reply is None:
             return Outcome("too_slow", f"it ran out of time ({job.limit})", train_seconds=used)
         seconds = used + reply.seconds
