@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -72,18 +71,17 @@ class Batch:
         began, rows, device = time.perf_counter(), self.rows, self._model.device
         places = [len(row.prompt) + len(row.tokens) - 1 for row in rows]
         slots, width = self._kept, max(places) - self._shared
-        slots.extent.first = slots.extent.end - width
+        slots.first = slots.end - width
         slots.reserve(rows=len(rows), before=width, after=1)
         position = sent(places, device)[:, None]
-        with slots.attended() if self._shared else nullcontext():
-            output = self._model(
-                input_ids=sent([row.last for row in rows], device)[:, None],
-                position_ids=position,
-                attention_mask=self._mask(max(places), position),
-                use_cache=True,
-                **{self._cache_name: slots},
-            )
-        slots.extent.end += 1
+        output = self._model(
+            input_ids=sent([row.last for row in rows], device)[:, None],
+            position_ids=position,
+            attention_mask=self._mask(max(places), position),
+            use_cache=True,
+            **{self._cache_name: slots},
+        )
+        slots.end += 1
         for row, token in zip(rows, self._drawn(output.logits[:, -1]), strict=True):
             self._writer.write(row, token)
         charge(rows, began)
