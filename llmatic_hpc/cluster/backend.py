@@ -79,6 +79,8 @@ OUT_OF_MEMORY = "out of memory"
 TIME_OUT = "time limit"
 PREEMPTED = "preempted"
 CANCELLED = "cancelled"
+LOST_DEVICE = "it lost its device on "
+"""Beginning of a cause that ends with the name of the node."""
 INTERRUPTED = "its submission was interrupted"
 """Causes on which retries depend; any other text is only reported."""
 
@@ -103,8 +105,15 @@ class Backend(Protocol):
         """Return how many more tasks may be submitted while ``alive`` are."""
         ...
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
-        """Start the tasks in ``folders``; return the ids to record.
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
+        """Start the tasks in ``folders``, on other nodes than ``avoid``; return the ids to record.
 
         Raises :class:`ClusterBusyError` when they may be taken later, and
         :class:`~llmatic_hpc.errors.ClusterError` when a person has to change something.

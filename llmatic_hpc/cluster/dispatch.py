@@ -16,6 +16,8 @@ the machine failed (node, lost, worker)         again, at most ``cluster.max_att
 out of memory, among others                     again, alone
 out of memory, alone                            ``too_large``
 its time limit                                  again, alone with twice the time; then ``too_slow``
+a GPU was lost in the middle of a training      again, alone, on another node; then, where a kernel
+                                                went astray, ``invalid``, else ``infrastructure``
 =============================================  ================================================
 """
 
@@ -29,7 +31,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..config import ClusterSettings
+from ..config import ClusterSettings, accelerators
 from ..errors import Interrupted
 from ..rundir.paths import RunPaths
 from ..types import Outcome, Result
@@ -37,6 +39,7 @@ from .backend import (
     CANCELLED,
     HANDED_BACK,
     INTERRUPTED,
+    LOST_DEVICE,
     OUT_OF_MEMORY,
     PREEMPTED,
     TIME_OUT,
@@ -70,6 +73,8 @@ class Planned:
 
     items: list[Item]
     time_factor: int = 1
+    avoid: tuple[str, ...] = ()
+    """Nodes on which it lost its device."""
 
 
 class Dispatcher:
@@ -297,6 +302,14 @@ class Dispatcher:
         node = node or (ending.node if cause != CANCELLED else "")
         self._journal.failed(item, reason, task=task, node=node)
         log.warning("candidate %d, attempt %d: %s", item[0], item[1], reason)
+        if (fault := accelerators.fault(reason)) in accelerators.LOST:
+            before = any(
+                c.startswith(LOST_DEVICE) and a != item[1] for c, a in state.suspected[item[0]]
+            )
+            self._journal.suspected(item, LOST_DEVICE + node)
+            if before:
+                status = "invalid" if fault == accelerators.KERNEL else "infrastructure"
+                return Outcome(status, f"twice, the second time alone: {reason}")
         failures = state.failures(item[0])
         if failures < self._settings.max_attempts:
             return None
@@ -322,7 +335,10 @@ class Dispatcher:
         for item in work:
             if causes := state.suspected.get(item.candidate):
                 timed_out = any(cause == TIME_OUT for cause, _ in causes)
-                planned.append(Planned([self._next(item)], 2 if timed_out else 1))
+                lost = {c.removeprefix(LOST_DEVICE) for c, _ in causes if c.startswith(LOST_DEVICE)}
+                planned.append(
+                    Planned([self._next(item)], 2 if timed_out else 1, tuple(sorted(lost - {""})))
+                )
             else:
                 packed.append(item)
         tasks = task_count(len(packed), parallelism=self._parallelism, per_task=per_task)
@@ -340,16 +356,21 @@ class Dispatcher:
         started: dict[str, list[Item]] = {}
         while queue and time.monotonic() >= self._busy_until:
             room = self._backend.room(alive + len(started))
-            factor = queue[0].time_factor
+            first = queue[0]
             count = next(
-                (n for n, planned in enumerate(queue) if planned.time_factor != factor), len(queue)
+                (
+                    n
+                    for n, planned in enumerate(queue)
+                    if (planned.time_factor, planned.avoid) != (first.time_factor, first.avoid)
+                ),
+                len(queue),
             )
             batch = queue[: min(room, count)]
             tasks = [[i for i in planned.items if i[0] not in self._done] for planned in batch]
             if not batch:
                 break
             try:
-                started |= self._start([t for t in tasks if t], factor)
+                started |= self._start([t for t in tasks if t], first)
             except ClusterBusyError as error:
                 log.warning("%s; again in %.0f s", error, self._busy_seconds)
                 self._busy_until = time.monotonic() + self._busy_seconds
@@ -361,7 +382,7 @@ class Dispatcher:
                 break  # they have ended already: look at their results first
         return started
 
-    def _start(self, tasks: Sequence[list[Item]], time_factor: int) -> dict[str, list[Item]]:
+    def _start(self, tasks: Sequence[list[Item]], how: Planned) -> dict[str, list[Item]]:
         if not tasks:
             return {}
         number = self._journal.state.submissions
@@ -376,7 +397,9 @@ class Dispatcher:
         self._journal.submitting(token, started)
         try:
             folders = [self._folder(name) for name in started]
-            jobs = self._backend.submit(folders, token, time_factor=time_factor)
+            jobs = self._backend.submit(
+                folders, token, time_factor=how.time_factor, avoid=how.avoid
+            )
         except ClusterBusyError:
             self._journal.refused(token)
             raise

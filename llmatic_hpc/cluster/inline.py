@@ -23,7 +23,14 @@ class InlineBackend(Backend):
     def room(self, alive: int) -> int:
         return 1
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
         for folder in folders:
             Task(self._run_task, folder)()
         return ["inline" for _ in folders]

@@ -16,8 +16,26 @@ from pathlib import Path
 
 import submitit
 
+from ..config import accelerators
 from ..errors import ClusterError
 from .backend import Backend, Ending, Task
+
+DEVICE = "device"
+"""File in a task's folder with the name of the device that it was given."""
+
+
+class OnDevice:
+    """Function of a task that sees one device; what submitit pickles."""
+
+    def __init__(self, run_task: Callable[[Path], int], environment: dict[str, str | None]) -> None:
+        self._run_task, self._environment = run_task, environment
+
+    def __call__(self, folder: Path) -> int:
+        for name, value in self._environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        return self._run_task(folder)
 
 
 class LocalBackend(Backend):
@@ -42,7 +60,14 @@ class LocalBackend(Backend):
     def room(self, alive: int) -> int:
         return max(0, self._parallelism - alive)
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
         return [self._submit(folder, time_factor) for folder in folders]
 
     def _submit(self, folder: Path, time_factor: int) -> str:
@@ -50,11 +75,14 @@ class LocalBackend(Backend):
         executor.update_parameters(
             timeout_min=self._time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
         )
-        if gpus := visible_gpus():  # submitit hides them all unless told
-            turn = gpus[len(self._jobs) % len(gpus)]
-            executor.update_parameters(gpus_per_node=1, visible_gpus=[turn])
+        # submitit hides all GPUs of a vendor and knows indices alone: this undoes it.
+        environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        if (device := self._free_device(folder)) is not None:
+            (folder / DEVICE).write_text(device)
+            environment |= accelerators.only(device)
+        run_task = OnDevice(self._run_task, environment)
         try:
-            job = executor.submit(Task(self._run_task, folder))
+            job = executor.submit(Task(run_task, folder))
         except OSError as error:
             raise ClusterError(
                 f"{folder}: no worker process could be started: {error}. "
@@ -62,6 +90,14 @@ class LocalBackend(Backend):
             ) from error
         self._jobs[folder] = job
         return str(job.job_id)
+
+    def _free_device(self, folder: Path) -> str | None:
+        """Return the device with the fewest tasks, those of a coordinator that is gone included."""
+        busy = []
+        for task in self.alive(folder.parent.iterdir()):
+            with contextlib.suppress(OSError):
+                busy.append((task / DEVICE).read_text())
+        return min(accelerators.visible(), key=busy.count, default=None)
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         wanted = set(folders)
@@ -83,16 +119,6 @@ def stop_orphans(tasks: Path) -> int:
     found = [(folder, pid) for folder, pid in _task_processes() if folder.parent == tasks]
     _terminate(pid for _, pid in found)
     return len({folder for folder, _ in found})
-
-
-def visible_gpus() -> list[int]:
-    """Return the indices of this machine's GPUs, without importing torch or touching CUDA."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [int(part) for part in named.split(",") if part.strip().isdigit()]
-    with contextlib.suppress(OSError):
-        return list(range(len(os.listdir("/proc/driver/nvidia/gpus"))))
-    return []
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:

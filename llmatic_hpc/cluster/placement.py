@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import ClusterSettings, Config
+from ..config import ClusterSettings, Config, accelerators
 from . import Backend, InlineBackend, LocalBackend, SlurmBackend, site_of_job
-from .local import visible_gpus
 
 LOCAL_MINUTES = 24 * 60
 
@@ -44,7 +43,7 @@ def tasks_at_once(config: Config) -> int:
     """Return how many tasks run at once on this machine."""
     if kind_of(config.cluster) == "inline":
         return 1
-    gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
+    gpus = 0 if config.training.device == "cpu" else len(accelerators.visible())
     return config.cluster.array_parallelism or gpus or available_cores()
 
 

@@ -163,14 +163,21 @@ class SlurmBackend(Backend):
                      self._limits.array_size, self._limits.submitted)  # fmt: skip
         return self._limits
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
         if shutil.which("sbatch") is None:
             raise ClusterError(
                 "cluster.kind = 'slurm', but there is no sbatch here. Run the coordinator where "
                 "Slurm's commands are (a login node, or a job: llmatic submit), or search on this "
                 "machine with --set cluster.kind=local"
             )
-        bad = self._bad_nodes.names()
+        bad = sorted({*self._bad_nodes.names(), *avoid})
         try:
             jobs = self._sbatch(folders, token, time_factor, bad)
         except ClusterBusyError:

@@ -17,7 +17,7 @@ _NOTHING = ("", "-1", "NoDevFiles")
 
 @dataclass(frozen=True)
 class Vendor:
-    """What PyTorch, a driver and a batch system call one vendor's devices."""
+    """Words of PyTorch, drivers and batch systems for the devices of one vendor."""
 
     name: str
     device: str
@@ -79,6 +79,9 @@ INTEL = Vendor(
 )
 
 VENDORS = (NVIDIA, AMD, INTEL)
+
+CACHES = ("MIOPEN_USER_DB_PATH", "MIOPEN_CUSTOM_CACHE_DIR")
+"""Variables that name a folder in which a library keeps kernels that it compiled."""
 
 _ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _GIVEN = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
@@ -143,6 +146,18 @@ def expected(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) 
     return None
 
 
+def device_files(dev: Path = Path("/dev")) -> list[Path]:
+    """Return what a process on an accelerator opens below ``dev``."""
+    return [path for vendor in VENDORS for node in vendor.nodes for path in dev.glob(node)]
+
+
+def driver_files(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> list[str]:
+    """Return files and folders that the drivers of the devices below ``dev`` read."""
+    here = [vendor for vendor in VENDORS if any(any(dev.glob(node)) for node in vendor.nodes)]
+    homes = [environ.get(name, "") for vendor in here for name in vendor.homes]
+    return [*dict.fromkeys(path for vendor in here for path in vendor.folders), *homes]
+
+
 def _vendor(environ: Mapping[str, str], dev: Path) -> Vendor:
     """Return the vendor whose devices are here; a Slurm may set the variables of all of them."""
     here = [vendor for vendor in VENDORS if _devices(vendor, dev)]
@@ -166,6 +181,8 @@ MEMORY, MACHINE, KERNEL, SHAKEN = "memory", "machine", "kernel", "shaken"
 """Whose fault an error is. ``memory``: the device had too little; ``machine``: the node's;
 ``kernel``: a kernel went astray, the network's doing if it happens again elsewhere; ``shaken``:
 the device was lost in the middle, the machine's if it happens again. Empty: the network's own."""
+LOST = (KERNEL, SHAKEN)
+"""Faults after which a process can no longer use the device, whoever is to blame."""
 
 _SPEAKS = re.compile(
     r"cuda|cudnn|cublas|cusolver|cusparse|cufft|nvidia|\bhip\b|rocm|rocblas|hipblas|miopen|xpu|sycl"

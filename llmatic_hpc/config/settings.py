@@ -226,6 +226,17 @@ class TrainingSettings:
         60.0, "save the training state at the end of an epoch this often", low=0.0
     )
     evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+    precision: str = setting(
+        "float32", "of layers; tf32: products of an accelerator in 10 bits; bfloat16: autocast",
+        choices=("float32", "tf32", "bfloat16"),
+    )  # fmt: skip
+    channels_last: bool = setting(
+        False, "lay images out as (N, height, width, channels) where a network can do with it"
+    )
+    graph: str = resumable(
+        "off", "auto: on an accelerator that can, record a step once and replay it where that is "
+        "the same to the last bit (experimental)", choices=("off", "auto"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import Config, ContainmentSettings, TrainingSettings
+from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
 from ..errors import DataError, LLMaticError
 from ..rundir.paths import RunPaths
 from ..sandbox import wire
@@ -157,6 +157,7 @@ class _Evaluator:
                 "recipe": recipe,
                 "classes": self._dataset.classes,
                 "device": training.device,
+                "expected": accelerators.expected() or "",
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
@@ -179,7 +180,8 @@ class _Evaluator:
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
         reply = replace(reply, seconds=seconds)
-        return score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        outcome = score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        return replace(outcome, device=reply.device)
 
 
 class _Worker:
@@ -205,11 +207,15 @@ class _Worker:
     def _evaluate(self, pending: Sequence[CandidateSpec]) -> int:
         spec = self._spec
         cores = spec.threads or _cores()
-        threads = max(1, cores // spec.workers)
+        devices = () if spec.training.device == "cpu" else accelerators.visible()
+        slots = max(spec.workers, len(devices))
+        threads = max(1, cores // slots)
         left = list(pending)
         try:
             # The container first: torch is imported there while the data are read here.
-            with Container(spec.containment, threads=threads, slots=spec.workers) as container:
+            with Container(
+                spec.containment, threads=threads, slots=slots, devices=devices
+            ) as container:
                 dataset = data.load(spec.problem, spec.training, seed=spec.seed)
                 container.share(data.for_training(dataset))
                 evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)

@@ -144,6 +144,7 @@ def result(found: Result) -> dict[str, Any]:
         "train_seconds": outcome.train_seconds,
         "slurm_job": found.slurm_job,
         "node": found.node,
+        "device": outcome.device,
     }
 
 

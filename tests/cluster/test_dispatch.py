@@ -120,7 +120,14 @@ class OnOneNode(InlineBackend):
         super().__init__(run_task)
         self.blamed: list[tuple[str, float]] = []
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
         with contextlib.suppress(RuntimeError):
             super().submit(folders, token, time_factor=time_factor)
         return ["7" for _ in folders]
