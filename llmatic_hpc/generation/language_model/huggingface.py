@@ -92,7 +92,10 @@ class HuggingFace:
         # by side, since they share the reading.
         asked.sort(key=lambda a: (-longest[a[0].parents], a[1], a[0].candidate))
         waiting = [self._row(request, prompt) for request, prompt in asked]
+        moves = self.settings.idle == "cpu" and not self.settings.quantization
         try:
+            if moves:
+                self._model.to(self.device)
             while waiting:
                 try:
                     for row in self._write(waiting):
@@ -105,8 +108,10 @@ class HuggingFace:
                     waiting = [row.afresh() for row in waiting]
         except FloatingPointError as error:
             raise self._not_finite(error) from None
-        finally:
-            device.give_back()  # candidates may be trained on the same device next
+        finally:  # candidates may be trained on the same device next
+            if moves:
+                self._model.to("cpu")
+            device.give_back()
 
     def close(self) -> None:
         """Free the model's memory."""
