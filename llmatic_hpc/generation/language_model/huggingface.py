@@ -183,13 +183,14 @@ class HuggingFace:
     def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
         """Write all rows to their ends; yields each as it is done."""
         batch: Batch | StaticBatch
-        shared = 0
+        size, top_p = self._batch, self.settings.top_p
         if suits(self._model):
             shared = shared_by(self._model, waiting)
-            batch = Batch(self._model, self._writer, top_p=self.settings.top_p, shared=shared)
+            size = self._side_by_side(waiting, shared)
+            batch = Batch(self._model, self._writer, top_p=top_p, shared=shared)
         else:
-            batch = StaticBatch(self._model, self._writer, top_p=self.settings.top_p, pad=self._pad)
-        size, admitted = self._side_by_side(waiting, shared), 0
+            batch = StaticBatch(self._model, self._writer, top_p=top_p, pad=self._pad)
+        admitted = 0
         while admitted < len(waiting) or batch.rows:
             free = size - len(batch.rows)
             if admitted < len(waiting) and free * REFILL >= size:
@@ -201,9 +202,14 @@ class HuggingFace:
         """Return how many rows are written at a time: what is set, or less if memory is short."""
         device.give_back()
         longest = max(len(row.prompt) + row.limit for row in waiting)
-        each = device.bytes_per_token(self._model.config, self._model.dtype)
-        free, columns = device.memory_left(self.device), longest - shared + AHEAD
-        size = min(self._batch, max(1, device.rows_that_fit(free, each, columns, shared)))
+        free = device.memory_left(self.device)
+        try:
+            each = device.bytes_per_token(self._model.config, self._model.dtype)
+            fit = device.rows_that_fit(free, each, longest - shared + AHEAD, shared)
+        except (AttributeError, TypeError) as error:  # names of its own, or a number a layer
+            _log.info("%s: what a token takes is not known: %s", self.settings.model, error)
+            return self._batch
+        size = min(self._batch, max(1, fit))
         _log.info(
             "%d completions, %d at a time (generator.batch = %d): up to %d tokens of %.0f kB each, "
             "%d of them kept once for all; %s has %.1f GB left",

@@ -34,7 +34,7 @@ class KeyValueCache(Cache):
         super().__init__(layers=[])
         self.shared = shared
         self.common: list[Pair] = []
-        """What all rows begin with, each (heads, columns, size)."""
+        """The beginning of all rows, each (heads, columns, size)."""
         self.buffers: list[Pair] = []
         """Each (slots, heads, columns, size)."""
         self.slots = self.columns = 0
@@ -71,11 +71,6 @@ class KeyValueCache(Cache):
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         """Columns that a mask spans with ``query_length`` new ones, and its offset."""
         return self.end - self.first + query_length, 0
-
-    @property
-    def bytes(self) -> int:
-        """Memory that all keys and values take."""
-        return sum(one.nbytes for pair in (*self.common, *self.buffers) for one in pair)
 
     def reserve(self, *, rows: int, before: int, after: int) -> None:
         """Make sure of ``rows`` slots, ``before`` columns up to the end and ``after`` more."""
