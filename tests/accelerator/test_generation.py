@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Request
@@ -38,8 +36,8 @@ def test_the_same_texts_with_one_wait_a_token(tmp_path: Path) -> None:
         generator = HuggingFace(replace(common, device="cpu", top_p=top_p), problem)
         texts[top_p] = {c.candidate: c.text for c in generator.generate(requests)}
     simulated.start()
-    simulated.module.empty_cache = torch.accelerator.empty_cache = lambda: given_back.append(1)  # type: ignore[method-assign]
     given_back: list[int] = []
+    simulated.module.empty_cache = lambda: given_back.append(1)  # type: ignore[method-assign]
     waits: list[int] = []
     step = batch.Batch.step
 

@@ -64,7 +64,7 @@ def give_back() -> None:
     """Give memory that nothing uses any more back to the device, for other processes."""
     gc.collect()
     if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()
+        torch.get_device_module(torch.accelerator.current_accelerator()).empty_cache()
 
 
 def check_memory(needed: int, dtype: torch.dtype, device: str, shown_as: str) -> None:
@@ -111,10 +111,8 @@ def memory_left(device: str = "cpu", root: Path = Path("/")) -> int:
     container's) leave. A device that cannot say has no bound.
     """
     if torch.device(device).type != "cpu":
-        try:
-            return int(torch.accelerator.get_memory_info(device)[0])
-        except (RuntimeError, NotImplementedError):
-            return 2**63
+        ask = getattr(torch.get_device_module(device), "mem_get_info", None)
+        return int(ask(device)[0]) if ask else 2**63
     lines = (root / "proc/meminfo").read_text().splitlines()
     left = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
     for folder, (limit, used, cache) in _control_groups(root):
