@@ -61,9 +61,9 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def give_back() -> None:
-    """Give memory that nothing uses any more back to the device, for other processes."""
-    gc.collect()
+    """Give memory that nothing uses any more back to an accelerator, for other processes."""
     if torch.accelerator.is_available():
+        gc.collect()
         torch.get_device_module(torch.accelerator.current_accelerator()).empty_cache()
 
 

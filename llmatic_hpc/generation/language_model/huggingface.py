@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -116,6 +117,7 @@ class HuggingFace:
     def close(self) -> None:
         """Free the model's memory."""
         self._model = None
+        gc.collect()
         device.give_back()
 
     def prompt(self, request: Request) -> str:
