@@ -150,7 +150,7 @@ def model_of(config: Config, *, download: bool = True) -> str:
 
     location = model_loading.locate(settings.model, download=download)
     size = model_loading.check(location)
-    return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
+    return f"{location} ({size / 1e9:,.2f} GB)"
 
 
 def _gpu(config: Config, *, thorough: bool) -> Finding:

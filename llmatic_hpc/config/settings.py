@@ -141,6 +141,11 @@ class GeneratorSettings:
         choices=("", "8bit", "4bit"),
     )  # fmt: skip
     device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
+    idle: str = resumable(
+        "keep", "place of the weights while candidates train; keep: the device; cpu: main memory, "
+        "which leaves all of a GPU to workers that share it",
+        choices=("keep", "cpu"),
+    )  # fmt: skip
     threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
     unseen: bool = setting(
