@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 
@@ -43,21 +44,25 @@ def choose(wanted: str, expected: str = "") -> torch.device:
 
 def in_use() -> str:
     """Return type and name of the accelerator that is started in this process, else ``cpu``."""
-    found = _accelerator()
-    if found is not None and (module := torch.get_device_module(found)).is_initialized():
-        return f"{found.type} {module.get_device_name()}"
-    return "cpu"
+    if (module := _started()) is None:
+        return "cpu"
+    return f"{_accelerator()} {module.get_device_name()}"
 
 
 def crowded() -> str:
     """Say how much of the accelerator's memory others hold; empty where that is little."""
-    if in_use() == "cpu":
+    if (module := _started()) is None:
         return ""
-    free, total = torch.accelerator.get_memory_info()
-    others = total - free - torch.accelerator.memory_reserved()
+    free, total = module.mem_get_info()
+    others = total - free - module.memory_reserved()
     if others < max(_OTHERS_BYTES, total // 10):
         return ""
     return f"others held {others / 1e9:.1f} of {total / 1e9:.1f} GB of the device"
+
+
+def most_bytes() -> int:
+    """Return the most memory of the accelerator that this process's tensors took."""
+    return 0 if (module := _started()) is None else int(module.max_memory_reserved())
 
 
 def share(place: torch.device, processes: int) -> None:
@@ -79,6 +84,14 @@ def _accelerator(*, available: bool = False) -> torch.device | None:
     return torch.accelerator.current_accelerator(check_available=available)
 
 
+def _started() -> Any | None:
+    """Return torch's module of the accelerator that is started in this process, or None."""
+    if (found := _accelerator()) is None:
+        return None
+    module = torch.get_device_module(found)
+    return module if module.is_initialized() else None
+
+
 def _start(device: torch.device) -> None:
     """Start what looks for files and names its threads, which a sealed child may no longer do."""
     with torch.inference_mode():
@@ -86,11 +99,6 @@ def _start(device: torch.device) -> None:
         torch.conv2d(image, image[:, :, :3, :3])
         torch.mm(image[0, 0], image[0, 0])
     torch.accelerator.synchronize(device)
-
-
-def most_bytes() -> int:
-    """Return the most memory of the accelerator that this process's tensors took."""
-    return 0 if in_use() == "cpu" else torch.accelerator.max_memory_reserved()
 
 
 if __name__ == "__main__":

@@ -314,6 +314,14 @@ class _Module:
     def synchronize(self, device: Any = None) -> None:
         _note_wait("synchronize")
 
+    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
+        return 1 << 30, 1 << 30
+
+    def memory_reserved(self, device: Any = None) -> int:
+        return 0
+
+    max_memory_reserved = memory_reserved
+
     def empty_cache(self) -> None:
         """Have no cache."""
 
@@ -360,9 +368,6 @@ def start(*, own_random: bool = False) -> None:
         torch.accelerator.current_device_index = module.current_device
         torch.accelerator.set_device_index = module.set_device
         torch.accelerator.empty_cache = module.empty_cache
-        torch.accelerator.get_memory_info = lambda device=None: (1 << 30, 1 << 30)
-        torch.accelerator.memory_reserved = lambda device=None: 0
-        torch.accelerator.max_memory_reserved = lambda device=None: 0
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="sim") copies there
         _machine.__enter__()
         _started = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -26,9 +28,8 @@ def test_memory_that_others_hold(
     monkeypatch: pytest.MonkeyPatch, free: int, own: int, status: str
 ) -> None:
     """Of 80 GB: a network that fails while others hold a tenth is tried again."""
-    monkeypatch.setattr(device, "in_use", lambda: "cuda NVIDIA A100")
-    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda: (free, 80 * GB))
-    monkeypatch.setattr(torch.accelerator, "memory_reserved", lambda: own)
+    cuda = SimpleNamespace(mem_get_info=lambda: (free, 80 * GB), memory_reserved=lambda: own)
+    monkeypatch.setattr(device, "_started", lambda: cuda)
     header, _ = child._blame(out_of_memory)  # type: ignore[arg-type]
     assert header["status"] == status
     assert "out of memory" in header["failure"]
