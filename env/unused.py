@@ -44,3 +44,8 @@ _.prompt_coverage
 _.warm_pid
 _.TIMINGS
 _.RULES
+
+# Options of sbatch, which Resources of cluster/site.py passes on by the names of its fields.
+_.gres
+_.constraint
+_.mem

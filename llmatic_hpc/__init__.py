@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         SearchSettings,
         override,
     )
+    from .coordinator.loop import load_config, run
     from .coordinator.single import evaluate, screen
-    from .coordinator.start import load_config, run
     from .errors import (
         ClusterError,
         ConfigError,
@@ -62,51 +62,22 @@ if TYPE_CHECKING:
     )
 
 _PLACES = {
-    "config": (
-        "GENERATORS",
-        "PROBLEMS",
-        "ArchiveSettings",
-        "Config",
-        "GeneratorSettings",
-        "ProblemSettings",
-        "SearchSettings",
-        "override",
-    ),
-    "coordinator.single": ("evaluate", "screen"),
-    "coordinator.start": ("load_config", "run"),
-    "errors": (
-        "ClusterError",
-        "ConfigError",
-        "ContainmentError",
-        "DataError",
-        "GeneratorError",
-        "Interrupted",
-        "LLMaticError",
-        "RecordError",
-        "RunLockedError",
-    ),
-    "generation.base": ("Generator",),
-    "problems.evaluator": ("Evaluator", "Immediate"),
-    "problems.kind": ("ProblemKind",),
-    "search": ("Archive", "AskTellError", "PromptArchive", "Search", "Tessellation", "cvt"),
-    "store.view": ("Run", "Table", "read"),
-    "types": (
-        "Completion",
-        "Descriptor",
-        "Evaluation",
-        "Outcome",
-        "Problem",
-        "Proposal",
-        "Request",
-        "Screened",
-    ),
+    "config": "GENERATORS PROBLEMS ArchiveSettings Config GeneratorSettings ProblemSettings "
+    "SearchSettings override",
+    "coordinator.single": "evaluate screen",
+    "coordinator.loop": "load_config run",
+    "errors": "ClusterError ConfigError ContainmentError DataError GeneratorError Interrupted "
+    "LLMaticError RecordError RunLockedError",
+    "generation.base": "Generator",
+    "problems.evaluator": "Evaluator Immediate",
+    "problems.kind": "ProblemKind",
+    "search": "Archive AskTellError PromptArchive Search Tessellation cvt",
+    "store.view": "Run Table read",
+    "types": "Completion Descriptor Evaluation Outcome Problem Proposal Request Screened",
 }
-_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 
-__all__ = [
-    "__version__",
-    *sorted(_MODULES),
-]
+__all__ = ["__version__", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,7 @@ what is lost and what is tried again.
 
 from .backend import Backend, Gathered, Work, submission_prefix
 from .dispatch import Dispatcher
-from .inline import InlineBackend
-from .local import LocalBackend, stop_orphans
+from .local import InlineBackend, LocalBackend, stop_orphans
 from .site import site_of_job
 from .slurm import SlurmBackend
 

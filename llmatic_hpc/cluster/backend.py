@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from submitit.helpers import Checkpointable
+
 from ..errors import ClusterError
 from ..types import Result
-
-"""File in a task's folder that says what to evaluate; written before it is submitted."""
 
 ENDED = "ended"
 """File in a task's folder that the task writes last: 0, or 75 where it was asked to stop, saved
@@ -40,19 +41,6 @@ class Gathered:
     """Evaluations of the candidate that were started, this one included."""
     queue_seconds: float
     """Seconds from the submission of its task to its start."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """Task that was submitted, or was about to be, according to the journal."""
-
-    folder: Path
-    token: str
-    """Name of its submission; the job's name where jobs have names."""
-    position: int
-    """Position within the submission, from 0."""
-    job: str
-    """Id that the scheduler gave; empty where it was not written down."""
 
 
 def submission_prefix(run_id: str) -> str:
@@ -99,8 +87,11 @@ class Backend(Protocol):
     outlives: bool
     """True where tasks go on when the coordinator is asked to stop."""
 
-    def adopt(self, started: Sequence[Started]) -> None:
-        """Follow what an earlier coordinator submitted."""
+    def adopt(self, submissions: Mapping[str, Mapping[Path, str]]) -> None:
+        """Follow what was submitted before, and nothing else: by token, tasks with their ids.
+
+        The tasks are in the order of their submission; an id is empty where none was noted.
+        """
         return
 
     def room(self, alive: int) -> int:
@@ -111,6 +102,8 @@ class Backend(Protocol):
         self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
     ) -> list[str]:
         """Start the tasks in ``folders``, on other nodes than ``avoid``; return the ids to record.
+
+        ``token`` names the submission; it is the job's name where jobs have names.
 
         Raises :class:`ClusterBusyError` when they may be taken later, and
         :class:`~llmatic_hpc.errors.ClusterError` when a person has to change something.
@@ -145,7 +138,8 @@ class Backend(Protocol):
         return
 
 
-class Task:
+@dataclass(frozen=True)
+class Task(Checkpointable):
     """Call that submitit pickles: a function and the folder to call it with.
 
     The worker function owns the signals while it runs (submitit installs its handlers before
@@ -153,9 +147,8 @@ class Task:
     is then due again.
     """
 
-    def __init__(self, run_task: Callable[[Path], int], folder: Path) -> None:
-        self.run_task = run_task
-        self.folder = folder
+    run_task: Callable[[Path], int]
+    folder: Path
 
     def __call__(self) -> int:
         marker = self.folder / ENDED
@@ -164,14 +157,6 @@ class Task:
         marker.write_text(str(code))
         return code
 
-    def checkpoint(self) -> object:
-        """Return what submitit runs after a requeue (its own hook)."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-    __submitit_checkpoint__ = checkpoint
-
 
 def exit_code(folder: Path) -> str:
     """Return what a task wrote as its last act, ``0`` or ``75``; empty where it did not."""
@@ -179,3 +164,13 @@ def exit_code(folder: Path) -> str:
         return (folder / ENDED).read_text()
     except OSError:
         return ""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float) -> bool:
+    """Look every ``pause`` whether a condition on other processes holds; False: never in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)  # other processes: nothing to wait on
+    return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import ClusterError
@@ -41,9 +41,22 @@ def hand_over(jobs: Iterable[str], paths: RunPaths, environ: Mapping[str, str] =
     after = f"afterany:{':'.join(arrays)},singleton"
     # A name given by hand may be another run's, too.
     ours = name if name == launch.job_name(paths.root.resolve()) else ""
-    job = _waiting(successor_of(paths), own, ours, after) or _submit(
-        arguments, own, name, shown, after, environ
-    )
+    job = _waiting(successor_of(paths), own, ours, after)
+    if not job:
+        config, run, *options = arguments
+        site, file = site_of_job(environ)
+        if file is None:
+            site = Site(coordinator=resources_of(shown))
+        more = [f"--dependency={after}"]
+        # Where the log of a job goes is known by its own: the successor's differs in the number.
+        log_file = Path(_field(shown, "StdOut").replace("%", "%%"))
+        if log_file.name:
+            more.append(f"--output={log_file.with_name(log_file.name.replace(own, '%j'))}")
+        submission = launch.plan(
+            Path(config), Path(run), site,
+            site_file=file, options=options, environ=environ, name=name, more=more,
+        )  # fmt: skip
+        job = launch.submit(submission, Path(run), environ=environ)
     paths.successor.write_text(job)
     (Path(folder) / SUCCESSOR).write_text(job)
     return job
@@ -68,39 +81,10 @@ def _waiting(previous: str, own: str, ours: str, after: str) -> str:
     return ""
 
 
-def _submit(
-    arguments: Sequence[str],
-    own: str,
-    name: str,
-    shown: str,
-    after: str,
-    environ: Mapping[str, str],
-) -> str:
-    config, run, *options = arguments
-    site, file = site_of_job(environ)
-    if file is None:
-        site = Site(coordinator=resources_of(shown))
-    # Where the log of a job goes is known by its own: the successor's differs in the number.
-    log_file = Path(_field(shown, "StdOut").replace("%", "%%"))
-    output = str(log_file.with_name(log_file.name.replace(own, "%j"))) if log_file.name else ""
-    submission = launch.plan(
-        Path(config),
-        Path(run),
-        site,
-        site_file=file,
-        options=options,
-        environ=environ,
-        name=name,
-        more=(f"--dependency={after}", *([f"--output={output}"] if output else [])),
-    )
-    return launch.submit(submission, Path(run), environ=environ)
-
-
 def resources_of(shown: str) -> Resources:
     """Read what a job asked for from the line that ``scontrol --oneliner show job`` prints."""
-    memory = _field(shown, "MinMemoryNode")
+    memory, per_cpu = _field(shown, "MinMemoryNode"), _field(shown, "MinMemoryCPU")
     cpus = _field(shown, "CPUs/Task")
-    per_cpu = _field(shown, "MinMemoryCPU")
     return Resources(
         partition=_field(shown, "Partition"),
         account=_field(shown, "Account"),

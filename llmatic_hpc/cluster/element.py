@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,7 @@ class Element:
         queued = queue.get(self.job)
         return queued if queued is not None and queued.name == self.token else None
 
-    def may_have_ended(self, *, asked: float, now: float) -> bool:
+    def may_have_ended(self, asked: float, now: float) -> bool:
         """Return whether it is missing from an answer, ``asked`` for, that is recent enough."""
         if self.missing_since is None:
             return False
@@ -72,7 +73,7 @@ class Element:
             return asked >= self.left
         return now - self.submitted >= FRESH_SECONDS
 
-    def has_ended(self, *, absence_seconds: float, now: float) -> bool:
+    def has_ended(self, absence_seconds: float, now: float) -> bool:
         """Return whether it is settled that one which may have ended has."""
         if self.cause or (self.left is not None and not self.leaving):
             return True
@@ -101,23 +102,23 @@ class BadNodes:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._blamed: dict[str, set[float]] = {}
+        self._charges: set[tuple[str, float]] = set()
 
     def names(self) -> list[str]:
         """Return those to leave out for now."""
         since = time.time() - self.seconds
-        recent = {node: [t for t in times if t >= since] for node, times in self._blamed.items()}
-        return sorted(node for node, times in recent.items() if len(times) >= 2)
+        recent = Counter(node for node, when in self._charges if when >= since)
+        return sorted(node for node, count in recent.items() if count >= 2)
 
     def blame(self, node: str, when: float) -> bool:
         """Note that a task failed there at ``when``; True where that makes it a bad one."""
         before = self.names()
-        self._blamed.setdefault(node, set()).add(when)
-        return node in set(self.names()) - set(before)
+        self._charges.add((node, when))
+        return node in self.names() and node not in before
 
     def forgive(self) -> None:
         """Forget all charges."""
-        self._blamed.clear()
+        self._charges.clear()
 
 
 def pickled_ids(folder: Path, elements: int) -> list[str]:
@@ -125,10 +126,7 @@ def pickled_ids(folder: Path, elements: int) -> list[str]:
 
     Empty unless all of the elements have theirs: submitit renames them after sbatch.
     """
-    found = [
-        name.removesuffix("_submitted.pkl")
-        for name in (p.name for p in folder.glob("*_submitted.pkl"))
-    ]
+    found = [p.name.removesuffix("_submitted.pkl") for p in folder.glob("*_submitted.pkl")]
     ids = sorted(found, key=lambda job: [int(part) for part in job.split("_")])
     return ids if len(ids) == elements else []
 

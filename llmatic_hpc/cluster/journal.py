@@ -12,13 +12,12 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..rundir.files import append_line
-from .backend import OUT_OF_MEMORY, PREEMPTED, TIME_OUT, Ending
 
 Item = tuple[int, int]
 """(candidate, number of the attempt)."""
@@ -30,7 +29,6 @@ class Entry:
 
     items: list[Item]
     token: str
-    position: int
     time: float
     """Time just before its submission, in seconds since 1970."""
     job: str = ""
@@ -74,44 +72,39 @@ class State:
         """Return whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
 
-    def apply(self, event: dict[str, Any]) -> None:
+    def apply(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the journal."""
-        kind = event["event"]
-        if kind == "submitting":
-            self.submissions += 1
-            for position, (name, pairs) in enumerate(event["tasks"].items()):
-                items = [(int(candidate), int(attempt)) for candidate, attempt in pairs]
-                self.tasks[name] = Entry(items, event["token"], position, event["time"])
-                for candidate, attempt in items:
-                    self.attempts[candidate] = max(self.attempts[candidate], attempt)
-        elif kind == "submitted":
-            for name, job in event["jobs"].items():
-                self.tasks[name].job = job
-        elif kind == "refused":
-            refused = {n: e for n, e in self.tasks.items() if e.token == event["token"]}
-            for name, entry in refused.items():
-                del self.tasks[name]
-                for candidate, attempt in entry.items:
-                    self.attempts[candidate] = attempt - 1
-        elif kind == "failed":
-            candidate, attempt = event["item"]
-            self.failed.add((int(candidate), int(attempt)))
-            if event["node"]:
-                self.blamed[event["task"]] = (event["node"], float(event["time"]))
-        elif kind == "ended":
-            self.ended.add(event["task"])
-        elif kind == "lost":
-            self.lost[event["by"]][event["kind"]] += float(event["seconds"])
-        elif kind == "suspected":
-            candidate, attempt = event["item"]
-            self.suspected[int(candidate)].add((event["cause"], int(attempt)))
-
-
-def kind_of_loss(cause: str) -> str:
-    """Return the kind of a loss: ``preempted``, ``limit`` (memory or time) or ``machine``."""
-    if cause in (OUT_OF_MEMORY, TIME_OUT):
-        return "limit"
-    return PREEMPTED if cause == PREEMPTED else "machine"
+        match event:
+            # Tasks, by their folders' names, are about to be submitted in this order.
+            case {"event": "submitting", "token": token, "tasks": tasks, "time": when}:
+                self.submissions += 1
+                for name, pairs in tasks.items():
+                    self.tasks[name] = Entry([(c, a) for c, a in pairs], token, when)
+                    for candidate, attempt in pairs:
+                        self.attempts[candidate] = max(self.attempts[candidate], attempt)
+            # They were, with the ids that the scheduler gave.
+            case {"event": "submitted", "jobs": jobs}:
+                for name, job in jobs.items():
+                    self.tasks[name].job = job
+            # They were refused: nothing of that submission exists.
+            case {"event": "refused", "token": token}:
+                for name in [n for n, e in self.tasks.items() if e.token == token]:
+                    for candidate, attempt in self.tasks.pop(name).items:
+                        self.attempts[candidate] = attempt - 1
+            # The machine spoiled an attempt; with a node, if one is to blame.
+            case {"event": "failed", "item": item, "task": task, "node": node, "time": when}:
+                self.failed.add(tuple(item))
+                if node:
+                    self.blamed[task] = (node, when)
+            # A task is settled: its candidates without a result are due again.
+            case {"event": "ended", "task": task}:
+                self.ended.add(task)
+            # A task ended without all its results; ``by`` names the generation that pays.
+            case {"event": "lost", "by": by, "kind": kind, "seconds": seconds}:
+                self.lost[by][kind] += seconds
+            # An attempt ended by a limit that the candidate may itself have met.
+            case {"event": "suspected", "item": [candidate, attempt], "cause": cause}:
+                self.suspected[candidate].add((cause, attempt))
 
 
 def read_state(path: Path) -> State:
@@ -135,53 +128,10 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        self.state = _replayed(text)
-        if text and not text.endswith("\n"):
-            with path.open("a", encoding="utf-8") as file:
-                file.write("\n")
+        self.state = _replayed(path.read_text(encoding="utf-8") if path.exists() else "")
 
-    def submitting(self, token: str, tasks: Mapping[str, Sequence[Item]]) -> None:
-        """Note that tasks, by their folders' names, are about to be submitted in this order."""
-        event = {"event": "submitting", "token": token, "tasks": tasks, "time": time.time()}
-        self._write(event)
-
-    def submitted(self, jobs: Mapping[str, str]) -> None:
-        """Note that they were submitted, with the ids that the scheduler gave."""
-        self._write({"event": "submitted", "jobs": jobs})
-
-    def refused(self, token: str) -> None:
-        """Note that they were refused: nothing of that submission exists."""
-        self._write({"event": "refused", "token": token})
-
-    def failed(self, item: Item, reason: str, *, task: str, node: str) -> None:
-        """Note that the machine spoiled an attempt; ``node``: if one is to blame."""
-        event = {"event": "failed", "item": item, "reason": reason, "task": task}
-        self._write({**event, "node": node, "time": time.time()})
-
-    def lost(self, task: str, ending: Ending, *, by: str) -> None:
-        """Note that a task ended without all its results; ``by`` names the generation that pays."""
-        self._write(
-            {
-                "event": "lost",
-                "task": task,
-                "kind": kind_of_loss(ending.cause),
-                "cause": ending.cause,
-                "node": ending.node,
-                "seconds": ending.seconds,
-                "by": by,
-            }
-        )
-
-    def ended(self, task: str) -> None:
-        """Note that a task is settled: its candidates without a result are due again."""
-        self._write({"event": "ended", "task": task})
-
-    def suspected(self, item: Item, cause: str) -> None:
-        """Note that an attempt ended by a limit that the candidate may itself have met."""
-        self._write({"event": "suspected", "item": item, "cause": cause})
-
-    def _write(self, event: dict[str, Any]) -> None:
-        line = json.dumps(event)
+    def write(self, event: str, **facts: Any) -> None:
+        """Make an event durable and take it in; :meth:`State.apply` says which there are."""
+        line = json.dumps({"event": event, **facts, "time": time.time()})
         append_line(self._path, line)
         self.state.apply(json.loads(line))

@@ -1,29 +1,35 @@
-"""The coordinator's job: what ``llmatic submit`` submits, and what it says when Slurm refuses.
+"""All that sbatch is given, the coordinator's job and its arrays, and what to say if it refuses.
 
-There is one script, ``slurm/launch.sh``, whether it is submitted by hand or from here. A site's
-resources go onto sbatch's command line and its environment into variables that the script
-reads, so nothing is rendered from a template.
+For the coordinator there is one script, ``slurm/launch.sh``, whether it is submitted by hand or
+from here. A site's resources go onto sbatch's command line and its environment into variables
+that the script reads, so nothing is rendered from a template.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from ..config import Config
+import submitit
+from submitit.helpers import clean_env
+from submitit.slurm.slurm import _make_sbatch_string
+
+from ..config import ClusterSettings, Config
 from ..errors import ClusterError
 from ..rundir.paths import RunPaths
 from . import refusals, scheduler
-from .array import array_of, script
-from .site import Site
+from .site import ArrayResources, Site, minutes
 
 SBATCH_SECONDS = 300.0
 """sbatch itself waits and retries while the controller is busy; longer than this is no answer."""
@@ -43,14 +49,10 @@ class Submission:
 
     def __str__(self) -> str:
         """Return the command as a shell takes it."""
-        drop = ["env", *(word for name in self.dropped for word in ("-u", name))]
-        return " ".join(
-            [
-                *(f"{name}={shlex.quote(value)}" for name, value in self.variables.items()),
-                *(drop if self.dropped else []),
-                shlex.join(self.command),
-            ]
-        )
+        words = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        if self.dropped:
+            words += ["env", *(f"-u {name}" for name in self.dropped)]
+        return " ".join([*words, shlex.join(self.command)])
 
 
 def launch_script() -> Path:
@@ -115,17 +117,10 @@ def plan(
 
 def preview(submission: Submission, config: Config, site: Site) -> str:
     """Show all that would be submitted: command line, script, arrays."""
-    file = launch_script()
-    return "\n".join(
-        [
-            "# --- command " + "-" * 60,
-            str(submission),
-            "",
-            f"# --- {file} " + "-" * 60,
-            file.read_text(encoding="utf-8"),
-            array_preview(config, site),
-        ]
-    )
+    file, rule = launch_script(), "-" * 60
+    script = file.read_text(encoding="utf-8")
+    job = f"# --- command {rule}\n{submission}\n\n# --- {file} {rule}\n{script}\n"
+    return job + array_preview(config, site)
 
 
 def array_preview(config: Config, site: Site) -> str:
@@ -144,7 +139,7 @@ def array_preview(config: Config, site: Site) -> str:
         arrays = "1 array" if count == 1 else f"{count} arrays"
         head = f"# --- {arrays} a generation, {size} elements, {each} candidates in each "
         # RUN and TOKEN stand for what is known only when it is submitted.
-        parts.append(head + "-" * 12 + "\n" + script(array, site, size, "TOKEN"))
+        parts.append(head + "-" * 12 + "\n" + array.script(size, "TOKEN"))
     return "\n".join(parts)
 
 
@@ -197,19 +192,16 @@ def explain(stderr: str, submission: Submission) -> str:
     if refusals.is_unsure(said):
         return _unsure(submission, said)
     key, help_ = refusals.advice(said)
-    if key:
-        return f"sbatch refused: {said}. {_place(submission, key)}; {help_}"
-    return f"sbatch refused: {said}. It was called as: {submission}"
-
-
-def _place(submission: Submission, key: str) -> str:
-    """Say where the value of a setting is to be changed."""
-    name = {"cpus": "cpus-per-task"}.get(key, key)
-    given = next((word for word in submission.command if word.startswith(f"--{name}=")), None)
+    if not key:
+        return f"sbatch refused: {said}. It was called as: {submission}"
     if submission.site_file is None:
-        return f"Set coordinator.{key} in a site file and name it with --site"
-    now = f" (now {given.partition('=')[2]})" if given else ""
-    return f"Change coordinator.{key}{now} in {submission.site_file}"
+        place = f"Set coordinator.{key} in a site file and name it with --site"
+    else:
+        option = f"--{'cpus-per-task' if key == 'cpus' else key}="
+        given = (word for word in submission.command if word.startswith(option))
+        now = next((f" (now {word.removeprefix(option)})" for word in given), "")
+        place = f"Change coordinator.{key}{now} in {submission.site_file}"
+    return f"sbatch refused: {said}. {place}; {help_}"
 
 
 def _unsure(submission: Submission, said: str) -> str:
@@ -219,3 +211,116 @@ def _unsure(submission: Submission, said: str) -> str:
         f"--name={submission.job_name}', and submit again if it is not there. Twice does no harm: "
         "of jobs with one name, one runs at a time"
     )
+
+
+# --- arrays of candidates ------------------------------------------------------------------------
+
+DEFAULT_MINUTES = 60
+WARNING_SECONDS = 120
+"""An element gets USR2 so long before its time limit: it saves and hands back."""
+
+# What the coordinator's own job has for itself. Slurm sets it anew for an element.
+_OWN = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+        "LLMATIC_SETUP", "LLMATIC_HANDOVER")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Array:
+    """Arrays of a run on a site: the site's settings, where the run's own do not differ."""
+
+    site: Site
+    resources: ArrayResources
+    minutes: int
+    at_once: int
+    """Elements that run at once; 0: as many as the cluster has room for."""
+    site_file: Path | None = None
+
+    def parameters(
+        self, token: str, *, time_factor: int = 1, exclude: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Return submitit's parameters for an array of the name ``token``."""
+        limit = self.minutes * time_factor
+        more: dict[str, Any] = {
+            # To the batch shell: without srun there is no step to signal.
+            "signal": f"B:USR2@{min(WARNING_SECONDS, 60 * limit // 4)}",
+            "requeue": True,
+            **self.resources.parameters(),
+        }
+        more.pop("time", None)
+        if exclude:
+            more["exclude"] = ",".join(filter(None, [str(more.get("exclude", "")), *exclude]))
+        return {
+            "job_name": token,
+            "time": limit,
+            "use_srun": False,
+            "stderr_to_stdout": True,
+            "setup": self.site.environment.lines(),
+            "array_parallelism": self.at_once or sys.maxsize,
+            "additional_parameters": more,
+        }
+
+    @contextlib.contextmanager
+    def executor(self, folder: Path, **parameters: Any) -> Iterator[submitit.SlurmExecutor]:
+        """Hold submitit's executor, in an environment from which arrays can be submitted.
+
+        Inside a job, variables that describe that job would be taken for the array's. What says
+        where the cluster is stays (submitit's clean_env takes it, too).
+        """
+        kept = {name: os.environ[name] for name in scheduler.WHERE if name in os.environ}
+        with clean_env(extra_names=_OWN):
+            os.environ.update(kept)
+            try:
+                executor = submitit.SlurmExecutor(folder, python=self._python)
+            except RuntimeError as error:
+                raise ClusterError(f"submitit finds no Slurm here: {error}") from None
+            executor.update_parameters(**parameters)
+            yield executor
+
+    def script(self, elements: int, token: str) -> str:
+        """Return the script of an array of the run in ``RUN``, as submitit writes it.
+
+        By submitit's own function: its executor, which is public, wants a Slurm to be there.
+        """
+        folder = submission_folder(RunPaths(Path("/RUN")).tasks / "task", token)
+        text: str = _make_sbatch_string(
+            command=f"{self._python} -u -m submitit.core._submit {folder}",
+            folder=folder,
+            map_count=elements if elements > 1 else None,
+            **self.parameters(token),
+        )
+        return text.replace("/RUN/", "RUN/")
+
+    @property
+    def _python(self) -> str:
+        """Command that turns the batch shell into Python, which then gets its signals."""
+        return f"exec {shlex.quote(self.site.environment.python or sys.executable)}"
+
+    def explain(self, said: str) -> str:
+        """Say what to change, after sbatch refused an array with ``said``."""
+        key, help_ = refusals.advice(said)
+        if not key:
+            return f"sbatch refused an array: {said}"
+        file = self.site_file or "a site file (llmatic submit --site, or LLMATIC_SITE)"
+        by_setting = f"cluster.{key}, or " if key in _SETTINGS else ""
+        return (
+            f"sbatch refused an array: {said}. Change {by_setting}array.{key} in {file}; {help_}. "
+            "Nothing is lost: the same command continues the run"
+        )
+
+
+_SETTINGS = ("partition", "account", "qos", "gres")
+
+
+def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None) -> Array:
+    """Combine the run's settings with the site's; the run's own win."""
+    own = {name: value for name in _SETTINGS if (value := getattr(cluster, name))}
+    if "gres" in own:
+        own["gpus_per_task"] = ""
+    resources = dataclasses.replace(site.array, **own)
+    limit = cluster.time_minutes or (minutes(resources.time) if resources.time else DEFAULT_MINUTES)
+    return Array(site, resources, limit, cluster.array_parallelism, site_file)
+
+
+def submission_folder(task: Path, token: str) -> Path:
+    """Return where submitit keeps its files of a submission, one of whose tasks is in ``task``."""
+    return RunPaths(task.parents[2]).submissions / token

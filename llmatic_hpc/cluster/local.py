@@ -1,4 +1,4 @@
-"""Tasks as processes on this machine, through submitit's local executor.
+"""Tasks on this machine: as processes, through submitit's local executor, or in our own.
 
 submitit starts every submission at once and knows a job by its process id, which the system
 hands out again. So the dispatcher bounds how many tasks live, every task has a fresh folder,
@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import submitit
@@ -24,41 +25,35 @@ DEVICE = "device"
 """File in a task's folder with the name of the device that it was given."""
 
 
+@dataclass(frozen=True)
 class OnDevice:
     """Function of a task that sees one device; what submitit pickles."""
 
-    def __init__(self, run_task: Callable[[Path], int], environment: dict[str, str | None]) -> None:
-        self._run_task, self._environment = run_task, environment
+    run_task: Callable[[Path], int]
+    environment: dict[str, str | None]
 
     def __call__(self, folder: Path) -> int:
-        for name, value in self._environment.items():
+        for name, value in self.environment.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        return self._run_task(folder)
+        return self.run_task(folder)
 
 
+@dataclass(eq=False)
 class LocalBackend(Backend):
     """Worker processes that outlive a killed coordinator and are adopted by the next one."""
 
+    run_task: Callable[[Path], int]
+    _: KW_ONLY
+    parallelism: int
+    time_minutes: int
+    pause_seconds: float
     outlives = False
-
-    def __init__(
-        self,
-        run_task: Callable[[Path], int],
-        *,
-        parallelism: int,
-        time_minutes: int,
-        pause_seconds: float,
-    ) -> None:
-        self.pause_seconds = pause_seconds
-        self._run_task = run_task
-        self._parallelism = parallelism
-        self._time_minutes = time_minutes
-        self._jobs: dict[Path, submitit.Job[int]] = {}
+    _jobs: dict[Path, submitit.Job[int]] = field(default_factory=dict, init=False)
 
     def room(self, alive: int) -> int:
-        return max(0, self._parallelism - alive)
+        return max(0, self.parallelism - alive)
 
     def submit(
         self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
@@ -68,16 +63,15 @@ class LocalBackend(Backend):
     def _submit(self, folder: Path, time_factor: int) -> str:
         executor = submitit.LocalExecutor(folder)
         executor.update_parameters(
-            timeout_min=self._time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
+            timeout_min=self.time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
         )
         # submitit hides all GPUs of a vendor and knows indices alone: this undoes it.
         environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
         if (device := self._free_device(folder)) is not None:
             (folder / DEVICE).write_text(device)
             environment |= accelerators.only(device)
-        run_task = OnDevice(self._run_task, environment)
         try:
-            job = executor.submit(Task(run_task, folder))
+            job = executor.submit(Task(OnDevice(self.run_task, environment), folder))
         except OSError as error:
             raise ClusterError(
                 f"{folder}: no worker process could be started: {error}. "
@@ -105,15 +99,38 @@ class LocalBackend(Backend):
         return Ending(output=next(folder.glob("*_log.out"), None))
 
     def stop(self, folders: Iterable[Path]) -> None:
-        wanted = set(folders)
-        _terminate(pid for folder, pid in _task_processes() if folder in wanted)
+        _stop(set(folders).__contains__)
+
+
+@dataclass(eq=False)
+class InlineBackend(Backend):
+    """Tasks in the coordinator's own process, one by one: for debugging under pdb.
+
+    ``submit`` returns when they are done. The candidates themselves still run in contained
+    children; what pdb sees is our own code.
+    """
+
+    run_task: Callable[[Path], int]
+    pause_seconds = 0.0
+    outlives = False
+
+    def room(self, alive: int) -> int:
+        return 1
+
+    def submit(
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
+    ) -> list[str]:
+        for folder in folders:
+            Task(self.run_task, folder)()
+        return ["inline" for _ in folders]
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        return set()
 
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
-    found = [(folder, pid) for folder, pid in _task_processes() if folder.parent == tasks]
-    _terminate(pid for _, pid in found)
-    return len({folder for folder, _ in found})
+    return len(_stop(lambda folder: folder.parent == tasks))
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:
@@ -131,7 +148,10 @@ def _task_processes() -> Iterator[tuple[Path, int]]:
             yield Path(folder), int(entry.name)
 
 
-def _terminate(pids: Iterable[int]) -> None:
-    for pid in pids:
+def _stop(is_meant: Callable[[Path], bool]) -> set[Path]:
+    """Ask the tasks in folders that are meant to save and leave; return those that there are."""
+    found = [(folder, pid) for folder, pid in _task_processes() if is_meant(folder)]
+    for _, pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
+    return {folder for folder, _ in found}

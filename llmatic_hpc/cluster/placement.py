@@ -1,22 +1,29 @@
-"""Choice of the back end and of the sizes of tasks by a run's settings."""
+"""Choice of the back end and of the sizes of tasks by a run's settings, and their packing."""
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..config import ClusterSettings, Config, accelerators
-from . import Backend, InlineBackend, LocalBackend, SlurmBackend, site_of_job
+from .backend import Backend, Work
+from .local import InlineBackend, LocalBackend
+from .site import site_of_job
+from .slurm import SlurmBackend
 
 LOCAL_MINUTES = 24 * 60
 
+FIXED_COST_FLOPS = 2e6
+"""Cost of a candidate beside its own arithmetic, in FLOPs: loading, forking, scoring."""
 
-def kind_of(cluster: ClusterSettings, environ: Mapping[str, str] = os.environ) -> str:
+
+def kind_of(cluster: ClusterSettings) -> str:
     """Return ``cluster.kind``; for ``auto`` it is slurm inside a Slurm job, else local."""
     if cluster.kind == "auto":
-        return "slurm" if environ.get("SLURM_JOB_ID") else "local"
+        return "slurm" if os.environ.get("SLURM_JOB_ID") else "local"
     return cluster.kind
 
 
@@ -75,3 +82,26 @@ def packing(config: Config, train_seconds: float) -> ClusterSettings:
 def available_cores() -> int:
     """Count the cores that this process may use: in a job or container not all."""
     return len(os.sched_getaffinity(0))
+
+
+def task_count(items: int, *, parallelism: int, per_task: int) -> int:
+    """Return how many tasks ``items`` candidates make; ``per_task`` 0 spreads them evenly."""
+    return -(-items // per_task) if per_task else min(parallelism, items)
+
+
+def pack(work: Sequence[Work], tasks: int, *, most: int = 0) -> list[list[Work]]:
+    """Pack balanced tasks by longest processing time first.
+
+    ``most``: candidates of a task at most; 0: any number. ``tasks`` must be enough for it.
+
+    R. L. Graham, Bounds on multiprocessing timing anomalies (1969): at most 4/3 of the
+    optimum's length. Ties keep the order of the candidates.
+    """
+    loads = [(0.0, 0, number) for number in range(tasks)]
+    packed: list[list[Work]] = [[] for _ in range(tasks)]
+    for item in sorted(work, key=lambda w: (-w.flops, w.candidate)):
+        load, count, number = heapq.heappop(loads)
+        packed[number].append(item)
+        if count + 1 != most:
+            heapq.heappush(loads, (load + item.flops + FIXED_COST_FLOPS, count + 1, number))
+    return [items for items in packed if items]

@@ -78,7 +78,6 @@ class Queued:
 class Account:
     """Accounting's entry on a job's last start."""
 
-    job: str
     name: str
     state: str
     """Without what follows it, such as the user in ``CANCELLED by 1000``."""
@@ -94,32 +93,24 @@ class Limits:
     submitted: int = 0
 
 
-def run(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm and capture what it says. Raises what subprocess raises."""
+def answer(*words: str) -> str | None:
+    """Return what a command prints; None where it fails, is missing or does not answer in time."""
     # A user's own SQUEUE_PARTITION or SACCT_FORMAT would hide jobs, or change what is read.
     kept = {n: v for n, v in os.environ.items() if not n.startswith(_FILTERS)}
     # Without a bound on the text of array expressions they are cut to '1-5,7...'.
     variables = {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
-    return subprocess.run(
-        words,
-        env={**kept, **variables},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=seconds,
-    )
-
-
-def answer(*words: str) -> str | None:
-    """Return what a command prints; None where it fails, is missing or does not answer in time."""
     try:
-        done = run(*words)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.debug("%s: %s", words[0], error)
-        return None
-    if done.returncode:
-        log.debug("%s: %s", words[0], done.stderr.strip())
+        done = subprocess.run(
+            words,
+            env={**kept, **variables},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=ANSWER_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("%s: %s", words[0], getattr(error, "stderr", None) or error)
         return None
     return done.stdout
 
@@ -132,13 +123,12 @@ def queue() -> dict[str, Queued] | None:
 
 def parse_queue(text: str) -> dict[str, Queued]:
     """Read the answer of squeue, passing over lines that are not its own (warnings)."""
-    found = {}
-    for line in text.splitlines():
-        parts = line.strip().split("|", 4)
-        if len(parts) == 5 and re.fullmatch(r"\d+(_\d+)?", parts[0]):
-            queued = Queued(*parts)
-            found[queued.job] = queued
-    return found
+    lines = (line.strip().split("|", 4) for line in text.splitlines())
+    return {
+        parts[0]: Queued(*parts)
+        for parts in lines
+        if len(parts) == 5 and re.fullmatch(r"\d+(_\d+)?", parts[0])
+    }
 
 
 def accounts(jobs: Iterable[str]) -> dict[str, Account]:
@@ -166,7 +156,6 @@ def parse_accounts(text: str) -> dict[str, Account]:
         if len(parts) == len(_ACCOUNT_FIELDS) and parts[2]:
             job, name, state, node, seconds = parts
             found[job] = Account(
-                job,
                 name,
                 state.split()[0].rstrip("+"),
                 "" if node == "None assigned" else node,

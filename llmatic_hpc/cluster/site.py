@@ -49,20 +49,11 @@ class Resources:
         An option without a value is True. ``extra`` comes last and wins. submitit takes this
         as its ``slurm_additional_parameters``.
         """
-        named: dict[str, str | int | bool] = {
-            "partition": self.partition,
-            "account": self.account,
-            "qos": self.qos,
-            "gres": self.gres,
-            "ntasks": 1 if self.gpus_per_task else 0,  # which that option asks for
-            "gpus-per-task": self.gpus_per_task,
-            "constraint": self.constraint,
-            "time": self.time,
-            "cpus-per-task": self.cpus,
-            "mem": self.mem,
-            "exclude": self.exclude,
-        }
-        found = {name: value for name, value in named.items() if value}
+        named = {n: getattr(self, n) for n in Resources.__dataclass_fields__ if n != "extra"}
+        names = {"cpus": "cpus-per-task", "gpus_per_task": "gpus-per-task"}
+        # --gpus-per-task asks for a number of tasks.
+        found: dict[str, str | int | bool] = {"ntasks": 1} if self.gpus_per_task else {}
+        found |= {names.get(name, name): value for name, value in named.items() if value}
         for option in self.extra:
             name, equals, value = option.removeprefix("--").partition("=")
             found[name] = value if equals else True
@@ -165,7 +156,19 @@ def load_site(path: Path) -> Site:
     """
     site = read_into(Site(), path)
     for name, resources in (("coordinator", site.coordinator), ("array", site.array)):
-        _check_resources(resources, f"{path}: {name}")
+        try:
+            minutes(resources.time or "0")
+        except ValueError:
+            raise ConfigError(
+                f"{path}: {name}.time must be a time as Slurm writes it, such as '90' (minutes), "
+                f"'4:00:00' or '2-00:00:00', got {resources.time!r}"
+            ) from None
+        for option in resources.extra:
+            if not re.fullmatch(r"--[a-z][a-z-]*(=.+)?", option):
+                raise ConfigError(
+                    f"{path}: {name}.extra: expected options in their long form, such as "
+                    f"'--nodelist=node01' or '--exclusive', got {option!r}"
+                )
     limit = site.coordinator.time
     warned = any(option.startswith("--signal") for option in site.coordinator.extra)
     if limit and not warned and minutes(limit) < 2 * WARNING_MINUTES:
@@ -180,23 +183,6 @@ def load_site(path: Path) -> Site:
                 f"{path}: environment.variables: expected NAME=VALUE, got {variable!r}"
             )
     return site
-
-
-def _check_resources(resources: Resources, where: str) -> None:
-    if resources.time:
-        try:
-            minutes(resources.time)
-        except ValueError:
-            raise ConfigError(
-                f"{where}.time must be a time as Slurm writes it, such as '90' (minutes), "
-                f"'4:00:00' or '2-00:00:00', got {resources.time!r}"
-            ) from None
-    for option in resources.extra:
-        if not re.fullmatch(r"--[a-z][a-z-]*(=.+)?", option):
-            raise ConfigError(
-                f"{where}.extra: expected options in their long form, such as "
-                f"'--nodelist=node01' or '--exclusive', got {option!r}"
-            )
 
 
 def minutes(time: str) -> int:

@@ -18,31 +18,34 @@ interrupted never gets all of its pickles: whoever comes next ends it by name an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ..config import ClusterSettings
 from ..errors import ClusterError
 from . import refusals, scheduler
-from .array import array_of, make_executor, submission_folder
 from .backend import (
     INTERRUPTED,
     Backend,
     ClusterBusyError,
     Ending,
     Nodes,
-    Started,
     Task,
     exit_code,
 )
 from .element import FRESH_SECONDS, BadNodes, Element, pickled_ids
+from .launch import array_of, submission_folder
 from .scheduler import Queued
 from .site import Site
 
@@ -55,6 +58,7 @@ LEAVING_SECONDS = 20.0
 """Time that a task with its results written may take to leave when the run is over."""
 
 
+@dataclass(eq=False)
 class SlurmBackend(Backend):
     """Arrays that go on without their coordinator and are adopted by the next one.
 
@@ -63,58 +67,49 @@ class SlurmBackend(Backend):
 
     outlives = True
 
-    def __init__(
-        self,
-        run_task: Callable[[Path], int],
-        settings: ClusterSettings,
-        site: Site,
-        *,
-        site_file: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._run_task = run_task
-        self._site, self._array = site, array_of(settings, site, site_file)
-        self._least_pause = self.pause_seconds = settings.poll_seconds
-        self._absence_seconds = settings.absence_seconds
-        self._clock, self._sleep = clock, sleep
-        self._elements: dict[Path, Element] = {}
-        self._queue: dict[str, Queued] = {}
-        self._asked = self._accounted = -MOST_QUEUE_SECONDS
-        self._queue_pause = LEAST_QUEUE_SECONDS
-        self._silent = False
-        self._doubtful: set[str] = set()
-        """Names of submissions that were interrupted: none of their jobs may run."""
-        self._told: set[tuple[str, str]] = set()
-        """Reasons for waiting that were told, by name of the submission."""
-        self._bad_nodes = BadNodes(60 * settings.exclude_minutes)
-        self._limits: scheduler.Limits | None = None
-        self._largest = sys.maxsize
-        """Elements that one submission may have after the last one was refused."""
-        self._is_full = False
+    run_task: Callable[[Path], int]
+    settings: ClusterSettings
+    site: Site
+    _: KW_ONLY
+    site_file: Path | None = None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _elements: dict[Path, Element] = field(default_factory=dict, init=False)
+    _queue: dict[str, Queued] = field(default_factory=dict, init=False)
+    _asked: float = field(default=-MOST_QUEUE_SECONDS, init=False)
+    _accounted: float = field(default=-MOST_QUEUE_SECONDS, init=False)
+    _queue_pause: float = field(default=LEAST_QUEUE_SECONDS, init=False)
+    _silent: bool = field(default=False, init=False)
+    _doubtful: set[str] = field(default_factory=set, init=False)
+    """Names of submissions that were interrupted: none of their jobs may run."""
+    _told: set[tuple[str, str]] = field(default_factory=set, init=False)
+    """Reasons for waiting that were told, by name of the submission."""
+    _largest: int = field(default=sys.maxsize, init=False)
+    """Elements that one submission may have after the last one was refused."""
+    _is_full: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._array = array_of(self.settings, self.site, self.site_file)
+        self._bad_nodes = BadNodes(60 * self.settings.exclude_minutes)
+        self.pause_seconds = self.settings.poll_seconds
 
     # --- what was submitted before --------------------------------------------------------------
 
-    def adopt(self, started: Sequence[Started]) -> None:
-        by_token: dict[str, list[Started]] = {}
-        for task in started:
-            by_token.setdefault(task.token, []).append(task)
-        now = self._clock()
+    def adopt(self, submissions: Mapping[str, Mapping[Path, str]]) -> None:
+        now = self.clock()
         before, self._elements = self._elements, {}
-        for token, tasks in by_token.items():
-            ids = [task.job for task in sorted(tasks, key=lambda t: t.position)]
+        for token, jobs in submissions.items():
+            ids = list(jobs.values())
             if not all(ids):
-                ids = pickled_ids(submission_folder(tasks[0].folder, token), len(tasks))
+                ids = pickled_ids(submission_folder(next(iter(jobs)), token), len(jobs))
             if not ids:
                 log.warning("%s: its submission was interrupted; submitted again", token)
                 self._doubtful.add(token)
-            for task, job in zip(sorted(tasks, key=lambda t: t.position), ids, strict=False):
-                known = before.get(task.folder)
-                self._elements[task.folder] = (
-                    known
-                    if known is not None and known.token == token
-                    else Element(job, token, now - FRESH_SECONDS)
-                )
+            for folder, job in zip(jobs, ids, strict=False):
+                known = before.get(folder)
+                if known is None or known.token != token:
+                    known = Element(job, token, now - FRESH_SECONDS)
+                self._elements[folder] = known
         self._end_doubtful()
 
     def _end_doubtful(self) -> None:
@@ -123,7 +118,7 @@ class SlurmBackend(Backend):
     # --- submitting -----------------------------------------------------------------------------
 
     def room(self, alive: int) -> int:
-        limits = self._known_limits()
+        limits = self._limits
         room = min(limits.array_size or sys.maxsize, self._largest)
         if limits.submitted:
             # The coordinator's own job and whatever else the user runs count, too.
@@ -153,16 +148,15 @@ class SlurmBackend(Backend):
                         limit, others)  # fmt: skip
         self._is_full = True
 
-    def _known_limits(self) -> scheduler.Limits:
-        if self._limits is None:
-            wanted = self._array.resources
-            told = scheduler.limits(account=wanted.account, qos=wanted.qos)
-            self._limits = scheduler.Limits(
-                wanted.max_array_size or told.array_size, wanted.max_submit or told.submitted
-            )
-            log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
-                     self._limits.array_size, self._limits.submitted)  # fmt: skip
-        return self._limits
+    @cached_property
+    def _limits(self) -> scheduler.Limits:
+        wanted = self._array.resources
+        told = scheduler.limits(account=wanted.account, qos=wanted.qos)
+        size = wanted.max_array_size or told.array_size
+        submitted = wanted.max_submit or told.submitted
+        log.info("at most %s elements in an array, %s in the queue (0: no limit known)",
+                 size, submitted)  # fmt: skip
+        return scheduler.Limits(size, submitted)
 
     def submit(
         self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
@@ -175,7 +169,7 @@ class SlurmBackend(Backend):
             )
         bad = sorted({*self._bad_nodes.names(), *avoid})
         try:
-            jobs = self._sbatch(folders, token, time_factor, bad)
+            jobs = self._sbatch(folders, token, time_factor=time_factor, exclude=bad)
         except ClusterBusyError:
             raise
         except ClusterError as error:
@@ -183,8 +177,8 @@ class SlurmBackend(Backend):
                 raise
             log.warning("without %s: %s; submitted again with them", ", ".join(bad), error)
             self._bad_nodes.forgive()
-            jobs = self._sbatch(folders, token, time_factor, [])
-        now = self._clock()
+            jobs = self._sbatch(folders, token, time_factor=time_factor)
+        now = self.clock()
         for path, job in zip(folders, jobs, strict=True):
             self._elements[path] = Element(job, token, now)
         log.info("submitted %s: %d elements, job %s", token, len(jobs), jobs[0].split("_")[0])
@@ -192,17 +186,13 @@ class SlurmBackend(Backend):
         self._changed()
         return jobs
 
-    def _sbatch(
-        self, folders: Sequence[Path], token: str, time_factor: int, exclude: Sequence[str]
-    ) -> list[str]:
+    def _sbatch(self, folders: Sequence[Path], token: str, **how: Any) -> list[str]:
         folder = submission_folder(folders[0], token)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        tasks = [Task(self._run_task, path) for path in folders]
+        tasks = [Task(self.run_task, path) for path in folders]
         try:
-            with make_executor(
-                folder, self._site, self._array, token, time_factor, exclude
-            ) as executor:
+            with self._array.executor(folder, **self._array.parameters(token, **how)) as executor:
                 return [str(job.job_id) for job in executor.submit_array(tasks)]
         except (FailedJobError, FailedSubmissionError) as e:
             raise self._refusal(str(e), token, len(folders)) from None
@@ -239,53 +229,39 @@ class SlurmBackend(Backend):
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         followed = {f: self._elements[f] for f in folders if f in self._elements}
-        left = self._left(followed)
-        changed = False
-        for folder in left:
-            if followed[folder].left is None:
-                followed[folder].left, changed = self._clock(), True
-        unsure = {f: e for f, e in followed.items() if f not in left or exit_code(f) != "0"}
-        if changed:
-            self._changed()
+        self._note_left(followed)
+        unsure = {f: e for f, e in followed.items() if e.left is None or exit_code(f) != "0"}
         if unsure:
             self._look(at_least_every=self._queue_pause)
-        gone = [
-            folder
-            for folder, element in unsure.items()
-            if element.may_have_ended(asked=self._asked, now=self._clock())
-        ]
+        gone = {f: e for f, e in unsure.items() if e.may_have_ended(self._asked, self.clock())}
         if gone:
             if self._accounted < self._asked:
-                self._account([unsure[folder] for folder in gone])
-            gone = [
-                folder
-                for folder in gone
-                if unsure[folder].has_ended(
-                    absence_seconds=self._absence_seconds, now=self._clock()
-                )
-            ]
+                self._account(gone.values())
+            now = self.clock()
+            gone = {
+                f: e for f, e in gone.items() if e.has_ended(self.settings.absence_seconds, now)
+            }
             self._changed()
         else:
-            self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self._least_pause)
-        return unsure.keys() - set(gone)
+            self.pause_seconds = min(GROWTH * self.pause_seconds, 10 * self.settings.poll_seconds)
+        return unsure.keys() - gone.keys()
 
-    def _left(self, elements: dict[Path, Element]) -> set[Path]:
-        """Return those whose result submitit has pickled, by one listing for each submission."""
+    def _note_left(self, elements: Mapping[Path, Element]) -> None:
+        """Note whose result submitit has pickled, by one listing for each submission."""
         names: dict[Path, set[str]] = {}
-        found = set()
         for folder, element in elements.items():
-            where = submission_folder(folder, element.token)
-            if where not in names:
-                try:
-                    names[where] = {p.name for p in where.iterdir() if p.suffix == ".pkl"}
-                except OSError:
+            if element.left is None:
+                where = submission_folder(folder, element.token)
+                if where not in names:
                     names[where] = set()
-            if f"{element.job}_0_result.pkl" in names[where]:
-                found.add(folder)
-        return found
+                    with contextlib.suppress(OSError):
+                        names[where].update(os.listdir(where))
+                if f"{element.job}_0_result.pkl" in names[where]:
+                    element.left = self.clock()
+                    self._changed()
 
     def _look(self, *, at_least_every: float) -> None:
-        now = self._clock()
+        now = self.clock()
         if now - self._asked < at_least_every:
             return
         self._asked = now
@@ -322,23 +298,18 @@ class SlurmBackend(Backend):
             else:
                 element.missing_since = None
                 element.node = queued.node or element.node
-                if queued.is_stuck:
-                    self._tell(element.token, queued.reason)
+                if queued.is_stuck and (element.token, queued.reason) not in self._told:
+                    self._told.add((element.token, queued.reason))
+                    log.warning(
+                        "%s waits, and will as long as Slurm says: %s. Look at it with 'squeue "
+                        "--me --name=%s'; 'scancel --name=%s' ends it, and it is submitted again",
+                        element.token, queued.reason, element.token, element.token,
+                    )  # fmt: skip
         if held:
             scheduler.cancel(held)
 
-    def _tell(self, token: str, reason: str) -> None:
-        """Log, once for each reason, that tasks wait for a person to do something."""
-        if (token, reason) not in self._told:
-            self._told.add((token, reason))
-            log.warning(
-                "%s waits, and will as long as Slurm says: %s. Look at it with 'squeue --me "
-                "--name=%s'; 'scancel --name=%s' ends it, and it is submitted again",
-                token, reason, token, token,
-            )  # fmt: skip
-
-    def _account(self, elements: Sequence[Element]) -> None:
-        self._accounted = self._clock()
+    def _account(self, elements: Collection[Element]) -> None:
+        self._accounted = self.clock()
         known = scheduler.accounts(element.job for element in elements)
         for element in elements:
             account = known.get(element.job)
@@ -348,7 +319,7 @@ class SlurmBackend(Backend):
                 element.node = account.node or element.node
 
     def _changed(self) -> None:
-        self.pause_seconds = self._least_pause
+        self.pause_seconds = self.settings.poll_seconds
         self._queue_pause = LEAST_QUEUE_SECONDS
 
     # --- the end --------------------------------------------------------------------------------
@@ -381,16 +352,16 @@ class SlurmBackend(Backend):
 
         What is on its way out may take ``LEAVING_SECONDS``; what waits is not needed.
         """
-        deadline = self._clock() + LEAVING_SECONDS
+        deadline = self.clock() + LEAVING_SECONDS
         while (queue := scheduler.queue()) is not None:
             ours = [q for q in queue.values() if q.name.startswith(prefix) and not q.is_leaving]
-            late = self._clock() >= deadline
+            late = self.clock() >= deadline
             if idle := [q.job for q in ours if late or q.is_waiting or q.is_held]:
                 log.info("no longer needed: %s", " ".join(idle))
                 scheduler.cancel(idle)
             if late or not ours:
                 return
-            self._sleep(LEAST_QUEUE_SECONDS)
+            self.sleep(LEAST_QUEUE_SECONDS)
         log.warning(
             "squeue does not answer: see with 'squeue --me' that no job %s* is left", prefix
         )

@@ -82,22 +82,18 @@ def _packages() -> Finding:
 def _layers(config: Config) -> Iterator[Finding]:
     release, version, available = os.uname().release, landlock.abi(), confine.available()
     layers = (
-        (
-            "landlock", f"ABI {version} of Linux {release}", "files",
-            "boot a kernel from 5.13 on, with landlock among its lsm=",
-        ),
-        (
-            "seccomp", "libseccomp", "processes and sockets",
-            "install libseccomp2 (Debian), libseccomp (Red Hat)",
-        ),
+        ("landlock", f"ABI {version} of Linux {release}", "files",
+         "boot a kernel from 5.13 on, with landlock among its lsm="),
+        ("seccomp", "libseccomp", "processes and sockets",
+         "install libseccomp2 (Debian), libseccomp (Red Hat)"),
     )  # fmt: skip
     for name, told, keeps, advice in layers:
         if name in available:
             yield Finding(name, OK, told)
-        else:
-            state = FAULT if name in config.containment.require else WARNING
-            lacking = f"not here: the kernel does not keep candidates from {keeps}"
-            yield Finding(name, state, lacking, advice)
+            continue
+        state = FAULT if name in config.containment.require else WARNING
+        lacking = f"not here: the kernel does not keep candidates from {keeps}"
+        yield Finding(name, state, lacking, advice)
     if 0 < version < 6:
         without = "signals and abstract sockets" + (", TCP ports" if version < 4 else "")
         lacking = f"ABI {version} does not keep candidates from {without}"

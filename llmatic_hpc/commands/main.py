@@ -43,8 +43,6 @@ def main() -> None:
     environment.keep_threads_quiet()
     try:
         cli.main(prog_name="llmatic", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -41,16 +42,13 @@ def setting(
     metadata: dict[str, Any] = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
     metadata |= {"retired": retired, "resumable": resumable}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def resumable(default: Any, help: str, **limits: Any) -> Any:
-    """Make a :func:`setting` that may differ when a run is continued.
-
-    It changes where, how fast or how long the run goes, never what the search does.
-    """
-    return setting(default, help, resumable=True, **limits)
+resumable = partial(setting, resumable=True)
+"""Make a :func:`setting` that may differ when a run is continued: it changes where, how fast or how
+long the run goes, never what the search does."""
 
 
 def read_into(settings: T, path: Path, *, paths: Sequence[str] = ()) -> T:

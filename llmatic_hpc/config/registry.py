@@ -11,7 +11,7 @@ Another package adds one by an entry point, for instance in its setup.cfg::
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -68,10 +68,8 @@ class Registry:
             )
 
 
-def imported(place: str) -> Any:
-    """Import what ``module:attribute`` names."""
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+imported = pkgutil.resolve_name
+"""Import what ``module:attribute`` names."""
 
 
 @cache

@@ -12,12 +12,12 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import store
 from ..cluster import scheduler, stop_orphans, submission_prefix
+from ..cluster.backend import wait_until
 from ..cluster.chain import successor_of
 from ..cluster.launch import job_name
 from ..cluster.scheduler import Queued
@@ -51,7 +51,7 @@ def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
             raise LLMaticError(f"{paths.root}: held by {lock.describe(who)}: {how}")
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(who["pid"]), signal.SIGTERM)
-        if not _until(lambda: lock.holder(paths.lock) is None, wait_seconds):
+        if not wait_until(lambda: lock.holder(paths.lock) is None, wait_seconds, PAUSE_SECONDS):
             raise LLMaticError(
                 f"{paths.root}: asked process {who['pid']} to stop, but it has not ended within "
                 f"{wait_seconds:.0f} s. It ends once its present step is done (a batch of "
@@ -61,7 +61,7 @@ def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
         if uses_slurm(paths, who):  # its arrays go on without it
             done += _cancel_jobs(paths, None, wait_seconds)
     if orphans := stop_orphans(paths.tasks):
-        if not _until(lambda: stop_orphans(paths.tasks) == 0, wait_seconds):
+        if not wait_until(lambda: stop_orphans(paths.tasks) == 0, wait_seconds, PAUSE_SECONDS):
             raise LLMaticError(
                 f"{paths.root}: workers are still running after {wait_seconds:.0f} s"
             )
@@ -84,56 +84,37 @@ def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: f
     known = {str(who.get("slurm_job", "")) if who else "", successor_of(paths)}
     name = job_name(paths.root.resolve())
     done = []
-
-    def coordinators(queue: Mapping[str, Queued]) -> list[str]:
-        return [q.job for q in queue.values() if q.name == name or q.job in known]
-
+    if ended := _end(paths, lambda q: q.name == name or q.job in known, wait_seconds):
+        done.append(f"coordinator job {', '.join(ended)} has ended")
     # A local coordinator would submit again what is ended here: it goes first, by its process.
     arrays_too = who is None or bool(who.get("slurm_job"))
-    if ended := _end(paths, coordinators, wait_seconds):
-        done.append(f"coordinator job {', '.join(ended)} has ended")
     if arrays_too and paths.record.exists():
         prefix = submission_prefix(store.load(paths.record).run_id)
-
-        def elements(queue: Mapping[str, Queued]) -> list[str]:
-            return [q.job for q in queue.values() if q.name.startswith(prefix)]
-
-        if ended := _end(paths, elements, wait_seconds):
+        if ended := _end(paths, lambda q: q.name.startswith(prefix), wait_seconds):
             count = f"{len(ended)} array {'element' if len(ended) == 1 else 'elements'}"
             done.append(f"{count} ({', '.join(sorted({j.split('_')[0] for j in ended}))}) ended")
     return done
 
 
-def _end(
-    paths: RunPaths, choose: Callable[[Mapping[str, Queued]], list[str]], wait_seconds: float
-) -> list[str]:
-    """Cancel the jobs that ``choose`` finds in the queue and wait until they have left it."""
+def _end(paths: RunPaths, is_ours: Callable[[Queued], bool], wait_seconds: float) -> list[str]:
+    """Cancel the jobs in the queue that are ours and wait until they have left it."""
 
-    def present() -> dict[str, Queued]:
+    def present() -> list[Queued]:
         queue = scheduler.queue()
         if queue is None:
             raise LLMaticError(
                 f"{paths.root}: squeue does not answer, so its jobs cannot be found; run the "
                 "command again when it does"
             )
-        return {job: queue[job] for job in choose(queue)}
+        return [queued for queued in queue.values() if is_ours(queued)]
 
-    jobs = [job for job, queued in present().items() if not queued.is_leaving]
+    jobs = [queued.job for queued in present() if not queued.is_leaving]
     scheduler.cancel(jobs)
     # One that is leaving may still be saving.
-    if not _until(lambda: not present(), wait_seconds, QUEUE_SECONDS):
+    if not wait_until(lambda: not present(), wait_seconds, QUEUE_SECONDS):
         raise LLMaticError(
-            f"{paths.root}: jobs {', '.join(list(present())[:5])} are still there after "
+            f"{paths.root}: jobs {', '.join(q.job for q in present()[:5])} are still there after "
             f"{wait_seconds:.0f} s: run the command again with a longer --wait, or look at them "
             "with 'squeue --me'"
         )
     return jobs
-
-
-def _until(condition: Callable[[], bool], seconds: float, pause: float = PAUSE_SECONDS) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)  # another process: nothing to wait on
-    return True

@@ -36,14 +36,9 @@ def generator_kind(recorded: Mapping[str, Any]) -> str:
     """
     if "generator_kind" in recorded:
         return str(recorded["generator_kind"])
-    return _generator_kind_of_version_0_1(str(recorded.get("generator") or ""))
-
-
-def _generator_kind_of_version_0_1(name: str) -> str:
-    """Return the kind of a generator by its displayed name, all that records of version 0.1 have.
-
-    ``procedural (control ...)``, or the kind and a colon before the model or digest.
-    """
+    # Records of version 0.1 have the displayed name alone: 'procedural (control ...)', or the kind
+    # and a colon before the model or digest.
+    name = str(recorded.get("generator") or "")
     return "procedural" if name.startswith("procedural") else name.partition(":")[0]
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..rundir.files import append_line, write_atomically
 from ..rundir.paths import RunPaths
@@ -24,11 +25,7 @@ class InFlight:
 
     def is_of(self, run_id: str, generation: int) -> bool:
         """Return whether the folder belongs to this generation; an empty one belongs to none."""
-        try:
-            plan = json.loads(self._paths.plan.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return bool(plan == {"run_id": run_id, "generation": generation})
+        return bool(_read(self._paths.plan) == {"run_id": run_id, "generation": generation})
 
     def begin(self, run_id: str, generation: int) -> None:
         """Make the folder, or go on with it."""
@@ -92,11 +89,16 @@ class InFlight:
 
     def times(self) -> dict[str, float]:
         """Read what :meth:`keep_times` kept, by the columns of the history."""
-        try:
-            found: dict[str, float] = json.loads(self._paths.times.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        found: dict[str, float] = _read(self._paths.times) or {}
         return found
+
+
+def _read(path: Path) -> Any:
+    """Return what a file of JSON says; None where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _others(folder: Path, kept: Collection[str]) -> list[Path]:

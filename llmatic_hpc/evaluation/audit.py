@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..config import ContainmentSettings
-from ..sandbox.container import Container, Job
+from ..sandbox.container import Container
+from .flops import CONVOLUTIONS, TRANSPOSED
+from .screen import job_of, replies_to
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +27,7 @@ REPLY_BYTES = 16_384
 LONGEST_NAME = 60
 
 _NAMES_OF_FVCORE = {
-    **dict.fromkeys(
-        ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-        "conv",
-    ),
+    **dict.fromkeys(CONVOLUTIONS | TRANSPOSED, "conv"),
     **dict.fromkeys(("interpolate", "upsample_nearest", "upsample_bilinear"), "upsample"),
     **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d"), "upsample"),
     "grid_sample": "grid_sampler",
@@ -92,26 +90,15 @@ def audit(
 
     Raises :class:`~llmatic_hpc.errors.ContainmentError` where no child can be had.
     """
-    jobs = [
-        Job(
-            kind=KIND,
-            source=source,
-            seconds=containment.screen_seconds,
-            limit=f"containment.screen_seconds = {containment.screen_seconds:g}",
-            parameters={"input_shape": list(input_shape)},
-            success=SUCCESS,
-            payload_bytes=REPLY_BYTES,
-        )
-        for source in sources
-    ]
-    if not jobs:
+    if not sources:
         return []
+    parameters = {"input_shape": list(input_shape)}
+    jobs = [job_of(containment, KIND, s, parameters, SUCCESS, REPLY_BYTES) for s in sources]
     with Container(containment, kind="measure") as container:
-        replies = {id(job): reply for job, reply in container.run_many(jobs)}
-    return [
-        _decoded(reply.payload) if reply.status == SUCCESS else Audit(failure=reply.failure)
-        for reply in (replies[id(job)] for job in jobs)
-    ]
+        return [
+            _decoded(reply.payload) if reply.status == SUCCESS else Audit(failure=reply.failure)
+            for reply in replies_to(container, jobs)
+        ]
 
 
 def count_ours(model: nn.Module, images: Tensor) -> Counts:
@@ -120,25 +107,10 @@ def count_ours(model: nn.Module, images: Tensor) -> Counts:
 
     from .layers import Counting
 
-    class ByOperator(Counting):
-        def __init__(self) -> None:
-            super().__init__()
-            self.counts: Counter[str] = Counter()
-
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            before = self.flops
-            result = super().__torch_function__(func, types, args, kwargs)
-            if self.flops > before:
-                name = getattr(func, "__name__", "").rstrip("_")
-                self.counts[_NAMES_OF_FVCORE.get(name, name)] += self.flops - before
-            return result
-
-    counting = ByOperator()
+    counting = Counting()
     with counting, torch.no_grad():
         model.eval()(images)
-    return dict(counting.counts)
+    return _by_operator(counting.flops_of)
 
 
 def count_with_fvcore(model: nn.Module, images: Tensor) -> tuple[Counts, Counts]:
@@ -146,22 +118,26 @@ def count_with_fvcore(model: nn.Module, images: Tensor) -> tuple[Counts, Counts]
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             from fvcore.nn import FlopCountAnalysis
 
             analysis = FlopCountAnalysis(model.eval(), images)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-            counts: Counter[str] = Counter()
-            for name, count in analysis.by_operator().items():
-                counts[_NAMES_OF_FVCORE.get(name, name)] += count
-            missing = analysis.unsupported_ops()
+            counts, missing = analysis.by_operator(), analysis.unsupported_ops()
     finally:
         logging.disable(disabled)
-    return (
-        {name: float(count) for name, count in counts.items() if count},
-        {name.removeprefix("aten::"): float(count) for name, count in missing.items()},
-    )
+    uncounted = {name.removeprefix("aten::"): float(count) for name, count in missing.items()}
+    return _by_operator(counts), uncounted
+
+
+def _by_operator(counts: Mapping[str, float]) -> Counts:
+    """Return counts under fvcore's names, without what costs nothing."""
+    found: Counts = {}
+    for name, count in counts.items():
+        if count:
+            shared = _NAMES_OF_FVCORE.get(name, name)
+            found[shared] = found.get(shared, 0.0) + count
+    return found
 
 
 def prepare(message: Mapping[str, Any]) -> Callable[[], tuple[dict[str, Any], bytes]]:
@@ -170,8 +146,7 @@ def prepare(message: Mapping[str, Any]) -> Callable[[], tuple[dict[str, Any], by
 
     from . import build
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import fvcore.nn  # noqa: F401 (before the child is sealed)
 
     def perform() -> tuple[dict[str, Any], bytes]:

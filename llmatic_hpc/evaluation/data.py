@@ -101,8 +101,7 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
                 f"{problem.data}: {len(train)} training images are too few for "
                 f"training.validation_fraction = {training.validation_fraction:g}"
             )
-        chosen = stratified(train.labels, count, _generator(_VALIDATION, seed))
-        validation, train = train.take(chosen), train.take(_others(chosen, len(train)))
+        validation, train = _drawn(train, count, _VALIDATION, seed)
     return Dataset(train, validation, test, classes)
 
 
@@ -112,11 +111,8 @@ def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
     Images are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing
     or unreadable.
     """
-    if problem.data == "digits":
-        return (3, 32, 32), 10
     path = Path(problem.data).expanduser()
-    if path.is_dir():
-        _cifar10_root(path)
+    if problem.data == "digits" or (path.is_dir() and _cifar10_root(path)):
         return (3, 32, 32), 10
     with _open(path) as arrays:
         images, labels = _names(arrays, path)[:2]
@@ -143,7 +139,7 @@ def fetch(problem: ProblemSettings) -> str:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)  # torchvision would wait forever
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             cifar10(root, download=True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         raise DataError(
@@ -242,7 +238,7 @@ def _digits() -> Split:
 def _cifar10(path: Path) -> tuple[Split, Split]:
     root, cifar10 = _cifar10_root(path), _torchvision(path)
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):  # numpy's on the age of the files
             sets = [cifar10(root, train=train) for train in (True, False)]
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(f"{path}: CIFAR-10 is damaged or incomplete ({error}); {_FETCH}") from None
@@ -259,14 +255,6 @@ def _torchvision(path: Path) -> Any:
             f"{path}: CIFAR-10 needs torchvision: pip install torchvision ({error})"
         ) from None
     return CIFAR10
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide numpy's warnings on the age of the published files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _cifar10_root(path: Path) -> Path:
@@ -382,19 +370,17 @@ def _classes(labels: NDArray[np.int64], where: str) -> int:
 def _divided(whole: Split, where: str) -> tuple[Split, Split, int]:
     """Split images that come in one piece, the same way in every run."""
     classes = _classes(whole.labels, where)
-    chosen = stratified(whole.labels, math.ceil(len(whole) / _TEST_PART), _generator(_FIXED))
-    return whole.take(_others(chosen, len(whole))), whole.take(chosen), classes
+    test, train = _drawn(whole, math.ceil(len(whole) / _TEST_PART))
+    return train, test, classes
 
 
 def _at_most(split: Split, count: int) -> Split:
-    if not 0 < count < len(split):
-        return split
-    return split.take(stratified(split.labels, count, _generator(_FIXED)))
+    return _drawn(split, count)[0] if 0 < count < len(split) else split
 
 
-def _others(chosen: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return np.setdiff1d(np.arange(count, dtype=np.int64), chosen, assume_unique=True)
-
-
-def _generator(purpose: int, seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(purpose,)))
+def _drawn(split: Split, count: int, purpose: int = _FIXED, seed: int = 0) -> tuple[Split, Split]:
+    """Draw ``count`` images, stratified; return them and the others."""
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=(purpose,))
+    chosen = stratified(split.labels, count, np.random.default_rng(sequence))
+    every = np.arange(len(split), dtype=np.int64)
+    return split.take(chosen), split.take(np.setdiff1d(every, chosen, assume_unique=True))

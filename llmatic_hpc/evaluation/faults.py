@@ -59,11 +59,19 @@ def candidate_error(error: BaseException) -> CandidateError:
 
 def _status_of(error: BaseException, text: str) -> str:
     # Drivers and libraries speak through these two; Triton and loaders through OSError, too.
-    said = accelerators.fault(text) if isinstance(error, RuntimeError | OSError) else ""
+    speaks = isinstance(error, RuntimeError | OSError) and is_accelerated()
+    said = accelerators.fault(text) if speaks else ""
     exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if exhausted or said == accelerators.MEMORY or any(sign in text for sign in _NO_MEMORY):
         return "too_large"
     return "infrastructure" if said else "invalid"
+
+
+def is_accelerated() -> bool:
+    """Return whether this process has started an accelerator: else it is the network's doing to
+    ask for one."""
+    kind = torch.accelerator.current_accelerator()
+    return kind is not None and bool(torch.get_device_module(kind).is_initialized())
 
 
 def bounded(text: str) -> str:

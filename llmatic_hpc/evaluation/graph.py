@@ -64,43 +64,37 @@ def decode(payload: bytes) -> Graph:
         found = json.loads(payload)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    entries, output = _entries(found)
+    _check(isinstance(found, dict) and set(found) == {"tensors", "output"}, "not a graph")
+    entries, output = found["tensors"], found["output"]
+    is_list = isinstance(entries, list) and 0 < len(entries) <= MAX_TENSORS
+    _check(is_list, "not a list of tensors")
     tensors = tuple(_traced(number, entry) for number, entry in enumerate(entries))
-    if not _is_number(output) or not 0 <= output < len(tensors):
-        raise ValueError("no output")
+    _check(_is_number(output) and 0 <= output < len(tensors), "no output")
     return Graph(tensors, output)
 
 
-def _entries(found: object) -> tuple[list[object], Any]:
-    if not isinstance(found, dict) or set(found) != {"tensors", "output"}:
-        raise ValueError("not a graph")
-    entries = found["tensors"]
-    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_TENSORS:
-        raise ValueError("not a list of tensors")
-    return entries, found["output"]
-
-
-def _traced(number: int, entry: object) -> Traced:
-    if not isinstance(entry, dict) or set(entry) != set(Traced.__dataclass_fields__):
-        raise ValueError("not a tensor")
-    kind, origins, arguments = entry["kind"], entry["origins"], entry["arguments"]
+def _traced(number: int, entry: Any) -> Traced:
+    fields = Traced.__dataclass_fields__
+    _check(isinstance(entry, dict) and set(entry) == set(fields), "not a tensor")
+    kind, origins, arguments, text, label, names = (entry[name] for name in fields)
+    _check(kind in KINDS and (kind == "input") == (number == 0), "not a kind of tensor")
     wanted = 0 if number == 0 else 2 if kind == "sum" else 1
-    if kind not in KINDS or (kind == "input") != (number == 0):
-        raise ValueError("not a kind of tensor")
-    if not isinstance(origins, list) or len(origins) != wanted:
-        raise ValueError("not the origins of a tensor")
-    if not all(_is_number(origin) and 0 <= origin < number for origin in origins):
-        raise ValueError("a tensor that is made from later ones")
-    if not isinstance(arguments, dict) or len(arguments) > _MAX_ARGUMENTS:
-        raise ValueError("not the arguments of a layer")
-    if not all(map(_is_text, arguments)) or not all(map(_is_argument, arguments.values())):
-        raise ValueError("not an argument of a layer")
-    names = entry["names"]
-    if not isinstance(names, list) or len(names) > _MAX_NAMES:
-        raise ValueError("not the names of a tensor")
-    if not all(map(_is_text, (*names, entry["text"], entry["label"]))):
-        raise ValueError("not a name")
-    return Traced(kind, tuple(origins), arguments, entry["text"], entry["label"], tuple(names))
+    are_origins = isinstance(origins, list) and len(origins) == wanted
+    _check(are_origins, "not the origins of a tensor")
+    are_earlier = all(_is_number(origin) and 0 <= origin < number for origin in origins)
+    _check(are_earlier, "a tensor that is made from later ones")
+    are_arguments = isinstance(arguments, dict) and len(arguments) <= _MAX_ARGUMENTS
+    _check(are_arguments, "not the arguments of a layer")
+    are_sizes = all(map(_is_text, arguments)) and all(map(_is_argument, arguments.values()))
+    _check(are_sizes, "not an argument of a layer")
+    _check(isinstance(names, list) and len(names) <= _MAX_NAMES, "not the names of a tensor")
+    _check(all(map(_is_text, (*names, text, label))), "not a name")
+    return Traced(kind, tuple(origins), arguments, text, label, tuple(names))
+
+
+def _check(holds: bool, fault: str) -> None:
+    if not holds:
+        raise ValueError(fault)
 
 
 def _is_number(value: object) -> bool:

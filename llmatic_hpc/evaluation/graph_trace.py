@@ -14,6 +14,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -55,13 +56,12 @@ def trace(source: str, *, channels: int) -> bytes:
     :class:`~.build.CandidateError` for whatever is wrong, with the line where it is known.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             tracer = Tracer()
             with torch.device("meta"):
                 network = _network(source, channels)
             output = tracer.run(network, torch.zeros(2, channels, SIZE, SIZE))
-            return graph.encode(tracer.reported(), output)
+            return graph.encode(tracer.tensors, output)
     except CANDIDATE_EXCEPTIONS as error:
         raise build.candidate_error(error) from None
 
@@ -108,20 +108,14 @@ def _required(kind: type) -> int:
     return max(0, int(code.co_argcount) - len(init.__defaults__ or ()) - 1)
 
 
-class _Tensor:
-    """A traced tensor that may still get names; ``made`` keeps its identity alive."""
-
-    def __init__(self, made: Tensor, traced: Traced) -> None:
-        self.made, self.traced = made, traced
-        self.label, self.names = "", list[str]()
-
-
 class Tracer(TorchFunctionMode):
     """While a network runs: knows which tensor was made from which."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._tensors: list[_Tensor] = []
+        self.tensors: list[Traced] = []
+        """Tensors that the network made so far, in order."""
+        self._made: list[Tensor] = []  # kept, so that no other gets their identity
         self._numbers: dict[int, int] = {}  # by id of a tensor
         self._stacks: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self._labels: dict[int, str] = {}
@@ -143,23 +137,13 @@ class Tracer(TorchFunctionMode):
         finally:
             sys.settrace(None)
             nn.Module.__call__ = original  # type: ignore[method-assign]
-        if isinstance(made, Tensor) and id(made) not in self._numbers and _is_zero(made):
+        if isinstance(made, Tensor) and not self._is_traced(made) and _is_zero(made):
             made = self._new("zero", [x])
-        if not isinstance(made, Tensor) or id(made) not in self._numbers:
+        if not self._is_traced(made):
             kind = "None" if made is None else type(made).__name__
             what = f"forward returns {kind}, not what it made of its input"
             raise CandidateError("invalid", build.bounded(what))
         return self._numbers[id(made)]
-
-    def reported(self) -> list[Traced]:
-        """The tensors, in order."""
-        return [
-            Traced(
-                t.traced.kind, t.traced.origins, t.traced.arguments, t.traced.text,
-                t.label, graph.bounded_names(t.names),
-            )
-            for t in self._tensors
-        ]  # fmt: skip
 
     # --- tensors --------------------------------------------------------------------------------
 
@@ -167,15 +151,22 @@ class Tracer(TorchFunctionMode):
         self, kind: str, origins: Sequence[Tensor], made: Tensor | None = None, text: str = "",
         arguments: Mapping[str, Any] | None = None,
     ) -> Tensor:  # fmt: skip
-        if len(self._tensors) >= graph.MAX_TENSORS:
+        if len(self.tensors) >= graph.MAX_TENSORS:
             refuse("does more than any cell needs")
         if made is None:
             made = torch.zeros(origins[0].shape)
         numbers = tuple(self._numbers[id(origin)] for origin in origins)
         values = {name: _plain(value) for name, value in (arguments or {}).items()}
-        self._numbers[id(made)] = len(self._tensors)
-        self._tensors.append(_Tensor(made, Traced(kind, numbers, values, graph.short(text))))
+        self._numbers[id(made)] = len(self.tensors)
+        self._made.append(made)
+        self.tensors.append(Traced(kind, numbers, values, graph.short(text)))
         return made
+
+    def _describe(self, number: int, *, label: str = "", name: str = "") -> None:
+        """Give a tensor a label, or one more name."""
+        known = self.tensors[number]
+        names = graph.bounded_names((*known.names, name)) if name else known.names
+        self.tensors[number] = replace(known, label=label or known.label, names=names)
 
     def _is_traced(self, value: object) -> bool:
         return isinstance(value, Tensor) and id(value) in self._numbers
@@ -186,7 +177,7 @@ class Tracer(TorchFunctionMode):
             known, bound = self._bound, {n: id(v) for n, v in frame.f_locals.items()}
             for name, value in bound.items():
                 if known and known.get(name) != value and value in self._numbers:
-                    self._tensors[self._numbers[value]].names.append(name)
+                    self._describe(self._numbers[value], name=name)
             self._bound = bound
         return self._follow
 
@@ -198,29 +189,23 @@ class Tracer(TorchFunctionMode):
             refuse("does more than any cell needs")
         values = [*args, *kwargs.values()]
         inputs = [value for value in values if self._is_traced(value)]
-        if not inputs or not self._above:  # not of a node, or the network itself
-            self._above.append(module)
-            try:
-                return original(module, *args, **kwargs)
-            finally:
-                self._above.pop()
-        x, kind = inputs[0], type(module).forward
-        is_of_torch = kind.__module__.startswith("torch.nn.") and not _is_chain(module)
-        if is_of_torch and len(values) > 1:
-            refuse(f"calls a layer with {len(values)} arguments")
-        if is_of_torch:
+        if inputs and self._above and _is_layer(module):
+            if len(values) > 1:
+                refuse(f"calls a layer with {len(values)} arguments")
             within = isinstance(module, nn.Identity) and _is_chain(self._above[-1])
-            made = x if within else self._layer(module, x)
+            made = inputs[0] if within else self._layer(module, inputs[0])
         else:
             self._above.append(module)
             try:
                 made = original(module, *args, **kwargs)
             finally:
                 self._above.pop()
-            if made is x and not _is_chain(self._above[-1]):
-                made = self._new("identity", [x])
-        if self._is_traced(made) and made is not x and (label := self._labels.get(id(module), "")):
-            self._tensors[self._numbers[id(made)]].label = label
+            if not inputs or not self._above:  # not of a node, or the network itself
+                return made
+            if made is inputs[0] and not _is_chain(self._above[-1]):
+                made = self._new("identity", inputs[:1])
+        if self._is_traced(made) and made is not inputs[0]:
+            self._describe(self._numbers[id(made)], label=self._labels.get(id(module), ""))
         return made
 
     def _layer(self, module: nn.Module, x: Tensor) -> Tensor:
@@ -235,8 +220,9 @@ class Tracer(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        inputs = [v for v in _flat((*args, *kwargs.values())) if self._is_traced(v)]
-        stacked = [v for v in _flat((*args, *kwargs.values())) if id(v) in self._stacks]
+        given = list(_flat((*args, *kwargs.values())))
+        inputs = list(filter(self._is_traced, given))
+        stacked = any(id(value) in self._stacks for value in given)
         if not inputs and not stacked:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
@@ -300,25 +286,20 @@ class Tracer(TorchFunctionMode):
                          else part for part in found)  # fmt: skip
         return found
 
-    def _add(self, left: Any, right: Any) -> Tensor:
+    def _add(self, left: Any, right: Any) -> Any:
         x, other = (left, right) if self._is_traced(left) else (right, left)
         if self._is_traced(other):
             return self._new("sum", [left, right])
-        if _is_zero(other):
-            found: Tensor = x
-            return found
-        return refuse(f"adds {_shown(other)} to a node")
+        return x if _is_zero(other) else refuse(f"adds {_shown(other)} to a node")
 
-    def _multiply(self, left: Any, right: Any) -> Tensor:
+    def _multiply(self, left: Any, right: Any) -> Any:
         x, factor = (left, right) if self._is_traced(left) else (right, left)
         if self._is_traced(factor):
             return refuse("multiplies two nodes")
         if _is_zero(factor):
             return self._new("zero", [x])
-        if isinstance(factor, int | float) and factor == 1:
-            found: Tensor = x
-            return found
-        return refuse(f"multiplies a node by {_shown(factor)}")
+        is_one = isinstance(factor, int | float) and factor == 1
+        return x if is_one else refuse(f"multiplies a node by {_shown(factor)}")
 
     def _pool(
         self, input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
@@ -382,6 +363,10 @@ def _is_chain(module: nn.Module) -> bool:
     return type(module).forward is nn.Sequential.forward
 
 
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).forward.__module__.startswith("torch.nn.") and not _is_chain(module)
+
+
 def _is_data(getter: Any) -> bool:
     return getattr(getattr(getter, "__self__", None), "__name__", "") == "data"
 
@@ -400,10 +385,7 @@ def _plain_name(name: str) -> str:
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
-        if isinstance(value, list | tuple):
-            yield from value
-        else:
-            yield value
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _plain(value: Any) -> Any:

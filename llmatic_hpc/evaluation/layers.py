@@ -19,6 +19,7 @@ recurrent, attention and embedding layers and layer norm, else dimension 1.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 
 from ..source.allowlist import words
-from .flops import FROM_INPUTS, FROM_OUTPUT, Arguments, Options, about, argument
+from . import flops
+from .flops import PRODUCTS, RECURRENT, Arguments, Options, argument
 
 LAYERS = words(
     """
@@ -36,14 +38,10 @@ LAYERS = words(
     lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
     multi_head_attention_forward scaled_dot_product_attention
     batch_norm instance_norm layer_norm group_norm rms_norm local_response_norm
-    max_pool1d max_pool2d max_pool3d
-    max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+    max_pool1d max_pool2d max_pool3d fractional_max_pool2d fractional_max_pool3d
     avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
-    adaptive_max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d
-    fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices
     max_unpool1d max_unpool2d max_unpool3d
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
     relu relu6 leaky_relu prelu rrelu selu celu gelu silu mish glu sigmoid logsigmoid tanh
@@ -53,21 +51,17 @@ LAYERS = words(
     pixel_shuffle pixel_unshuffle channel_shuffle cosine_similarity
     """
 )
-"""Functions and tensor methods that a module of torch.nn stands for."""
+"""Functions and tensor methods that a module of torch.nn stands for, with ``_with_indices`` or
+without."""
 
-_PRODUCTS = words("matmul mm bmm mv addmm baddbmm addmv einsum tensordot")
-
-_LAST = (
-    words(
-        """
+_LAST = PRODUCTS | words(
+    """
     linear bilinear embedding embedding_bag lstm gru rnn_tanh rnn_relu lstm_cell gru_cell
     rnn_tanh_cell rnn_relu_cell multi_head_attention_forward scaled_dot_product_attention
     layer_norm rms_norm
     Linear NonDynamicallyQuantizableLinear LazyLinear Bilinear Embedding EmbeddingBag
     LSTM GRU RNN LSTMCell GRUCell RNNCell MultiheadAttention LayerNorm RMSNorm
     """
-    )
-    | _PRODUCTS
 )
 """Layers whose features are the last dimension of their output."""
 
@@ -78,10 +72,6 @@ _CONTAINERS = words(
     TransformerDecoderLayer
     """
 )
-
-_CONVOLUTIONS = words("conv1d conv2d conv3d")
-
-_RECURRENT = words("lstm gru rnn_tanh rnn_relu")
 
 _FACTORIES = words(
     """
@@ -143,15 +133,15 @@ def _size_of(func: Any, args: Arguments, kwargs: Options) -> int:
 class _Made(torch.autograd.Function):
     """A tensor of a given shape that hangs in the autograd graph below its inputs.
 
-    ``keeps``: what torch's own function would need again in the backward step, its ``result``
-    or its ``inputs``; so writing into that in between is an error here, too.
+    Kept is what torch's own function would need again in the backward step, the result or the
+    inputs; so writing into that in between is an error here, too.
     """
 
     @staticmethod
-    def forward(ctx: Any, shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, shape: torch.Size, keeps_result: bool, *inputs: Tensor) -> Tensor:
         ctx.shapes = [x.shape for x in inputs]
         made = inputs[0].new_empty(shape)
-        ctx.save_for_backward(*([made] if keeps == "result" else inputs if keeps else []))
+        ctx.save_for_backward(*([made] if keeps_result else inputs))
         return made
 
     @staticmethod
@@ -160,32 +150,23 @@ class _Made(torch.autograd.Function):
         return (None, None, *(gradients[0].new_empty(shape) for shape in ctx.shapes))
 
 
-def _made(shape: torch.Size, keeps: str, *inputs: Tensor) -> Tensor:
-    made: Tensor = _Made.apply(shape, keeps, *inputs)
+def _made(shape: torch.Size, *inputs: Tensor, keeps_result: bool = False) -> Tensor:
+    made: Tensor = _Made.apply(shape, keeps_result, *inputs)
     return made
 
 
-_ELEMENTWISE = {
-    **dict.fromkeys(words("relu sigmoid tanh"), "result"),
-    **dict.fromkeys(
-        words("relu6 leaky_relu elu selu celu gelu silu mish logsigmoid hardtanh hardsigmoid "
-              "hardswish softplus"), "inputs",
-    ),
-    **dict.fromkeys(words("dropout feature_dropout"), ""),
-}  # fmt: skip
-"""Functions of one tensor, with what they keep (derivatives.yaml of torch)."""
-
-_PAIRWISE = {
-    **dict.fromkeys(words("add sub __add__ __radd__ __sub__"), ""),
-    **dict.fromkeys(words("mul __mul__ __rmul__"), "inputs"),
-}
+_KEEP_RESULT = words("relu sigmoid tanh")
+_ELEMENTWISE = _KEEP_RESULT | words(
+    "relu6 leaky_relu elu selu celu gelu mish hardtanh hardsigmoid hardswish softplus"
+)
+"""Functions of one tensor; most keep that, some their result (derivatives.yaml of torch)."""
 
 
 class Running(TorchFunctionMode):
     """A mode for running a network on the meta device quickly.
 
-    torch derives shapes there in Python: a tenth of a millisecond for an activation, more for a
-    batch norm, and a recurrent layer becomes a loop over its steps. Here such outputs are made
+    torch derives shapes there in Python: milliseconds for an activation or a norm and its
+    backward step, and a recurrent layer becomes a loop over its steps. Here such outputs are made
     directly. They have the right shapes and hang in the autograd graph. In-place calls, and all
     that is not plainly one of these, take torch's own way.
     """
@@ -196,40 +177,21 @@ class Running(TorchFunctionMode):
         kwargs = kwargs or {}
         if args and isinstance(args[0], Tensor) and args[0].is_meta:
             name = getattr(func, "__name__", "")
-            if name in _ELEMENTWISE and args[0].is_floating_point():
-                if _is_plain(name, args[1:], kwargs):
-                    return _made(args[0].shape, _ELEMENTWISE[name], args[0])
-            elif name in _PAIRWISE and not kwargs:
-                if len(args) == 2 and _alike(args[0], args[1]):
-                    return _made(args[0].shape, _PAIRWISE[name], *args)
-            elif name == "batch_norm":
-                return _normalised(func, args, kwargs)
-            elif name in ("layer_norm", "group_norm"):
-                return _normalised_alone(name, func, args, kwargs)
-            elif name in _RECURRENT and isinstance(args[2], (list, tuple)):
+            if name in _ELEMENTWISE:
+                if args[0].is_floating_point() and _is_plain(args[1:], kwargs):
+                    return _made(args[0].shape, args[0], keeps_result=name in _KEEP_RESULT)
+            elif name in ("batch_norm", "layer_norm", "group_norm"):
+                return _normalised(name, func, args, kwargs)
+            elif name in RECURRENT and isinstance(args[2], (list, tuple)):
                 return _recurrent(name, args)
         return func(*args, **kwargs)
 
 
-def _is_plain(name: str, args: Arguments, kwargs: Options) -> bool:
+def _is_plain(args: Arguments, kwargs: Options) -> bool:
     """Return whether a call writes nowhere and cannot fail; ``args`` without the tensor."""
     values = (*args, *kwargs.values())
-    if not all(isinstance(value, (int, float, str, type(None))) for value in values):
-        return False
-    if name in ("dropout", "feature_dropout"):
-        p: Any = kwargs.get("p", args[0] if args else 0.5)
-        return bool(0 <= p <= 1) and not kwargs.get("inplace") and not any(args[2:])
-    return not kwargs.get("inplace") and not any(value is True for value in args)
-
-
-def _alike(a: Any, b: Any) -> bool:
-    return (
-        isinstance(b, Tensor)
-        and b.is_meta
-        and a.shape == b.shape
-        and a.dtype == b.dtype
-        and a.is_floating_point()
-    )
+    plain = all(isinstance(value, (int, float, str, type(None))) for value in values)
+    return plain and not kwargs.get("inplace") and not any(value is True for value in args)
 
 
 def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
@@ -240,39 +202,32 @@ def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
     torch.nn.functional.linear(x.reshape(-1, x.shape[-1])[:1], weights[0])
     directions = 2 if args[7] else 1
     shape = torch.Size((*x.shape[:-1], directions * states[0].shape[-1]))
-    output = _made(shape, "inputs", x, *weights)
-    return (output, *(_made(state.shape, "inputs", state, x, *weights) for state in states))
+    output = _made(shape, x, *weights)
+    return (output, *(_made(state.shape, state, x, *weights) for state in states))
 
 
-def _normalised(func: Any, args: Arguments, kwargs: Options) -> Any:
-    """Return what ``F.batch_norm`` would; where something does not fit, itself says so."""
-    x = args[0]
-    tensors = [
-        argument(args, kwargs, index, name)
-        for index, name in enumerate(("running_mean", "running_var", "weight", "bias"), start=1)
-    ]
-    fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
-    if not fits or any(t is not None and t.shape != x.shape[1:2] for t in tensors):
-        return func(*args, **kwargs)
-    return _made(x.shape, "inputs", x, *(t for t in tensors[2:] if t is not None))
+def _normalised(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
+    """Return what ``F.batch_norm``, ``layer_norm`` or ``group_norm`` would.
 
-
-def _normalised_alone(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
-    """Return what ``F.layer_norm`` or ``F.group_norm`` would, where all fits."""
-    x = args[0]
-    how = argument(args, kwargs, 1, "normalized_shape" if name == "layer_norm" else "num_groups")
-    weights = [argument(args, kwargs, n, w) for n, w in ((2, "weight"), (3, "bias"))]
-    if name == "layer_norm":
-        shape = tuple(how) if isinstance(how, (list, tuple)) else ()
+    Where something does not fit, the function itself says so.
+    """
+    x, shape = args[0], tuple(args[0].shape[1:2])
+    places = {"weight": 2, "bias": 3}
+    if name == "batch_norm":
+        places = {"running_mean": 1, "running_var": 2, "weight": 3, "bias": 4}
+        fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
+    elif name == "layer_norm":
+        given = argument(args, kwargs, 1, "normalized_shape")
+        shape = tuple(given) if isinstance(given, (list, tuple)) else ()
         fits = len(shape) > 0 and tuple(x.shape[-len(shape) :]) == shape
     else:
-        shape = tuple(x.shape[1:2])
-        groups = how if type(how) is int and how > 0 else 0
-        fits = len(shape) > 0 and groups > 0 and shape[0] % groups == 0
+        groups = argument(args, kwargs, 1, "num_groups")
+        fits = type(groups) is int and groups > 0 and x.dim() > 1 and shape[0] % groups == 0
         fits = fits and x.numel() > x.shape[0] * groups  # more than one value in a group
-    if not fits or any(w is not None and tuple(w.shape) != shape for w in weights):
+    tensors = [argument(args, kwargs, place, parameter) for parameter, place in places.items()]
+    if not fits or any(t is not None and tuple(t.shape) != shape for t in tensors):
         return func(*args, **kwargs)
-    return _made(x.shape, "inputs", x, *(w for w in weights if w is not None))
+    return _made(x.shape, x, *(t for t in tensors[-2:] if t is not None))
 
 
 class Counting(Running):
@@ -284,6 +239,8 @@ class Counting(Running):
     def __init__(self, *, max_layers: float = math.inf, max_flops: float = math.inf) -> None:
         super().__init__()
         self.flops = 0
+        self.flops_of: Counter[str] = Counter()
+        """Multiply-adds by name of the function."""
         self.depth = 0
         self._max_layers = max_layers
         self._max_flops = max_flops
@@ -316,23 +273,24 @@ class Counting(Running):
     ) -> Any:
         name = getattr(func, "__name__", "").rstrip("_")
         kwargs = kwargs or {}
-        early = FROM_INPUTS.get(name)
-        if early is not None:
-            self._spend(early(args, kwargs))
-        elif name in _CONVOLUTIONS and about(args, kwargs) > 4 * (self._max_flops - self.flops):
+        left = self._max_flops - self.flops
+        if name in flops.FROM_INPUTS:
+            self._spend(name, flops.FROM_INPUTS[name](*args, **kwargs))
+        elif name in flops.CONVOLUTIONS and flops.about(args, kwargs) > 4 * left:
             raise TooMany("flops")
         result = super().__torch_function__(func, types, args, kwargs)
-        late = FROM_OUTPUT.get(name)
-        if late is not None:
-            self._spend(late(args, kwargs, result))
-        if not self._inside and (name in LAYERS or name in _PRODUCTS):
-            weighted = _has_parameter(args) or _has_parameter(tuple(kwargs.values()))
-            if weighted or name in LAYERS:
+        if name in flops.FROM_OUTPUT:
+            self._spend(name, flops.FROM_OUTPUT[name](result, *args, **kwargs))
+        is_layer = name.removesuffix("_with_indices") in LAYERS
+        if not self._inside and (is_layer or name in PRODUCTS):
+            weighted = _has_parameter((*args, *kwargs.values()))
+            if weighted or is_layer:
                 self._layer(name, result, weighted)
         return result
 
-    def _spend(self, flops: int) -> None:
-        self.flops += flops
+    def _spend(self, name: str, count: int) -> None:
+        self.flops += count
+        self.flops_of[name] += count
         if self.flops > self._max_flops:
             raise TooMany("flops")
 
@@ -379,22 +337,18 @@ class TooMany(OverBudget):
 
 def _torch_layer(cls: type) -> str:
     """Name of the torch.nn class that makes modules of ``cls`` layers; empty for the others."""
-    name = _KINDS.get(cls)
-    if name is None:
+    if cls not in _KINDS:
         base = next(c for c in cls.__mro__ if c.__module__.startswith("torch.nn.modules."))
-        name = _KINDS[cls] = "" if base.__name__ in _CONTAINERS else base.__name__
-    return name
+        _KINDS[cls] = "" if base.__name__ in _CONTAINERS else base.__name__
+    return _KINDS[cls]
 
 
 _KINDS: dict[type, str] = {}
 
 
-def _has_parameter(values: Arguments) -> bool:
+def _has_parameter(value: Any) -> bool:
     """Return whether a parameter, or a view of one, is among the arguments of a call."""
-    for value in values:
-        if isinstance(value, Tensor):
-            if isinstance(value, nn.Parameter) or isinstance(value._base, nn.Parameter):
-                return True
-        elif isinstance(value, (list, tuple)) and _has_parameter(tuple(value)):
-            return True
-    return False
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_parameter, value))
+    owners = (value, value._base) if isinstance(value, Tensor) else ()
+    return any(isinstance(owner, nn.Parameter) for owner in owners)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -29,15 +29,6 @@ from .layers import Building, Counting, OverBudget, Running, TooMany
 SMALL_PARAMS = 2_000_000
 SMALL_FLOPS = 30_000_000
 """Up to these a forward pass on one slow core is faster than the meta device."""
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One way to measure: where, and up to which parameters and multiply-adds."""
-
-    device: str
-    params: float
-    flops: float
 
 
 def measure(
@@ -56,22 +47,25 @@ def measure(
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
-    measurer = _Measurer(input_shape, classes, max_params, max_flops, max_layers)
+    problem = (input_shape, classes, max_params, max_flops, max_layers)
     attempts = (
-        _Attempt("cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops)),
-        _Attempt("meta", math.inf, math.inf),
-        _Attempt("cpu", 4 * max_params, max_flops),
+        _Attempt(*problem, "cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops)),
+        _Attempt(*problem, "meta"),
+        _Attempt(*problem, "cpu", 4 * max_params, max_flops),
     )
+    beyond = {
+        "layers": f"more than containment.max_layers = {max_layers} executed layers",
+        "flops": f"more than containment.max_flops = {max_flops:g} multiply-adds for one image",
+    }
     failure = ""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
         for attempt in attempts:
             torch.manual_seed(seed)
             try:
-                found = measurer.measure(source, attempt)
+                found = attempt.measure(source)
                 return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
-                failure = measurer.too_many(bound.what)
+                failure = beyond[bound.what]
                 if bound.what == "layers":
                     break
             except OverBudget:
@@ -101,40 +95,41 @@ def warm_up() -> None:
         "            nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(),\n"
         "            nn.Linear(2, 2), nn.LayerNorm(2), nn.GELU(), nn.Softmax(dim=1))\n"
     )
-    measurer = _Measurer((1, 8, 8), 2, max_params=1000, max_flops=math.inf, max_layers=100)
     for device in ("cpu", "meta"):
         with torch.random.fork_rng(devices=[]):
-            measurer.measure(source, _Attempt(device, math.inf, math.inf))
+            _Attempt((1, 8, 8), 2, 1000, math.inf, 100, device).measure(source)
 
 
 @dataclass(frozen=True)
-class _Measurer:
-    """Builds and runs networks for one problem, within bounds."""
+class _Attempt:
+    """One way to measure networks for a problem, within bounds."""
 
     input_shape: tuple[int, ...]
     classes: int
     max_params: int
     max_flops: float
     max_layers: int
+    device: str
+    params: float = math.inf
+    flops: float = math.inf
+    """With ``params``: beyond these this attempt is given up."""
 
-    def measure(self, source: str, attempt: _Attempt) -> Descriptors:
-        """Build and run the network once on ``attempt.device``.
+    def measure(self, source: str) -> Descriptors:
+        """Build and run the network once on ``device``.
 
         Raises :class:`CandidateError` for what the candidate does wrong and :class:`OverBudget`
         where it goes beyond what the attempt allows.
         """
-        with ExitStack() as stack:
-            if attempt.device == "meta":
-                stack.enter_context(torch.device("meta"))
-            with Building(attempt.params):
+        with torch.device("meta") if self.device == "meta" else nullcontext():
+            with Building(self.params):
                 model = build.build(source)
             try:
-                return self._described(model, attempt)
+                return self._described(model)
             except CandidateError as error:
                 error.built = True
                 raise
 
-    def _described(self, model: nn.Module, attempt: _Attempt) -> Descriptors:
+    def _described(self, model: nn.Module) -> Descriptors:
         """Run a network that was built, in evaluation and in training."""
         parameters = list(model.parameters())
         if not parameters:
@@ -144,7 +139,18 @@ class _Measurer:
         images = torch.randn((3, *self.input_shape))
 
         model.eval()
-        counting, flops = self._count(model, images, attempt)
+        batch = 1
+        try:
+            counting = self._counted(model, images[:1])
+        except CandidateError:
+            if self.device != "cpu":
+                raise
+            batch = 2  # some networks refuse one image alone
+            counting = self._counted(model, images[:2])
+        if (flops := counting.flops / batch) > self.max_flops:
+            number = f"{flops:.3e} multiply-adds for one image"
+            bound = f"containment.max_flops = {self.max_flops:g}"
+            raise CandidateError("too_large", f"{number}, more than {bound}")
         parameters = list(model.parameters())
         params = self._count_params(parameters)
 
@@ -162,28 +168,12 @@ class _Measurer:
         depth, width = max(1, counting.depth), max(1, counting.width)
         return Descriptors(width, depth, ratio=width / depth, flops=flops, params=params)
 
-    def _count(self, model: nn.Module, images: Tensor, attempt: _Attempt) -> tuple[Counting, float]:
-        """Run it in evaluation mode over one image; over two where one alone is refused.
-
-        Returns the counts, and the multiply-adds for one image.
-        """
-        for batch in (1, 2):
-            counting = Counting(max_layers=self.max_layers, max_flops=batch * attempt.flops)
-            try:
-                with counting, torch.no_grad():
-                    self._forward(model, images[:batch])
-            except CandidateError:
-                if batch == 1 and attempt.device == "cpu":
-                    continue
-                raise
-            flops = counting.flops / batch
-            if flops > self.max_flops:
-                number = f"{flops:.3e} multiply-adds for one image"
-                raise CandidateError(
-                    "too_large", f"{number}, more than containment.max_flops = {self.max_flops:g}"
-                )
-            return counting, flops
-        raise AssertionError("unreachable")
+    def _counted(self, model: nn.Module, images: Tensor) -> Counting:
+        """Count one pass over ``images``."""
+        counting = Counting(max_layers=self.max_layers, max_flops=len(images) * self.flops)
+        with counting, torch.no_grad():
+            self._forward(model, images)
+        return counting
 
     def _forward(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return the logits of ``images``, (N, classes), or raise :class:`CandidateError`."""
@@ -193,16 +183,16 @@ class _Measurer:
             output = model(images.clone())
         except build.CANDIDATE_EXCEPTIONS as error:
             raise _while(f"in {mode} with a batch of {batch}", error) from None
-        if not isinstance(output, Tensor):
-            what = f"forward returns {type(output).__name__} in {mode}, not a tensor"
-            raise CandidateError("invalid", build.bounded(what))
         expected = (batch, self.classes)
-        if output.shape != expected:
-            what = f"forward returns shape {tuple(output.shape)} in {mode}, not {expected}"
-            raise CandidateError("invalid", build.bounded(what))
-        if not output.is_floating_point():
-            raise CandidateError("invalid", f"forward returns {output.dtype}, not floating point")
-        return output
+        if not isinstance(output, Tensor):
+            what = f"{type(output).__name__} in {mode}, not a tensor"
+        elif output.shape != expected:
+            what = f"shape {tuple(output.shape)} in {mode}, not {expected}"
+        elif not output.is_floating_point():
+            what = f"{output.dtype}, not floating point"
+        else:
+            return output
+        raise CandidateError("invalid", build.bounded(f"forward returns {what}"))
 
     def _count_params(self, parameters: list[nn.Parameter]) -> int:
         params = sum(p.numel() for p in parameters)
@@ -210,13 +200,6 @@ class _Measurer:
             bound = f"containment.max_params = {self.max_params}"
             raise CandidateError("too_large", f"{params} parameters, more than {bound}")
         return params
-
-    def too_many(self, what: str) -> str:
-        """Say which bound was passed: ``layers`` or ``flops``."""
-        if what == "layers":
-            return f"more than containment.max_layers = {self.max_layers} executed layers"
-        bound = f"containment.max_flops = {self.max_flops:g}"
-        return f"more than {bound} multiply-adds for one image"
 
 
 def _while(what: str, error: BaseException) -> CandidateError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -87,11 +87,10 @@ class Screener:
             if seen.status == PENDING and seen.canonical_sha256 not in self._known
         }
         fresh = self._measured_in_groups(due)
-        jobs = {d: self._job("measure", s) for d, s in due.items() if d not in fresh}
-        digests = {id(job): digest for digest, job in jobs.items()}
-        for job, reply in self._container.run_many(jobs.values()):
-            digest = digests[id(job)]
-            fresh[digest] = _screened(reply, digest)
+        alone = [digest for digest in due if digest not in fresh]
+        jobs = [job_of(self._settings, "measure", due[d], self._parameters) for d in alone]
+        replies = replies_to(self._container, jobs)
+        fresh |= {d: _screened(reply, d) for d, reply in zip(alone, replies, strict=True)}
         reusable = (PENDING, "invalid", "forbidden", "too_large", "diverged")
         self._known |= {d: found for d, found in fresh.items() if found.status in reusable}
         measured = fresh | self._known
@@ -104,59 +103,58 @@ class Screener:
 
         A source that would not fit afterwards stays as it was written, with its verdict.
         """
-        screened = self.screen(sources)
-        if not repair:
-            return [Examined(s, v, v) for s, v in zip(sources, screened, strict=True)]
-        ill = {s: v for s, v in zip(sources, screened, strict=True) if v.status == "invalid" and s}
-        spoiled, repaired = self._repaired_texts(ill)
-        verdicts = self.screen([text for text, _ in repaired.values()])
-        after = dict(zip(repaired, verdicts, strict=True))
-        found = []
-        for source, written in zip(sources, screened, strict=True):
-            verdict = spoiled.get(source) or after.get(source, written)
-            if source in after and verdict.status == PENDING:
-                text, repairs = repaired[source]
-                found.append(Examined(text, verdict, written, tuple(repairs)))
-            else:
-                lost = verdict.status == "infrastructure"
-                found.append(Examined(source, verdict if lost else written, written))
-        return found
+        written = dict(zip(sources, self.screen(sources), strict=True))
+        found = {source: Examined(source, verdict, verdict) for source, verdict in written.items()}
+        if repair:
+            ill = [s for s, verdict in written.items() if verdict.status == "invalid" and s]
+            spoiled = self._look_for_repairs(ill)
+            found |= {s: Examined(s, verdict, written[s]) for s, verdict in spoiled.items()}
+            repaired = [s for s in ill if s not in spoiled and self._repairs[s][1]]
+            verdicts = self.screen([self._repairs[source][0] for source in repaired])
+            for source, verdict in zip(repaired, verdicts, strict=True):
+                text, repairs = self._repairs[source]
+                if verdict.status == PENDING:
+                    found[source] = Examined(text, verdict, written[source], tuple(repairs))
+                elif verdict.status == "infrastructure":
+                    found[source] = Examined(source, verdict, written[source])
+        return [found[source] for source in sources]
 
-    def _repaired_texts(
-        self, sources: Iterable[str]
-    ) -> tuple[dict[str, Screened], dict[str, tuple[str, list[Repair]]]]:
-        """Return verdicts on those that the machine kept from being looked at, and by source
-        the text after repair with its changes, where there are any."""
+    def _look_for_repairs(self, sources: Sequence[str]) -> dict[str, Screened]:
+        """Look for repairs of sources that were not looked at before.
+
+        Returns verdicts on those that the machine kept from being looked at.
+        """
         channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
-        due = [source for source in sources if source not in self._repairs]
-        texts = {s: repair.by_names(s, channels=channels, classes=classes) for s in due}
-        due = [s for s in due if self._look(texts[s][0]).status == PENDING]
-        spoiled: dict[str, Screened] = {}
+        texts = {
+            source: repair.by_names(source, channels=channels, classes=classes)
+            for source in sources
+            if source not in self._repairs
+        }
+        due = [source for source, (text, _) in texts.items() if self._look(text).status == PENDING]
         jobs = [
-            self._job("repair", texts[s][0], success="looked", payload_bytes=repair.REPLY_BYTES)
-            for s in due
-        ]
-        sources_of = dict(zip(map(id, jobs), due, strict=True))
-        for job, reply in self._container.run_many(jobs):
-            source = sources_of[id(job)]
+            job_of(self._settings, "repair", texts[source][0], self._parameters,
+                   "looked", repair.REPLY_BYTES)
+            for source in due
+        ]  # fmt: skip
+        spoiled: dict[str, Screened] = {}
+        for source, reply in zip(due, replies_to(self._container, jobs), strict=True):
             if reply.status == "infrastructure":
                 spoiled[source] = Screened(reply.status, reply.failure)
+                del texts[source]
             elif reply.status == "looked":
                 with contextlib.suppress(ValueError):
                     text, repairs = texts[source]
                     text, more = repair.by_findings(text, repair.decode(reply.payload))
                     texts[source] = text, repairs + more
-        self._repairs |= {s: found for s, found in texts.items() if s not in spoiled}
-        wanted = [s for s in sources if self._repairs.get(s, ("", []))[1]]
-        return spoiled, {s: self._repairs[s] for s in wanted}
+        self._repairs |= texts
+        return spoiled
 
     def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
         """Measure several to a child, since a fork costs more than a small network's measures.
 
         Returns what fits. Whatever does not, and every group in which anything went wrong, is left
         out: it is measured again, each source in a child of its own, and only that counts against
-        it.
-        A candidate that got past the gate could disturb the measures of its group, but
+        it. A candidate that got past the gate could disturb the measures of its group, but
         neither its verdict of not fitting nor anybody's score.
         """
         digests = list(due)
@@ -164,25 +162,22 @@ class Screener:
         groups = [group for group in groups if len(group) > 1]
         width = len(_MEASURES)
         jobs = [
-            self._job("measure", "", payload_bytes=8 * width * len(g), sources=[due[d] for d in g])
-            for g in groups
-        ]
-        group_of = dict(zip(map(id, jobs), groups, strict=True))
+            job_of(self._settings, "measure", "",
+                   {**self._parameters, "sources": [due[d] for d in group]},
+                   payload_bytes=8 * width * len(group))
+            for group in groups
+        ]  # fmt: skip
         found: dict[str, Screened] = {}
-        for job, reply in self._container.run_many(jobs):
+        for group, reply in zip(groups, replies_to(self._container, jobs), strict=True):
             if reply.status != PENDING:
                 continue
             rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, width)
-            for digest, row in zip(group_of[id(job)], rows.tolist(), strict=True):
-                if all(math.isfinite(value) for value in row):
-                    values = {
-                        name: int(value) if name in _WHOLE and value.is_integer() else value
-                        for name, value in zip(_MEASURES, row, strict=True)
-                    }
-                    screened = _screened(Reply(PENDING, values=values), digest)
-                    if screened.status == PENDING:
-                        found[digest] = screened
-        return found
+            for digest, row in zip(group, rows.tolist(), strict=True):
+                if all(map(math.isfinite, row)):
+                    values = dict(zip(_MEASURES, row, strict=True))
+                    values |= {n: int(values[n]) for n in _WHOLE if values[n].is_integer()}
+                    found[digest] = _screened(Reply(PENDING, values=values), digest)
+        return {digest: seen for digest, seen in found.items() if seen.status == PENDING}
 
     def _look(self, source: str) -> Screened:
         seen = gate.check(source, max_bytes=self._settings.source_bytes)
@@ -190,34 +185,33 @@ class Screener:
             return seen
         return replace(seen, canonical_sha256=canonical.canonical_sha256(source))
 
-    def _job(
-        self, kind: str, source: str, *, success: str = PENDING, payload_bytes: int = 0, **more: Any
-    ) -> Job:
-        seconds = self._settings.screen_seconds
-        return Job(
-            kind=kind,
-            source=source,
-            seconds=seconds,
-            limit=f"containment.screen_seconds = {seconds:g}",
-            parameters={**self._parameters, **more},
-            success=success,
-            payload_bytes=payload_bytes,
-        )
+
+def job_of(
+    containment: ContainmentSettings, kind: str, source: str, parameters: Mapping[str, Any],
+    success: str = PENDING, payload_bytes: int = 0,
+) -> Job:  # fmt: skip
+    """Return a job that may take as long as the screening of a source."""
+    seconds = containment.screen_seconds
+    limit = f"containment.screen_seconds = {seconds:g}"
+    return Job(kind, source, seconds, limit, parameters, success, payload_bytes)
+
+
+def replies_to(container: Container, jobs: Sequence[Job]) -> list[Reply]:
+    """Run jobs; return their replies in the order of the jobs."""
+    replies = {id(job): reply for job, reply in container.run_many(jobs)}
+    return [replies[id(job)] for job in jobs]
 
 
 def _screened(reply: Reply, digest: str) -> Screened:
-    values = dict(reply.values)
+    values: dict[str, Any] = dict(reply.values)
     built = values.pop("built", 0) == 1
     if reply.status != PENDING:
         return Screened(reply.status, reply.failure, digest, built=built)
-    width, depth, params = (values.get(key) for key in ("width", "depth", "params"))
-    ratio, flops = values.get("ratio"), values.get("flops")
-    if (
-        type(width) is int and type(depth) is int and type(params) is int
-        and isinstance(ratio, int | float) and isinstance(flops, int | float)
-        and set(values) == set(_MEASURES)
-        and min(width, depth, params, ratio, flops) >= 0
-    ):  # fmt: skip
-        found = Descriptors(width, depth, float(ratio), float(flops), params)
-        return Screened(PENDING, "", digest, found, built=True)
-    return Screened("invalid", "reply: its measures are not what ours look like", digest)
+    sane = set(values) == set(_MEASURES) and all(
+        (type(value) is int if name in _WHOLE else isinstance(value, int | float)) and value >= 0
+        for name, value in values.items()
+    )
+    if not sane:
+        return Screened("invalid", "reply: its measures are not what ours look like", digest)
+    values |= {name: float(values[name]) for name in ("ratio", "flops")}
+    return Screened(PENDING, "", digest, Descriptors(**values), built=True)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,24 +57,19 @@ class TaskSpec:
 
     def to_json(self) -> str:
         """Return JSON text that :meth:`from_json` reads back to an equal specification."""
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in _SETTINGS:
-            plain[name] = to_tables(plain[name])
-        plain["candidates"] = [dataclasses.asdict(c) for c in self.candidates]
-        return json.dumps(plain, indent=1)
+        settings = {name: to_tables(getattr(self, name)) for name in _SETTINGS}
+        candidates = [dataclasses.asdict(candidate) for candidate in self.candidates]
+        return json.dumps({**vars(self), **settings, "candidates": candidates}, indent=1)
 
     @classmethod
     def from_json(cls, text: str, *, origin: str) -> TaskSpec:
         """Read a task. Raises :class:`~llmatic_hpc.errors.LLMaticError` naming ``origin``."""
         try:
             plain = json.loads(text)
-            config = from_tables({name: plain.pop(name) for name in _SETTINGS}, origin)
-            candidates = tuple(CandidateSpec(**c) for c in plain.pop("candidates"))
-            return cls(
-                **plain,
-                **{name: getattr(config, name) for name in _SETTINGS},
-                candidates=candidates,
-            )
+            config = from_tables({name: plain[name] for name in _SETTINGS}, origin)
+            settings = {name: getattr(config, name) for name in _SETTINGS}
+            candidates = tuple(CandidateSpec(**c) for c in plain["candidates"])
+            return cls(**{**plain, **settings, "candidates": candidates})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise LLMaticError(
                 f"{origin}: not a task of this version of llmatic-hpc: {error}; remove the "
@@ -116,29 +111,23 @@ def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) 
 # --- checks -----------------------------------------------------------------------------------
 
 
-def _text(limit: int) -> Any:
-    return lambda v: v if isinstance(v, str) and len(v) <= limit else _refuse(v)
+def _only(fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return a check that hands on what fits, and refuses the rest."""
+    return lambda value: value if fits(value) else _refuse(value)
 
 
-def _status(value: object) -> str:
-    return value if isinstance(value, str) and value in STATUSES else _refuse(value)
+def _text(limit: int) -> Callable[[Any], Any]:
+    return _only(lambda value: isinstance(value, str) and len(value) <= limit)
 
 
-def _digest(value: object) -> str:
-    return value if isinstance(value, str) and _SHA256.fullmatch(value) else _refuse(value)
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and 0 <= value < 1 << 53 else _refuse(value)
+_count = _only(lambda value: type(value) is int and 0 <= value < 1 << 53)
 
 
 def _number(high: float = math.inf, *, null: bool = True) -> Any:
-    def check(value: object) -> float:
+    def check(value: Any) -> float:
         if value is None and null:
             return math.nan
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _refuse(value)
-        if not 0 <= value <= min(high, 1e300):
+        if type(value) not in (int, float) or not 0 <= value <= min(high, 1e300):
             _refuse(value)
         return float(value)
 
@@ -150,7 +139,7 @@ def _refuse(value: object) -> NoReturn:
 
 
 _OUTCOME: dict[str, Any] = {
-    "status": _status,
+    "status": _only(lambda value: isinstance(value, str) and value in STATUSES),
     "failure": _text(4000),
     "fitness": _number(1.0),
     "valid_accuracy": _number(1.0),
@@ -164,7 +153,7 @@ _RESULT: dict[str, Any] = {
     "run_id": _text(200),
     "candidate": _count,
     "attempt": _count,
-    "source_sha256": _digest,
+    "source_sha256": _only(lambda v: isinstance(v, str) and bool(_SHA256.fullmatch(v))),
     "node": _text(300),
     "slurm_job": _text(100),
     "started": _number(null=False),

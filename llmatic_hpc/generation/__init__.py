@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..types import Problem
 from .base import Generator, ModelUnavailable
 from .extract import Extracted, extract
-from .prompts import chat_messages, completion_prompt, shown
+from .prompts import shown
 from .replay import Replay
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
     "Generator",
     "ModelUnavailable",
     "Replay",
-    "chat_messages",
-    "completion_prompt",
     "control",
     "create",
     "extract",

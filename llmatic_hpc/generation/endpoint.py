@@ -16,7 +16,6 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +41,7 @@ STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
 """Texts at which the server ends a continued class; OpenAI's own takes four at most."""
 
 _LIST_LENGTH = 10
+_REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -125,20 +125,14 @@ class Endpoint:
         A request that it refuses for its content is a failure of that completion alone, since the
         form was tried at the start.
         """
-        blank = Completion(
-            candidate=request.candidate,
-            text="",
-            form=self.form,
-            prefix=prompts.PREFIX if self.form == "completion" else "",
-            finished=False,
-        )
+        failure = ""
         async with self._slots:
             started = time.perf_counter()
             try:
                 text, reason, tokens = await self._ask(request, self.settings.max_new_tokens)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                said = self._words(error)
-                return replace(blank, failure=f"the server refuses the request: {said}")
+            except _REFUSALS as error:
+                failure = f"the server refuses the request: {self._words(error)}"
+                text, reason, tokens = "", "length", 0
             except openai.NotFoundError as error:
                 raise GeneratorError(
                     f"{self.url}: no longer offers {self.settings.model} ({self._words(error)}); "
@@ -147,12 +141,15 @@ class Endpoint:
             except openai.OpenAIError as error:
                 raise self._error(error, self.settings.retries + 1) from None
         end = end_of_class(text, form=self.form)
-        return replace(
-            blank,
-            text=text if end is None else text[:end],
+        return Completion(
+            candidate=request.candidate,
+            text=text[:end],
+            form=self.form,
+            prefix=prompts.PREFIX if self.form == "completion" else "",
             tokens=tokens,
             finished=end is not None or reason != "length",
             seconds=time.perf_counter() - started,
+            failure=failure,
         )
 
     async def _ask(self, request: Request, most: int) -> tuple[str, str, int]:
@@ -167,18 +164,14 @@ class Endpoint:
         answer: Any
         try:
             if self.form == "chat":
-                messages: Any = prompts.chat_messages(request, self.problem)
-                answer = await self._client.chat.completions.create(messages=messages, **options)
-                choice = answer.choices[0]
-                text = choice.message.content or ""
+                options["messages"] = prompts.chat_messages(request, self.problem)
+                answer = await self._client.chat.completions.create(**options)
+                text = answer.choices[0].message.content or ""
             else:
-                prompt = prompts.completion_prompt(request)
-                answer = await self._client.completions.create(
-                    prompt=prompt, stop=list(STOPS), **options
-                )
-                choice = answer.choices[0]
-                text = choice.text or ""
-            reason = str(choice.finish_reason)
+                options |= {"prompt": prompts.completion_prompt(request), "stop": list(STOPS)}
+                answer = await self._client.completions.create(**options)
+                text = answer.choices[0].text or ""
+            reason = str(answer.choices[0].finish_reason)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise GeneratorError(
                 f"{self.url}: answered something that is no completion "
@@ -195,8 +188,7 @@ class Endpoint:
         """Ask for the list of models, then for one token."""
         client = self._client.with_options(max_retries=1, timeout=PROBE_SECONDS / 2)
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                offered = [str(model.id) async for model in client.models.list()]
+            offered = [str(model.id) async for model in client.models.list()]
         except openai.NotFoundError as error:
             raise GeneratorError(
                 f"{self.url}/models: there is no such page ({self._words(error)}); set "
@@ -205,10 +197,6 @@ class Endpoint:
             ) from None
         except openai.OpenAIError as error:
             raise self._error(error, attempts=2) from None
-        except TimeoutError:
-            raise ModelUnavailable(
-                f"{self.url}: no answer within {PROBE_SECONDS:.0f} seconds", _REACH
-            ) from None
         except (AttributeError, TypeError, ValueError):
             raise GeneratorError(
                 f"{self.url}/models: not a list of models; set generator.url to the base of an "
@@ -240,10 +228,10 @@ class Endpoint:
                 f"{self.url}: knows no requests of form {self.form} ({self._words(error)}); set "
                 f"generator.form = '{other}'"
             ) from None
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            hint = "a model without a chat template needs generator.form = 'completion'; " * (
-                self.form == "chat"
-            )
+        except _REFUSALS as error:
+            hint = ""
+            if self.form == "chat":
+                hint = "a model without a chat template needs generator.form = 'completion'; "
             raise GeneratorError(
                 f"{self.url}: {self.settings.model} refuses even a short request "
                 f"({self._words(error)}); {hint}the server's own log says more"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..source import chunks
 from ..source.chunks import Chunk
-from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, returned
+from ..source.network import STANDARD_NAMES, Ancestry, ancestry, dotted, imports, names_in, returned
 from ..source.parse import try_parse
 from ..types import Completion, Request
 from .prompts import shown
@@ -109,37 +109,32 @@ class _Reader:
         if not isinstance(chunk.parsed, ast.Module):
             return
         for node in chunk.parsed.body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                self._index_import(node)
-            elif isinstance(node, ast.ClassDef):
-                self.classes[number] = node
-                self.definitions[node.name].append(number)
-            elif isinstance(node, ast.FunctionDef):
-                self.definitions[node.name].append(number)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    for name in ast.walk(target):
-                        if isinstance(name, ast.Name):
-                            self.definitions[name.id].append(number)
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    self._index_import(node)
+                case ast.ClassDef(name) | ast.FunctionDef(name):
+                    self.definitions[name].append(number)
+                    if isinstance(node, ast.ClassDef):
+                        self.classes[number] = node
+                case ast.Assign() | ast.AnnAssign():
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    for name in (name for target in targets for name in names_in(target)):
+                        self.definitions[name].append(number)
 
     def _index_import(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.ImportFrom) and (node.level or node.module in (None, "__future__")):
             return
         for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            if isinstance(node, ast.Import):
-                statement = ast.unparse(ast.Import([alias]))
-                origin = alias.name if alias.asname else name
-            else:
-                statement = ast.unparse(ast.ImportFrom(node.module, [alias], 0))
-                origin = f"{node.module}.{alias.name}"
-                if alias.name == "*":
-                    if origin.startswith("torch.") and statement not in self.stars:
-                        self.stars.append(statement)
-                    continue
-            self.imports[name] = statement
-            self.origins.setdefault(name, origin)
+            single: ast.stmt = ast.Import([alias])
+            if isinstance(node, ast.ImportFrom):
+                single = ast.ImportFrom(node.module, [alias], 0)
+            statement = ast.unparse(single)
+            for name, origin in imports([single]).items():
+                if name != "*":
+                    self.imports[name] = statement
+                    self.origins.setdefault(name, origin)
+                elif origin.startswith("torch.") and statement not in self.stars:
+                    self.stars.append(statement)
 
     def network(self, *, first: bool) -> Extracted:
         """Choose the network; ``first``: the first class is it, if it can be."""
@@ -153,7 +148,8 @@ class _Reader:
         if free:
             return self._compose(free[-1])
         if tries and (salvaged := self._salvage(tries[-1])):
-            return self._compose(tries[-1], salvaged)
+            self.chunks[tries[-1]] = Chunk(salvaged, last=False)
+            return self._compose(tries[-1])
         if complete and not any(self.chunks[n].truncated for n in tries):
             return self._compose(complete[-1])
         flaws = [flaw for n in tries if (flaw := self._flaw(n)) not in ("", NO_CLASS)]
@@ -217,7 +213,7 @@ class _Reader:
             return f"torch.nn.{name}" if name == "Module" or self.stars else None
 
         def find(current: ast.ClassDef, name: str) -> ast.ClassDef | None:
-            place = self._find(name, places[id(current)], before=name == current.name)
+            place = self._find(name, places[id(current)])
             if place is None or place not in self.classes:
                 return None
             places.setdefault(id(self.classes[place]), place)
@@ -225,15 +221,16 @@ class _Reader:
 
         return ancestry(node, path, find)
 
-    def _find(self, name: str, number: int, *, before: bool) -> int | None:
+    def _find(self, name: str, number: int) -> int | None:
         """Find the chunk that defines ``name`` for chunk ``number``: the last one before it, else
-        (unless ``before``) the first after it, else one that the model was shown."""
+        (unless it is a class of that name) the first after it, else one that the model was shown.
+        """
         places = self.definitions.get(name, [])
         middle = bisect_left(places, number)
         if middle and (places[middle - 1] >= self.own or number < self.own):
             return places[middle - 1]
         later = [p for p in places[middle : middle + 2] if p != number]
-        if later and not before:
+        if later and name != self.chunks[number].class_name:
             return later[0]
         return places[middle - 1] if middle else None
 
@@ -253,36 +250,32 @@ class _Reader:
         text = "\n".join(text.split("\n")[: first - 1]).rstrip()
         return text if _is_whole(text) else ""
 
-    def _compose(self, target: int, text: str = "") -> Extracted:
-        """Join imports, the helpers that ``target`` needs, and it (as ``text``, if given)."""
-        if text:
-            self.chunks[target] = Chunk(text, last=False)
-        needed, imports, unknown = {target}, set[str](), False
+    def _compose(self, target: int) -> Extracted:
+        """Join imports, the helpers that ``target`` needs, and it."""
+        needed, statements, unknown = {target}, set[str](), False
         todo = [target]
         while todo:
             number = todo.pop()
             chunk = self.chunks[number]
             early, late = chunk.free_names
             for name in sorted(early | late):
-                before = name == chunk.class_name
                 if name in STANDARD_NAMES:
                     continue
-                if (found := self._find(name, number, before=before)) is not None:
+                if (found := self._find(name, number)) is not None:
                     if found not in needed:
                         needed.add(found)
                         todo.append(found)
-                elif before:
+                elif name == chunk.class_name:
                     continue
                 elif statement := self.imports.get(name) or _FORGOTTEN.get(name):
-                    imports.add(statement)
+                    statements.add(statement)
                 elif not hasattr(builtins, name):
                     unknown = True
         if unknown:
-            imports.update(self.stars)
-        order = sorted(needed - {target})
-        parts = [_statement(self.chunks[n]) for n in [*order, target]]
-        plain = sorted(s for s in imports if s.startswith("import "))
-        others = sorted(imports - set(plain))
+            statements.update(self.stars)
+        parts = [_statement(self.chunks[n]) for n in [*sorted(needed - {target}), target]]
+        plain = sorted(s for s in statements if s.startswith("import "))
+        others = sorted(statements - set(plain))
         head = "".join(f"{s}\n" for s in plain) + STANDARD_IMPORTS
         head += "".join(f"{s}\n" for s in others)
         source = "\n\n".join([head, *(f"{p}\n" for p in parts)])

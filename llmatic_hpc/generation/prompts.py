@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ..source import chunks
 from ..source.parse import try_parse
@@ -29,6 +29,7 @@ def shown(request: Request) -> str:
     imports: list[str] = []
     bodies: list[str] = []
     helpers: set[str] = set()
+    taken: set[str] = set()
     for number, parent in enumerate(request.parents, start=1):
         body: list[str] = []
         for chunk in chunks.chunks(chunks.clean(parent)):
@@ -39,8 +40,12 @@ def shown(request: Request) -> str:
                 body.append(definition)
         helpers |= set(body[:-1])
         text = "\n\n".join(body)
-        clashes = {name: f"{name}{number}" for name in _defined(text, bodies)}
-        bodies.append(rename(text, {**clashes, _last_class(text): f"Net{number}"}))
+        names = _defined(text)
+        renamed = {name: f"{name}{number}" for name in names if name in taken}
+        if classes := [name for name, node in names.items() if isinstance(node, ast.ClassDef)]:
+            renamed[classes[-1]] = f"Net{number}"
+        bodies.append(rename(text, renamed))
+        taken |= set(_defined(bodies[-1]))
     return "\n\n".join(["\n".join(imports), *bodies])
 
 
@@ -110,18 +115,8 @@ def _without_trailing_comments(text: str) -> str:
     return "\n".join(lines)
 
 
-def _top_level(text: str) -> list[ast.ClassDef | ast.FunctionDef]:
+def _defined(text: str) -> dict[str, ast.ClassDef | ast.FunctionDef]:
+    """Return what ``text`` defines at its top level, by name."""
     tree = try_parse(text)
-    body = [] if tree is None else tree.body
-    return [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-
-
-def _last_class(text: str) -> str:
-    classes = [node.name for node in _top_level(text) if isinstance(node, ast.ClassDef)]
-    return classes[-1] if classes else ""
-
-
-def _defined(text: str, earlier: Sequence[str]) -> set[str]:
-    """Return the names that ``text`` and an earlier text both define."""
-    taken = {node.name for other in earlier for node in _top_level(other)}
-    return {node.name for node in _top_level(text)} & taken
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return {node.name: node for node in tree.body if isinstance(node, kinds)} if tree else {}

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..config import GeneratorSettings
 from ..errors import GeneratorError
 from ..types import Completion, Problem, Request
 from .prompts import PREFIX
+
+KINDS = {"completion": str, "form": str, "prompt_tail": str, "tokens": int, "finished": bool}
+WORDS = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
 class Replay:
@@ -39,54 +41,46 @@ class Replay:
         except OSError as error:
             raise GeneratorError(f"{path}: cannot be read: {error.strerror}") from None
         lines = raw.rstrip().split(b"\n") if raw.strip() else []
-        self._records = [self._record(n, line) for n, line in enumerate(lines, start=1)]
+        self._completions = [self._completion(n, line) for n, line in enumerate(lines)]
         self.name = f"replay:{hashlib.sha256(raw).hexdigest()[:12]}"
-        self.form: str = self._records[0]["form"] if self._records else "completion"
+        self.form = self._completions[0].form if self._completions else "completion"
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield the lines of the candidates asked for, in the order asked."""
-        if requests and (most := max(r.candidate for r in requests)) >= len(self._records):
+        if requests and (most := max(r.candidate for r in requests)) >= len(self._completions):
             raise GeneratorError(
-                f"{self.path}: has {len(self._records):,} completions, but candidate {most:,} "
+                f"{self.path}: has {len(self._completions):,} completions, but candidate {most:,} "
                 f"needs line {most + 1:,}; lengthen the file, or lower search.generations or "
                 "search.batch"
             )
         for request in requests:
-            record = self._records[request.candidate]
-            chat = record["form"] == "chat"
-            yield Completion(
-                candidate=request.candidate,
-                text=record["completion"],
-                form=record["form"],
-                prefix="" if chat else record.get("prompt_tail", PREFIX).lstrip("\n"),
-                tokens=record.get("tokens", 0),
-                finished=record.get("finished", True),
-            )
+            yield self._completions[request.candidate]
 
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def _record(self, number: int, line: bytes) -> dict[str, Any]:
-        where = f"{self.path}: line {number:,}"
+    def _completion(self, candidate: int, line: bytes) -> Completion:
+        where = f"{self.path}: line {candidate + 1:,}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise GeneratorError(f"{where} is not JSON: {error}") from None
-        kinds = {
-            "completion": str, "form": str, "prompt_tail": str, "tokens": int, "finished": bool,
-        }  # fmt: skip
         if not isinstance(record, dict) or "completion" not in record:
             raise GeneratorError(f'{where} must be an object like {{"completion": "..."}}')
-        record.setdefault("form", "completion")
-        for key, kind in kinds.items():
+        for key, kind in KINDS.items():
             if key in record and type(record[key]) is not kind:
-                words = {str: "a text", int: "a whole number", bool: "true or false"}
-                raise GeneratorError(f"{where}: {key} must be {words[kind]}, got {record[key]!r}")
-        if record["form"] not in ("completion", "chat"):
-            raise GeneratorError(
-                f"{where}: form must be completion or chat, got {record['form']!r}"
-            )
-        return record
+                raise GeneratorError(f"{where}: {key} must be {WORDS[kind]}, got {record[key]!r}")
+        form = record.get("form", "completion")
+        if form not in ("completion", "chat"):
+            raise GeneratorError(f"{where}: form must be completion or chat, got {form!r}")
+        return Completion(
+            candidate=candidate,
+            text=record["completion"],
+            form=form,
+            prefix="" if form == "chat" else record.get("prompt_tail", PREFIX).lstrip("\n"),
+            tokens=record.get("tokens", 0),
+            finished=record.get("finished", True),
+        )
 
 
 def of_settings(settings: GeneratorSettings, problem: Problem) -> Replay:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import config as configuration
 from ..config import BASELINES
+from ..config.fields import settings_of
 from ..store import Record
 from ..store.record import EVALUATED
 
@@ -80,8 +82,11 @@ def look(path: Path, record: Record, budget: int) -> Run:
     Raises :class:`~llmatic_hpc.errors.ConfigError` for the settings of a newer version.
     """
     config = configuration.from_tables(record.config, str(path))
-    settings = dict(_lasting(config))
-    del settings["run.seed"]
+    settings = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, field, value in settings_of(config)
+        if name != "run.seed" and not field.metadata["resumable"]
+    }
     queries = np.flatnonzero(record.candidates["status"] == b"scored")
     enough = [n for n in (budget, config.search.queries) if n]
     finished = any(len(queries) >= n for n in enough) or (
@@ -96,16 +101,14 @@ def methods(runs: Iterable[Run], comparison: Comparison) -> list[Method]:
 
     A run that is named twice counts once.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in {run.record.run_id: run for run in runs}.values():
         common = {key: value for key, value in run.settings.items() if key not in comparison.aside}
-        groups.setdefault(json.dumps([common, comparison.same(run)], sort_keys=True), []).append(
-            run
-        )
-    by_name: dict[str, list[list[Run]]] = {}
+        groups[json.dumps([common, comparison.same(run)], sort_keys=True)].append(run)
+    by_name: dict[str, list[list[Run]]] = defaultdict(list)
     for group in groups.values():
         group.sort(key=lambda run: (run.seed, str(run.path)))
-        by_name.setdefault(_name(group[0].settings), []).append(group)
+        by_name[_name(group[0].settings)].append(group)
     names = sorted(by_name, key=str.lower)
     return [one for name in names for one in _numbered(name, by_name[name], comparison)]
 
@@ -146,13 +149,3 @@ def _model(writer: str) -> str:
     if kind == "replay" or not model:
         return writer
     return Path(model).name if Path(model).is_absolute() else model
-
-
-def _lasting(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """List settings by their full names, without those that may change in a continued run."""
-    for f in fields(config):
-        value = getattr(config, f.name)
-        if is_dataclass(value):
-            yield from _lasting(value, f"{prefix}{f.name}.")
-        elif not f.metadata["resumable"]:
-            yield f"{prefix}{f.name}", list(value) if isinstance(value, tuple) else value

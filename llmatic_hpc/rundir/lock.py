@@ -51,22 +51,16 @@ def hold(path: Path) -> Iterator[None]:
 
 def holder(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock file ``path``; None if nobody does, as this machine sees it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         try:
-            found = json.loads(os.pread(descriptor, 4096, 0))
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
-    else:
-        return None
-    finally:
-        os.close(descriptor)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                found = json.loads(file.read())
+            except ValueError:
+                return {}
+            return found if isinstance(found, dict) else {}
+    return None
 
 
 def describe(who: dict[str, Any] | None) -> str:

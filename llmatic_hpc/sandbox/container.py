@@ -31,6 +31,7 @@ import math
 import os
 import selectors
 import shutil
+import socket
 import tempfile
 import time
 from collections import deque
@@ -104,6 +105,8 @@ class Container(contextlib.AbstractContextManager["Container"]):
         self._shared: list[tuple[dict[str, Any], int]] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="llmatic-"))
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ, "wake")
         self._stopping = False
         self._running: dict[int, _Running] = {}
         self._next = 0
@@ -124,6 +127,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
         self._close_parent()
         for number in list(self._running):
             self._discard(number)
+        self._selector.close()
         for _, descriptor in self._shared:
             os.close(descriptor)
         self._shared.clear()
@@ -204,7 +208,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
 
     def _start(self, job: Job, tries: int) -> Reply | None:
         """Hand a job to the warm parent; return a reply where there is no disk to run it on."""
-        warm = self._ready_parent()
+        self._ready_parent()
         number = self._next = self._next + 1
         scratch = job.scratch or self._scratch / str(number)
         try:
@@ -220,7 +224,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
         self._running[number] = _Running(
             job, reader, scratch, now, now + job.seconds, tries, device
         )
-        warm.selector.register(reader, selectors.EVENT_READ, number)
+        self._selector.register(reader, selectors.EVENT_READ, number)
         settings = self._settings
         message = {
             "op": "run",
@@ -252,7 +256,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
             return self._lost("the process that starts candidates ended") if self._running else []
         self._enforce()
         timeout = min(r.deadline for r in self._running.values()) - time.monotonic()
-        events = warm.selector.select(max(timeout, 0.0))
+        events = self._selector.select(max(timeout, 0.0))
         ended: list[tuple[int, Reply]] = []
         gone = False
         for key, _ in events:
@@ -315,7 +319,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
         else:
             if running.ended is None:
                 self._end(number, Reply("invalid", "reply: longer than it may be"))
-        self._unregister(running)
+        self._unregister(running.pipe)
 
     def _hear(self, message: dict[str, Any]) -> list[tuple[int, Reply]]:
         number = message["job"]
@@ -347,33 +351,33 @@ class Container(contextlib.AbstractContextManager["Container"]):
 
     def _discard(self, number: int) -> _Running:
         running = self._running.pop(number)
-        self._unregister(running)
+        self._unregister(running.pipe)
         os.close(running.pipe)
         if running.job.scratch is None:
             shutil.rmtree(running.scratch, ignore_errors=True)
         return running
 
-    def _unregister(self, running: _Running) -> None:
-        if self._warm is not None:
-            with contextlib.suppress(KeyError):
-                self._warm.selector.unregister(running.pipe)
-
     # --- the warm parent ----------------------------------------------------------------------
 
-    def _ready_parent(self) -> WarmParent:
+    def _ready_parent(self) -> None:
         if self._warm is None:
             self._warm = WarmParent(self._kind, self._threads, self._scratch)
         if self._warm.await_ready():
-            self._warm.selector.register(self._woken, selectors.EVENT_READ, "wake")
+            self._selector.register(self._warm.sock, selectors.EVENT_READ, "warm")
             if self._shared:
                 entries, descriptors = zip(*self._shared, strict=True)
                 self._tell({"op": "data", "arrays": entries}, *descriptors)
-        return self._warm
 
     def _close_parent(self) -> None:
         if self._warm is not None:
+            self._unregister(self._warm.sock)
             self._warm.close()
             self._warm = None
+
+    def _unregister(self, source: int | socket.socket) -> None:
+        """Wait no longer for a source; one whose end was read is not waited for already."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(source)
 
     def _tell(self, message: Mapping[str, Any], *descriptors: int) -> None:
         """Tell the warm parent; where it is gone, the next wait is going to notice."""

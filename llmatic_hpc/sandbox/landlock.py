@@ -63,9 +63,8 @@ def restrict(*, read: Iterable[Path], write: Iterable[Path], devices: Iterable[P
     """
     version = abi()
     files = max((bits for since, bits in _FILES_BY_ABI.items() if since <= version), default=0)
-    ruleset = _Ruleset(
-        files, _TCP if version >= 4 else 0, _SCOPE if version >= 6 else 0
-    )  # an older kernel takes zeros beyond what it knows
+    # An older kernel takes zeros beyond what it knows.
+    ruleset = _Ruleset(files, _TCP if version >= 4 else 0, _SCOPE if version >= 6 else 0)
     handle = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
     try:
         for paths, rights in (

@@ -95,10 +95,8 @@ def restrict(*, gpu: bool) -> None:
         local = words("socketpair connect sendto sendmsg recvfrom recvmsg") if gpu else ()
         for name in sorted(REFUSED - set(local)):
             _refuse(seccomp, context, name, error=0 if gpu and name in _MODES else errno.EPERM)
-        if gpu:
-            _refuse(seccomp, context, "socket", (0, _NOT_EQUAL, _AF_UNIX, 0))
-        else:
-            _refuse(seccomp, context, "socket")
+        sockets = [(0, _NOT_EQUAL, _AF_UNIX, 0)] if gpu else []
+        _refuse(seccomp, context, "socket", *sockets)
         # Threads of this process, and no process of their own; clone3 hides its flags.
         _refuse(seccomp, context, "clone", (0, _MASKED, _CLONE_THREAD, 0))
         _refuse(seccomp, context, "clone3", error=errno.ENOSYS)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
-import selectors
 import socket
 import subprocess
 import sys
@@ -31,7 +29,6 @@ class WarmParent:
 
     def __init__(self, kind: str, threads: int, scratch: Path) -> None:
         self.sock, theirs = socket.socketpair()
-        self.selector = selectors.DefaultSelector()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         self._ready = False
         try:
@@ -69,7 +66,6 @@ class WarmParent:
         except (EOFError, OSError):
             raise ContainmentError(self.epitaph()) from None
         self.sock.settimeout(KILL_SECONDS)
-        self.selector.register(self.sock, selectors.EVENT_READ, "warm")
         self._ready = True
         return True
 
@@ -90,7 +86,6 @@ class WarmParent:
 
     def close(self) -> None:
         """Let it end its children and itself."""
-        self.selector.close()
         self.sock.close()
         try:
             self._process.wait(KILL_SECONDS if self._ready else 0.0)
@@ -104,12 +99,8 @@ def shared_memory(name: str, array: NDArray[Any]) -> int:
     """Return a descriptor of sealed memory with a copy of ``array``; nobody can write to it."""
     descriptor = os.memfd_create(f"llmatic-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        if array.nbytes:
-            os.ftruncate(descriptor, array.nbytes)
-            with mmap.mmap(descriptor, array.nbytes) as memory:
-                target: NDArray[Any] = np.frombuffer(memory, array.dtype).reshape(array.shape)
-                target[...] = array
-                del target
+        with open(descriptor, "wb", closefd=False) as memory:
+            np.ascontiguousarray(array).tofile(memory)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     except BaseException:

@@ -54,18 +54,22 @@ class Archive:
         self._descriptors: Floats = np.full((cells, tessellation.axes), np.nan)
         self._units: Floats = np.full((cells, tessellation.axes), np.nan)
         self._cells: dict[int, int] = {}
-        self._tree: tuple[Any, NDArray[np.intp]] | None = None
+        self._found: dict[str | tuple[int, int], Any] = {}
+        """Answers about the elites, until one changes."""
 
     # --- adding -----------------------------------------------------------------------------
 
-    def add(self, candidate: int, fitness: float, descriptor: Sequence[float]) -> Added:
-        """Offer a candidate with its raw descriptors (D,).
+    def add(
+        self, candidate: int, fitness: float, descriptor: Sequence[float], **start: float
+    ) -> Added:
+        """Offer a candidate with its raw descriptors (D,), and where :meth:`place` takes it, the
+        ``curiosity`` to start at.
 
         It becomes the elite of its cell if the cell is empty or its fitness is strictly
         higher. A fitness or descriptor that is NaN or infinite is refused, never raised.
         Raises ``ValueError`` for a negative number or one that already is an elite.
         """
-        return self.place(candidate, fitness, self.tessellation.locate([descriptor])[0])
+        return self.place(candidate, fitness, self.tessellation.locate([descriptor])[0], **start)
 
     def place(self, candidate: int, fitness: float, location: Location) -> Added:
         """:meth:`add` for descriptors that :meth:`Tessellation.locate` has located."""
@@ -88,7 +92,7 @@ class Archive:
         self._descriptors[cell] = location.descriptor
         self._units[cell] = location.unit
         self._cells[candidate] = cell
-        self._tree = None
+        self._found = {}
         return Added(cell, status, location.clipped)
 
     # --- elites -----------------------------------------------------------------------------
@@ -115,21 +119,25 @@ class Archive:
         ``candidate`` is no elite.
         """
         own = self.cell_of(candidate)
-        if self._tree is None:
-            occupied = np.flatnonzero(self._elites != EMPTY)
-            self._tree = cKDTree(self._units[occupied]), occupied
-        tree, occupied = self._tree
-        wanted = min(count + 1, len(occupied))
-        found = occupied[tree.query(self._units[own], k=[*range(1, wanted + 1)])[1]]
-        # Dropped by its cell: another elite may have the very same scaled descriptors.
-        others = found[found != own][:count]
-        return tuple(self._elites[others].tolist())
+        if (candidate, count) not in self._found:
+            if "tree" not in self._found:
+                occupied = np.flatnonzero(self._elites != EMPTY)
+                self._found["tree"] = cKDTree(self._units[occupied]), occupied
+            tree, occupied = self._found["tree"]
+            wanted = min(count + 1, len(occupied))
+            found = occupied[tree.query(self._units[own], k=[*range(1, wanted + 1)])[1]]
+            # Dropped by its cell: another elite may have the very same scaled descriptors.
+            others = found[found != own][:count]
+            self._found[candidate, count] = tuple(self._elites[others].tolist())
+        return tuple(self._found[candidate, count])
 
     def fittest(self) -> NDArray[np.int64]:
         """The elites (num_elites,), the fittest first, equals in the order of their cells."""
-        occupied = np.flatnonzero(self._elites != EMPTY)
-        order = np.argsort(-self._fitness[occupied], kind="stable")
-        return np.asarray(self._elites[occupied[order]])
+        if "fittest" not in self._found:
+            occupied = np.flatnonzero(self._elites != EMPTY)
+            order = np.argsort(-self._fitness[occupied], kind="stable")
+            self._found["fittest"] = _read_only(self._elites[occupied[order]])
+        return np.asarray(self._found["fittest"])
 
     # --- what a record stores -----------------------------------------------------------------
 
@@ -208,13 +216,6 @@ class PromptArchive(Archive):
         """Curiosity per cell (K,), NaN where empty. Read-only view."""
         return _read_only(self._curiosity)
 
-    def add(
-        self, candidate: int, fitness: float, descriptor: Sequence[float], *, curiosity: float = 0.0
-    ) -> Added:
-        """:meth:`Archive.add` of (prompt, temperature) with the curiosity to start at."""
-        location = self.tessellation.locate([descriptor])[0]
-        return self.place(candidate, fitness, location, curiosity=curiosity)
-
     def individual(self, candidate: int) -> Individual:
         """Raises ``KeyError`` where ``candidate`` is no elite."""
         prompt, temperature = self._descriptors[self.cell_of(candidate)].tolist()
@@ -224,7 +225,10 @@ class PromptArchive(Archive):
         """The ``count`` most curious individuals or all there are, the most curious first."""
         occupied = np.flatnonzero(self._elites != EMPTY)
         chosen = occupied[highest(self._curiosity[occupied], count, rng)]
-        return [self.individual(elite) for elite in self._elites[chosen].tolist()]
+        described = zip(
+            self._elites[chosen].tolist(), self._descriptors[chosen].tolist(), strict=True
+        )
+        return [Individual(elite, int(prompt), heat) for elite, (prompt, heat) in described]
 
     def of_prompt(self, prompt: int) -> NDArray[np.int64]:
         """Individuals of one prompt, in the order of their cells."""

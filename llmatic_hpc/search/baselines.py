@@ -9,24 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from ..config import SearchSettings
 from ..types import Evaluation
-
-
-class Baseline(Protocol):
-    """A search without archives."""
-
-    def ask(self, rngs: Iterable[np.random.Generator]) -> list[tuple[int, int]]:
-        """Parent and number of its neighbour for every candidate; parent -1: a random network."""
-        ...
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take in what became of them, in candidate order; untrainable ones count as the worst."""
-        ...
 
 
 class RegularizedEvolution:
@@ -42,7 +29,7 @@ class RegularizedEvolution:
         self._population: deque[tuple[float, int]] = deque()
 
     def ask(self, rngs: Iterable[np.random.Generator]) -> list[tuple[int, int]]:
-        """See :class:`Baseline`."""
+        """Parent and number of its neighbour for every candidate; parent -1: a random network."""
         if len(self._population) < self._size:
             return [(-1, -1) for _ in rngs]
         return [(self._winner(rng), int(rng.integers(self._neighbours))) for rng in rngs]
@@ -52,7 +39,7 @@ class RegularizedEvolution:
         return max((self._population[i] for i in drawn), key=lambda one: one[0])[1]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """See :class:`Baseline`."""
+        """Take in what became of them, in candidate order; untrainable ones count as the worst."""
         for evaluation in evaluations:
             if evaluation.status == "infrastructure":
                 continue
@@ -76,8 +63,8 @@ class LocalSearch:
         self._due: list[int] = []
 
     def ask(self, rngs: Iterable[np.random.Generator]) -> list[tuple[int, int]]:
-        """See :class:`Baseline`. What a batch has more than neighbours are left is repeated:
-        duplicates cost no query."""
+        """See :meth:`RegularizedEvolution.ask`. What a batch has more than neighbours are left is
+        repeated: duplicates cost no query."""
         streams = list(rngs)
         if self._current is None:
             return [(-1, -1) for _ in streams]
@@ -88,7 +75,7 @@ class LocalSearch:
         return [(self._current[1], number) for number in asked]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """See :class:`Baseline`."""
+        """See :meth:`RegularizedEvolution.tell`."""
         for evaluation in evaluations:
             found = _fitness(evaluation), evaluation.candidate
             if self._best is None or found[0] > self._best[0]:
@@ -108,13 +95,13 @@ def _fitness(evaluation: Evaluation) -> float:
     return evaluation.fitness if evaluation.status == "scored" else -np.inf
 
 
-def baseline(settings: SearchSettings, neighbours: int) -> Baseline | None:
+def baseline(
+    settings: SearchSettings, neighbours: int
+) -> RegularizedEvolution | LocalSearch | None:
     """The baseline that ``search.variant`` names, if it names one."""
     if settings.variant == "regularized-evolution":
         return RegularizedEvolution(
-            population=settings.population,
-            tournament=settings.tournament,
-            neighbours=neighbours,
+            population=settings.population, tournament=settings.tournament, neighbours=neighbours
         )
     if settings.variant == "local-search":
         return LocalSearch(neighbours=neighbours, first_improvement=settings.first_improvement)

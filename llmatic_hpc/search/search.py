@@ -68,7 +68,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -81,13 +81,12 @@ from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
 from .selection import in_turn, parents, turn
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
-from .told import Asked, AskTellError, Told, check, history_row
+from .told import AskTellError, Told, check, history_row
 
 NO_INDIVIDUAL = -1
 
 
-@dataclass(frozen=True)
-class _Draft:
+class _Draft(NamedTuple):
     """Content of a proposal beyond its number and seeds."""
 
     parents: tuple[int, ...]
@@ -133,24 +132,17 @@ class Search:
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
+        if network_cells is None:
+            rng = generator(seed, 0, Purpose.NETWORK_TESSELLATION)
+            network_cells = network_tessellation(
+                archive.network, self.descriptors, samples=archive.samples, rng=rng
+            )
+        if prompt_cells is None:
+            rng = generator(seed, 0, Purpose.PROMPT_TESSELLATION)
+            prompt_cells = prompt_tessellation(archive.prompt, samples=archive.samples, rng=rng)
         earns = search.parents == "curious"  # retired: elites of networks earn curiosity, too
-        self.network_archive: Archive = (PromptArchive if earns else Archive)(
-            network_cells
-            or network_tessellation(
-                archive.network,
-                self.descriptors,
-                samples=archive.samples,
-                rng=generator(seed, 0, Purpose.NETWORK_TESSELLATION),
-            )
-        )
-        self.prompt_archive = PromptArchive(
-            prompt_cells
-            or prompt_tessellation(
-                archive.prompt,
-                samples=archive.samples,
-                rng=generator(seed, 0, Purpose.PROMPT_TESSELLATION),
-            )
-        )
+        self.network_archive = (PromptArchive if earns else Archive)(network_cells)
+        self.prompt_archive = PromptArchive(prompt_cells)
         self.network_population: NetworkPopulation | None = None
         self.prompt_population: PromptPopulation | None = None
         if search.variant == "prompt-archive":
@@ -167,7 +159,7 @@ class Search:
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
-        self._asked: Asked | None = None
+        self._asked: tuple[str, str, str] | None = None
         self._out: dict[int, Proposal] = {}
 
     @property
@@ -197,7 +189,7 @@ class Search:
                 f"ask() was called twice: tell() the evaluations of generation "
                 f"{self._generation} first"
             )
-        phase, operator, drawn = self._operator()
+        asked = phase, operator, _ = self._operator()
         draft = {
             "start": self._start,
             "mutation": self._mutation,
@@ -221,7 +213,7 @@ class Search:
             )
             for index, made in enumerate(draft())
         )
-        self._asked = Asked(phase, operator, drawn)
+        self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
 
@@ -282,21 +274,14 @@ class Search:
         members = self._networks.candidates()
         count = min(settings.crossover_elites, len(members))
         elites = self._rng(Purpose.ELITES).choice(members, count, replace=False).tolist()
-        neighbours = (
-            {
-                elite: self.network_archive.nearest(elite, max(settings.crossover_neighbours))
-                for elite in elites
-            }
-            if self.network_population is None
-            else {}
-        )
         for index, rng in enumerate(self._candidate_rngs()):
             elite = elites[index % count]
             if self.network_population is not None:
                 mate = self.network_population.most_similar(elite, rng)
             else:
                 counts = settings.crossover_neighbours
-                nearest = neighbours[elite][: counts[rng.integers(len(counts))]]
+                nearest = self.network_archive.nearest(elite, max(counts))
+                nearest = nearest[: counts[rng.integers(len(counts))]]
                 mate = nearest[rng.integers(len(nearest))]
             yield _Draft((elite, mate), NO_PROMPT, settings.crossover_temperature)
 
@@ -336,22 +321,13 @@ class Search:
         proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
         places = self._network_places(evaluations)
         individuals = self._new_individuals(proposals, evaluations)
-        updates = tuple(
-            self._update(proposal, evaluation, places.get(proposal.candidate), individual)
-            for proposal, evaluation, individual in zip(
-                proposals, evaluations, individuals, strict=True
-            )
-        )
+        places_of = map(places.get, (proposal.candidate for proposal in proposals))
+        updates = tuple(map(self._update, proposals, evaluations, places_of, individuals))
         if self._baseline is not None:
             self._baseline.tell(evaluations)
+        archives = self.network_archive, self.prompt_archive
         row = history_row(
-            self._generation,
-            asked,
-            self._best,
-            evaluations,
-            updates,
-            (self.network_archive, self.prompt_archive),
-            self.collective,
+            self._generation, asked, self._best, evaluations, updates, archives, self.collective
         )
         if not math.isnan(row.best_fitness):
             self._best = row.best_fitness
@@ -368,18 +344,12 @@ class Search:
         self, proposals: Sequence[Proposal], evaluations: Sequence[Evaluation]
     ) -> list[Location]:
         """Prompt and adapted temperature of every candidate, where they lie."""
-        step = self.settings.temperature_step
-        raw = [
-            (
-                proposal.prompt,
-                self._clip(proposal.temperature + (step if self._at_least_best(e) else -step)),
-            )
-            for proposal, e in zip(proposals, evaluations, strict=True)
-        ]
+        raw = []
+        for proposal, evaluation in zip(proposals, evaluations, strict=True):
+            is_good = evaluation.status == "scored" and evaluation.fitness >= self._best
+            step = self.settings.temperature_step * (1 if is_good else -1)
+            raw.append((proposal.prompt, self._clip(proposal.temperature + step)))
         return self.prompt_archive.tessellation.locate(raw)
-
-    def _at_least_best(self, evaluation: Evaluation) -> bool:
-        return evaluation.status == "scored" and evaluation.fitness >= self._best
 
     def _update(
         self,
@@ -422,15 +392,9 @@ class Search:
         elif proposal.individual != NO_INDIVIDUAL:
             temperature = self.prompt_population.reward(proposal.individual, delta, added=entered)
         return Update(
-            candidate,
-            network_cell,
-            network_added,
-            clipped,
-            prompt_cell,
-            prompt_added,
-            curiosity_delta=delta,
-            new_temperature=temperature,
-        )
+            candidate, network_cell, network_added, clipped,
+            prompt_cell, prompt_added, delta, temperature,
+        )  # fmt: skip
 
     # --- draws --------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ def generator(
 
     ``candidate`` stays 0 for draws that are made once per generation or once per run.
     """
-    return np.random.default_rng(_sequence(seed, generation, purpose, candidate))
+    return np.random.Generator(np.random.PCG64(_sequence(seed, generation, purpose, candidate)))
 
 
 def draw_seed(seed: int, generation: int, purpose: Purpose, candidate: int) -> int:

@@ -52,7 +52,6 @@ def parents(
 
     A population that replaces the archive is always drawn from uniformly.
     """
-    elites = networks.candidates()
     if settings.parents == "tournament" and isinstance(networks, Archive):
         ranked = networks.fittest()
 
@@ -62,6 +61,7 @@ def parents(
 
         return fittest if len(ranked) else lambda rng, position: ()
 
+    elites = networks.candidates()
     curious: list[int] = []
     if settings.parents == "curious" and isinstance(networks, PromptArchive):  # retired
         curious = [i.number for i in networks.most_curious(settings.curious_individuals, rng())]

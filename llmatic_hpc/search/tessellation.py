@@ -30,6 +30,9 @@ SAMPLES_PER_CELL = 250
 MAX_SAMPLES = 5_000_000
 """Most samples in all: 80 MB of points."""
 
+MOST_KNOWN = 4096
+"""Locations that are kept; with more, all are forgotten."""
+
 BRUTE_FORCE_CELLS = 256
 """Up to here ``vq`` assigns points faster than a k-d tree."""
 
@@ -114,13 +117,21 @@ class Tessellation:
 
     def locate(self, descriptors: ArrayLike) -> list[Location]:
         """Scale, clip and find the cells of raw descriptors (N, D), all at once."""
-        raw = np.asarray(descriptors, dtype=np.float64).reshape(-1, self.axes)
+        points = [tuple(point) for point in np.asarray(descriptors, dtype=np.float64).tolist()]
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        if new := [point for point in points if point not in self._known]:
+            self._known.update(zip(new, self._located(new), strict=True))
+        return [self._known[point] for point in points]
+
+    def _located(self, points: Sequence[tuple[float, ...]]) -> list[Location]:
+        raw = np.array(points, dtype=np.float64)
         unit, clipped = self.scale(raw)
         finite = np.asarray(np.isfinite(raw).all(axis=1))
         # The tree takes no NaN; a point without a cell goes along as the origin.
         cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
-        rows = zip(raw.tolist(), unit.tolist(), cells.tolist(), clipped.tolist(), strict=True)
-        return [Location(tuple(r), tuple(u), cell, cut) for r, u, cell, cut in rows]
+        units = map(tuple, unit.tolist())
+        return list(map(Location, points, units, cells.tolist(), clipped.tolist()))
 
     @cached_property
     def _bounds(self) -> tuple[Floats, Floats, list[int], Floats, Floats]:
@@ -130,6 +141,11 @@ class Tessellation:
         low, high = lower.copy(), upper.copy()
         low[logarithmic], high[logarithmic] = np.log(low[logarithmic]), np.log(high[logarithmic])
         return lower, upper, logarithmic, low, high - low
+
+    @cached_property
+    def _known(self) -> dict[tuple[float, ...], Location]:
+        """Points that were located before: in a small space the same ones come again and again."""
+        return {}
 
     @cached_property
     def _tree(self) -> Any:

@@ -23,15 +23,6 @@ class Told:
     generation: Generation
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Phase and operator that a generation was asked for with."""
-
-    phase: str
-    operator: str
-    operator_drawn: str
-
-
 def check(evaluations: Sequence[Evaluation], out: Container[int], axes: int) -> None:
     """Refuse evaluations that no search can be told.
 
@@ -62,22 +53,26 @@ def check(evaluations: Sequence[Evaluation], out: Container[int], axes: int) -> 
 
 def history_row(
     number: int,
-    asked: Asked,
+    asked: tuple[str, str, str],
     best: float,
     evaluations: Sequence[Evaluation],
     updates: Sequence[Update],
     archives: tuple[Archive, Archive],
     collective: tuple[float, ...],
 ) -> Generation:
-    """Sum up generation ``number``: what it brought, and the network and the prompt archive."""
+    """Sum up generation ``number``: what it brought, and the network and the prompt archive.
+
+    ``asked``: its phase, the operator that was applied, and the one that was drawn.
+    """
     networks, prompts = archives
     scored = [e.fitness for e in evaluations if e.status == "scored"]
     finite = [fitness for fitness in scored if math.isfinite(fitness)]
+    phase, operator, operator_drawn = asked
     return Generation(
         generation=number,
-        phase=asked.phase,
-        operator=asked.operator,
-        operator_drawn=asked.operator_drawn,
+        phase=phase,
+        operator=operator,
+        operator_drawn=operator_drawn,
         best_before=best,
         best_fitness=max(finite, default=math.nan),
         mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,

@@ -13,8 +13,8 @@ import re
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a text as a set."""
-    return frozenset(text.split())
+    """Return the words of a text as a set; ``Conv?d`` stands for ``Conv1d Conv2d Conv3d``."""
+    return frozenset(word.replace("?", digit) for word in text.split() for digit in "123")
 
 
 def _paths(prefix: str, names: frozenset[str]) -> frozenset[str]:
@@ -94,67 +94,56 @@ _FUNCTIONS = words("""
 """)
 """Both functions of torch and tensor methods."""
 
+_SHARED = words("""
+    adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout avg_pool1d batch_norm bilinear celu
+    channel_shuffle conv?d conv_transpose?d cosine_similarity dropout embedding
+    feature_alpha_dropout group_norm hardshrink instance_norm layer_norm max_pool?d
+    pairwise_distance pixel_shuffle pixel_unshuffle prelu relu_ rms_norm rrelu selu threshold
+""")
+"""Functions of torch that torch.nn.functional has, too."""
+
 _TORCH_ONLY = words("""
-    adaptive_avg_pool1d adaptive_max_pool1d alpha_dropout arange as_tensor atleast_1d atleast_2d
-    atleast_3d avg_pool1d batch_norm bilinear block_diag broadcast_tensors cartesian_prod cat cdist
-    celu chain_matmul channel_shuffle column_stack combinations complex concat concatenate
-    constant_pad_nd conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    cosine_similarity dropout dstack einsum embedding empty empty_like enable_grad eye
-    feature_alpha_dropout feature_dropout full full_like group_norm gru_cell hann_window
-    hamming_window hardshrink hstack instance_norm is_tensor layer_norm linspace logspace
-    lstm_cell max_pool1d max_pool2d max_pool3d meshgrid no_grad normal ones ones_like
-    pairwise_distance pixel_shuffle pixel_unshuffle polar prelu rand rand_like randint
-    randint_like randn randn_like randperm relu_ rms_norm rnn_relu_cell rnn_tanh_cell rrelu selu
-    stack std_mean tensor tensordot threshold tril_indices triu_indices vander var_mean vstack
-    zeros zeros_like Size Tensor FloatTensor LongTensor BoolTensor _assert device dtype finfo
-    iinfo bfloat16 bool complex64 double float float16 float32 float64 half int int16 int32 int64
-    int8 long short uint8 channels_last contiguous_format preserve_format inf nan pi e newaxis
-    cuda.is_available backends.mps.is_available fft.fft fft.fft2 fft.fftn fft.fftfreq
-    fft.fftshift fft.ifft fft.ifft2 fft.ifftn fft.ifftshift fft.irfft fft.irfft2 fft.irfftn
-    fft.rfft fft.rfft2 fft.rfftn fft.rfftfreq linalg.norm linalg.vector_norm
-    linalg.matrix_norm linalg.inv linalg.det linalg.svd linalg.qr linalg.multi_dot
-    special.expit special.erf special.softmax special.log_softmax
+    arange as_tensor atleast_?d block_diag broadcast_tensors cartesian_prod cat cdist chain_matmul
+    column_stack combinations complex concat concatenate constant_pad_nd dstack einsum empty
+    empty_like enable_grad eye feature_dropout full full_like gru_cell hann_window hamming_window
+    hstack is_tensor linspace logspace lstm_cell meshgrid no_grad normal ones ones_like polar rand
+    rand_like randint randint_like randn randn_like randperm rnn_relu_cell rnn_tanh_cell stack
+    std_mean tensor tensordot tril_indices triu_indices vander var_mean vstack zeros zeros_like Size
+    Tensor FloatTensor LongTensor BoolTensor _assert device dtype finfo iinfo bfloat16 bool
+    complex64 double float float16 float32 float64 half int int16 int32 int64 int8 long short uint8
+    channels_last contiguous_format preserve_format inf nan pi e newaxis cuda.is_available
+    backends.mps.is_available fft.fft fft.fft2 fft.fftn fft.fftfreq fft.fftshift fft.ifft fft.ifft2
+    fft.ifftn fft.ifftshift fft.irfft fft.irfft2 fft.irfftn fft.rfft fft.rfft2 fft.rfftn
+    fft.rfftfreq linalg.norm linalg.vector_norm linalg.matrix_norm linalg.inv linalg.det linalg.svd
+    linalg.qr linalg.multi_dot special.expit special.erf special.softmax special.log_softmax
 """)
 
-_FUNCTIONAL = words("""
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
-    adaptive_max_pool2d adaptive_max_pool3d affine_grid alpha_dropout avg_pool1d avg_pool2d
-    avg_pool3d batch_norm bilinear celu celu_ channel_shuffle conv1d conv2d conv3d
-    conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity dropout dropout1d
-    dropout2d dropout3d elu elu_ embedding embedding_bag feature_alpha_dropout fold
-    fractional_max_pool2d fractional_max_pool3d gelu glu grid_sample group_norm gumbel_softmax
-    hardshrink hardsigmoid hardswish hardtanh hardtanh_ instance_norm interpolate layer_norm
-    leaky_relu leaky_relu_ linear local_response_norm log_softmax logsigmoid lp_pool1d lp_pool2d
-    lp_pool3d max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
-    max_pool3d_with_indices max_unpool1d max_unpool2d max_unpool3d mish
-    multi_head_attention_forward normalize one_hot pad pairwise_distance pixel_shuffle
-    pixel_unshuffle prelu relu relu6 relu_ rms_norm rrelu rrelu_ scaled_dot_product_attention selu
-    selu_ sigmoid silu smooth_l1_loss softmax softmin softplus softshrink softsign tanh tanhshrink
-    threshold threshold_ unfold upsample upsample_bilinear upsample_nearest
-    cross_entropy mse_loss nll_loss l1_loss kl_div binary_cross_entropy
+_FUNCTIONAL = _SHARED | words("""
+    adaptive_avg_pool?d adaptive_max_pool?d affine_grid avg_pool?d celu_ dropout?d elu elu_
+    embedding_bag fold fractional_max_pool2d fractional_max_pool3d gelu glu grid_sample
+    gumbel_softmax hardsigmoid hardswish hardtanh hardtanh_ interpolate leaky_relu leaky_relu_
+    linear local_response_norm log_softmax logsigmoid lp_pool?d max_pool?d_with_indices
+    max_unpool?d mish multi_head_attention_forward normalize one_hot pad relu relu6 rrelu_
+    scaled_dot_product_attention selu_ sigmoid silu smooth_l1_loss softmax softmin softplus
+    softshrink softsign tanh tanhshrink threshold_ unfold upsample upsample_bilinear
+    upsample_nearest cross_entropy mse_loss nll_loss l1_loss kl_div binary_cross_entropy
     binary_cross_entropy_with_logits huber_loss
 """)
 
 MODULE_CLASSES = words("""
-    AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
-    AdaptiveMaxPool3d AlphaDropout AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d
-    Bilinear CELU ChannelShuffle CircularPad1d CircularPad2d CircularPad3d ConstantPad1d
-    ConstantPad2d ConstantPad3d Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d
-    ConvTranspose3d CosineSimilarity Dropout Dropout1d Dropout2d Dropout3d ELU Embedding
-    EmbeddingBag FeatureAlphaDropout Flatten Fold FractionalMaxPool2d FractionalMaxPool3d GELU GLU
-    GRU GRUCell GroupNorm Hardshrink Hardsigmoid Hardswish Hardtanh Identity InstanceNorm1d
-    InstanceNorm2d InstanceNorm3d LPPool1d LPPool2d LPPool3d LSTM LSTMCell LayerNorm
-    LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LazyConv1d LazyConv2d LazyConv3d
-    LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d
-    LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear LeakyReLU Linear LocalResponseNorm LogSigmoid
-    LogSoftmax MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d Mish Module
-    ModuleDict ModuleList MultiheadAttention PReLU PairwiseDistance ParameterList
-    PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6 ReflectionPad1d ReflectionPad2d
-    ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d SELU Sequential SiLU Sigmoid
-    Softmax Softmax2d Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Transformer
-    TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer Unflatten
-    Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad1d ZeroPad2d ZeroPad3d
-    BCELoss BCEWithLogitsLoss CrossEntropyLoss KLDivLoss L1Loss MSELoss NLLLoss SmoothL1Loss
+    AdaptiveAvgPool?d AdaptiveMaxPool?d AlphaDropout AvgPool?d BatchNorm?d Bilinear CELU
+    ChannelShuffle CircularPad?d ConstantPad?d Conv?d ConvTranspose?d CosineSimilarity Dropout
+    Dropout?d ELU Embedding EmbeddingBag FeatureAlphaDropout Flatten Fold FractionalMaxPool2d
+    FractionalMaxPool3d GELU GLU GRU GRUCell GroupNorm Hardshrink Hardsigmoid Hardswish Hardtanh
+    Identity InstanceNorm?d LPPool?d LSTM LSTMCell LayerNorm LazyBatchNorm?d LazyConv?d
+    LazyConvTranspose?d LazyInstanceNorm?d LazyLinear LeakyReLU Linear LocalResponseNorm LogSigmoid
+    LogSoftmax MaxPool?d MaxUnpool?d Mish Module ModuleDict ModuleList MultiheadAttention PReLU
+    PairwiseDistance ParameterList PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6
+    ReflectionPad?d ReplicationPad?d SELU Sequential SiLU Sigmoid Softmax Softmax2d Softmin Softplus
+    Softshrink Softsign Tanh Tanhshrink Threshold Transformer TransformerDecoder
+    TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer Unflatten Unfold Upsample
+    UpsamplingBilinear2d UpsamplingNearest2d ZeroPad?d BCELoss BCEWithLogitsLoss CrossEntropyLoss
+    KLDivLoss L1Loss MSELoss NLLLoss SmoothL1Loss
 """)
 
 _INIT = words("""
@@ -163,7 +152,7 @@ _INIT = words("""
 """)
 
 PATHS = (
-    _paths("torch", _FUNCTIONS | _TORCH_ONLY)
+    _paths("torch", _FUNCTIONS | _SHARED | _TORCH_ONLY)
     | _paths("torch.nn.functional", _FUNCTIONAL)
     | _paths("torch.nn", MODULE_CLASSES | {"Parameter", "Buffer", "parameter.Parameter"})
     | _paths("torch.nn.init", _INIT)

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,19 +46,14 @@ def canonical_sha256(source: str) -> str:
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
-_LAYER = "in_features out_features bias"
-_CONVOLUTION = "in_channels out_channels kernel_size stride padding dilation groups bias"
-_POOL = "kernel_size stride padding"
-_NORM = "num_features eps momentum affine track_running_stats"
-
 SIGNATURES = {
     f"torch.nn.{name}": tuple(signature.split())
     for names, signature in (
-        ("Linear", _LAYER),
-        ("Conv1d Conv2d Conv3d", _CONVOLUTION),
-        ("MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d", _POOL),
-        ("BatchNorm1d BatchNorm2d BatchNorm3d", _NORM),
-        ("Dropout Dropout1d Dropout2d Dropout3d", "p inplace"),
+        ("Linear", "in_features out_features bias"),
+        ("Conv?d", "in_channels out_channels kernel_size stride padding dilation groups bias"),
+        ("MaxPool?d AvgPool?d", "kernel_size stride padding"),
+        ("BatchNorm?d", "num_features eps momentum affine track_running_stats"),
+        ("Dropout Dropout?d", "p inplace"),
         ("ReLU ReLU6 SiLU SELU", "inplace"),
         ("LeakyReLU", "negative_slope inplace"),
         ("Flatten", "start_dim end_dim"),
@@ -66,7 +62,7 @@ SIGNATURES = {
         ("AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d", "output_size"),
         ("Softmax LogSoftmax", "dim"),
     )
-    for name in names.split()
+    for name in allowlist.words(names)
 }
 """Leading parameters of layers; the tests hold them against torch."""
 
@@ -82,12 +78,12 @@ class _Form:
 
     def __init__(self, tree: ast.Module) -> None:
         self._paths = network.imports(tree.body)
-        self._body = [s for s in tree.body if not isinstance(s, (ast.Import, ast.ImportFrom))]
+        self._body = [s for s in tree.body if not isinstance(s, network.IMPORTS)]
         self._network = network.network_class(tree)
         self._global: dict[str, str] = {}
-        self._attributes: dict[str, str] = {}
-        self._count = 0
-        self._bound = {name for s in self._body for name in network.bindings(s)}
+        self._count = itertools.count(1)
+        self._attributes: dict[str, str] = defaultdict(lambda: f"a{next(self._count)}")
+        self._bound = set(network.bindings(*self._body))
         nodes = list(ast.walk(tree))
         keywords = {k.arg for n in nodes if isinstance(n, ast.Call) for k in n.keywords}
         # Names of parameters matter where keywords name them, or may do so unseen.
@@ -104,7 +100,7 @@ class _Form:
             for statement in self._body:
                 yield self._dump(statement, ())
             return
-        definition = {name: s for s in self._body for name in network.bindings(s)}
+        definition = network.definitions(self._body)
         emitted: set[ast.stmt] = set()
         self._queue = [self._network.name]
         for name in self._queue:  # grows while it is walked
@@ -121,15 +117,16 @@ class _Form:
         defined: set[str] = set()
         for statement in self._body:
             bound = list(network.bindings(statement))
-            early = network.early_names(statement)
+            parts = [*network.early_parts(statement)]
+            early = network.names_in(*parts)
             if isinstance(statement, ast.Assign):
                 if not all(isinstance(target, ast.Name) for target in statement.targets):
                     return False
                 early.difference_update(bound)
             elif not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                 return False
-            nodes = (n for part in network.early_parts(statement) for n in ast.walk(part))
-            if any(isinstance(n, ast.Call) for n in nodes) or early & (self._bound - defined):
+            calls = any(isinstance(n, ast.Call) for part in parts for n in ast.walk(part))
+            if calls or early & (self._bound - defined):
                 return False
             if not defined.isdisjoint(bound) or len(set(bound)) < len(bound):
                 return False
@@ -138,31 +135,22 @@ class _Form:
 
     # --- names ---------------------------------------------------------------------------
 
-    def _fresh(self, kind: str) -> str:
-        self._count += 1
-        return f"{kind}{self._count}"
-
     def _name(self, name: str, scopes: Scopes) -> str:
         for scope in reversed(scopes):
             if name in scope:
-                if not scope[name]:
-                    scope[name] = self._fresh("v")
+                scope[name] = scope[name] or f"v{next(self._count)}"
                 return scope[name]
         if name in self._paths:
             return f"={self._paths[name]}"
         if name in self._bound:
             if name not in self._global:
-                self._global[name] = self._fresh("g")
+                self._global[name] = f"g{next(self._count)}"
                 self._queue.append(name)
             return self._global[name]
         return f"={name}"
 
     def _attribute(self, name: str) -> str:
-        if name not in self._renamed:
-            return f"={name}"
-        if name not in self._attributes:
-            self._attributes[name] = self._fresh("a")
-        return self._attributes[name]
+        return self._attributes[name] if name in self._renamed else f"={name}"
 
     # --- statements and expressions ------------------------------------------------------
 
@@ -177,11 +165,8 @@ class _Form:
         if isinstance(node, ast.Name):
             return self._name(node.id, scopes)
         if isinstance(node, ast.Attribute):
-            path = network.dotted(node, self._paths)
-            root: ast.expr = node
-            while isinstance(root, ast.Attribute):
-                root = root.value
-            if path and isinstance(root, ast.Name) and not any(root.id in s for s in scopes):
+            path, root = network.dotted(node, self._paths), network.root(node)
+            if path and not any(getattr(root, "id", "") in scope for scope in scopes):
                 return f"={path}"
             return f"{self._dump(node.value, scopes)}.{self._attribute(node.attr)}"
         if isinstance(node, ast.Call):
@@ -193,7 +178,7 @@ class _Form:
             return f"{self._name(node.name, scopes)}={function}"
         if isinstance(node, ast.ClassDef):
             return self._class(node, scopes)
-        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        if isinstance(node, network.COMPREHENSIONS):
             return self._comprehension(node, scopes)
         fields = [
             self._dump(value, scopes)
@@ -226,11 +211,11 @@ class _Form:
         body = node.body if isinstance(node.body, list) else [node.body]
         scope: dict[str, str] = {}
         if isinstance(node, ast.FunctionDef):
-            scope = {name: "" for s in node.body for name in network.bindings(s)}
+            scope = dict.fromkeys(network.bindings(*node.body), "")
         parameters = [a.arg for a in network.parameters(arguments)]
         for name in parameters:
             kept = self._keep_parameters or name in self._keywords
-            scope[name] = f"={name}" if kept else self._fresh("v")
+            scope[name] = f"={name}" if kept else f"v{next(self._count)}"
         shape = [
             len(arguments.posonlyargs), len(arguments.args), arguments.vararg is not None,
             len(arguments.kwonlyargs), arguments.kwarg is not None,
@@ -246,7 +231,7 @@ class _Form:
         name = self._name(node.name, scopes)
         bases = [self._dump(base, scopes) for base in node.bases]
         # Within the class but outside of its methods, its attributes are variables.
-        scope = {n: self._attribute(n) for s in node.body for n in network.bindings(s)}
+        scope = {n: self._attribute(n) for n in network.bindings(*node.body)}
         inner = (*scopes, scope)
         body = []
         for statement in node.body:
@@ -260,7 +245,8 @@ class _Form:
 
     def _comprehension(self, node: Any, scopes: Scopes) -> str:
         first = self._dump(node.generators[0].iter, scopes)
-        inner = (*scopes, {n: "" for g in node.generators for n in network.names_in(g.target)})
+        targets = network.names_in(*(g.target for g in node.generators))
+        inner = (*scopes, dict.fromkeys(targets, ""))
         parts = []
         for i, generator in enumerate(node.generators):
             source = first if i == 0 else self._dump(generator.iter, inner)
@@ -294,7 +280,7 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
             named = isinstance(base, ast.Name) and base.id in local
             if not named and network.dotted(base, paths) != "torch.nn.Module":
                 return set()
-        own.update(name for s in c.body for name in network.bindings(s))
+        own.update(network.bindings(*c.body))
         for method in c.body:
             if isinstance(method, ast.FunctionDef):
                 behind_self.update(_behind_self(method))

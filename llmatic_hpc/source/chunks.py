@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import symtable
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,11 +76,10 @@ class Chunk:
     @cached_property
     def truncated(self) -> bool:
         """True where it does not parse because its end is missing."""
-        return self.last and isinstance(self.parsed, str) and self._ends_early()
-
-    def _ends_early(self) -> bool:
+        if not self.last or not isinstance(self.parsed, str):
+            return False
         lines = self.text.rstrip().split("\n")
-        at = re.match(r"line (\d+)", str(self.parsed))
+        at = re.match(r"line (\d+)", self.parsed)
         return scan(self.text).unclosed or (at is not None and int(at[1]) >= len(lines) - 1)
 
     @cached_property
@@ -106,17 +106,11 @@ def chunks(text: str) -> list[Chunk]:
     starts = [0, *(f.end() for f in fences)]
     ends = [*(f.start() for f in fences), len(text)]
     for start, end in zip(starts, ends, strict=True):
-        parts = list(_split(_dedent(text[start:end])))
+        # Without the indentation that all lines share (a block inside a list, say).
+        parts = list(_split(textwrap.dedent(text[start:end])))
         final = end == len(text)
         found += [Chunk(p, last=final and n == len(parts)) for n, p in enumerate(parts, start=1)]
     return found
-
-
-def _dedent(text: str) -> str:
-    """Remove the indentation that all lines share (a block inside a list, say)."""
-    lines = text.split("\n")
-    margin = min((len(s) - len(s.lstrip(" ")) for s in lines if s), default=0)
-    return "\n".join(s[margin:] for s in lines) if margin else text
 
 
 def _split(text: str) -> Iterator[str]:

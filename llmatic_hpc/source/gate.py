@@ -126,7 +126,7 @@ class _Gate(Names):
         self._signature(node.args)
         self._annotation(node.returns)
         parameters = [a.arg for a in network.parameters(node.args)]
-        bound = {name for s in node.body for name in network.bindings(s)}
+        bound = set(network.bindings(*node.body))
         self_name = self.self_name
         if method:
             positional = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
@@ -151,7 +151,7 @@ class _Gate(Names):
                 self.visit(base)
                 what = quoted(path or ast.unparse(base))
                 raise Refused(node, f"a class may not derive from {what}")
-        bound = {name for s in node.body for name in network.bindings(s)}
+        bound = set(network.bindings(*node.body))
         for name in bound:
             self.bindable(name, node)
             if name in allowlist.RESERVED:
@@ -196,8 +196,7 @@ class _Gate(Names):
         self._all([*node.body, *node.orelse])
 
     def visit_While(self, node: ast.While) -> None:
-        changed = {name for s in node.body for name in network.bindings(s)}
-        if not network.names_in(node.test) & changed:
+        if network.names_in(node.test).isdisjoint(network.bindings(*node.body)):
             raise Refused(node, "a while whose condition nothing in it changes is not allowed")
         self._all([node.test, *node.body, *node.orelse])
 
@@ -317,7 +316,7 @@ class _Gate(Names):
     ) -> None:
         first = node.generators[0]
         self.visit(first.iter)
-        names = set[str]().union(*(network.names_in(g.target) for g in node.generators))
+        names = network.names_in(*(g.target for g in node.generators))
         if self.self_name in names:
             raise Refused(node, f"{self.self_name} is bound again")
         with self.scope(names, self.self_name):
@@ -353,26 +352,24 @@ class _Gate(Names):
 
     def _target(self, node: ast.expr) -> None:
         """Check a target of an assignment. Names are bound by their scopes already."""
-        if isinstance(node, ast.Name):
-            constants_of_class = node.id == "__constants__" and self.class_scope is not None
-            if node.id.startswith("__") and not constants_of_class:
-                raise Refused(node, f"the name {quoted(node.id)} is not allowed")
-        elif isinstance(node, (ast.Tuple, ast.List)):
-            for element in node.elts:
-                self._target(element)
-        elif isinstance(node, ast.Starred):
-            self._target(node.value)
-        elif isinstance(node, ast.Attribute):
-            self.assignable(node)
-        elif isinstance(node, ast.Subscript):
-            root: ast.expr = node
-            while isinstance(root, (ast.Attribute, ast.Subscript)):
-                root = root.value
-            if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
-                raise Refused(node, "assignment into torch is not allowed")
-            self.visit(node)
-        else:
-            raise Refused(node, f"assignment to {_kind(node)} is not allowed")
+        match node:
+            case ast.Name(name):
+                constants_of_class = name == "__constants__" and self.class_scope is not None
+                if name.startswith("__") and not constants_of_class:
+                    raise Refused(node, f"the name {quoted(name)} is not allowed")
+            case ast.Tuple(elements) | ast.List(elements):
+                for element in elements:
+                    self._target(element)
+            case ast.Starred(value):
+                self._target(value)
+            case ast.Attribute():
+                self.assignable(node)
+            case ast.Subscript():
+                if self.imported(network.root(node)):
+                    raise Refused(node, "assignment into torch is not allowed")
+                self.visit(node)
+            case _:
+                raise Refused(node, f"assignment to {_kind(node)} is not allowed")
 
 
 def _kind(node: ast.AST) -> str:

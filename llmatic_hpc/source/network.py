@@ -16,23 +16,29 @@ from dataclasses import dataclass
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
-_IMPORTS = (ast.Import, ast.ImportFrom)
-_FIXED = (*_DEFINITIONS, *_IMPORTS)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+IMPORTS = (ast.Import, ast.ImportFrom)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_FIXED = (*_DEFINITIONS, *IMPORTS)
+
+
+def imported(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> tuple[str, str]:
+    """Return the name that a part of an import binds, and the dotted path that it stands for."""
+    if isinstance(statement, ast.ImportFrom):
+        return alias.asname or alias.name, f"{statement.module}.{alias.name}"
+    path = alias.name if alias.asname else alias.name.partition(".")[0]
+    return alias.asname or path, path
 
 
 def imports(statements: Iterable[ast.stmt]) -> dict[str, str]:
     """Return what the imports among ``statements`` bind: names to dotted paths."""
-    bound: dict[str, str] = {}
-    for statement in statements:
-        if isinstance(statement, ast.Import):
-            for alias in statement.names:
-                root = alias.name.partition(".")[0]
-                bound[alias.asname or root] = alias.name if alias.asname else root
-        elif isinstance(statement, ast.ImportFrom):
-            for alias in statement.names:
-                bound[alias.asname or alias.name] = f"{statement.module}.{alias.name}"
-    return bound
+    return dict(imported(s, a) for s in statements if isinstance(s, IMPORTS) for a in s.names)
+
+
+def root(node: ast.expr) -> ast.expr:
+    """Return the expression of which ``node`` takes attributes and elements."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node
 
 
 def dotted(node: ast.expr, names: Mapping[str, str]) -> str | None:
@@ -134,7 +140,7 @@ def network_class(
     imports that count as made; ``constructible=False``: the constructor may need arguments.
     """
     names = {**(assumed or {}), **imports(tree.body)}
-    final: dict[str, ast.stmt] = {}
+    final = definitions(tree.body)
     classes: dict[str, ast.ClassDef] = {}
     chosen: list[ast.ClassDef] = []
     for statement in tree.body:
@@ -143,8 +149,6 @@ def network_class(
             classes[statement.name] = statement
             if found and found.has_forward and not (constructible and found.needs_arguments):
                 chosen.append(statement)
-        for name in bindings(statement):
-            final[name] = statement
     return next((c for c in reversed(chosen) if final[c.name] is c), None)
 
 
@@ -166,8 +170,8 @@ def live(tree: ast.Module) -> ast.Module:
     if network is None:
         return ast.Module(body=body, type_ignores=[])
     # A definition whose name is defined again before anyone could have used it is none.
-    last = {name: s for s in body for name in bindings(s)}
-    early = set[str]().union(*map(early_names, body))
+    last = definitions(body)
+    early = names_in(*(part for s in body for part in early_parts(s)))
     body = [
         s for s in body if not isinstance(s, _DEFINITIONS) or s.name in early or last[s.name] is s
     ]
@@ -187,29 +191,32 @@ def live(tree: ast.Module) -> ast.Module:
         variables.update(*(bound[i] for i in found if not isinstance(body[i], _FIXED)))
     kept = [statement for i, statement in enumerate(body) if i not in rest]
     for statement in kept:
-        if isinstance(statement, _IMPORTS):
-            statement.names = [
-                a for a in statement.names if (a.asname or a.name.partition(".")[0]) in wanted
-            ]
+        if isinstance(statement, IMPORTS):
+            statement.names = [a for a in statement.names if imported(statement, a)[0] in wanted]
     return ast.Module(body=kept, type_ignores=[])
 
 
-def bindings(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement binds in the scope that it stands in."""
-    stack: list[ast.AST] = [statement]
+def bindings(*statements: ast.stmt) -> Iterator[str]:
+    """Yield the names that statements bind in the scope that they stand in, each time."""
+    stack: list[ast.AST] = [*reversed(statements)]
     while stack:
         node = stack.pop()
         if isinstance(node, _DEFINITIONS):
             yield node.name
-        elif isinstance(node, _IMPORTS):
+        elif isinstance(node, IMPORTS):
             yield from imports([node])
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 yield node.id
-        elif not isinstance(node, (ast.Lambda, *_COMPREHENSIONS)) and not (
+        elif not isinstance(node, (ast.Lambda, *COMPREHENSIONS)) and not (
             isinstance(node, ast.AnnAssign) and node.value is None
         ):
             stack += ast.iter_child_nodes(node)
+
+
+def definitions(statements: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
+    """Return the last of the statements that binds each name."""
+    return {name: s for s in statements for name in bindings(s)}
 
 
 def early_parts(statement: ast.stmt) -> Iterator[ast.AST]:
@@ -225,31 +232,30 @@ def early_parts(statement: ast.stmt) -> Iterator[ast.AST]:
         yield statement
 
 
-def early_names(statement: ast.stmt) -> set[str]:
-    """Return the names that are looked up while the module is executed, not in later calls."""
-    return {name for part in early_parts(statement) for name in names_in(part)}
+def names_in(*nodes: ast.AST) -> set[str]:
+    """Return every name that occurs in ``nodes``."""
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
-def names_in(node: ast.AST) -> set[str]:
-    """Return every name that occurs in ``node``."""
-    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+def free_names(*nodes: ast.AST) -> set[str]:
+    """Return the names in ``nodes`` that are looked up outside of the functions within them."""
+    return set[str]().union(*map(_free_names, nodes))
 
 
-def free_names(node: ast.AST) -> set[str]:
-    """Return the names in ``node`` that are looked up outside of the functions within it."""
-    if isinstance(node, ast.Name):
-        return {node.id}
-    if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
-        body = node.body if isinstance(node.body, list) else [node.body]
-        own = {a.arg for a in parameters(node.args)}
-        outside = defaults(node.args)
-        if not isinstance(node, ast.Lambda):
-            own |= {name for child in node.body for name in bindings(child)}
-            outside += node.decorator_list
-        return (set[str]().union(*map(free_names, body)) - own).union(*map(free_names, outside))
-    found = set[str]().union(*map(free_names, ast.iter_child_nodes(node)))
-    if isinstance(node, _COMPREHENSIONS):
-        found -= set[str]().union(*(names_in(g.target) for g in node.generators))
+def _free_names(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Name(name):
+            return {name}
+        case ast.Lambda(arguments, body):
+            own = {a.arg for a in parameters(arguments)}
+            return free_names(body) - own | free_names(*defaults(arguments))
+        case ast.FunctionDef(_, arguments, body) | ast.AsyncFunctionDef(_, arguments, body):
+            own = {a.arg for a in parameters(arguments)}.union(bindings(*body))
+            outside = [*defaults(arguments), *node.decorator_list]
+            return free_names(*body) - own | free_names(*outside)
+    found = free_names(*ast.iter_child_nodes(node))
+    if isinstance(node, COMPREHENSIONS):
+        found -= names_in(*(g.target for g in node.generators))
         found |= free_names(node.generators[0].iter)
     return found
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from . import allowlist, network
 
@@ -57,17 +58,15 @@ class Names(ast.NodeVisitor):
         """Note what the top level imports and binds."""
         self._imports()
         for statement in self.tree.body:
+            if isinstance(statement, network.IMPORTS):
+                continue
             for name in network.bindings(statement):
-                if not isinstance(statement, (ast.Import, ast.ImportFrom)):
-                    self.bindable(name, statement)
-                    self.globals.add(name)
+                self.bindable(name, statement)
+                self.globals.add(name)
             if isinstance(statement, ast.ClassDef):
-                self.classes[statement.name] = {
-                    m.name
-                    for m in statement.body
-                    if isinstance(m, ast.FunctionDef) and not m.decorator_list
-                }
-        bound = Counter(name for s in self.tree.body for name in network.bindings(s))
+                methods = [m for m in statement.body if isinstance(m, ast.FunctionDef)]
+                self.classes[statement.name] = {m.name for m in methods if not m.decorator_list}
+        bound = Counter(network.bindings(*self.tree.body))
         for statement in self.tree.body:
             match statement:
                 case ast.Assign(targets, ast.Subscript(of)) if all(
@@ -82,21 +81,18 @@ class Names(ast.NodeVisitor):
     def _imports(self) -> None:
         modules = allowlist.MODULES | allowlist.UNUSED_MODULES
         for node in self.tree.body:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    path = alias.name if alias.asname else alias.name.partition(".")[0]
-                    self._import(node, alias.asname or path, path)
-                    if alias.name not in modules:
-                        raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                if node.level or module not in modules:
-                    where = "." * node.level + module
-                    raise Refused(node, f"import from {quoted(where)} is not allowed")
-                for alias in node.names:
-                    self._import(node, alias.asname or alias.name, f"{module}.{alias.name}")
-                    if module == "__future__" and alias.name != "annotations":
-                        raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
+            if not isinstance(node, network.IMPORTS):
+                continue
+            if isinstance(node, ast.ImportFrom) and (node.level or node.module not in modules):
+                where = "." * node.level + (node.module or "")
+                raise Refused(node, f"import from {quoted(where)} is not allowed")
+            for alias in node.names:
+                name, path = network.imported(node, alias)
+                self._import(node, name, path)
+                whole = isinstance(node, ast.Import) and alias.name not in modules
+                future = path.startswith("__future__.") and alias.name != "annotations"
+                if whole or future:
+                    raise Refused(node, f"import of {quoted(alias.name)} is not allowed")
 
     def _import(self, node: ast.stmt, name: str, path: str) -> None:
         """Note that ``name`` stands for ``path``."""
@@ -126,6 +122,10 @@ class Names(ast.NodeVisitor):
     def local(self, name: str) -> bool:
         return any(name in scope for scope in [*self.scopes, self.class_scope or ()])
 
+    def imported(self, node: ast.expr) -> TypeGuard[ast.Name]:
+        """Return whether it is a name of an import."""
+        return isinstance(node, ast.Name) and node.id in self.paths and not self.local(node.id)
+
     def visit_Name(self, node: ast.Name) -> None:
         """Check a name that is read."""
         name = node.id
@@ -153,10 +153,9 @@ class Names(ast.NodeVisitor):
         chain: list[ast.Attribute] = []
         root: ast.expr = node
         while isinstance(root, ast.Attribute):
-            chain.append(root)
+            chain.insert(0, root)
             root = root.value
-        chain.reverse()
-        if isinstance(root, ast.Name) and root.id in self.paths and not self.local(root.id):
+        if self.imported(root):
             if root.id in self.unused:
                 return self.visit_Name(root)
             path = self.paths[root.id]
@@ -211,9 +210,7 @@ class Names(ast.NodeVisitor):
         self.hidden(attr, node)
         if attr in allowlist.RESERVED or attr in ("forward", "reset_parameters"):
             raise Refused(node, f"the attribute .{quoted(attr)} belongs to nn.Module")
-        root: ast.expr = node.value
-        while isinstance(root, (ast.Attribute, ast.Subscript)):
-            root = root.value
+        root = network.root(node)
         name = root.id if isinstance(root, ast.Name) else ""
         instances = () if self.scopes else self.instances
         mine = name in (self.self_name, *instances)
@@ -271,7 +268,7 @@ def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
             case ast.Attribute(_, attr, ast.Store()):
                 own.add(attr)
             case ast.ClassDef():
-                own.update(name for s in node.body for name in network.bindings(s))
+                own.update(network.bindings(*node.body))
             case ast.Call(ast.Attribute(_, attr), [name, *_]) if attr in _NAMING:
                 named(name)
             case ast.Call(ast.Name("hasattr"), [*_, name]):

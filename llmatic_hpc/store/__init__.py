@@ -8,11 +8,4 @@ from .file import commit, load
 from .record import ArchiveState, Record
 from .verify import Difference, verify
 
-__all__ = [
-    "ArchiveState",
-    "Difference",
-    "Record",
-    "commit",
-    "load",
-    "verify",
-]
+__all__ = ["ArchiveState", "Difference", "Record", "commit", "load", "verify"]

@@ -141,16 +141,9 @@ def _verify_written(path: Path, record: Record) -> None:
     when the folder is on another machine."""
     with h5py.File(path, "r", locking=False) as file:
         sizes = {len(file["candidates"][column.name]) for column in schema.CANDIDATES}
-        whole = (
-            sizes == {record.rows}
-            and file.attrs["committed_candidates"] == record.rows
-            and (
-                not record.rows
-                or np.array_equal(
-                    file["candidates/source_sha256"][:], record.candidates["source_sha256"]
-                )
-            )
-        )
+        digests = file["candidates/source_sha256"][:]
+        whole = sizes == {record.rows} == {int(file.attrs["committed_candidates"])}
+        whole = whole and np.array_equal(digests, record.candidates["source_sha256"])
     if not whole:
         raise OSError(errno.EIO, f"{path} does not read back as it was written")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -12,17 +11,12 @@ import numpy as np
 
 from ..config import PROBLEMS, Config, network_axes
 from ..search import Search, Tessellation, Told
-from ..types import PENDING, Descriptor, Evaluation, Generation, Proposal, Update
+from ..types import PENDING, Descriptor, Evaluation, Proposal
 from . import rows
 from .record import EVALUATED, ArchiveState, Record
 
 PROMPT_AXES = (Descriptor("prompt", 0.0, 0.0), Descriptor("temperature", 0.0, 0.0))
 """Names of the prompt archive's axes; their bounds are settings."""
-
-UPDATE_COLUMNS = tuple(f.name for f in dataclasses.fields(Update) if f.name != "candidate")
-"""Columns that hold what ``Search.tell`` says of a candidate."""
-
-GENERATION_COLUMNS = tuple(f.name for f in dataclasses.fields(Generation))
 
 
 def new_search(config: Config, prompts: int, record: Record | None = None) -> Search:
@@ -31,19 +25,15 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
     descriptors = problem.descriptors(config.problem)
     cells: dict[str, Any] = {}
     if record is not None:
-        scales = tuple(one.scale for one in network_axes(config.archive.network, descriptors))
-        cells = {
-            f"{name}_cells": Tessellation(
+        axes = {"network": network_axes(config.archive.network, descriptors), "prompt": ()}
+        for name, state in record.archives.items():
+            scales = state.scales or [one.scale for one in axes[name]]
+            cells[f"{name}_cells"] = Tessellation(
                 centroids=state.centroids,
                 lower=tuple(state.lower),
                 upper=tuple(state.upper),
-                log_axes=tuple(
-                    scale == "log"
-                    for scale in state.scales or (scales if name == "network" else ())
-                ),
+                log_axes=tuple(scale == "log" for scale in scales),
             )
-            for name, state in record.archives.items()
-        }
     return Search(
         config.search,
         config.archive,
@@ -92,17 +82,11 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
         status = record.status(row)
         fitness = float(table["fitness"][row])
         if status in ("scored", "duplicate") and math.isfinite(fitness):
-            seen = "scored"
+            status = "scored"
         else:
-            seen = "infrastructure" if status == "infrastructure" else "untrainable"
-        found.append(
-            Evaluation(
-                candidate=row,
-                status=seen,
-                fitness=fitness if seen == "scored" else math.nan,
-                descriptors=tuple(table["descriptors"][row].tolist()),
-            )
-        )
+            fitness = math.nan
+            status = status if status == "infrastructure" else "untrainable"
+        found.append(Evaluation(row, status, fitness, tuple(table["descriptors"][row].tolist())))
     return found
 
 
@@ -129,9 +113,9 @@ def advance(
         record.update(row, {"told": generation})
     told = search.tell(evaluations(record, generation))
     for update in told.updates:
-        values = dict(update.__dict__)
+        values = dict(vars(update))
         record.update(values.pop("candidate"), values)
-    record.append_history({**told.generation.__dict__, **timings, "finished": time.time()})
+    record.history.append([{**vars(told.generation), **timings, "finished": time.time()}])
     record.phase = EVALUATED
     record.committed_generations += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence, Set
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -17,6 +17,12 @@ PROPOSED = "proposed"
 
 EVALUATED = "evaluated"
 """Every generation so far has its results."""
+
+Known = Mapping[str, NDArray[Any]]
+"""Columns by name that a record begins with."""
+
+
+_NUMBERS = (int, float)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Columns(MutableMapping[str, NDArray[Any]]):
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows; what a row does not say keeps the column's fill value."""
-        if unknown := {key for row in rows for key in row.keys() - self.keys()}:
+        if unknown := {key for row in rows for key in row.keys() - self._arrays.keys()}:
             raise KeyError(f"no such columns: {sorted(unknown)}")
         start, total = self.rows, self.rows + len(rows)
         if total > self._room:
@@ -88,7 +94,7 @@ class Columns(MutableMapping[str, NDArray[Any]]):
         """Change columns of one row."""
         for name, value in values.items():
             column = self._arrays[name]
-            column[position] = _fit(value, column)
+            column[position] = value if type(value) in _NUMBERS else _fit(value, column)
 
     def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Fill values up to the length of all columns."""
@@ -108,7 +114,7 @@ class Record:
     phase: str = EVALUATED
     committed_generations: int = 0
     """Generations with results. One more is in flight while the phase is ``proposed``."""
-    known: InitVar[tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]] = ({}, {})
+    known: InitVar[tuple[Known, Known]] = ({}, {})
     """Columns of the candidates and of the history so far."""
     candidates: Columns = field(init=False)
     history: Columns = field(init=False)
@@ -119,13 +125,10 @@ class Record:
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(
-        self, known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
-    ) -> None:
+    def __post_init__(self, known: tuple[Known, Known]) -> None:
         widths = {"prompts": len(self.prompts), "axes": len(self.axes)}
-        candidates, history = known
-        self.candidates = Columns(schema.CANDIDATES, candidates, **widths)
-        self.history = Columns(schema.HISTORY, history, **widths)
+        self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
+        self.history = Columns(schema.HISTORY, known[1], **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -146,10 +149,6 @@ class Record:
     def append_candidates(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """New candidates; what a row does not say keeps the column's fill value."""
         self.candidates.append(rows)
-
-    def append_history(self, row: Mapping[str, Any]) -> None:
-        """A generation's own row."""
-        self.history.append([row])
 
     def update(self, candidate: int, values: Mapping[str, Any]) -> None:
         """Columns of one candidate by name."""
@@ -180,12 +179,6 @@ class Record:
         found: list[int] = (np.flatnonzero(status == PENDING.encode()) + self._settled).tolist()
         self._settled = found[0] if found else self.rows
         return found
-
-    def texts(self, name: str, rows: Iterable[int]) -> list[str]:
-        """A fixed-length text column as strings."""
-        column = self.candidates[name]
-        return [v.decode("utf-8", "replace") if isinstance(v := column[r], bytes) else v
-                for r in rows]  # fmt: skip
 
     def status(self, candidate: int) -> str:
         """Status of one candidate."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from ..config import accelerators
 from ..types import PENDING, Completion, Examined, Proposal, Result
 from .record import Record
 
@@ -40,11 +42,14 @@ def candidate(
     if not found.source:
         status, failure = "invalid", completion.failure or missing
     original = originals.first(key, number) if status == PENDING else number
-    row = {
+    text = "" if completion.text == found.source else completion.text
+    sizes = vars(verdict.descriptors) if verdict.descriptors else {}
+    measured = {**sizes, **verdict.measured}
+    return {
         **proposal_columns(proposal),
-        "completion": ""
-        if completion.text == found.source
-        else completion.text[:LONGEST_COMPLETION],
+        **sizes,
+        "descriptors": tuple(float(measured.get(name, math.nan)) for name in axes),
+        "completion": text[:LONGEST_COMPLETION],
         "form": completion.form,
         "tokens": completion.tokens,
         "generate_seconds": completion.seconds,
@@ -58,25 +63,14 @@ def candidate(
         "status": status,
         "failure": failure,
     }
-    sizes = dict(vars(verdict.descriptors)) if verdict.descriptors else {}
-    measured = {**sizes, **verdict.measured}
-    values = tuple(float(measured.get(name, math.nan)) for name in axes)
-    return {**row, **sizes, "descriptors": values}
 
 
 def proposal_columns(proposal: Proposal) -> dict[str, Any]:
     """A proposal by the columns that hold it."""
-    return {
-        "generation": proposal.generation,
-        "index": proposal.index,
-        "operator": proposal.operator,
-        "parents": proposal.parents,
-        "prompt": proposal.prompt,
-        "temperature": proposal.temperature,
-        "individual": proposal.individual,
-        "seed": proposal.training_seed,
-        "sampling_seed": proposal.sampling_seed,
-    }
+    values = dict(vars(proposal))
+    for name in ("candidate", "sampling_seed", "training_seed"):
+        del values[name]
+    return {**values, "seed": proposal.training_seed, "sampling_seed": proposal.sampling_seed}
 
 
 def written(found: Examined) -> str:
@@ -102,10 +96,8 @@ class Originals:
 
     def first(self, key: str, number: int) -> int:
         """Find who was first with the digest ``key``: an earlier candidate, or ``number``."""
-        for row in self._record.rows_with(key):
-            if self._counts(row):
-                return row
-        return self._fresh.setdefault(key, number)
+        earlier = next(filter(self._counts, self._record.rows_with(key)), None)
+        return self._fresh.setdefault(key, number) if earlier is None else earlier
 
     def _counts(self, row: int) -> bool:
         table = self._record.candidates
@@ -120,9 +112,8 @@ class Originals:
 def is_of_start(record: Record, candidate: int) -> bool:
     """Return whether a candidate descends from the initial network by mutation."""
     table = record.candidates
-    return bool(table["operator"][candidate] == b"mutation") and bool(
-        (table["parents"][candidate] < 0).all()
-    )
+    initial = (table["parents"][candidate] < 0).all()
+    return bool(table["operator"][candidate] == b"mutation" and initial)
 
 
 def queries(record: Record) -> int:
@@ -132,20 +123,7 @@ def queries(record: Record) -> int:
 
 def result(found: Result) -> dict[str, Any]:
     """Return what a result says, by the columns that hold it."""
-    outcome = found.outcome
-    return {
-        "status": outcome.status,
-        "failure": outcome.failure,
-        "fitness": outcome.fitness,
-        "valid_accuracy": outcome.valid_accuracy,
-        "test_accuracy": outcome.test_accuracy,
-        "train_loss": outcome.train_loss,
-        "epochs": outcome.epochs,
-        "train_seconds": outcome.train_seconds,
-        "slurm_job": found.slurm_job,
-        "node": found.node,
-        "device": outcome.device,
-    }
+    return {**vars(found.outcome), "slurm_job": found.slurm_job, "node": found.node}
 
 
 def duplicate(record: Record, original: int) -> dict[str, Any]:
@@ -166,9 +144,20 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
 
 def median_train_seconds(record: Record) -> float:
     """Return the median training time of the last generation that trained any; 0 without one."""
-    seconds = record.candidates["train_seconds"]
-    trained = np.flatnonzero(np.isfinite(seconds) & (record.candidates["epochs"] > 0))
-    if not len(trained):
+    seconds, generation = record.candidates["train_seconds"], record.candidates["generation"]
+    trained = np.isfinite(seconds) & (record.candidates["epochs"] > 0)
+    if not trained.any():
         return 0.0
-    generation = record.candidates["generation"][trained]
-    return float(np.median(seconds[trained][generation == generation[-1]]))
+    last = generation[trained][-1]
+    return float(np.median(seconds[trained & (generation == last)]))
+
+
+def spoiled(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the commonest reason where the machine spoiled all there is; else an empty text.
+
+    A device that was lost in the middle of a training may be that candidate's own doing.
+    """
+    reasons = Counter(str(row["failure"]) for row in found if row.get("status") == "infrastructure")
+    lost = any(accelerators.fault(reason) in accelerators.LOST for reason in reasons)
+    all_of_them = bool(found) and reasons.total() == len(found)
+    return reasons.most_common(1)[0][0] if all_of_them and not lost else ""

@@ -106,25 +106,15 @@ CANDIDATES = (
     Column("device", "S64", b"", "device that it was trained on: cpu, or a type and a name"),
 )
 
-LATER = frozenset(
-    (
-        "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-        "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
-    )
-)  # fmt: skip
+LATER = frozenset({
+    "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
+    "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
+})  # fmt: skip
 """Columns that records of version 1 may lack."""
 
-TIMINGS = frozenset(
-    (
-        "generate_seconds",
-        "queue_seconds",
-        "train_seconds",
-        "attempts",
-        "slurm_job",
-        "node",
-        "device",
-    )
-)
+TIMINGS = frozenset({
+    "generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node", "device",
+})  # fmt: skip
 """Columns that differ between two runs of the same configuration and seed."""
 
 HISTORY = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config import Config, from_tables
 from ..types import PENDING, STATUSES, Proposal
@@ -45,25 +46,17 @@ def verify(record: Record) -> Iterator[Difference]:
     for generation, (proposals, told) in enumerate(fold.replay(search, record)):
         yield from _proposals(record, proposals)
         for update in told.updates:
-            recorded = {c: record.candidates[c][update.candidate] for c in fold.UPDATE_COLUMNS}
-            for name, (there, again) in _unequal(recorded, asdict(update)):
-                yield Difference(
-                    f"candidate {update.candidate}", f"{name} is {there}, a replay gives {again}"
-                )
-        recorded = {c: record.history[c][generation] for c in fold.GENERATION_COLUMNS}
-        for name, (there, again) in _unequal(recorded, asdict(told.generation)):
-            yield Difference(
-                f"generation {generation}", f"{name} is {there}, a replay gives {again}"
-            )
+            again = dict(vars(update))
+            row = again.pop("candidate")
+            yield from _unequal(f"candidate {row}", record.candidates, row, again)
+        again = vars(told.generation)
+        yield from _unequal(f"generation {generation}", record.history, generation, again)
     for name, state in fold.archive_states(search).items():
-        stored = record.archives[name]
         for column in ("elite", "fitness", "curiosity"):
-            there, again = getattr(stored, column), getattr(state, column)
-            for cell in np.flatnonzero(~_equal(there, again)).tolist():
-                yield Difference(
-                    f"archives/{name} cell {cell}",
-                    f"{column} is {there[cell]}, a replay gives {again[cell]}",
-                )
+            stored, replayed = getattr(record.archives[name], column), getattr(state, column)
+            for cell in np.flatnonzero(~_equal(stored, replayed)).tolist():
+                where = f"archives/{name} cell {cell}"
+                yield _replays(where, column, stored[cell], replayed[cell])
     if record.phase == PROPOSED:
         yield from _proposals(record, search.ask())
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
@@ -117,7 +110,7 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
             )
             if not same:
                 yield Difference(where, f"is no duplicate of candidate {original}")
-            elif status == "duplicate" and not _same(fitness, float(table["fitness"][original])):
+            elif status == "duplicate" and not _equal(*table["fitness"][[row, original]]):
                 yield Difference(where, f"does not have the score of candidate {original}")
         if any(parent >= row for parent in table["parents"][row].tolist()):
             yield Difference(where, "has a parent that came after it")
@@ -125,23 +118,24 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
 
 def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:
     for proposal in proposals:
-        expected = rows.proposal_columns(proposal)
-        padding = (-1,) * (3 - len(proposal.parents))
-        expected["parents"] = [*proposal.parents, *padding]
-        recorded = {c: record.candidates[c][proposal.candidate] for c in expected}
-        for name, (there, again) in _unequal(recorded, expected):
-            yield Difference(
-                f"candidate {proposal.candidate}", f"{name} is {there}, a replay gives {again}"
-            )
+        again, row = rows.proposal_columns(proposal), proposal.candidate
+        again["parents"] = [*proposal.parents, *[-1] * (3 - len(proposal.parents))]
+        yield from _unequal(f"candidate {row}", record.candidates, row, again)
 
 
 def _unequal(
-    recorded: dict[str, Any], expected: dict[str, Any]
-) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for name, there in recorded.items():
-        plain = there.decode() if isinstance(there, bytes) else there
-        if not np.all(_equal(np.asarray(plain), np.asarray(expected[name]))):
-            yield name, (plain, expected[name])
+    where: str, table: Mapping[str, NDArray[Any]], row: int, again: Mapping[str, Any]
+) -> Iterator[Difference]:
+    """Compare a row of a table with what a replay gives ``again``."""
+    for name, value in again.items():
+        there = table[name][row]
+        there = there.decode() if isinstance(there, bytes) else there
+        if not np.all(_equal(np.asarray(there), np.asarray(value))):
+            yield _replays(where, name, there, value)
+
+
+def _replays(where: str, name: str, there: Any, again: Any) -> Difference:
+    return Difference(where, f"{name} is {there}, a replay gives {again}")
 
 
 def _equal(a: Any, b: Any) -> Any:
@@ -150,7 +144,3 @@ def _equal(a: Any, b: Any) -> Any:
     if a.dtype.kind == "f":
         return (a == b) | (np.isnan(a) & np.isnan(b.astype(float)))
     return a == b
-
-
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,17 @@ from .file import load
 from .record import ArchiveState, Record
 
 
-class Table(Mapping[str, NDArray[Any]]):
+class Table(dict[str, NDArray[Any]]):
     """Columns by name, each an array with a row per candidate or per generation.
 
     Texts are Python strings; ``units`` and ``meaning`` say what a column holds.
     """
 
     def __init__(self, columns: Mapping[str, NDArray[Any]], known: tuple[schema.Column, ...]):
-        self._columns = {
-            name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
-            for name, values in columns.items()
-        }
+        for name, values in columns.items():
+            self[name] = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
         self.units = {column.name: column.units for column in known}
         self.meaning = {column.name: column.long_name for column in known}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
     def to_pandas(self) -> Any:
         """Make a ``pandas.DataFrame``; a column with several values a row becomes one of lists.
@@ -92,8 +81,5 @@ def read(path: str | Path) -> Run:
     """
     path = Path(path)
     record = load(RunPaths(path).record if path.is_dir() else path)
-    return Run(
-        record,
-        Table(record.candidates, schema.CANDIDATES),
-        Table(record.history, schema.HISTORY),
-    )
+    candidates = Table(record.candidates, schema.CANDIDATES)
+    return Run(record, candidates, Table(record.history, schema.HISTORY))

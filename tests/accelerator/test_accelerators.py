@@ -11,6 +11,7 @@ import torch
 
 from llmatic_hpc.config import accelerators
 from llmatic_hpc.config.accelerators import expected, fault, hidden, only, visible
+from llmatic_hpc.evaluation import faults
 from llmatic_hpc.evaluation.faults import candidate_error
 from llmatic_hpc.sandbox import confine
 
@@ -32,6 +33,18 @@ TORCH_ADDS = (
 )
 
 
+@pytest.fixture
+def _accelerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "is_accelerated", lambda: True)
+
+
+def test_on_the_cpu_it_is_the_networks_doing_to_ask_for_a_device() -> None:
+    """As ``x.cuda()`` does where there is none: no machine is at fault."""
+    error = RuntimeError("Found no NVIDIA driver on your system. Please check that you have")
+    assert candidate_error(error).status == "invalid"
+
+
+@pytest.mark.usefixtures("_accelerated")
 @pytest.mark.parametrize(("number", "whose", "text"), MESSAGES, ids=lambda part: part[:40])
 def test_every_message_of_cudas_runtime(number: str, whose: str, text: str) -> None:
     """As torch passes it on; HIP says most of them, too."""
@@ -55,6 +68,7 @@ def test_the_messages_are_those_of_the_installed_runtime() -> None:
     assert {n: text for n, text in said.items() if "unrecognized" not in text} == known
 
 
+@pytest.mark.usefixtures("_accelerated")
 @pytest.mark.parametrize(
     ("text", "whose"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmatic_hpc.cluster.array import array_of, make_executor, parameters, script
+from llmatic_hpc.cluster.launch import array_of
 from llmatic_hpc.cluster.site import ArrayResources, Environment, Site
 from llmatic_hpc.config import ClusterSettings
 
@@ -33,7 +33,7 @@ def test_a_run_goes_before_its_site() -> None:
 def test_parameters() -> None:
     """Options as submitit takes them: time by minutes, nodes to avoid joined, extra last."""
     array = array_of(ClusterSettings(array_parallelism=7), SITE)
-    found = parameters(array, SITE, "name", time_factor=2, exclude=["node02", "node03"])
+    found = array.parameters("name", time_factor=2, exclude=["node02", "node03"])
     more = found["additional_parameters"]
     assert (found["time"], found["job_name"], found["array_parallelism"]) == (240, "name", 7)
     assert more["exclude"] == "node01,node02,node03"
@@ -47,19 +47,18 @@ def test_parameters() -> None:
 def test_the_warning_leaves_most_of_the_time(limit: int, warning: int) -> None:
     """Two minutes before the limit; of a short one a quarter. To Python, which is the shell."""
     array = array_of(ClusterSettings(time_minutes=limit), Site())
-    found = parameters(array, Site(), "name", time_factor=1, exclude=())
-    assert found["additional_parameters"]["signal"] == f"B:USR2@{warning}"
+    assert array.parameters("name")["additional_parameters"]["signal"] == f"B:USR2@{warning}"
 
 
 def test_the_script() -> None:
     """One Python, no srun; an element alone is no array."""
     array = array_of(ClusterSettings(), SITE)
-    text = script(array, SITE, 5, "name")
+    text = array.script(5, "name")
     assert "#SBATCH --array=0-4%5" in text
     assert "#SBATCH --exclusive\n" in text
     assert "srun" not in text.split("# command")[-1]
     assert "RUN/generation/submissions/name" in text
-    assert "--array" not in script(array, SITE, 1, "name")
+    assert "--array" not in array.script(1, "name")
 
 
 def test_a_coordinators_own_job_does_not_leak(
@@ -75,7 +74,7 @@ def test_a_coordinators_own_job_does_not_leak(
     before = dict(os.environ)
     array = array_of(ClusterSettings(), SITE)
     folder = tmp_path / "folder"
-    with make_executor(folder, SITE, array, "name", 1, []) as executor:
+    with array.executor(folder, **array.parameters("name")) as executor:
         inside = dict(os.environ)
         assert executor.parameters["job_name"] == "name"
     assert dict(os.environ) == before

@@ -16,8 +16,8 @@ import pytest
 
 from llmatic_hpc.cluster import Dispatcher, InlineBackend, LocalBackend, Work, stop_orphans
 from llmatic_hpc.cluster.backend import Backend, Ending
+from llmatic_hpc.cluster.dispatch import is_patience_over
 from llmatic_hpc.cluster.journal import read_state
-from llmatic_hpc.cluster.patience import Patience
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
@@ -371,18 +371,15 @@ def test_what_has_been_gathered_is_not_looked_at_again(tmp_path: Path) -> None:
 
 def test_patience() -> None:
     """Waiting takes as long again as until enough were in; after a restart it begins anew."""
-    patience = Patience(3, began=1000.0)
-    for when in (1010.0, 1300.0):
-        patience.arrived(when)
-    assert not patience.is_over(1000.0, 9999.0)
-    patience.arrived(1050.0)
-    patience.arrived(1020.0)  # now the third came after 50 s, whatever came later
-    assert not patience.is_over(1000.0, 1100.0)
-    assert patience.is_over(1000.0, 1100.1)
-    restarted = Patience(1, began=5000.0)
-    restarted.arrived(1050.0)
-    assert not restarted.is_over(1000.0, 5049.0)
-    assert restarted.is_over(1000.0, 5051.0)
+    started = {"submitted": 1000.0, "began": 1000.0}
+    arrived = [1010.0, 1300.0]
+    assert not is_patience_over(arrived, 3, **started, now=9999.0)
+    arrived += [1050.0, 1020.0]  # now the third came after 50 s, whatever came later
+    assert not is_patience_over(arrived, 3, **started, now=1100.0)
+    assert is_patience_over(arrived, 3, **started, now=1100.1)
+    restarted = {"submitted": 1000.0, "began": 5000.0}
+    assert not is_patience_over([1050.0], 1, **restarted, now=5049.0)
+    assert is_patience_over([1050.0], 1, **restarted, now=5051.0)
 
 
 @pytest.mark.parametrize("lines", [1, 2])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatic_hpc.cluster import Work
-from llmatic_hpc.cluster.packing import FIXED_COST_FLOPS, pack, task_count
+from llmatic_hpc.cluster.placement import FIXED_COST_FLOPS, pack, task_count
 
 
 def items(flops: list[float]) -> list[Work]:

@@ -91,7 +91,6 @@ def test_no_answer_is_none(commands: Commands, monkeypatch: pytest.MonkeyPatch) 
     assert scheduler.queue() is None
     (commands.path / "squeue").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(scheduler, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(scheduler.run, "__kwdefaults__", {"seconds": 0.2})
     assert scheduler.queue() is None
     monkeypatch.setenv("PATH", "")
     assert scheduler.queue() is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmatic_hpc.cluster.array import array_of
+from llmatic_hpc.cluster.launch import array_of
 from llmatic_hpc.cluster.site import (
     ArrayResources,
     Environment,

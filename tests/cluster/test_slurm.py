@@ -16,7 +16,6 @@ from llmatic_hpc.cluster.backend import (
     PREEMPTED,
     TIME_OUT,
     ClusterBusyError,
-    Started,
 )
 from llmatic_hpc.cluster.site import ArrayResources, Site
 from llmatic_hpc.cluster.slurm import LEAVING_SECONDS
@@ -60,7 +59,7 @@ def folders(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def adopted(backend: SlurmBackend, folders: list[Path]) -> SlurmBackend:
     """A back end that follows elements 7_0 to 7_2."""
-    backend.adopt([Started(f, TOKEN, n, f"7_{n}") for n, f in enumerate(folders)])
+    backend.adopt({TOKEN: {f: f"7_{n}" for n, f in enumerate(folders)}})
     return backend
 
 
@@ -339,7 +338,7 @@ def test_adopted_by_the_names_of_pickles(
     """Killed between sbatch and the journal: the pickles have the ids, in their order."""
     many = [folders[0].with_name(f"s0000-t{n:05d}") for n in range(12)]
     pickles(folders[0], *(f"9_{n}" for n in reversed(range(12))))
-    backend.adopt([Started(f, TOKEN, n, "") for n, f in enumerate(many)])
+    backend.adopt({TOKEN: dict.fromkeys(many, "")})
     commands.queue(*(line(f"9_{n}") for n in range(12) if n != 10))
     assert backend.alive(many) == set(many)
     clock.now += 121
@@ -352,7 +351,7 @@ def test_a_single_element_is_no_array(
 ) -> None:
     """One task has the id of its job alone."""
     pickles(folders[0], "9")
-    backend.adopt([Started(folders[0], TOKEN, 0, "")])
+    backend.adopt({TOKEN: {folders[0]: ""}})
     commands.queue(line("9"))
     assert backend.alive(folders) == {folders[0]}
 
@@ -366,12 +365,12 @@ def test_an_interrupted_submission_is_ended_by_name(
     pickles(folders[0], *jobs)
     commands.fails("scancel")
     commands.queue()
-    backend.adopt([Started(f, TOKEN, n, "") for n, f in enumerate(folders)])
+    backend.adopt({TOKEN: dict.fromkeys(folders, "")})
     assert backend.alive(folders) == set()
     assert "interrupted" in backend.ending(folders[0]).cause
     assert commands.calls("scancel") == [f"--me --name={TOKEN}"]
     commands.says("scancel", "")
-    backend.adopt([Started(folders[0], "another", 0, "3")])  # a new generation
+    backend.adopt({"another": {folders[0]: "3"}})  # a new generation
     clock.now += 60
     backend.alive(folders)
     assert f"--me --name={TOKEN}" in commands.calls("scancel")

@@ -13,7 +13,7 @@ import pytest
 from llmatic_hpc import config, store
 from llmatic_hpc.cluster import LocalBackend, stop_orphans
 from llmatic_hpc.config import Config
-from llmatic_hpc.coordinator.loop import Coordinator, Observer
+from llmatic_hpc.coordinator.loop import Coordinator, Observer, Silent
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
@@ -66,24 +66,12 @@ def held(paths: RunPaths, config: Config, watch: Observer, stop: threading.Event
     return Coordinator(config, paths, watch, stop, backend=backend)
 
 
-class Watch:
+class Watch(Silent):
     """Lets the candidate go, or stops the run, after the first generation."""
 
     def __init__(self, paths: RunPaths, stop: threading.Event | None = None) -> None:
         self.after_first: Record | None = None
         self._paths, self._stop = paths, stop
-
-    def notice(self, text: str) -> None:
-        """Nothing."""
-
-    def stage(self, generation: int, name: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        """Nothing."""
-
-    def scored(self, candidate: int, fitness: float) -> None:
-        """Nothing."""
 
     def generation_done(self, record: Record) -> None:
         """See the class."""

@@ -56,7 +56,7 @@ class MadeUp(Coordinator):
     sizes: dict[str, int]
 
     def _on_result(self, result: Result) -> None:
-        self.sizes = sizes(self._paths)
+        self.sizes = sizes(self.paths)
 
 
 def made_up_run(folder: Path) -> dict[str, int]:

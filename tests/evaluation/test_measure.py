@@ -332,8 +332,7 @@ def test_widths_of_sequences() -> None:
 
 def measured_on(device: str, source: str) -> Descriptors:
     """The measures that one device gives, without bounds."""
-    measurer = measure._Measurer((3, 32, 32), 10, 10**9, 1e30, 10**6)
-    return measurer.measure(source, measure._Attempt(device, float("inf"), float("inf")))
+    return measure._Attempt((3, 32, 32), 10, 10**9, 1e30, 10**6, device).measure(source)
 
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"convnext"}))

@@ -61,8 +61,8 @@ def test_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{submission_prefix(record.run_id)}00003-0"
     paths.submissions.mkdir(parents=True)
     journal = Journal(paths.journal)
-    journal.submitting(name, {f"t{n}": [(36 + n, 1)] for n in range(4)})
-    journal.submitting(f"{name[:-1]}1", {"t4": [(36, 2)]})
+    journal.write("submitting", token=name, tasks={f"t{n}": [(36 + n, 1)] for n in range(4)})
+    journal.write("submitting", token=f"{name[:-1]}1", tasks={"t4": [(36, 2)]})
     commands.queue(
         f"9_1|PENDING||{name}|Priority", f"9_2|PENDING||{name}|Resources",
         f"9_3|RUNNING|gpu02|{name}|None", f"9_0|COMPLETING|gpu01|{name}|None",

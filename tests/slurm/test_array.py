@@ -160,7 +160,12 @@ def die(*_: object) -> None:
 def test_killed_between_sbatch_and_the_journal(slurm: Slurm, tmp_path: Path, named: str) -> None:
     """The array is there and nobody has written down its id: adopted by its pickles."""
     paths = RunPaths(tmp_path / "run")
-    killed_coordinator(paths, named, 4, lambda: setattr(Journal, "submitted", die))
+    write = Journal.write
+
+    def or_die(journal: Journal, event: str, **facts: object) -> None:
+        die() if event == "submitted" else write(journal, event, **facts)
+
+    killed_coordinator(paths, named, 4, lambda: setattr(Journal, "write", or_die))
     assert submissions(paths) == []
     done = dispatcher(paths, named).run(work(4))
     assert {gathered.attempts for gathered in done.values()} == {1}

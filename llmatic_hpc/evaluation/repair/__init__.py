@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from ...types import Repair
 from . import static
-from .rules import Finding, apply
-from .spans import NotApplicableError
+from .rules import Finding, apply, first_change
 
 MOST_FINDINGS = 32
 """Most changes to one source, by the text alone and again by running it."""
@@ -28,16 +27,11 @@ def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Rep
     repairs: list[Repair] = []
     seen = {source}
     for _ in range(MOST_FINDINGS):
-        for finding in static.find(source, channels=channels, classes=classes):
-            try:
-                changed, repair = apply(source, finding)
-            except NotApplicableError:
-                continue
-            if changed not in seen:
-                break
-        else:
+        findings = static.find(source, channels=channels, classes=classes)
+        if (change := first_change(source, findings, seen)) is None:
             break
-        seen.add(source := changed)
+        _, source, repair = change
+        seen.add(source)
         repairs.append(repair)
     return source, repairs
 
@@ -45,7 +39,7 @@ def by_names(source: str, *, channels: int, classes: int) -> tuple[str, list[Rep
 def by_findings(source: str, findings: Iterable[Finding]) -> tuple[str, list[Repair]]:
     """Repair every finding in turn; return the text and the changes.
 
-    Raises :class:`NotApplicableError` where one does not fit.
+    Raises :class:`.spans.NotApplicableError` where one does not fit.
     """
     repairs = []
     for finding in findings:
@@ -70,9 +64,7 @@ def decode(payload: bytes) -> list[Finding]:
 
 def _finding(entry: object) -> Finding:
     match entry:
-        case [str(rule), [int(), int(), int(), int()] as at, str(name), list(numbers)]:
+        case [str(rule), [int(a), int(b), int(c), int(d)] as at, str(name), list(numbers)]:
             if len(numbers) <= MOST_FINDINGS and all(type(n) is int for n in [*at, *numbers]):
-                line, column, end_line, end_column = at
-                span = (line, column, end_line, end_column)
-                return Finding(rule, span, name, tuple(numbers))
+                return Finding(rule, (a, b, c, d), name, tuple(numbers))
     raise ValueError("not a finding")

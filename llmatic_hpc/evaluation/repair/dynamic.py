@@ -8,7 +8,6 @@ classes or nothing is found any more.
 from __future__ import annotations
 
 import ast
-import contextlib
 import inspect
 import math
 import warnings
@@ -19,12 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from ...source.network import dotted, imports, network_class
-from ...source.parse import parse
 from .. import build
 from ..layers import Building, OverBudget, Running
 from . import MOST_FINDINGS
-from .rules import SIZES, Finding, apply, argument, flattened
-from .spans import NotApplicableError, Span, Text, span_of
+from .rules import SIZES, Finding, argument, first_change, flattened
+from .spans import Span, Text, is_own, span_of
 from .trace import Call, Watch, is_torch, position
 
 MOST_DROPPED = 3
@@ -48,12 +46,18 @@ _SPATIAL = (
     nn.AdaptiveMaxPool2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
 )  # fmt: skip
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-_TWINS = {
-    "out_features": "out_channels",
-    "out_channels": "out_features",
-    "in_features": "in_channels",
-    "in_channels": "in_features",
-}
+_SIZED: tuple[tuple[Any, str, int, int, float], ...] = (
+    (nn.Linear, "in_features", -1, 1, 3),
+    (_CONVOLUTIONS, "in_channels", 1, 3, math.inf),
+    (nn.modules.batchnorm._NormBase, "num_features", 1, 2, math.inf),
+    (nn.GroupNorm, "num_channels", 1, 2, math.inf),
+    (nn.LayerNorm, "normalized_shape", -1, 1, math.inf),
+    (nn.RNNBase, "input_size", -1, 2, 3),
+)
+"""Layers, the argument that is the size of a dimension of their input, which dimension that is,
+and the fewest and most dimensions of such an input."""
+_TWINS = {"out_features": "out_channels", "in_features": "in_channels"}
+_TWINS |= {other: one for one, other in _TWINS.items()}
 """Attributes that linear layers and convolutions have by different names."""
 
 
@@ -64,39 +68,26 @@ def find(source: str, *, input_shape: tuple[int, ...], classes: int) -> list[Fin
     """
     found: list[Finding] = []
     seen = {source}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         for _ in range(MOST_FINDINGS):
             trial = _Trial(source, input_shape, classes)
             if trial.fits():
                 return found
-            for finding in trial.findings():
-                if finding.rule == "drop" and [f.rule for f in found].count("drop") >= MOST_DROPPED:
-                    continue
-                try:
-                    changed, _ = apply(source, finding)
-                except NotApplicableError:
-                    continue
-                if changed not in seen:
-                    break
-            else:
+            may_drop = sum(finding.rule == "drop" for finding in found) < MOST_DROPPED
+            findings = (f for f in trial.findings() if may_drop or f.rule != "drop")
+            if (change := first_change(source, findings, seen)) is None:
                 return []
+            finding, source, _ = change
             found.append(finding)
-            seen.add(source := changed)
+            seen.add(source)
     return []
-
-
-def _side(name: str) -> str:
-    """Return whether an argument's name speaks of input or output."""
-    return next((side for side in ("in_", "out") if name.startswith(side)), "")
 
 
 class _Trial:
     """One build and one pass, and what can be learned from how they went."""
 
     def __init__(self, source: str, input_shape: tuple[int, ...], classes: int) -> None:
-        self._tree = parse(source)
-        self._text = Text(source, self._tree)
+        self._text = Text(source)
         self._classes = classes
         self._watch = Watch()
         self._model: nn.Module | None = None
@@ -125,10 +116,10 @@ class _Trial:
             yield from self._misses()
             return
         place = self._place_of_error()
-        if isinstance(self._error, AttributeError):
-            yield from self._attribute(self._error, place)
         if place is None:
             return
+        if isinstance(self._error, AttributeError):
+            yield from self._attribute(self._error, place)
         if self._model is None:
             yield from self._arguments(place)
             return
@@ -136,8 +127,8 @@ class _Trial:
         if call is not None and is_torch(call.module) and not isinstance(call.module, _CONTAINERS):
             yield from self._layer(call)
         else:
-            node = self._node(place, ast.Call)
-            if node is not None and flattened(node) is not None:
+            node = self._text.node(place, ast.Call)
+            if flattened(node) is not None:
                 yield Finding("view", place)
             if node is not None and isinstance(self._error, RuntimeError):
                 yield from self._order(place)
@@ -155,23 +146,14 @@ class _Trial:
             return
         if x.shape[0] != IMAGES:
             yield from self._views()
-        if isinstance(module, nn.Linear):
-            if x.dim() > 3:
-                yield from self._flatten(call, x)
-            else:
-                yield from self._size(module, "in_features", x.shape[-1])
-        elif x.dim() == 2 and isinstance(module, _SPATIAL):
-            yield from self._order(call.place, module)
-        elif isinstance(module, _CONVOLUTIONS) and x.dim() > 2:
-            yield from self._size(module, "in_channels", x.shape[1])
-        elif isinstance(module, nn.modules.batchnorm._NormBase) and x.dim() > 1:
-            yield from self._size(module, "num_features", x.shape[1])
-        elif isinstance(module, nn.GroupNorm) and x.dim() > 1:
-            yield from self._size(module, "num_channels", x.shape[1])
-        elif isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
-            yield from self._size(module, "normalized_shape", x.shape[-1])
-        elif isinstance(module, nn.RNNBase) and x.dim() in (2, 3):
-            yield from self._size(module, "input_size", x.shape[-1])
+        if isinstance(module, nn.Linear) and x.dim() > 3:
+            yield from self._flatten(module, x, call.place)
+        elif isinstance(module, _SPATIAL) and x.dim() == 2:
+            yield from self._order(call.place, self._chain())
+        elif not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) == 1:
+            for kind, name, dimension, fewest, most in _SIZED:
+                if isinstance(module, kind) and fewest <= x.dim() <= most:
+                    yield from self._size(module, name, x.shape[dimension])
 
     def _size(self, module: nn.Module, name: str, size: int) -> Iterator[Finding]:
         """Correct a layer's input size where it is written down for this layer alone."""
@@ -179,7 +161,7 @@ class _Trial:
         shared = sum(places[:1] == sites[:1] for places in self._watch.sites.values()) > 1
         parameter, place = name, SIZES[name]
         for level, site in enumerate(sites):
-            node = self._node(site, ast.Call)
+            node = self._text.node(site, ast.Call)
             given = node and argument(node, parameter, place)
             if given is None:
                 return
@@ -194,89 +176,82 @@ class _Trial:
 
     def _parameter(self, given: ast.expr) -> tuple[str, int]:
         """Return the parameter that an argument hands on, with its place in calls; empty: none."""
-        function = self._around(given, ast.FunctionDef)
+        function = self._text.above(given, ast.FunctionDef)
         if isinstance(given, ast.Name) and function is not None:
             names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
             if given.id in names[1:]:
                 return given.id, names.index(given.id) - 1
         return "", -1
 
-    def _flatten(self, call: Call, x: Tensor) -> Iterator[Finding]:
+    def _flatten(self, module: nn.Linear, x: Tensor, place: Span | None) -> Iterator[Finding]:
         """Flatten the images that a linear layer gets."""
-        module = call.module
-        assert isinstance(module, nn.Linear)
-        features = math.prod(x.shape[1:])
         fits_pooled = module.in_features == x.shape[1] >= FEW_CHANNELS
-        too_large = features * module.out_features > MOST_WEIGHTS
+        too_large = math.prod(x.shape[1:]) * module.out_features > MOST_WEIGHTS
         numbers = (1,) if x.dim() == 4 and (fits_pooled or too_large) else ()
-        above = self._watch.stack[-2].module if len(self._watch.stack) > 1 else None
-        if isinstance(above, nn.Sequential) and next(iter(above), None) is not module:
+        chain = self._chain()
+        if chain is not None and next(iter(chain), None) is not module:
             for site in self._watch.sites.get(id(module), [])[:1]:
                 yield Finding("flatten layer", site, "", numbers)
-        elif call.place:
-            yield Finding("flatten", call.place, "", numbers)
+        elif place:
+            yield Finding("flatten", place, "", numbers)
 
-    def _order(self, place: Span | None, module: nn.Module | None = None) -> Iterator[Finding]:
-        """Move or drop the flattening before something that needs images."""
+    def _chain(self) -> nn.Sequential | None:
+        """Return the nn.Sequential that called the layer which failed, or None."""
         above = self._watch.stack[-2].module if len(self._watch.stack) > 1 else None
-        if module is not None and isinstance(above, nn.Sequential):
-            for layer in above:
-                if isinstance(layer, nn.Flatten):
-                    yield Finding("unflatten", self._watch.sites[id(layer)][0])
-        node = self._node(place, ast.Call) if place else None
-        function = node and self._around(node, ast.FunctionDef)
-        if node is None or function is None:
+        return above if isinstance(above, nn.Sequential) else None
+
+    def _order(self, place: Span | None, chain: nn.Sequential | None = None) -> Iterator[Finding]:
+        """Move or drop the flattening before something that needs images."""
+        for layer in chain or ():
+            if isinstance(layer, nn.Flatten):
+                yield Finding("unflatten", self._watch.sites[id(layer)][0])
+        node = self._text.node(place, ast.Call)
+        function = node and self._text.above(node, ast.FunctionDef)
+        if function is None:
             return
-        statement = next((s for s in function.body if node in set(ast.walk(s))), None)
-        if statement is not None:
-            end = function.body.index(statement)
-            for at in range(end - 1, -1, -1):
-                flat = function.body[at]
-                if isinstance(flat, ast.Assign) and self._flattens(flat.value):
-                    behind = function.body[at + 1 :]
-                    lines = {s.lineno for s in behind if self._needs_images(s)}
-                    lines.add(statement.lineno)
-                    yield Finding("order", span_of(flat), "", tuple(sorted(lines)))
+        body: list[ast.stmt] = function.body
+        end = next((i for i, s in enumerate(body) if node in ast.walk(s)), 0)
+        for at in reversed(range(end)):
+            flat = body[at]
+            if isinstance(flat, ast.Assign) and self._flattens(flat.value):
+                behind = filter(self._needs_images, body[at + 1 :])
+                lines = {body[end].lineno, *(s.lineno for s in behind)}
+                yield Finding("order", span_of(flat), "", tuple(sorted(lines)))
         for inner in ast.walk(function):
-            if isinstance(inner, ast.Call) and flattened(inner) is not None:
+            if flattened(inner) is not None:
                 yield Finding("unflatten", span_of(inner))
 
     def _flattens(self, value: ast.expr) -> bool:
-        if not isinstance(value, ast.Call):
-            return False
         return flattened(value) is not None or isinstance(self._called(value), nn.Flatten)
 
     def _needs_images(self, statement: ast.stmt) -> bool:
+        """Return whether a statement calls a layer, or a function, for images."""
         for node in ast.walk(statement):
-            if not isinstance(node, ast.Call):
-                continue
             module = self._called(node)
             if module is not None and any(isinstance(m, _SPATIAL) for m in module.modules()):
                 return True
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-            if module is None and (name.endswith("2d") or name == "interpolate"):
-                return True
+            match node:
+                case ast.Call(ast.Attribute(attr=name)) if module is None:
+                    if name.endswith("2d") or name == "interpolate":
+                        return True
         return False
 
-    def _called(self, call: ast.Call) -> nn.Module | None:
+    def _called(self, node: ast.AST) -> nn.Module | None:
         """Return the network's own layer that an expression calls, or None."""
-        function = call.func
-        if (
-            isinstance(function, ast.Attribute)
-            and isinstance(function.value, ast.Name)
-            and function.value.id == "self"
-        ):
-            found = getattr(self._model, function.attr, None)
+        if isinstance(node, ast.Call) and is_own(node.func):
+            found = getattr(self._model, node.func.attr, None)
             return found if isinstance(found, nn.Module) else None
         return None
 
     def _views(self) -> Iterator[Finding]:
         """Correct views that let the number of images follow from that of the features."""
-        calls = [n for n in ast.walk(self._tree) if isinstance(n, ast.Call)]
-        for call in sorted(calls, key=span_of):
-            views = isinstance(call.func, ast.Attribute) and call.func.attr in ("view", "reshape")
-            if views and len(call.args) == 2 and ast.unparse(call.args[0]) == "-1":
-                yield Finding("view", span_of(call))
+        spans = []
+        for node in ast.walk(self._text.tree):
+            match node:
+                case ast.Call(ast.Attribute(attr="view" | "reshape"), [first, _]):
+                    if ast.unparse(first) == "-1":
+                        spans.append(span_of(node))
+        yield from (Finding("view", span) for span in sorted(spans))
 
     def _tuple(self) -> Iterator[Finding]:
         """Take the first of the tuple that the last such layer gave."""
@@ -285,33 +260,33 @@ class _Trial:
 
     def _drop(self, place: Span) -> Iterator[Finding]:
         """Drop a call that cannot be made, where nothing else helps."""
-        call = self._node(place, ast.Call)
-        if call is None or not isinstance(call.func, ast.Attribute):
-            return
-        owner = call.func.value
-        plain = isinstance(owner, ast.Name) and owner.id in ("self", "torch", "F", "nn")
-        yield Finding("drop", place, "", () if plain else (1,))
+        match self._text.node(place, ast.Call):
+            case ast.Call(ast.Attribute(ast.Name("self" | "torch" | "F" | "nn"))):
+                yield Finding("drop", place)
+            case ast.Call(ast.Attribute()):
+                yield Finding("drop", place, "", (1,))
 
     def _arguments(self, place: Span) -> Iterator[Finding]:
         """Rename or drop arguments that a layer of torch does not take."""
-        call = self._node(place, ast.Call)
-        path = dotted(call.func, imports(self._tree.body)) if call else None
+        call = self._text.node(place, ast.Call)
+        path = dotted(call.func, imports(self._text.tree.body)) if call else None
         kind = getattr(nn, (path or "").rpartition(".")[2], None)
         if not isinstance(kind, type) or not isinstance(self._error, TypeError):
             return
         known = list(inspect.signature(kind).parameters)
-        by_place = known[: len(call.args)]
+        by_place, by_name = known[: len(call.args)], known[len(call.args) :]
         for number, keyword in enumerate(call.keywords):
             if keyword.arg in by_place:
                 yield Finding("twice", place, "", (by_place.index(keyword.arg),))
             elif keyword.arg is not None and keyword.arg not in known:
-                free = [n for n in known[len(call.args) :] if _side(n) == _side(keyword.arg) != ""]
+                side = keyword.arg[:3]  # of input or output
+                free = [n for n in by_name if side in ("in_", "out") and n.startswith(side)]
                 yield Finding("keyword", place, free[0] if free else "", (number,))
 
-    def _attribute(self, error: AttributeError, place: Span | None) -> Iterator[Finding]:
+    def _attribute(self, error: AttributeError, place: Span) -> Iterator[Finding]:
         """Rename an attribute that only a layer of another kind has."""
         twin = _TWINS.get(error.name or "", "")
-        if place is not None and isinstance(error.obj, nn.Module) and hasattr(error.obj, twin):
+        if isinstance(error.obj, nn.Module) and hasattr(error.obj, twin):
             yield Finding("attribute", place, twin)
 
     # --- the output -------------------------------------------------------------------------
@@ -323,14 +298,12 @@ class _Trial:
             yield from self._tuple()
         if not isinstance(out, Tensor):
             return
-        if out.dim() < 2:
+        if out.dim() < 2 or out.shape[0] != IMAGES:
+            if out.dim() >= 2:
+                yield from self._views()
             yield from self._mixed()
             return
-        if out.shape[0] != IMAGES:
-            yield from self._views()
-            yield from self._mixed()
-            return
-        owner = network_class(self._tree)
+        owner = network_class(self._text.tree)
         if owner is None:
             return
         features, how = math.prod(out.shape[1:]), 0 if out.dim() == 2 else 1
@@ -346,16 +319,13 @@ class _Trial:
 
     def _mixed(self) -> Iterator[Finding]:
         """Drop what may have lost the batch on the way out."""
-        owner = network_class(self._tree)
+        owner = network_class(self._text.tree)
         for node in ast.walk(owner) if owner else ():
-            if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "0":
-                yield Finding("drop", span_of(node))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                mixes = node.func.attr in ("reshape", "view", "squeeze", "mean", "sum")
-                if mixes:
+            match node:
+                case ast.Subscript(_, index) if ast.unparse(index) == "0":
+                    yield Finding("drop", span_of(node))
+                case ast.Call(ast.Attribute(attr="reshape" | "view" | "squeeze" | "mean" | "sum")):
                     yield Finding("drop", span_of(node), "", (1,))
-
-    # --- where --------------------------------------------------------------------------------
 
     def _place_of_error(self) -> Span | None:
         """Return the innermost expression of the source that the exception passed through."""
@@ -366,15 +336,3 @@ class _Trial:
                 place = position(trace.tb_frame.f_code, trace.tb_lasti)
             trace = trace.tb_next
         return place
-
-    def _node(self, span: Span, kind: type[ast.AST]) -> Any:
-        """Return the node of a kind that fills a span, or None."""
-        with contextlib.suppress(NotApplicableError):
-            return self._text.node(span, kind)
-        return None
-
-    def _around(self, node: ast.AST, kind: type[ast.AST]) -> Any:
-        """Return the innermost node of a kind that contains another, or None."""
-        with contextlib.suppress(NotApplicableError):
-            return self._text.above(node, kind)
-        return None

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from typing import Any
 
+from ...source.allowlist import words
 from ...source.network import returned
-from ...source.parse import SourceError, parse
+from ...source.parse import SourceError
 from ...types import Repair
-from .spans import NotApplicableError, Span, Splice, Text, difference, span_of
+from . import spans
+from .spans import NotApplicableError, Span, Splice, Text, end_of, span_of, start_of
 
 LARGEST = 1 << 31
 """Sizes beyond this are no network."""
 
 SIZES = {
-    "in_features": 0,
-    "in_channels": 0,
-    "num_features": 0,
-    "input_size": 0,
-    "normalized_shape": 0,
+    **dict.fromkeys(words("in_features in_channels num_features input_size normalized_shape"), 0),
     "num_channels": 1,
 }
 """Arguments that follow from the tensor that comes in, with their places."""
@@ -50,44 +49,59 @@ def apply(source: str, finding: Finding) -> tuple[str, Repair]:
 
     Raises :class:`NotApplicableError` where the node is not there or not what the rule is about.
     """
-    rule = _RULES.get(finding.rule)
-    if rule is None:
+    if finding.rule not in _RULES:
         raise NotApplicableError(f"no rule is called {finding.rule!r}")
+    rule, *kinds = _RULES[finding.rule]
     try:
-        tree = parse(source)
+        text = Text(source)
     except SourceError as error:
         raise NotApplicableError(str(error)) from None
-    text = Text(source, tree)
-    changed = text.spliced(rule(text, finding))
+    if (node := text.node(finding.at, *kinds)) is None:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise NotApplicableError(f"no {names} at {finding.at}")
+    changed = text.spliced(rule(text, node, finding))
     if changed == source:
         raise NotApplicableError("it would change nothing")
-    return changed, Repair(finding.rule, *difference(source, changed))
+    return changed, Repair(finding.rule, *spans.difference(source, changed))
+
+
+def first_change(
+    source: str, findings: Iterable[Finding], seen: Set[str]
+) -> tuple[Finding, str, Repair] | None:
+    """Repair the first finding that leads to a text not ``seen``; None: none does."""
+    for finding in findings:
+        try:
+            changed, repair = apply(source, finding)
+        except NotApplicableError:
+            continue
+        if changed not in seen:
+            return finding, changed, repair
+    return None
 
 
 # --- sizes of layers -----------------------------------------------------------------------------
 
 
-def _size(text: Text, finding: Finding) -> list[Splice]:
-    """Set the argument ``name`` of the constructor call at the place to ``numbers[0]``."""
-    call = text.node(finding.at, ast.Call)
+def _size(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
+    """Set the argument ``name`` of a constructor call to ``numbers[0]``."""
     (size,) = _positive(finding, 1)
     node = argument(call, finding.name, SIZES.get(finding.name, -1))
     if node is None:
         raise NotApplicableError(f"{finding.name} is not given there")
-    return [(span_of(node), str(size))]
+    yield span_of(node), str(size)
 
 
-def _number(text: Text, finding: Finding) -> list[Splice]:
-    """Replace the expression at the place, which a constructor hands on, by ``numbers[0]``."""
+def _number(_: Text, node: ast.expr, finding: Finding) -> Iterator[Splice]:
+    """Replace an expression, which a constructor hands on, by ``numbers[0]``."""
     (size,) = _positive(finding, 1)
-    return [(span_of(text.node(finding.at, ast.expr)), str(size))]
+    yield span_of(node), str(size)
 
 
 def argument(call: ast.Call, name: str, place: int) -> ast.expr | None:
     """Return what a call gives for a parameter, by name or by place, or None."""
-    for keyword_ in call.keywords:
-        if keyword_.arg == name:
-            return keyword_.value
+    for given in call.keywords:
+        if given.arg == name:
+            return given.value
     plain = not any(isinstance(a, ast.Starred) for a in call.args[: place + 1])
     return call.args[place] if plain and 0 <= place < len(call.args) else None
 
@@ -95,83 +109,71 @@ def argument(call: ast.Call, name: str, place: int) -> ast.expr | None:
 # --- flattening ----------------------------------------------------------------------------------
 
 
-def _flatten(text: Text, finding: Finding) -> list[Splice]:
-    """Flatten the first argument of the call at the place (``numbers``: pooled before)."""
-    call = text.node(finding.at, ast.Call)
-    node = call.args[0] if call.args else call.keywords[0].value if call.keywords else None
-    if node is None:
+def _flatten(text: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
+    """Flatten the first argument of a call (``numbers``: pooled before)."""
+    given = [*call.args, *(k.value for k in call.keywords)]
+    if not given:
         raise NotApplicableError("a call without an argument")
-    return [(span_of(node), _flat(text.segment(node), pooled=bool(finding.numbers)))]
+    yield span_of(given[0]), _flat(text.segment(given[0]), pooled=bool(finding.numbers))
 
 
 def _flat(expression: str, *, pooled: bool) -> str:
     if pooled:
-        return f"torch.flatten(F.adaptive_avg_pool2d({expression}, 1), 1)"
+        expression = f"F.adaptive_avg_pool2d({expression}, 1)"
     return f"torch.flatten({expression}, 1)"
 
 
-def _flatten_layer(text: Text, finding: Finding) -> list[Splice]:
-    """Insert a flatten layer before the layer at the place, in the same nn.Sequential."""
-    call = text.node(finding.at, ast.Call)
-    home = text.parents.get(call)
-    if not isinstance(home, ast.Call | ast.List) or not _is_sequential(text, home):
+def _flatten_layer(text: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
+    """Insert a flatten layer before a layer, in the same nn.Sequential (``numbers`` as above)."""
+    if not _is_sequential(text, text.parents.get(call)):
         raise NotApplicableError("not an element of nn.Sequential")
-    line, column, _, _ = span_of(call)
     layers = "nn.AdaptiveAvgPool2d(1), nn.Flatten(), " if finding.numbers else "nn.Flatten(), "
-    return [((line, column, line, column), layers)]
+    yield start_of(call) + start_of(call), layers
 
 
-def _is_sequential(text: Text, home: ast.AST) -> bool:
+def _is_sequential(text: Text, home: ast.AST | None) -> bool:
+    """Return whether it is a call of nn.Sequential, or a list that is starred into one."""
     if isinstance(home, ast.List):
         star = text.parents.get(home)
         return isinstance(star, ast.Starred) and _is_sequential(text, text.parents[star])
     return isinstance(home, ast.Call) and ast.unparse(home.func).endswith("Sequential")
 
 
-def _unflatten(text: Text, finding: Finding) -> list[Splice]:
-    """Remove the flatten at the place; what it flattened stays."""
-    call = text.node(finding.at, ast.Call)
-    if (inner := flattened(call)) is not None:
-        return [(span_of(call), text.segment(inner))]
+def _unflatten(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
+    """Remove a flatten; what it flattened stays."""
     home = text.parents.get(call)
-    if _is_flatten_layer(call) and isinstance(home, ast.Call) and _is_sequential(text, home):
-        following = [a for a in home.args if span_of(a) > span_of(call)]
-        if following:
-            start, end = span_of(call), span_of(following[0])
-            return [((*start[:2], *end[:2]), "")]
-    raise NotApplicableError("not a flatten")
+    if (inner := flattened(call)) is not None:
+        yield span_of(call), text.segment(inner)
+    elif (
+        ast.unparse(call.func).endswith("Flatten")
+        and isinstance(home, ast.Call)
+        and _is_sequential(text, home)
+        and (following := [a for a in home.args if span_of(a) > span_of(call)])
+    ):
+        yield start_of(call) + start_of(following[0]), ""
+    else:
+        raise NotApplicableError("not a flatten")
 
 
-def flattened(call: ast.Call) -> ast.expr | None:
+def flattened(node: ast.AST | None) -> ast.expr | None:
     """Return what a call flattens to (N, features) or tries to; None: it does something else."""
-    function = call.func
-    if not isinstance(function, ast.Attribute):
-        return None
-    owner = function.value
-    if function.attr == "flatten":
-        if isinstance(owner, ast.Name) and owner.id == "torch":
-            return call.args[0] if call.args else None
-        return owner
-    views = function.attr in ("view", "reshape") and len(call.args) == 2
-    return owner if views and any(_is_minus_one(a) for a in call.args) else None
+    match node:
+        case ast.Call(ast.Attribute(ast.Name("torch"), "flatten"), arguments):
+            return arguments[0] if arguments else None
+        case ast.Call(ast.Attribute(owner, "flatten")):
+            return owner
+        case ast.Call(ast.Attribute(owner, "view" | "reshape"), [_, _] as sizes):
+            return owner if "-1" in map(ast.unparse, sizes) else None
+    return None
 
 
-def _is_minus_one(node: ast.expr) -> bool:
-    return ast.unparse(node) == "-1"
+def _order(text: Text, first: ast.Assign, finding: Finding) -> Iterator[Splice]:
+    """Move a statement that flattens behind the last convolution.
 
-
-def _is_flatten_layer(call: ast.Call) -> bool:
-    return ast.unparse(call.func).endswith("Flatten")
-
-
-def _order(text: Text, finding: Finding) -> list[Splice]:
-    """Move a flatten behind the last convolution.
-
-    ``at``: the statement that flattens; ``numbers``: the lines of the statements behind it, in
-    the same block, that need what has not been flattened. These come first, the flatten and
-    whatever else stood between come after, each in its order.
+    ``numbers``: the lines of the statements behind it, in the same block, that need what has
+    not been flattened. These come first, the flatten and whatever else stood between come
+    after, each in its order.
     """
-    first = text.node(finding.at, ast.Assign)
     block = _block(text, first)
     start = block.index(first)
     lines = set(finding.numbers)
@@ -179,13 +181,11 @@ def _order(text: Text, finding: Finding) -> list[Splice]:
     if not marked or len(marked) != len(lines):
         raise NotApplicableError("the statements are not in one block")
     moved = block[start : marked[-1] + 1]
-    ordered = [s for s in moved if s.lineno in lines] + [s for s in moved if s.lineno not in lines]
-    for statement in moved:
+    for place, statement in zip(
+        moved, sorted(moved, key=lambda s: s.lineno not in lines), strict=True
+    ):
         text.indent(statement)
-    return [
-        (span_of(place), text.segment(statement))
-        for place, statement in zip(moved, ordered, strict=True)
-    ]
+        yield span_of(place), text.segment(statement)
 
 
 def _block(text: Text, statement: ast.stmt) -> list[ast.stmt]:
@@ -197,88 +197,86 @@ def _block(text: Text, statement: ast.stmt) -> list[ast.stmt]:
     raise NotApplicableError("not in a block")
 
 
-def _view(text: Text, finding: Finding) -> list[Splice]:
+def _view(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
     """Keep the images of a batch apart in a view that mixes them."""
-    call = text.node(finding.at, ast.Call)
-    inner = flattened(call)
-    if inner is None:
+    if (inner := flattened(call)) is None:
         raise NotApplicableError("not a view with two sizes")
-    return [(span_of(call), f"torch.flatten({text.segment(inner)}, 1)")]
+    yield span_of(call), _flat(text.segment(inner), pooled=False)
 
 
-def _first(text: Text, finding: Finding) -> list[Splice]:
-    """Use the first of the tuple that the call at the place gives."""
-    call = text.node(finding.at, ast.Call)
+def _first(text: Text, call: ast.Call, _: Finding) -> Iterator[Splice]:
+    """Use the first of the tuple that a call gives."""
     home = text.parents.get(call)
     if isinstance(home, ast.Assign) and isinstance(home.targets[0], ast.Tuple):
         raise NotApplicableError("the tuple is taken apart already")
-    return [(span_of(call), f"{text.segment(call)}[0]")]
+    yield end_of(call) + end_of(call), "[0]"
 
 
 # --- the way to the classes ----------------------------------------------------------------------
 
 
-def _projection(text: Text, finding: Finding) -> list[Splice]:
+def _projection(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Add a last layer from ``numbers[0]`` features to ``numbers[1]`` classes.
 
-    ``at`` is the class; ``numbers[2]``: 0 as it is, 1 flattened first, 2 pooled and flattened.
+    ``numbers[2]``: 0 as it is, 1 flattened first, 2 pooled and flattened.
     """
-    owner = text.node(finding.at, ast.ClassDef)
     features, classes = _positive(finding, 2)
-    how = finding.numbers[2] if len(finding.numbers) == 3 else 0
     if any(isinstance(n, ast.Attribute) and n.attr == PROJECTION for n in ast.walk(owner)):
         raise NotApplicableError("it has such a layer")
-    layer = f"self.{PROJECTION} = nn.Linear({features}, {classes})"
-    return [_appended(text, owner, layer), *_wrapped(text, owner, PROJECTION, how)]
+    yield _appended(text, owner, f"self.{PROJECTION} = nn.Linear({features}, {classes})")
+    yield from _returned_through(PROJECTION, text, owner, finding)
 
 
-def _declared(text: Text, finding: Finding) -> list[Splice]:
+def _declared(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Call the last layer (``name``), which was declared and forgotten (numbers as above)."""
-    owner = text.node(finding.at, ast.ClassDef)
-    how = finding.numbers[2] if len(finding.numbers) == 3 else 0
-    return _wrapped(text, owner, _identifier(finding), how)
+    yield from _returned_through(_identifier(finding), text, owner, finding)
 
 
-def _undeclared(text: Text, finding: Finding) -> list[Splice]:
+def _undeclared(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[Splice]:
     """Declare the last layer (``name``), which is called, with ``numbers[0]`` classes."""
-    owner = text.node(finding.at, ast.ClassDef)
     (classes,) = _positive(finding, 1)
-    return [_appended(text, owner, f"self.{_identifier(finding)} = nn.Linear(1, {classes})")]
+    yield _appended(text, owner, f"self.{_identifier(finding)} = nn.Linear(1, {classes})")
 
 
 def _appended(text: Text, owner: ast.ClassDef, statement: str) -> Splice:
     """Add a statement at the end of the constructor."""
-    last = text.method(owner, "__init__").body[-1]
-    _, _, line, column = span_of(last)
-    indent = text.indent(last)
-    return (line, column, line, column), f"\n{indent}{statement}"
+    last = _method(owner, "__init__").body[-1]
+    return end_of(last) + end_of(last), f"\n{text.indent(last)}{statement}"
 
 
-def _wrapped(text: Text, owner: ast.ClassDef, layer: str, how: int) -> list[Splice]:
-    splices = []
-    for statement in returned(text.method(owner, "forward")):
-        value = text.segment(statement)
-        inner = value if how == 0 else _flat(value, pooled=how == 2)
-        splices.append((span_of(statement), f"self.{layer}({inner})"))
-    return splices
+def _returned_through(
+    layer: str, text: Text, owner: ast.ClassDef, finding: Finding
+) -> Iterator[Splice]:
+    """Apply a layer to whatever ``forward`` returns."""
+    how = finding.numbers[2] if len(finding.numbers) == 3 else 0
+    for value in returned(_method(owner, "forward")):
+        inner = text.segment(value)
+        inner = _flat(inner, pooled=how == 2) if how else inner
+        yield span_of(value), f"self.{layer}({inner})"
+
+
+def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef:
+    if (found := spans.methods(owner).get(name)) is None:
+        raise NotApplicableError(f"class {owner.name} has no method {name}")
+    return found
 
 
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def _drop(text: Text, finding: Finding) -> list[Splice]:
+def _drop(text: Text, node: ast.Call | ast.Subscript, finding: Finding) -> Iterator[Splice]:
     """Remove a call, or an index, that cannot be; what it was about stays.
 
     That is the first argument, or (``numbers`` given) what the method or the index belongs to.
     """
-    node = text.node(finding.at, ast.Call, ast.Subscript)
-    kept: ast.expr | None
-    if isinstance(node, ast.Subscript):
-        kept = node.value
-    elif finding.numbers:
-        kept = node.func.value if isinstance(node.func, ast.Attribute) else None
-    else:
-        kept = node.args[0] if node.args else None
+    kept: ast.expr | None = None
+    match node:
+        case ast.Subscript(owner):
+            kept = owner
+        case ast.Call(ast.Attribute(owner)) if finding.numbers:
+            kept = owner
+        case ast.Call(_, [first, *_]) if not finding.numbers:
+            kept = first
     if kept is None or isinstance(kept, ast.Starred | ast.Constant):
         raise NotApplicableError("a call on nothing")
     home = text.parents.get(node)
@@ -286,50 +284,48 @@ def _drop(text: Text, finding: Finding) -> list[Splice]:
         block = _block(text, home)
         if home is not block[-1]:  # what is left would be x = x
             text.indent(home)
-            return [((*span_of(home)[:2], *span_of(block[block.index(home) + 1])[:2]), "")]
-    return [(span_of(node), text.segment(kept))]
+            yield start_of(home) + start_of(block[block.index(home) + 1]), ""
+            return
+    yield span_of(node), text.segment(kept)
 
 
-def _twice(text: Text, finding: Finding) -> list[Splice]:
+def _twice(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Remove the argument at place ``numbers[0]``, which is given by name, too."""
-    call = text.node(finding.at, ast.Call)
     place = finding.numbers[0] if finding.numbers else -1
-    rest = [*call.args[place + 1 :], *(k for k in call.keywords)]
+    rest = [*call.args[place + 1 :], *call.keywords]
     if not 0 <= place < len(call.args) or not rest:
         raise NotApplicableError("no such argument")
-    start, end = span_of(call.args[place]), min(span_of(node) for node in rest)
-    return [((*start[:2], *end[:2]), "")]
+    yield start_of(call.args[place]) + min(map(start_of, rest)), ""
 
 
-def _keyword(text: Text, finding: Finding) -> list[Splice]:
+def _keyword(_: Text, call: ast.Call, finding: Finding) -> Iterator[Splice]:
     """Call keyword number ``numbers[0]``, which is not known, ``name``, or remove it."""
-    call = text.node(finding.at, ast.Call)
     place = finding.numbers[0] if finding.numbers else -1
     if not 0 <= place < len(call.keywords) or call.keywords[place].arg is None:
         raise NotApplicableError("no such argument")
     node = call.keywords[place]
-    line, column, end_line, end_column = span_of(node)
     if finding.name:
-        length = len(str(node.arg).encode())
-        return [((line, column, line, column + length), _identifier(finding))]
-    others = [span_of(n) for n in (*call.args, *call.keywords) if n is not node]
-    before = [other[2:] for other in others if other < span_of(node)]
-    behind = [other[:2] for other in others if other > span_of(node)]
+        line, column = start_of(node)
+        yield (line, column, line, column + len(str(node.arg).encode())), _identifier(finding)
+        return
+    others = [n for n in (*call.args, *call.keywords) if n is not node]
+    before = [end_of(other) for other in others if span_of(other) < span_of(node)]
+    behind = [start_of(other) for other in others if span_of(other) > span_of(node)]
     if before:
-        return [((*max(before), end_line, end_column), "")]
-    end = min(behind) if behind else (end_line, end_column)
-    return [((line, column, *end), "")]
+        yield max(before) + end_of(node), ""
+    else:
+        yield start_of(node) + min(behind, default=end_of(node)), ""
 
 
-def _default(text: Text, finding: Finding) -> list[Splice]:
+def _default(_: Text, function: ast.FunctionDef, finding: Finding) -> Iterator[Splice]:
     """Give the constructor's parameters without a default those in ``numbers``."""
-    function = text.node(finding.at, ast.FunctionDef)
     wanted = required(function)
     values = _positive(finding, len(wanted))
     if not wanted or len(values) != len(finding.numbers):
         raise NotApplicableError("nothing is wanted")
-    ends = [(span_of(a)[2:], "" if a.annotation is None else " ") for a in wanted]
-    return [((*end, *end), f"{gap}={gap}{n}") for (end, gap), n in zip(ends, values, strict=True)]
+    for parameter, value in zip(wanted, values, strict=True):
+        gap = "" if parameter.annotation is None else " "
+        yield end_of(parameter) + end_of(parameter), f"{gap}={gap}{value}"
 
 
 def required(function: ast.FunctionDef) -> list[ast.arg]:
@@ -338,61 +334,49 @@ def required(function: ast.FunctionDef) -> list[ast.arg]:
     return plain[1 : len(plain) - len(function.args.defaults)]
 
 
-def _instance(text: Text, finding: Finding) -> list[Splice]:
+def _instance(_text: Text, node: ast.Attribute, _: Finding) -> Iterator[Splice]:
     """Call a layer's class that stands where the layer should."""
-    node = text.node(finding.at, ast.Attribute)
-    _, _, line, column = span_of(node)
-    return [((line, column, line, column), "()")]
+    yield end_of(node) + end_of(node), "()"
 
 
 # --- names ---------------------------------------------------------------------------------------
 
 
-def _super(text: Text, finding: Finding) -> list[Splice]:
-    """Put ``super().__init__()`` first in the constructor at the place."""
-    function = text.node(finding.at, ast.FunctionDef)
+def _super(text: Text, function: ast.FunctionDef, _: Finding) -> Iterator[Splice]:
+    """Put ``super().__init__()`` first in a constructor."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if function.name != "__init__" or not body:
         raise NotApplicableError("not a constructor with statements")
-    indent = text.indent(body[0])
-    line, column, _, _ = span_of(body[0])
-    splices: list[Splice] = [((line, column, line, column), f"super().__init__()\n{indent}")]
-    for late in body:
-        if calls_super(late):
-            text.indent(late)
-            _, _, end, _ = span_of(late)
-            splices.append(((late.lineno - 1, len(text.lines[late.lineno - 2]), end,
-                             len(text.lines[end - 1])), ""))  # fmt: skip
-    return splices
+    start = start_of(body[0])
+    yield start + start, f"super().__init__()\n{text.indent(body[0])}"
+    for late in filter(calls_super, body):
+        text.indent(late)
+        before, (last, _column) = late.lineno - 1, end_of(late)
+        yield (before, len(text.lines[before - 1]), last, len(text.lines[last - 1])), ""
 
 
 def calls_super(statement: ast.stmt) -> bool:
     """Return whether a statement initialises the module that a class derives from."""
-    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
-        return False
-    function = statement.value.func
-    if not isinstance(function, ast.Attribute) or function.attr != "__init__":
-        return False
-    owner = function.value
-    plain = isinstance(owner, ast.Call) and ast.unparse(owner.func) == "super"
-    return plain or ast.unparse(owner).endswith("Module")
+    match statement:
+        case ast.Expr(ast.Call(ast.Attribute(ast.Call(ast.Name("super")), "__init__"))):
+            return True
+        case ast.Expr(ast.Call(ast.Attribute(owner, "__init__"))):
+            return ast.unparse(owner).endswith("Module")
+    return False
 
 
-def _attribute(text: Text, finding: Finding) -> list[Splice]:
-    """Rename the attribute read at the place to ``name``."""
-    node = text.node(finding.at, ast.Attribute)
-    _, _, line, column = span_of(node)
-    start = column - len(node.attr.encode())
-    return [((line, start, line, column), _identifier(finding))]
+def _attribute(_: Text, node: ast.Attribute, finding: Finding) -> Iterator[Splice]:
+    """Rename an attribute that is read to ``name``."""
+    line, column = end_of(node)
+    yield (line, column - len(node.attr.encode()), line, column), _identifier(finding)
 
 
-def _module(text: Text, finding: Finding) -> list[Splice]:
-    """Look up the name at the place in the module ``name``: nn, F or torch."""
-    node = text.node(finding.at, ast.Name, ast.Attribute)
+def _module(_: Text, node: ast.Name | ast.Attribute, finding: Finding) -> Iterator[Splice]:
+    """Look up a name in the module ``name``: nn, F or torch."""
     if finding.name not in ("nn", "F", "torch"):
         raise NotApplicableError("not a module of the standard imports")
     last = node.id if isinstance(node, ast.Name) else node.attr
-    return [(span_of(node), f"{finding.name}.{last}")]
+    yield span_of(node), f"{finding.name}.{last}"
 
 
 def _identifier(finding: Finding) -> str:
@@ -409,24 +393,25 @@ def _positive(finding: Finding, count: int) -> tuple[int, ...]:
     return numbers
 
 
-_RULES: Mapping[str, Callable[[Text, Finding], list[Splice]]] = {
-    "size": _size,
-    "number": _number,
-    "flatten": _flatten,
-    "flatten layer": _flatten_layer,
-    "unflatten": _unflatten,
-    "order": _order,
-    "view": _view,
-    "first": _first,
-    "projection": _projection,
-    "declared": _declared,
-    "undeclared": _undeclared,
-    "drop": _drop,
-    "twice": _twice,
-    "keyword": _keyword,
-    "default": _default,
-    "instance": _instance,
-    "super": _super,
-    "attribute": _attribute,
-    "module": _module,
+_RULES: dict[str, tuple[Any, ...]] = {
+    "size": (_size, ast.Call),
+    "number": (_number, ast.expr),
+    "flatten": (_flatten, ast.Call),
+    "flatten layer": (_flatten_layer, ast.Call),
+    "unflatten": (_unflatten, ast.Call),
+    "order": (_order, ast.Assign),
+    "view": (_view, ast.Call),
+    "first": (_first, ast.Call),
+    "projection": (_projection, ast.ClassDef),
+    "declared": (_declared, ast.ClassDef),
+    "undeclared": (_undeclared, ast.ClassDef),
+    "drop": (_drop, ast.Call, ast.Subscript),
+    "twice": (_twice, ast.Call),
+    "keyword": (_keyword, ast.Call),
+    "default": (_default, ast.FunctionDef),
+    "instance": (_instance, ast.Attribute),
+    "super": (_super, ast.FunctionDef),
+    "attribute": (_attribute, ast.Attribute),
+    "module": (_module, ast.Name, ast.Attribute),
 }
+"""Rules by name, each with the kinds of node that it is about."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import difflib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeGuard
+
+from ...source.parse import parse
+
+Place = tuple[int, int]
+"""Line and column of a character, as ``ast`` counts: lines from 1, columns in bytes from 0."""
 
 Span = tuple[int, int, int, int]
-"""Line and column of the first character, and of the one behind the last, as ``ast`` counts:
-lines from 1, columns in bytes from 0."""
+"""Place of the first character, and of the one behind the last."""
 
 Splice = tuple[Span, str]
 """A span, and the text to put in its place."""
@@ -18,58 +23,66 @@ class NotApplicableError(ValueError):
     """Raised where a rule does not fit the place that a finding names."""
 
 
+def start_of(node: ast.AST) -> Place:
+    """Return the place of a node's first character."""
+    return node.lineno, node.col_offset  # type: ignore[attr-defined]
+
+
+def end_of(node: ast.AST) -> Place:
+    """Return the place behind a node's last character."""
+    return node.end_lineno, node.end_col_offset  # type: ignore[attr-defined]
+
+
 def span_of(node: ast.AST) -> Span:
     """Return the span of a node."""
-    return (
-        node.lineno,  # type: ignore[attr-defined]
-        node.col_offset,  # type: ignore[attr-defined]
-        node.end_lineno,  # type: ignore[attr-defined]
-        node.end_col_offset,  # type: ignore[attr-defined]
-    )
+    return start_of(node) + end_of(node)
+
+
+def is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    """Return whether a node is ``self.something``."""
+    match node:
+        case ast.Attribute(ast.Name("self")):
+            return True
+    return False
+
+
+def methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    """Return the methods of a class by name, the last one where several share it."""
+    return {s.name: s for s in owner.body if isinstance(s, ast.FunctionDef)}
 
 
 class Text:
-    """A source with its syntax tree."""
+    """A source with its syntax tree.
 
-    def __init__(self, source: str, tree: ast.Module) -> None:
-        self.tree = tree
+    Raises :class:`~llmatic_hpc.source.parse.SourceError` where it has none.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.tree = parse(source)
         self.lines = [line.encode() for line in source.split("\n")]
         self.parents = {
-            child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)
+            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }
 
-    def node(self, at: Span, *kinds: type[ast.AST]) -> Any:
-        """Return the node of one of the ``kinds`` that fills the span."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, kinds) and span_of(node) == tuple(at):
-                return node
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise NotApplicableError(f"no {names} at {at}")
+    def node(self, at: Span | None, *kinds: type[ast.AST]) -> Any:
+        """Return the node of one of the ``kinds`` that fills the span, or None."""
+        nodes = (node for node in ast.walk(self.tree) if isinstance(node, kinds))
+        return next((node for node in nodes if span_of(node) == at), None)
+
+    def above(self, node: ast.AST, kind: type[ast.AST]) -> Any:
+        """Return the nearest node of a kind that ``node`` stands in, or None."""
+        found = self.parents.get(node)
+        while found is not None and not isinstance(found, kind):
+            found = self.parents.get(found)
+        return found
 
     def segment(self, node: ast.AST) -> str:
         """Return the characters of a node."""
         line, column, end_line, end_column = span_of(node)
-        if line == end_line:
-            return self.lines[line - 1][column:end_column].decode()
-        inner = self.lines[line : end_line - 1]
-        first, last = self.lines[line - 1][column:], self.lines[end_line - 1][:end_column]
-        return b"\n".join([first, *inner, last]).decode()
-
-    def above(self, node: ast.AST, kind: type[ast.AST]) -> Any:
-        """Return the nearest node of a kind that ``node`` stands in."""
-        while (found := self.parents.get(node)) is not None:
-            if isinstance(found, kind):
-                return found
-            node = found
-        raise NotApplicableError(f"not inside a {kind.__name__}")
-
-    def method(self, inside: ast.AST, name: str) -> ast.FunctionDef:
-        """Return a method of the class that ``inside`` is or stands in, the last of its name."""
-        owner = inside if isinstance(inside, ast.ClassDef) else self.above(inside, ast.ClassDef)
-        for statement in reversed(owner.body):
-            if isinstance(statement, ast.FunctionDef) and statement.name == name:
-                return statement
-        raise NotApplicableError(f"class {owner.name} has no method {name}")
+        lines = self.lines[line - 1 : end_line]
+        lines[-1] = lines[-1][:end_column]
+        lines[0] = lines[0][column:]
+        return b"\n".join(lines).decode()
 
     def indent(self, statement: ast.stmt) -> str:
         """Return the white space before a statement that begins its line."""
@@ -78,7 +91,8 @@ class Text:
             raise NotApplicableError("two statements on one line")
         return before
 
-    def spliced(self, splices: list[Splice]) -> str:
+    def spliced(self, splices: Iterable[Splice]) -> str:
+        """Return the source with other text in place of some spans."""
         lines = list(self.lines)
         for (line, column, end_line, end_column), text in sorted(splices, reverse=True):
             joined = lines[line - 1][:column] + text.encode() + lines[end_line - 1][end_column:]

@@ -10,13 +10,12 @@ import ast
 import builtins
 import re
 from collections.abc import Iterator
-from typing import TypeGuard
 
 from ...source import allowlist, network
 from ...source.network import STANDARD_NAMES
-from ...source.parse import SourceError, parse
+from ...source.parse import try_parse
 from .rules import Finding, calls_super, required
-from .spans import span_of
+from .spans import is_own, methods, span_of
 
 _LAST = re.compile(r"(fc|lin|linear|dense|out|output|classifier|head|last|final|proj|logits)\d*")
 """Names that models give to the layer that makes the classes."""
@@ -33,9 +32,7 @@ _PLAIN_LAYERS = allowlist.words(
 
 def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
     """Yield the faults that need no run to be seen, those that hide others first."""
-    try:
-        tree = parse(source)
-    except SourceError:
+    if (tree := try_parse(source)) is None:
         return
     owners = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     by_name = {owner.name: owner for owner in owners}
@@ -53,8 +50,8 @@ def find(source: str, *, channels: int, classes: int) -> Iterator[Finding]:
 
 def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Finding]:
     """Give defaults to the sizes that the network's constructor asks for."""
-    function = _methods(owner).get("__init__")
-    if function is None or "forward" not in _methods(owner):
+    function = methods(owner).get("__init__")
+    if function is None or "forward" not in methods(owner):
         return
     values = []
     for wanted in required(function):
@@ -73,13 +70,13 @@ def _defaults(owner: ast.ClassDef, channels: int, classes: int) -> Iterator[Find
 
 def _constructor(owner: ast.ClassDef) -> Iterator[Finding]:
     """Call ``super().__init__()`` before the first attribute is set."""
-    function = _methods(owner).get("__init__")
+    function = methods(owner).get("__init__")
     if function is None or not owner.bases:
         return
     for statement in function.body:
         if calls_super(statement):
             return
-        if any(_is_own(node) for node in ast.walk(statement)):
+        if any(is_own(node) for node in ast.walk(statement)):
             break
     yield Finding("super", span_of(function))
 
@@ -89,7 +86,7 @@ def _attributes(
 ) -> Iterator[Finding]:
     """Find what was meant by attributes that are read and set nowhere."""
     declared = {name for relative in _family(owner, by_name) for name in _declared(relative)}
-    own = [node for node in ast.walk(owner) if _is_own(node)]
+    own = [node for node in ast.walk(owner) if is_own(node)]
     read = [node for node in own if isinstance(node.ctx, ast.Load)]
     used = {node.attr for node in read}
     unknown = sorted(
@@ -111,23 +108,22 @@ def _attributes(
 def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
     """Make a layer of the class in ``self.act = nn.ReLU``."""
     for node in ast.walk(owner):
-        if isinstance(node, ast.Assign) and _is_own(node.targets[0]):
-            value = node.value
-            if isinstance(value, ast.Attribute) and value.attr in _PLAIN_LAYERS:
-                yield Finding("instance", span_of(value))
+        match node:
+            case ast.Assign([target, *_], ast.Attribute() as value) if is_own(target):
+                if value.attr in _PLAIN_LAYERS:
+                    yield Finding("instance", span_of(value))
 
 
 def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
     """Drop ``x.something()`` that no tensor has."""
-    own = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and _is_own(n)}
-    own |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    known = allowlist.ATTRIBUTES | allowlist.RESERVED
+    known |= {n.attr for n in ast.walk(tree) if is_own(n)}
+    known |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
     for call in ast.walk(tree):
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
-            continue
-        owner, name = call.func.value, call.func.attr
-        plain = isinstance(owner, ast.Name) and owner.id not in ("self", *STANDARD_NAMES)
-        if plain and name not in allowlist.ATTRIBUTES | allowlist.RESERVED | own:
-            yield Finding("drop", span_of(call), "", (1,))
+        match call:
+            case ast.Call(ast.Attribute(ast.Name(owner), name)) if name not in known:
+                if owner not in ("self", *STANDARD_NAMES):
+                    yield Finding("drop", span_of(call), "", (1,))
 
 
 def _homes(tree: ast.Module) -> Iterator[Finding]:
@@ -137,29 +133,32 @@ def _homes(tree: ast.Module) -> Iterator[Finding]:
         return
     bound = set(names) | set(dir(builtins))
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
+        match node:
+            case ast.FunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
+                bound.add(name)
+            case ast.Name(name, ast.Store() | ast.Del()):
+                bound.add(name)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            if node.id not in bound:
-                if home := _home(node.id):
-                    yield Finding("module", span_of(node), home)
+        match node:
+            case ast.Name(name, ast.Load()) if name not in bound:
+                yield from _moved(node, name)
                 yield from _undefined(tree, node)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            path = f"{STANDARD_NAMES.get(node.value.id, '')}.{node.attr}"
-            known = path in allowlist.PATHS or path in allowlist.NAMESPACES
-            if node.value.id not in STANDARD_NAMES or known:
-                continue
-            if home := _home(node.attr):
-                yield Finding("module", span_of(node), home)
-            plain = _stem(node.attr)
-            if plain != node.attr and f"{STANDARD_NAMES[node.value.id]}.{plain}" in allowlist.PATHS:
-                yield Finding("attribute", span_of(node), plain)
-            yield from _dropped(tree, node)
+            case ast.Attribute(ast.Name(short), name) if short in STANDARD_NAMES:
+                root, plain = STANDARD_NAMES[short], _stem(name)
+                if f"{root}.{name}" in allowlist.PATHS | allowlist.NAMESPACES:
+                    continue
+                yield from _moved(node, name)
+                if plain != name and f"{root}.{plain}" in allowlist.PATHS:
+                    yield Finding("attribute", span_of(node), plain)
+                yield from _dropped(tree, node)
+
+
+def _moved(node: ast.expr, name: str) -> Iterator[Finding]:
+    """Look a name of torch up in the module of the standard imports that has it."""
+    for short, path in STANDARD_NAMES.items():
+        if f"{path}.{name}" in allowlist.PATHS:
+            yield Finding("module", span_of(node), short)
+            return
 
 
 def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
@@ -179,17 +178,6 @@ def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
                     yield Finding("drop", span_of(call))
 
 
-def _home(name: str) -> str:
-    """Return the module of the standard imports that has a name of torch; empty: none."""
-    return next(
-        (s for s, path in STANDARD_NAMES.items() if f"{path}.{name}" in allowlist.PATHS), ""
-    )
-
-
-def _methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
-    return {s.name: s for s in owner.body if isinstance(s, ast.FunctionDef)}
-
-
 def _family(owner: ast.ClassDef, by_name: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
     """Return a class with those of the source that it derives from."""
     found, todo = [owner], [owner]
@@ -206,23 +194,15 @@ def _declared(owner: ast.ClassDef) -> set[str]:
     """Return the attributes that a class itself gives to its instances."""
     found = {name for statement in owner.body for name in network.bindings(statement)}
     for node in ast.walk(owner):
-        if _is_own(node) and not isinstance(node.ctx, ast.Load):
-            found.add(node.attr)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            first = node.args[0] if node.args else None
-            registers = node.func.attr in ("register_buffer", "register_parameter", "add_module")
-            if registers and isinstance(first, ast.Constant) and isinstance(first.value, str):
-                found.add(first.value)
+        match node:
+            case ast.Attribute(ast.Name("self"), name, ast.Store() | ast.Del()):
+                found.add(name)
+            case ast.Call(
+                ast.Attribute(attr="register_buffer" | "register_parameter" | "add_module"),
+                [ast.Constant(str(name)), *_],
+            ):
+                found.add(name)
     return found
-
-
-def _is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    """Return whether a node is ``self.something``."""
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-    )
 
 
 def _stem(name: str) -> str:
@@ -230,5 +210,5 @@ def _stem(name: str) -> str:
 
 
 def _distance(one: str, other: str) -> int:
-    numbers = [int("".join(re.findall(r"\d", name))[:6] or 0) for name in (one, other)]
-    return abs(numbers[0] - numbers[1])
+    first, second = (int(re.sub(r"\D", "", name)[:6] or 0) for name in (one, other))
+    return abs(first - second)

@@ -85,11 +85,9 @@ def _places() -> Iterator[Span | None]:
 
 def position(code: Any, instruction: int) -> Span | None:
     """Return the expression of the source that an instruction belongs to."""
-    positions = list(code.co_positions())
-    line, end_line, column, end_column = positions[instruction // 2]
-    if None in (line, end_line, column, end_column):
-        return None
-    return (line, column, end_line, end_column)
+    line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
+    span = (line, column, end_line, end_column)
+    return None if None in span else span
 
 
 def is_torch(module: nn.Module) -> bool:

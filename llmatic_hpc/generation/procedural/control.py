@@ -1,4 +1,4 @@
-"""The control without a language model: edits of the parent's syntax tree, drawn at random.
+"""The control without a language model: edits of the parent's layers, drawn at random.
 
 It answers the same requests as a language model, from the number of the prompt alone, and so
 shows what the search owes to the model. The parent's source is read as a list of layers
@@ -10,75 +10,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ...types import Completion, Problem, Request
-from . import edits
-from .draft import Draft, Edit, count
+from .draft import Draft, Edit
+from .edits import PROMPTED, Goal, always, any_edit
 from .fit import fitted
-from .layers import (
-    AdaptivePool,
-    Conv,
-    Depthwise,
-    Dropout,
-    Layer,
-    Linear,
-    MisfitError,
-    Network,
-    Norm,
-    Pool,
-    Recurrent,
-    Residual,
-    Site,
-    has_weights,
-    size_of,
-)
+from .layers import Layer, MisfitError, Network, Site, has_weights
 from .random_network import fresh
 from .read import read
 from .write import written
 
 ATTEMPTS = 16
 """Number of times that an edit is drawn again when it does not apply or does not fit."""
-
-Sites = Sequence[Site]
-Goal = Callable[[Sites, Sites], bool]
-"""True where an edit did what was asked, from the sites before and after."""
-
-
-def _always(before: Sites, after: Sites) -> bool:
-    return True
-
-
-def _more(*kinds: type[Any], by: int = 1) -> Goal:
-    return lambda before, after: count(after, *kinds) >= count(before, *kinds) + by
-
-
-def _smaller(before: Sites, after: Sites) -> bool:
-    old, new = size_of(before), size_of(after)
-    return new.parameters < 0.8 * old.parameters and new.macs <= old.macs
-
-
-def _larger(before: Sites, after: Sites) -> bool:
-    return size_of(after).parameters > 1.2 * size_of(before).parameters
-
-
-PROMPTED: tuple[tuple[Edit, Goal], ...] = (
-    (edits.add_layer, lambda before, after: len(after) > len(before)),
-    (edits.delete_layer, lambda before, after: len(after) < len(before)),
-    (edits.any_edit, _always),
-    (edits.reduce_size, _smaller),
-    (edits.increase_size, _larger),
-    (edits.add_linear, _more(Linear)),
-    (edits.add_conv, _more(Conv, Depthwise)),
-    (edits.add_pool, _more(Pool, AdaptivePool)),
-    (edits.add_residual, _more(Residual)),
-    (edits.add_residuals, _more(Residual, by=2)),
-    (edits.add_dropout, _more(Dropout)),
-    (edits.add_norm, _more(Norm)),
-    (edits.add_recurrent, _more(Recurrent)),
-)
-"""By the number of the prompt, in the order of the paper's thirteen."""
 
 
 class Procedural:
@@ -140,11 +84,11 @@ class _Variation:
         """Return the parent after the edit, or any where that is impossible, and some more."""
         child = self._edited(parent, edit, goal)
         if child is None:  # nothing to delete, or no room to grow
-            edit, goal = edits.any_edit, _always
+            edit, goal = any_edit, always
             child = self._edited(parent, edit) or self._fresh()
         before = self._draft(parent).sites
         for _ in range(sum(self._chance(0.5 * self.strength) for _ in range(4))):
-            more = self._edited(child, edit if self._chance(0.3) else edits.any_edit)
+            more = self._edited(child, edit if self._chance(0.3) else any_edit)
             if more is not None and more != parent and goal(before, self._draft(more).sites):
                 child = more
         return child
@@ -155,7 +99,7 @@ class _Variation:
         for mate in parents[1:]:
             child = self._joined(child, mate) or child
         if child in parents or self._chance(0.5 * self.strength):
-            child = self._edited(child, edits.any_edit) or child
+            child = self._edited(child, any_edit) or child
         return child
 
     def _joined(self, front: Network, back: Network) -> Network | None:
@@ -174,7 +118,7 @@ class _Variation:
                 return child
         return None
 
-    def _edited(self, network: Network, edit: Edit, goal: Goal = _always) -> Network | None:
+    def _edited(self, network: Network, edit: Edit, goal: Goal = always) -> Network | None:
         """Return the network after one edit that reaches its goal; None if none was found."""
         draft = self._draft(network)
         for _ in range(ATTEMPTS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from .draft import (
     ACTS,
@@ -16,6 +17,7 @@ from .draft import (
     Edit,
     activation,
     bridge_of,
+    count,
     dressing,
     normalization,
     rebridged,
@@ -39,6 +41,7 @@ from .layers import (
     Pool,
     Recurrent,
     Residual,
+    Site,
     size_of,
     splice,
 )
@@ -366,3 +369,46 @@ def any_edit(draft: Draft) -> Network:
 def add_layer(draft: Draft) -> Network:
     """Add one more layer."""
     return draft.rng.choices(list(LAYER), list(LAYER.values()))[0](draft)
+
+
+# --- what a prompt asks for ---------------------------------------------------------------------
+
+Sites = Sequence[Site]
+Goal = Callable[[Sites, Sites], bool]
+"""True where an edit did what was asked, from the sites before and after."""
+
+
+def always(before: Sites, after: Sites) -> bool:
+    """Accept any edit."""
+    return True
+
+
+def _more(*kinds: type[Any], by: int = 1) -> Goal:
+    return lambda before, after: count(after, *kinds) >= count(before, *kinds) + by
+
+
+def _smaller(before: Sites, after: Sites) -> bool:
+    old, new = size_of(before), size_of(after)
+    return new.parameters < 0.8 * old.parameters and new.macs <= old.macs
+
+
+def _larger(before: Sites, after: Sites) -> bool:
+    return size_of(after).parameters > 1.2 * size_of(before).parameters
+
+
+PROMPTED: tuple[tuple[Edit, Goal], ...] = (
+    (add_layer, lambda before, after: len(after) > len(before)),
+    (delete_layer, lambda before, after: len(after) < len(before)),
+    (any_edit, always),
+    (reduce_size, _smaller),
+    (increase_size, _larger),
+    (add_linear, _more(Linear)),
+    (add_conv, _more(Conv, Depthwise)),
+    (add_pool, _more(Pool, AdaptivePool)),
+    (add_residual, _more(Residual)),
+    (add_residuals, _more(Residual, by=2)),
+    (add_dropout, _more(Dropout)),
+    (add_norm, _more(Norm)),
+    (add_recurrent, _more(Recurrent)),
+)
+"""By the number of the prompt, in the order of the paper's thirteen."""

@@ -205,8 +205,7 @@ def _bounded(network: Network, shape: Shape, classes: int) -> Network:
         if heavy is not None:
             network = _lightened(network, sites, heavy)
         elif size.parameters > MAX_PARAMETERS or size.macs > MAX_MACS:
-            narrower = rescaled(network, -1)
-            network = _shortened(network, sites) if narrower == network else narrower
+            network = _narrowed(network, sites)
         elif size.layers > MAX_LAYERS:
             network = _shortened(network, sites, size.layers - MAX_LAYERS)
         else:
@@ -229,6 +228,11 @@ def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
         narrow = replace(heavy.layer, width=climb(heavy.layer.width, -1))
         if narrow != heavy.layer:
             return splice(network, heavy.path, 1, (narrow,))
+    return _narrowed(network, sites)
+
+
+def _narrowed(network: Network, sites: Sequence[Site]) -> Network:
+    """Make every layer narrower, or the network shorter where none can be."""
     narrower = rescaled(network, -1)
     return _shortened(network, sites) if narrower == network else narrower
 

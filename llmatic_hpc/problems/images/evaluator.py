@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
+from ...cluster.backend import wait_until
 from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
@@ -57,15 +57,8 @@ class Trained(Evaluator):
         self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
     ) -> Evaluated:
         """See :meth:`.Evaluator.evaluate`."""
-        table = record.candidates
-        work = [
-            Work(
-                candidate=row,
-                source_sha256=table["source_sha256"][row].decode(),
-                flops=float(table["flops"][row]),
-            )
-            for row in due
-        ]
+        digests, flops = record.candidates["source_sha256"], record.candidates["flops"]
+        work = [Work(row, digests[row].decode(), float(flops[row])) for row in due]
         dispatcher = self._dispatcher(record)
         enough = self._enough(record.committed_generations, len(work))
         gathered = dispatcher.run(work, enough=enough, on_result=on_result)
@@ -85,11 +78,8 @@ class Trained(Evaluator):
 
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
-        if kind_of(self.config.cluster) != "local":
-            return
-        deadline = time.monotonic() + STOPPING_SECONDS
-        while stop_orphans(self.paths.tasks) and time.monotonic() < deadline:
-            time.sleep(0.1)  # other processes: nothing to wait on
+        if kind_of(self.config.cluster) == "local":
+            wait_until(lambda: stop_orphans(self.paths.tasks) == 0, STOPPING_SECONDS, pause=0.1)
 
     def end(self, record: Record) -> None:
         """Take what is left of the run out of the scheduler's queue."""
@@ -107,13 +97,11 @@ class Trained(Evaluator):
         return work if is_last else math.ceil(self.config.cluster.quorum * work - 1e-9)
 
     def _dispatcher(self, record: Record) -> Dispatcher:
-        training = self.config.training
-        threads = threads_per_task(self.config)
-        table = record.candidates
+        config, table = self.config, record.candidates
 
         def epochs(row: int) -> int:
-            trained = self.config.search.train_start or not rows.is_of_start(record, row)
-            return training.epochs if trained else 0
+            trained = config.search.train_start or not rows.is_of_start(record, row)
+            return config.training.epochs if trained else 0
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
             candidates = [
@@ -132,13 +120,13 @@ class Trained(Evaluator):
                 run_id=record.run_id,
                 results=str(self.paths.results.resolve()),
                 checkpoints=str(self.paths.checkpoints.resolve()),
-                seed=self.config.run.seed,
-                threads=threads,
-                problem=self.config.problem,
-                training=training,
-                containment=self.config.containment,
+                seed=config.run.seed,
+                threads=threads_per_task(config),
+                problem=config.problem,
+                training=config.training,
+                containment=config.containment,
                 candidates=tuple(candidates),
-                workers=self.config.cluster.workers_per_task,
+                workers=config.cluster.workers_per_task,
             )
             write_atomically(folder / worker.TASK_FILE, spec.to_json())
 
@@ -151,17 +139,17 @@ class Trained(Evaluator):
             )
 
         if self.backend is None:  # one for all of a run: it remembers which nodes are bad
-            self.backend = back_end(self.config, worker.run_folder)
+            self.backend = back_end(config, worker.run_folder)
         return Dispatcher(
             self.paths,
             self.backend,
-            packing(self.config, rows.median_train_seconds(record)),
+            packing(config, rows.median_train_seconds(record)),
             name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
-            parallelism=tasks_at_once(self.config),
+            parallelism=tasks_at_once(config),
             write_task=write_task,
             read_result=read_result,
             wait=self.stop.wait,
-            leave=self._leave if self.config.cluster.chain else None,
+            leave=self._leave if config.cluster.chain else None,
         )
 
     def _leave(self, jobs: Sequence[str]) -> None:

@@ -51,12 +51,9 @@ class Dataset:
 
 
 DATASETS = {
-    found.name: found
-    for found in (
-        Dataset("cifar10", "CIFAR-10", 10, 32),
-        Dataset("cifar100", "CIFAR-100", 100, 32),
-        Dataset("imagenet16_120", "ImageNet16-120", 120, 16),
-    )
+    "cifar10": Dataset("cifar10", "CIFAR-10", 10, 32),
+    "cifar100": Dataset("cifar100", "CIFAR-100", 100, 32),
+    "imagenet16_120": Dataset("imagenet16_120", "ImageNet16-120", 120, 16),
 }
 
 INITIAL: Cell = (NONE, NONE, NONE, SKIP, NONE, NONE)

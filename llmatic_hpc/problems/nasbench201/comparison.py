@@ -102,7 +102,8 @@ class BenchmarkComparison(Comparison):
 
 
 def _dataset(runs: Sequence[Run]) -> Row:
-    results = [(run, row) for run in runs if (row := _result(run)) is not None]
+    found = [(run, _result(run)) for run in runs]
+    results = [(run, row) for run, row in found if row is not None]
     ranks = [int(run.record.candidates["rank"][row]) for run, row in results]
     needed = [_queries_to_best(run) for run in runs]
     median = float(np.median(needed))
@@ -138,9 +139,8 @@ def _lines(rows: Sequence[Row], cell: Callable[[Row], str], counted: str = "seed
     lines: Lines = []
     for row in rows:
         found = row["datasets"]
-        if counted == "seeds":
-            numbers = [len(values["runs"]) for values in found.values()]
-        else:
+        numbers = [len(values["runs"]) for values in found.values()]
+        if counted == "queries":
             numbers = [count for values in found.values() for count in values["queries"]]
         epochs = "" if row["epochs"] == 200 else f", {row['epochs']} epochs"
         cells = [cell(found[name]) if name in found else UNKNOWN for name in _TITLES]
@@ -163,12 +163,13 @@ def _best_cells(rows: Sequence[Row]) -> Lines:
         for dataset, found in row["datasets"].items():
             best.setdefault(row["table_sha256"], {})[dataset] = found["best_test_accuracy"]
     return [
-        (
-            "best cell of the table", "", "",
-            *(f"{found[name] * 100:.2f}" if name in found else UNKNOWN for name in _TITLES),
-        )
+        ("best cell of the table", "", "", *(_percent(found.get(name)) for name in _TITLES))
         for found in best.values()
-    ]  # fmt: skip
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{share * 100:.2f}"
 
 
 def _published(accuracy: tuple[float, float | None]) -> str:

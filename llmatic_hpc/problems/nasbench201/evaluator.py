@@ -17,7 +17,6 @@ from ..evaluator import Immediate
 from . import cells, table, write
 from .kind import nasbench201
 from .reader.layers import NotACell
-from .reader.mend import mend as mended
 from .reader.read import CellReader, Reading
 
 NAME = "nasbench201"
@@ -41,10 +40,8 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
             f"{found.path}: {len(found.rows):,} of the benchmark's {table.CELLS:,} cells; a search "
             f"needs all of them. {table.HOW}"
         )
-    accuracies = found.datasets[settings.dataset]
-    if settings.table_epochs != table.EPOCHS and not (
-        np.isfinite(accuracies.valid_12).all() and np.isfinite(accuracies.test_12).all()
-    ):
+    has_12_epochs = found.datasets[settings.dataset].has_12_epochs
+    if settings.table_epochs != table.EPOCHS and not has_12_epochs:
         raise DataError(
             f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
             f"{settings.dataset}, as the official file that it was made of; set "
@@ -56,9 +53,8 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
 def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
     """Raise :class:`~llmatic_hpc.errors.ConfigError` for what would search in vain."""
     if initial.cell is None:
-        raise ConfigError(
-            f"problem.initial: {config.problem.initial} is no cell: {initial.failure}"
-        )
+        where = f"problem.initial: {config.problem.initial}"
+        raise ConfigError(f"{where} is no cell: {initial.failure}")
     given = config.archive.network
     (_, least), (_, most) = cells.bounds(dataset)
     if given.lower and (given.lower[1] >= most or given.upper[1] <= least):
@@ -108,10 +104,8 @@ class Tabulated(Immediate):
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`. What runs of a source runs in a contained child."""
-        return [
-            self._examined(source, self._screened(reading), repair)
-            for source, reading in zip(sources, self._reader.read(sources), strict=True)
-        ]
+        readings = self._reader.read(sources)
+        return [self._examined(*one, repair) for one in zip(sources, readings, strict=True)]
 
     def screen(self, source: str) -> Screened:
         """See :meth:`.Immediate.screen`."""
@@ -132,19 +126,20 @@ class Tabulated(Immediate):
         """End the contained processes."""
         self._reader.close()
 
-    def _examined(self, source: str, written: Screened, repair: bool) -> Examined:
+    def _examined(self, source: str, reading: Reading, repair: bool) -> Examined:
+        if reading.cell is None:
+            written = Screened(reading.status, reading.failure)
+        else:
+            written = self._of(reading.cell)
         if not repair or written.status != "invalid" or not source:
             return Examined(source, written, written)
+        from .reader.mend import mend  # not for a search whose sources are all canonical
+
         try:
-            cell, repairs = mended(source)
+            cell, repairs = mend(source)
         except NotACell:
             return Examined(source, written, written)
         return Examined(write.source(cell), self._of(cell), written, tuple(repairs))
-
-    def _screened(self, reading: Reading) -> Screened:
-        if reading.cell is None:
-            return Screened(reading.status, reading.failure)
-        return self._of(reading.cell)
 
     def _of(self, cell: cells.Cell) -> Screened:
         """Describe a cell without its scores."""
@@ -182,9 +177,8 @@ def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Differe
         readings = reader.read([columns["source"][row] for row in scored])
     for row, reading in zip(scored, readings, strict=True):
         where, name = f"candidate {row}", columns["architecture"][row]
-        spelled = f"no cell ({reading.failure})"
-        if reading.cell is not None:
-            spelled = cells.architecture(reading.cell)
+        is_cell = reading.cell is not None
+        spelled = cells.architecture(reading.cell) if is_cell else f"no cell ({reading.failure})"
         if spelled != name:
             yield Difference(where, f"architecture is {name}, its source spells {spelled}")
             continue

@@ -29,7 +29,7 @@ from .cells import (
     neighbours,
 )
 from .reader.read import CellReader
-from .write import source
+from .write import cell_written, source
 
 PROMPTED = (CONV3, CONV1, NONE, POOL, SKIP, CONV3, CONV1, POOL, SKIP)
 """The operation that each of the nine prompts puts on an edge; ``NONE`` deletes a layer."""
@@ -40,6 +40,11 @@ REPLACING = 5
 INSISTENCE = 0.8
 """Share of cases in which a request whose prompt leaves nothing new to write repeats a known cell,
 which costs no query, rather than go where the prompt does not point."""
+
+Seen = tuple[Set[str], Set[str]]
+"""Architectures that have a score, and those that were written for earlier requests."""
+
+_NOTHING: Seen = (frozenset(), frozenset())
 
 ATTEMPTS = 64
 """Number of times that a draw at one distance is repeated before the next larger one."""
@@ -70,7 +75,7 @@ class ProceduralCells:
         written: set[str] = set()
         for request in requests:
             started = time.perf_counter()
-            cell = self._cell(request, _Seen(request.seen, written) if self._unseen else set())
+            cell = self._cell(request, (request.seen, written) if self._unseen else _NOTHING)
             written.add(architecture(cell))
             text = source(cell)
             seconds = time.perf_counter() - started
@@ -80,7 +85,7 @@ class ProceduralCells:
         """End the contained processes."""
         self._reader.close()
 
-    def _cell(self, request: Request, seen: Set[str]) -> Cell:
+    def _cell(self, request: Request, seen: Seen) -> Cell:
         rng = random.Random(request.seed)
         if request.operator == "random":
             return _farther(INITIAL, rng, seen, len(EDGES))
@@ -94,13 +99,18 @@ class ProceduralCells:
         return self._mutated(parents[0], prompt, rng, seen, request.temperature)
 
     def _mutated(
-        self, parent: Cell, prompt: int | None, rng: random.Random, seen: Set[str], heat: float
+        self, parent: Cell, prompt: int | None, rng: random.Random, seen: Seen, heat: float
     ) -> Cell:
         child = parent
         if self._free:  # as many edges as the temperature makes it, seen or not
             extra = sum(rng.random() < 0.5 * heat for _ in range(3))
-            child = _farther(parent, rng, set(), extra) if extra else parent
-        near = [cell for cell in neighbours(child) if architecture(cell) not in seen]
+            child = _farther(parent, rng, _NOTHING, extra) if extra else parent
+        scored, written = seen
+        near = [
+            cell
+            for cell in neighbours(child)
+            if (name := architecture(cell)) not in scored and name not in written
+        ]
         asked = near if prompt is None else [c for c in near if _is_asked(child, c, prompt)]
         if asked:
             return rng.choice(asked)
@@ -110,6 +120,8 @@ class ProceduralCells:
 
     def _parent(self, text: str) -> Cell:
         """The cell of a source."""
+        if (cell := cell_written(text)) is not None:
+            return cell
         (reading,) = self._reader.read([text])
         return INITIAL if reading.cell is None else reading.cell
 
@@ -118,22 +130,9 @@ _OTHERS = [[o for o in range(len(OPERATIONS)) if o != op] for op in range(len(OP
 """By operation: all others."""
 
 
-class _Seen(Set[str]):
-    """Two sets as one, without the copy."""
-
-    def __init__(self, scored: Set[str], written: Set[str]) -> None:
-        self._parts = scored, written
-
-    def __contains__(self, name: object) -> bool:
-        scored, written = self._parts
-        return name in scored or name in written
-
-    def __iter__(self) -> Iterator[str]:
-        for part in self._parts:
-            yield from part
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
+def _is_new(cell: Cell, seen: Seen) -> bool:
+    name = architecture(cell)
+    return name not in seen[0] and name not in seen[1]
 
 
 @cache
@@ -148,16 +147,16 @@ def _is_asked(parent: Cell, child: Cell, prompt: int) -> bool:
     return is_layer if prompt >= REPLACING else not is_layer
 
 
-def _crossed(first: Cell, second: Cell, rng: random.Random, seen: Set[str]) -> Cell | None:
+def _crossed(first: Cell, second: Cell, rng: random.Random, seen: Seen) -> Cell | None:
     """Each edge of either parent; None where no such cell is new."""
     for _ in range(ATTEMPTS):
         child: Cell = tuple(rng.choice(pair) for pair in zip(first, second, strict=True))  # type: ignore[assignment]
-        if child not in (first, second) and architecture(child) not in seen:
+        if child not in (first, second) and _is_new(child, seen):
             return child
     return None
 
 
-def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> Cell:
+def _farther(cell: Cell, rng: random.Random, seen: Seen, distance: int) -> Cell:
     """A cell at ``distance`` edges or more that is new; at the largest distance, any cell."""
     for far in range(distance, len(EDGES)):
         for _ in range(ATTEMPTS):
@@ -165,10 +164,10 @@ def _farther(cell: Cell, rng: random.Random, seen: Set[str], distance: int) -> C
             for edge in sorted(rng.sample(range(len(EDGES)), far)):
                 edges[edge] = rng.choice(_OTHERS[edges[edge]])
             child: Cell = tuple(edges)  # type: ignore[assignment]
-            if architecture(child) not in seen:
+            if _is_new(child, seen):
                 return child
     for _ in range(ATTEMPTS * len(EDGES)):
         child = tuple(rng.randrange(len(OPERATIONS)) for _ in EDGES)  # type: ignore[assignment]
-        if architecture(child) not in seen:
+        if _is_new(child, seen):
             return child
     return child  # nearly everything has been seen

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import h5py
 import numpy as np
@@ -25,8 +25,10 @@ from ...config import ProblemSettings
 from ...errors import DataError
 from ...rundir.files import write_atomically
 from .cells import DATASETS, EDGES, OPERATIONS, architecture, cell_of, cells, describe
-from .official import files as official
-from .official.files import SEEDS, OfficialCell
+from .official import SEEDS, WHERE, looks_official
+
+if TYPE_CHECKING:
+    from .official.files import OfficialCell
 
 Floats = NDArray[np.float32]
 
@@ -52,6 +54,11 @@ class Accuracies:
     """Mean test accuracy after the separate 12-epoch training, percent, or NaN likewise."""
     seconds: Floats
     """Simulated time of one 200-epoch training, seconds, or NaN likewise."""
+
+    @property
+    def has_12_epochs(self) -> bool:
+        """True where every cell has its accuracies after 12 epochs."""
+        return bool(np.isfinite(self.valid_12 + self.test_12).all())
 
     def scores(self, settings: ProblemSettings) -> dict[str, Floats]:
         """Return fitness, validation and test accuracy, 0 to 1, by the columns of a record.
@@ -113,7 +120,7 @@ class BenchmarkTable:
 
 HOW = (
     "To make one: llmatic prefetch CONFIG --from FILE_OR_FOLDER, which converts the benchmark's "
-    f"official files: {official.WHERE}"
+    f"official files: {WHERE}"
 )
 """Advice that every message about a missing table ends with."""
 
@@ -130,7 +137,7 @@ def read(path: Path) -> BenchmarkTable:
     cell twice, an accuracy outside 0 to 100, or none where there must be one.
     """
     try:
-        if official.looks_official(path):
+        if looks_official(path):
             raise DataError(
                 f"{path}: an official file of the benchmark, not the table that is made of it. Let "
                 "problem.table name a file that is not there yet, then: llmatic prefetch CONFIG "
@@ -186,6 +193,8 @@ def convert(
 
     Raises :class:`DataError` for a ``source`` or a ``target`` that will not do.
     """
+    from .official import files as official
+
     _check_writable(target)  # before the minutes that reading may take
     found = official.read(source, progress)
     tell(f"official: {source}: {found.count:,} of {found.total:,} cells")
@@ -195,11 +204,7 @@ def convert(
             "Let problem.table name a file that is not there yet, or fetch the rest"
         )
     made = write(target, found.cells, found.name)
-    lacking = [
-        name
-        for name, accuracies in made.datasets.items()
-        if np.isnan(accuracies.valid_12).any() or np.isnan(accuracies.test_12).any()
-    ]
+    lacking = [name for name, accuracies in made.datasets.items() if not accuracies.has_12_epochs]
     if lacking:
         tell(f"official: no 12-epoch accuracies of all cells for {', '.join(lacking)}")
     tell(f"table: {target}: {len(made.rows):,} cells, SHA-256 {made.digest[:12]}")
@@ -236,9 +241,10 @@ class _Array(NamedTuple):
 
 def _layout() -> dict[str, _Array]:
     edges = ",".join(f"{origin}>{end}" for origin, end in EDGES)
-    operations = f"op index of each edge {edges} into attribute op_names"
     found = {
-        "arch_ops": _Array("u1", (6,), "", operations),
+        "arch_ops": _Array(
+            "u1", (6,), "", f"op index of each edge {edges} into attribute op_names"
+        ),
         "arch_str": _Array("S95", (), "", "architecture string, ASCII bytes"),
         "n_seeds": _Array("u1", (), "runs", "number of 200-epoch training runs averaged"),
     }
@@ -259,6 +265,7 @@ def _layout() -> dict[str, _Array]:
             )
             per_run, images = "x-valid", " (cifar10-valid: 25,000 images an epoch)"
         time = "train-all-time of one 200-epoch run, simulated seconds on the authors GPU"
+        runs = per_run_column(name)
         columns = {
             "valid_acc": ("percent", f"{valid}, mean over runs"),
             "test_acc": ("percent", f"{test}, mean over runs"),
@@ -267,10 +274,10 @@ def _layout() -> dict[str, _Array]:
             "train_time_200ep_s": ("seconds", time + images),
             "flops_m": ("1e6 multiply-adds", f"multiply-adds {by_formula}"),
             "params_m": ("1e6 parameters", f"parameters {by_formula}"),
-            per_run_column(name): ("percent", f"{per_run} accuracy of each run {seeds}"),
+            runs: ("percent", f"{per_run} accuracy of each run {seeds}"),
         }
         for column, (unit, description) in columns.items():
-            shape = (len(SEEDS),) if column == per_run_column(name) else ()
+            shape = (len(SEEDS),) if column == runs else ()
             found[f"{name}/{column}"] = _Array("f4", shape, unit, description)
     return found
 
@@ -287,19 +294,14 @@ _LAYOUT = _layout()
 
 
 def _read(file: h5py.File, path: Path) -> BenchmarkTable:
-    count = None
     for name in ("arch_str", *_LAYOUT):
         if not isinstance(file.get(name), h5py.Dataset):
             _refuse(path, f"has no array {name}: damaged, or of another kind")
-        array, found = _LAYOUT[name], file[name]
-        count = len(found) if count is None else count
-        expected = (count, *array.shape)
-        if found.shape != expected or found.dtype != np.dtype(array.dtype):
-            _refuse(
-                path,
-                f"{name} is {found.dtype} of shape {found.shape}, not {np.dtype(array.dtype)} of "
-                f"shape {expected}: damaged, or of another kind",
-            )
+        found, dtype = file[name], np.dtype(_LAYOUT[name].dtype)
+        expected = (len(file["arch_str"]), *_LAYOUT[name].shape)
+        if found.shape != expected or found.dtype != dtype:
+            is_not = f"{found.dtype} of shape {found.shape}, not {dtype} of shape {expected}"
+            _refuse(path, f"{name} is {is_not}: damaged, or of another kind")
     arrays = {name: file[name][:] for name in ("arch_str", *_NAMES)}
     rows = _rows(arrays["arch_str"], path)
     datasets = {}

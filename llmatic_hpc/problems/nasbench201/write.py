@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 
 from .cells import CONV1, CONV3, EDGES, NONE, POOL, SKIP, Cell
 
@@ -49,6 +50,10 @@ SPELLINGS = {
 }
 """Expressions by which an edge's line says its operation."""
 
+SPELLED = {text: operation for operation, text in SPELLINGS.items()}
+"""Operations by these expressions."""
+
+_EDGE = re.compile(r"^        self\.edge_\d_\d = (.*)$", re.MULTILINE)
 _DEFINITIONS = {NONE: ZERO, CONV3: RELU_CONV3X3_BN, CONV1: RELU_CONV1X1_BN, POOL: AVG_POOL3X3}
 
 _FORWARD = """\
@@ -59,6 +64,7 @@ _FORWARD = """\
 """
 
 
+@cache
 def source(cell: Cell) -> str:
     """The canonical source of a cell: every edge on a line of its own, in the order of ``EDGES``.
 
@@ -78,14 +84,11 @@ def source(cell: Cell) -> str:
     return "\n\n".join([IMPORTS, *used, network])
 
 
+@lru_cache(maxsize=1 << 14)  # room for every cell
 def cell_written(text: str) -> Cell | None:
     """The cell whose canonical source ``text`` is; None for any other text."""
-    operations = [_OPERATIONS.get(line) for line in _EDGE.findall(text)]
+    operations = [SPELLED.get(line) for line in _EDGE.findall(text)]
     if len(operations) != len(EDGES) or None in operations:
         return None
     cell: Cell = tuple(operations)  # type: ignore[assignment]
     return cell if source(cell) == text else None
-
-
-_EDGE = re.compile(r"^        self\.edge_\d_\d = (.*)$", re.MULTILINE)
-_OPERATIONS = {text: operation for operation, text in SPELLINGS.items()}

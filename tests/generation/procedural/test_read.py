@@ -41,6 +41,7 @@ from llmatic_hpc.generation.procedural.write import written
 from .test_control import CIFAR, ask, build, check
 
 SHAPE, CLASSES = CIFAR.input_shape, CIFAR.classes
+HONEST = sorted((Path(__file__).parents[2] / "honest" / "models").glob("*.py"))
 
 widths = st.sampled_from([1, 3, 8, 10, 16, 64])
 simple: st.SearchStrategy[Layer] = st.one_of(
@@ -241,6 +242,12 @@ HOSTILE = {
         "  while True: pass\n  match x:\n   case 1: return 1\n  async def f(): await x\n"
         "  return {**kw} | {1, 2} if not x else lambda: x[::0] @ x"
     ),
+    "odd arguments": module(
+        "for i in range(1, 2, 3, 4): x = x + i\n  return f(x, *range(0, 9, 0), **{1: 2})"
+    )
+    + "def f(a=1, /, b=2, *c, d=3): return f(a, b, d=d)\n",
+    "a list of itself": module("return self.a(x)", "self.a = []; self.a.append(self.a)"),
+    "a class without forward": module("return B()(x)") + "class B(nn.Sequential): pass\n",
     "wrong types": module(
         "return self.c[0](x, *3, **4)(x.y.z(x))['k'][None:'a'] + {}[[]] - 'a' < x",
         "self.c = nn.Conv2d('a', None, [], {}, ())",
@@ -272,6 +279,16 @@ def test_random_text_is_a_parent_like_any(text: str) -> None:
     """Any text at all can be read or declined."""
     found = read(f"class Net:\n def forward(self, x):\n  {text}\n  return x")
     assert found is None or found
+
+
+def test_what_people_wrote() -> None:
+    """Of networks that the gate must let in, all but a few are read, and give children."""
+    readable = 0
+    sources = [file.read_text(encoding="utf-8") for file in HONEST]
+    for number, source in enumerate(sources):
+        readable += read(source) is not None
+        check(ask(CIFAR, number % 13, parents=(source,), seed=number), CIFAR)
+    assert readable >= 43
 
 
 def test_what_language_models_wrote(test_data: Path) -> None:

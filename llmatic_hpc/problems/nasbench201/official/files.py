@@ -31,39 +31,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from ....errors import DataError
 from ..cells import cell_of
-from . import pickles
+from . import META, SEEDS, WHERE, pickles
 from .inert import Shorten
 
 Progress = Callable[[float], None]
 """Function that is told how much is done, 0 to 1."""
 
-WHERE = (
-    "NATS-tss-v1_0-3ffb9-simple (a folder), NATS-tss-v1_0-3ffb9.pickle.pbz2 "
-    "(both: github.com/D-X-Y/NATS-Bench), NAS-Bench-201-v1_1-096897.pth or "
-    "NAS-Bench-201-v1_0-e61699.pth (github.com/D-X-Y/NAS-Bench-201)"
-)
-"""The official files and where they are published."""
-
-META = "meta.pickle.pbz2"
-SEEDS = (777, 888, 999)
-"""Seeds of the 200-epoch runs."""
-
+_OWN = ("x-valid", "x-test", "ori-test")
 _SPLITS = {
     # Validated by networks that were trained on one half of the training images, tested by
     # others that were trained on all of them.
-    "cifar10": (
-        ("cifar10-valid", "x-valid"),
-        ("cifar10", "ori-test"),
-        ("cifar10-valid", "x-valid"),
-    ),
-    "cifar100": tuple(("cifar100", split) for split in ("x-valid", "x-test", "ori-test")),
-    "imagenet16_120": tuple(
-        ("ImageNet16-120", split) for split in ("x-valid", "x-test", "ori-test")
-    ),
+    "cifar10": (("cifar10-valid", _OWN[0]), ("cifar10", _OWN[2]), ("cifar10-valid", _OWN[0])),
+    "cifar100": tuple(("cifar100", split) for split in _OWN),
+    "imagenet16_120": tuple(("ImageNet16-120", split) for split in _OWN),
 }
 """Official data set and split of validation accuracy, test accuracy and that of single runs."""
 
@@ -133,24 +117,12 @@ def read(source: Path, progress: Progress = lambda fraction: None) -> Official:
     architectures = _architectures(source, found)
     infos = found["arch2infos"]
     if not isinstance(infos, dict) or not infos:
-        _foreign(
-            source, "it lists the architectures but holds no results: give the folder it is in"
-        )
+        why = "it lists the architectures but holds no results: give the folder it is in"
+        _foreign(source, why)
     if strange := [key for key in infos if type(key) is not int]:
         _foreign(source, f"{strange[0]!r} is no index of a cell")
     cells = (_cell(source, index, infos[index], architectures) for index in sorted(infos))
     return Official(source.name, len(architectures), len(infos), cells)
-
-
-def looks_official(path: Path) -> bool:
-    """Return whether ``path`` is likely an official file or folder, by its first bytes."""
-    if not path.is_file():
-        return (path / META).is_file()
-    try:
-        with open(path, "rb") as file:
-            return file.read(4).startswith((b"BZh", b"PK\x03\x04", b"\x80"))
-    except OSError:
-        return False
 
 
 # --- folders and files ------------------------------------------------------------------------
@@ -163,7 +135,7 @@ def _read_folder(folder: Path, progress: Progress) -> Official:
             f"{folder}: no {META} in this folder, so it is not the one of NATS-Bench's topology "
             f"search space. The official files are {WHERE}"
         )
-    architectures = _architectures(meta, _read_small(meta))
+    architectures = _architectures(meta, _read_whole(meta))
     files = {
         int(match[1]): path
         for path in sorted(folder.glob("*.pickle.pbz2"), reverse=True)  # 000011 wins over 11
@@ -175,13 +147,13 @@ def _read_folder(folder: Path, progress: Progress) -> Official:
     def cells() -> Iterator[OfficialCell]:
         for done, (index, path) in enumerate(sorted(files.items())):
             progress(done / len(files))
-            yield _cell(path, index, _read_small(path), architectures)
+            yield _cell(path, index, _read_whole(path), architectures)
         progress(1.0)
 
     return Official(folder.name, len(architectures), len(files), cells())
 
 
-def _read_small(path: Path) -> Any:
+def _read_whole(path: Path) -> Any:
     """Read a file of a folder in one pass, since its objects fit the memory."""
     with _open(path, lambda fraction: None) as reader:
         return pickles.load(reader, _shorten(path))
@@ -189,6 +161,9 @@ def _read_small(path: Path) -> Any:
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of a file by ``torch.save`` as it was before zip files."""
+
+_UNREADABLE = (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error,
+               zipfile.BadZipFile)  # fmt: skip
 
 _MAX_RATIO = 100
 """Times that a file may grow as it is decompressed; the official ones grow four times."""
@@ -213,8 +188,7 @@ def _open(path: Path, progress: Progress) -> Iterator[pickles.Reader]:
         raise DataError(f"{path}: no such file or folder. The official files are {WHERE}") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except _UNREADABLE as error:
         why = " ".join(str(error).split())[:100] or type(error).__name__
         raise DataError(f"{path}: damaged or cut off ({why}): {_AGAIN}") from error
 
@@ -261,8 +235,7 @@ def _foreign(path: Path, why: str) -> NoReturn:
 # --- what is kept of them ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
+class _Times(NamedTuple):
     epochs: int
     total: float
 
@@ -294,11 +267,9 @@ def _last_epochs(curve: Any) -> Any:
 
 def _total(times: Any) -> Any:
     """Add up ``{epoch: seconds}`` in the order in which the official API does."""
-    if (
-        not isinstance(times, dict)
-        or not all(map(_is_number, times.values()))
-        or times.keys() != set(range(len(times)))
-    ):
+    if not isinstance(times, dict) or not all(map(_is_number, times.values())):
+        return times
+    if times.keys() != set(range(len(times))):
         return times
     return _Times(len(times), sum([times[epoch] for epoch in range(len(times))]))
 
@@ -359,10 +330,8 @@ def _trained(path: Path, epochs: int, results: Any) -> Any:
             if unknown := (valid.keys() | test.keys()) - set(SEEDS):
                 raise DataError(f"{where}: a 200-epoch run of an unknown seed, {min(unknown)}")
         first, second, third = (single.get(seed, math.nan) for seed in SEEDS)
-        time = seconds(splits[0][0])
-        datasets[name] = Trainings(
-            _mean(valid.values()), _mean(test.values()), (first, second, third), time
-        )
+        means = _mean(valid.values()), _mean(test.values())
+        datasets[name] = Trainings(*means, (first, second, third), seconds(splits[0][0]))
         fewest.append(min(len(valid), len(test)))
     return OfficialCell(index, architecture, min(fewest), datasets)
 

@@ -99,8 +99,19 @@ class Reader:
 
 # --- the machine ------------------------------------------------------------------------------
 
-_OPCODES = {op.name: ord(op.code) for op in pickletools.opcodes}
-_NAMES = {code: name for name, code in _OPCODES.items()}
+_KNOWN = {
+    "MARK", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE",
+    "EMPTY_SET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM",
+    "SETITEMS", "ADDITEMS", "FROZENSET", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "GLOBAL",
+    "STACK_GLOBAL", "MEMOIZE", "PROTO", "FRAME", "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT",
+    "BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1", "SHORT_BINUNICODE", "BINUNICODE",
+    "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8", "SHORT_BINSTRING",
+    "BINSTRING",
+}  # fmt: skip
+"""Opcodes that plain data needs."""
+
+_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
+_OPCODES = {name: code for code, name in _NAMES.items()}
 
 MARK, STOP = _OPCODES["MARK"], _OPCODES["STOP"]
 BINFLOAT, MEMOIZE = _OPCODES["BINFLOAT"], _OPCODES["MEMOIZE"]
@@ -111,33 +122,21 @@ PUTS = BINPUT, _ = _OPCODES["BINPUT"], _OPCODES["LONG_BINPUT"]
 SETS = SETITEMS, _ = _OPCODES["SETITEMS"], _OPCODES["SETITEM"]
 GLOBAL, STACK_GLOBAL = _OPCODES["GLOBAL"], _OPCODES["STACK_GLOBAL"]
 LONG1 = _OPCODES["LONG1"]
-
-_SIZED = {
-    _OPCODES[name]: size
-    for name, size in (
-        ("SHORT_BINUNICODE", 1), ("BINUNICODE", 4), ("BINUNICODE8", 8), ("SHORT_BINBYTES", 1),
-        ("BINBYTES", 4), ("BINBYTES8", 8), ("BYTEARRAY8", 8), ("SHORT_BINSTRING", 1),
-        ("BINSTRING", 4), ("LONG1", 1),
-    )
-}  # fmt: skip
-"""Bytes of the length that comes first, little-endian."""
-
 _TEXTS = {_OPCODES[name] for name in ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")}
 
-_FIXED = {
-    _OPCODES[name]: size
-    for names, size in (
-        ("MARK STOP NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET", 0),
-        ("TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS FROZENSET", 0),
-        ("REDUCE NEWOBJ BUILD BINPERSID STACK_GLOBAL MEMOIZE", 0),
-        ("PROTO BININT1 BINGET BINPUT", 1),
-        ("BININT2", 2),
-        ("BININT LONG_BINGET LONG_BINPUT", 4),
-        ("BINFLOAT FRAME", 8),
-    )
-    for name in names.split()
+_ARGUMENTS = {ord(op.code): op.arg for op in pickletools.opcodes if op.name in _KNOWN}
+_SIZES = {code: argument.n if argument else 0 for code, argument in _ARGUMENTS.items()}
+_FIXED = {code: size for code, size in _SIZES.items() if size >= 0}
+"""Bytes of the argument, where they are always as many."""
+
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
 }
-"""Bytes of the argument, of every other opcode that is known here but GLOBAL."""
+_SIZED = {code: _LENGTHS[size] for code, size in _SIZES.items() if size in _LENGTHS}
+"""Bytes of the length that comes first, little-endian."""
 
 _SPECIAL = {MEMOIZE, STOP, *GETS, *PUTS}
 _STEPS = [1 + _FIXED[op] if op in _FIXED and op not in _SPECIAL else 0 for op in range(256)]
@@ -295,9 +294,9 @@ def _load(reader: Reader, shorten: Shorten, counts: bytearray | None) -> Any:
         elif op == MARK:
             marks.append(len(stack))
         elif op in SETS:
-            start = marks.pop() if op == SETITEMS else len(stack) - 2
-            items = stack[start:]
-            del stack[start:]
+            if op != SETITEMS:
+                marks.append(len(stack) - 2)
+            items = _since_mark(stack, marks)
             if put(stack[-1], items, shorten):
                 last = reader.before + at
         elif op == STACK_GLOBAL:

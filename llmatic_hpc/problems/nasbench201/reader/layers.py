@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from ....evaluation.graph import Traced
 from ..cells import CONV1, CONV3, NONE, POOL, SKIP
 
 CARRIES = "an edge carries a ReLU-conv-BN 3x3 or 1x1, an average pooling 3x3, a skip or nothing"
@@ -17,31 +17,6 @@ CHANNELS = 31
 
 class NotACell(ValueError):  # noqa: N818 (a verdict on a text, not a fault)
     """A source is none of the 15,625 cells; the message says in one line why."""
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A layer with its sizes by name."""
-
-    kind: str
-    """``relu``, ``conv``, ``bn``, ``pool``, ``identity``, ``zero`` or ``other``."""
-    text: str = ""
-    """Name torch's class of a layer of the kind ``other``."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class Tensor:
-    """A value of ``forward``: the input (no origins), a layer of one origin, or a sum."""
-
-    number: int
-    """In order of evaluation."""
-    layer: Layer | None = None
-    origins: tuple[Tensor, ...] = ()
-    label: str = ""
-    """Attribute or key of the module that was called."""
-    names: tuple[str, ...] = ()
-    """Variables of the network's own ``forward`` that were bound to it."""
 
 
 def show(value: Any) -> str:
@@ -69,16 +44,12 @@ def _shown(value: Any) -> str:
     return show(first) if first == second and first != -1 else show(value)
 
 
-def flaw(layer: Layer) -> str:
+def flaw(layer: Traced) -> str:
     """Why no edge of a cell may have ``layer`` in it; empty if one may."""
-    given = layer.arguments
     if layer.kind == "other":
         return f"unknown operation {layer.text}"
-    if layer.kind == "conv":
-        return _conv_flaw(given)
-    if layer.kind == "pool":
-        return _pool_flaw(given)
-    return ""
+    check = {"conv": _conv_flaw, "pool": _pool_flaw}.get(layer.kind)
+    return check(layer.arguments) if check else ""
 
 
 def _conv_flaw(given: Mapping[str, Any]) -> str:
@@ -111,7 +82,7 @@ def _pool_flaw(given: Mapping[str, Any]) -> str:
     return ""
 
 
-def operation(layers: list[Layer]) -> int:
+def operation(layers: Sequence[Traced]) -> int:
     """The operation that a faultless run of layers is; -1 if it is none."""
     kinds = [layer.kind for layer in layers]
     if kinds == ["relu", "conv", "bn"]:

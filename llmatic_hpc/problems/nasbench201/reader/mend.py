@@ -21,12 +21,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ....source.parse import SourceError, parse
 from ....types import Repair
 from ..cells import CONV1, CONV3, EDGES, NONE, OPERATIONS, POOL, SKIP, Cell
-from ..write import SPELLINGS
+from ..write import SPELLED, SPELLINGS
 from .layers import NotACell
 from .wiring import Edge, edge_named, number_named
 
@@ -42,8 +42,7 @@ _RETURN = "return self.edge_0_3(x) + self.edge_1_3(node_1) + self.edge_2_3(node_
 _ONE = re.compile(r"(?<![0-9])1x|x1(?![0-9])|1_1|pointwise")
 
 
-@dataclass(frozen=True)
-class _Applied:
+class _Applied(NamedTuple):
     """A layer that ``forward`` applies and that no attribute called after an edge holds."""
 
     operation: int
@@ -83,9 +82,11 @@ class _Mending:
         found = {edge: self._operation(edge, node) for edge, node in named.items()}
         self._repair("nodes", self._last_line(), _RETURN)
         applied = [*self._applied(dict(made)), *self._forgotten(made)]
-        for layer in [a for a in applied if a.edge is not None and "edge" not in self._without]:
-            applied.remove(layer)
-            self._put(found, layer, layer.edge, "edge")
+        if "edge" not in self._without:
+            for layer in applied:
+                if layer.edge is not None:
+                    self._put(found, layer, layer.edge, "edge")
+            applied = [layer for layer in applied if layer.edge is None]
         free = next((edge for edge in EDGES if found.get(edge, NONE) == NONE), None)
         if applied and free is not None and "unused" not in self._without:
             self._put(found, applied[0], free, "unused")
@@ -94,20 +95,17 @@ class _Mending:
         cell: Cell = tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[assignment]
         return cell, list(dict.fromkeys(self._repairs))[:MOST_REPAIRS]
 
-    def _put(self, found: dict[Edge, int], layer: _Applied, edge: Edge | None, rule: str) -> None:
-        assert edge is not None
+    def _put(self, found: dict[Edge, int], layer: _Applied, edge: Edge, rule: str) -> None:
         found[edge] = layer.operation
         self._repair(rule, layer.line, _written(edge, layer.operation))
 
     def _operation(self, edge: Edge, node: ast.expr) -> int:
         text = ast.unparse(node)
-        known = next((op for op, spelling in SPELLINGS.items() if spelling == text), None)
-        if known is not None:
-            return known
+        if text in SPELLED:
+            return SPELLED[text]
         if "operation" in self._without:
             raise NotACell(f"{text} is none of the operations")
-        found = meant(node)
-        operation = NONE if found is None else found
+        operation = meant(node) or NONE
         self._repair("operation", node.lineno, _written(edge, operation))
         return operation
 
@@ -116,10 +114,8 @@ class _Mending:
         for node in ast.walk(self._network):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
-                    if isinstance(target, ast.Attribute):
-                        yield target.attr, node.value
-                    elif isinstance(target, ast.Subscript):
-                        yield _text(target.slice), node.value
+                    if isinstance(target, ast.Attribute | ast.Subscript):
+                        yield _name(target), node.value
             elif isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     if key is not None:

@@ -12,16 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ....config import ContainmentSettings
-from ....evaluation import graph
-from ....sandbox.container import Container, Job, Reply
-from ....source import allowlist, gate
 from ....types import PENDING
 from ..cells import Cell
 from ..write import cell_written
 from .layers import CHANNELS, NotACell
-from .wiring import cell_of
+
+if TYPE_CHECKING:
+    from ....sandbox.container import Container, Job, Reply
+
+# Modules that only a source needs that is not canonical are imported where it comes to that.
 
 ATTEMPTS = 3
 """Times that a source is traced when the machine is at fault."""
@@ -81,8 +83,9 @@ class CellReader:
         if (known := self._known.get(source)) is not None:
             return known
         if (cell := cell_written(source)) is not None:
-            known = self._known[source] = Reading(cell)
-            return known
+            return Reading(cell)
+        from ....source import allowlist, gate
+
         verdict = gate.check(source, max_bytes=self._settings.source_bytes)
         # Its class may ask for the number of channels, which networks for images do not.
         if verdict.status == PENDING or verdict.failure == allowlist.NO_NETWORK:
@@ -94,6 +97,8 @@ class CellReader:
         if not jobs:
             return {}
         if self._container is None:
+            from ....sandbox.container import Container
+
             cores = len(os.sched_getaffinity(0))
             self._container = Container(self._settings, slots=cores, kind="measure")
         replies = self._container.run_many([job for job, _ in jobs.values()])
@@ -102,6 +107,9 @@ class CellReader:
         return found
 
     def _job(self, source: str) -> Job:
+        from ....evaluation import graph
+        from ....sandbox.container import Job
+
         seconds = self._settings.screen_seconds
         return Job(
             kind="trace",
@@ -119,6 +127,9 @@ def _is_spoiled(reading: Reading | None) -> bool:
 
 
 def _reading(reply: Reply) -> Reading:
+    from ....evaluation import graph
+    from .wiring import cell_of
+
     if reply.status != "traced":
         return Reading(None, reply.status, reply.failure)
     try:

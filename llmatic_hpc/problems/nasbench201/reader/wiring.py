@@ -6,11 +6,14 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from ....evaluation import graph
+from ....evaluation.graph import Graph, Traced
 from ..cells import EDGES, NONE, OPERATIONS, SKIP, Cell
-from .layers import Layer, NotACell, Tensor, flaw, operation, show
+from .layers import NotACell, flaw, operation, show
+
+INPUT = 0
+"""Number of the tensor that a graph begins with."""
 
 MOST_PROMOTED = 16
 """Sums that may or may not be nodes, of which all choices of two are tried."""
@@ -25,27 +28,20 @@ _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 Edge = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Term:
-    """Contribution of one operation to a node."""
+class Term(NamedTuple):
+    """Contribution of one operation to a node. Tensors are known by their numbers."""
 
     operation: int
     """-1: none that a cell may have."""
-    origin: Tensor
-    tensor: Tensor
-    """The result."""
+    origin: int
+    label: str = ""
+    """Attribute or key of the module whose result it is."""
     flaw: str = ""
 
 
-def cell_of(traced: graph.Graph) -> Cell:
+def cell_of(traced: Graph) -> Cell:
     """The cell that a graph computes. Raises :class:`NotACell`."""
-    tensors: list[Tensor] = []
-    for number, entry in enumerate(traced.tensors):
-        is_layer = entry.kind not in ("input", "sum")
-        layer = Layer(entry.kind, entry.text, entry.arguments) if is_layer else None
-        origins = tuple(tensors[origin] for origin in entry.origins)
-        tensors.append(Tensor(number, layer, origins, entry.label, entry.names))
-    wiring = Wiring(tensors, tensors[traced.output])
+    wiring = Wiring(traced.tensors, traced.output)
     failure: NotACell | None = None
     for promoted in wiring.promotions():
         try:
@@ -59,91 +55,100 @@ def cell_of(traced: graph.Graph) -> Cell:
 class Wiring:
     """The tensors that an output depends on, and which of them must be nodes."""
 
-    def __init__(self, tensors: Sequence[Tensor], output: Tensor) -> None:
-        self.input = tensors[0]
-        if output is self.input:  # the node is then a sum of nothing but the input
-            output = Tensor(len(tensors), None, (output,))
-        self.output = output
-        self.consumers: Counter[Tensor] = Counter()
-        self.known: set[Tensor] = set()
-        self.terms: dict[Tensor, Term] = {}
-        self.nodes: set[Tensor] = set()
+    def __init__(self, tensors: Sequence[Traced], output: int) -> None:
+        if output == INPUT:  # the node is then a sum of nothing but the input
+            tensors, output = (*tensors, Traced("sum", (INPUT,))), len(tensors)
+        self.tensors, self.output = tensors, output
+        self.consumers: Counter[int] = Counter()
+        self.known: set[int] = set()
+        self.terms: dict[int, Term] = {}
+        self.nodes: set[int] = set()
         """Tensors that an operation is applied to, or that are used twice."""
+        self.plain: Counter[int] = Counter()
+        """Tensors that sums are made of, and how often."""
         self._reach(output)
-        for tensor in tensors:  # computed for nothing, but a node by its name
-            if number_named(tensor.names) in (1, 2) and tensor not in self.known:
-                self.nodes.add(tensor)
-                self._reach(tensor)
+        for number, tensor in enumerate(tensors):  # computed for nothing, but a node by its name
+            if number_named(tensor.names) in (1, 2) and number not in self.known:
+                self.nodes.add(number)
+                self._reach(number)
         self._measure()
 
-    def _reach(self, tensor: Tensor) -> None:
-        todo = [tensor]
+    def _is_layer(self, number: int) -> bool:
+        return self.tensors[number].kind not in ("input", "sum")
+
+    def _reach(self, number: int) -> None:
+        todo = [number]
         while todo:
             current = todo.pop()
             if current not in self.known:
                 self.known.add(current)
-                self.consumers.update(current.origins)
-                todo += current.origins
+                self.consumers.update(self.tensors[current].origins)
+                todo += self.tensors[current].origins
 
     def _measure(self) -> None:
         """Finds terms and nodes, from the output back."""
-        plain: Counter[Tensor] = Counter()
-        todo, seen = [self.output, *self.nodes], set[Tensor]()
+        todo, seen = [self.output, *self.nodes], {INPUT}
         while todo:
             current = todo.pop()
-            if current in seen or current is self.input:
+            if current in seen:
                 continue
             seen.add(current)
-            if current.layer is None:
-                plain.update(current.origins)
-                todo += current.origins
-            else:
+            if self._is_layer(current):
                 term = self.terms[current] = self._term(current)
                 self.nodes.add(term.origin)
                 todo.append(term.origin)
-        self.nodes |= {tensor for tensor, count in plain.items() if count > 1}
-        self.nodes -= {self.input, self.output}
-        self.plain = plain
+            else:
+                self.plain.update(self.tensors[current].origins)
+                todo += self.tensors[current].origins
+        self.nodes |= {number for number, count in self.plain.items() if count > 1}
+        self.nodes -= {INPUT, self.output}
 
-    def _term(self, tensor: Tensor) -> Term:
+    def _term(self, number: int) -> Term:
         """The operation whose result a tensor is."""
+        label = self.tensors[number].label
         for length in (1, 3):
-            run = last_layers(tensor, length)
-            if len(run) == length and not any(flaw(layer) for layer, _ in run):
-                found = operation([layer for layer, _ in run])
-                if found >= 0:
-                    return Term(found, run[0][1], tensor, channel_flaw(run[1:]))
-        run = [_last(tensor)]
-        while (origin := run[0][1]).layer is not None and self.consumers[origin] == 1:
-            run.insert(0, _last(origin))
-        return Term(-1, run[0][1], tensor, _reason([layer for layer, _ in run]))
+            run, origin = self._last_layers(number, length)
+            if len(run) == length and not any(map(flaw, run)) and (found := operation(run)) >= 0:
+                return Term(found, origin, label, _channel_flaw(run))
+        run, origin = self._last_layers(number, 1)
+        while self._is_layer(origin) and self.consumers[origin] == 1:
+            run.insert(0, self.tensors[origin])
+            origin = run[0].origins[0]
+        return Term(-1, origin, label, _reason(run))
 
-    def promotions(self) -> Iterable[frozenset[Tensor]]:
+    def _last_layers(self, number: int, length: int) -> tuple[list[Traced], int]:
+        """The last layers of a tensor, in order, and what the first of them is applied to."""
+        found: list[Traced] = []
+        while len(found) < length and self._is_layer(number):
+            found.insert(0, self.tensors[number])
+            (number,) = self.tensors[number].origins
+        return found, number
+
+    def promotions(self) -> Iterable[frozenset[int]]:
         """List what may be a node besides: first what is called so, then nothing, then what is the
         sum that one variable holds and another goes on with."""
         free = 2 - len(self.nodes)
-        spare = sorted(
-            (t for t in self.plain if t not in self.nodes and t is not self.input and t.names),
-            key=lambda t: t.number,
-        )[:MOST_PROMOTED]
-        called = [t for t in spare if number_named(t.names) in (1, 2)]
+        spare = sorted(n for n in self.plain.keys() - self.nodes - {INPUT} if self.tensors[n].names)
+        spare = spare[:MOST_PROMOTED]
+        called = [n for n in spare if number_named(self.tensors[n].names) in (1, 2)]
         if 0 < len(called) <= free:
             yield frozenset(called)
         yield frozenset()
-        sums = [t for t in spare if t.layer is None and not self._goes_on(t)]
+        sums = [n for n in spare if not self._is_layer(n) and not self._goes_on(n)]
         for count in range(1, free + 1):
-            for chosen in itertools.combinations(sums, count):
-                yield frozenset(chosen)
+            yield from map(frozenset, itertools.combinations(sums, count))
 
-    def _goes_on(self, tensor: Tensor) -> bool:
+    def _goes_on(self, number: int) -> bool:
         """Return whether a sum is only added to under the same name: ``out = out + more``."""
+        names = set(self.tensors[number].names)
         return any(
-            tensor in other.origins and set(tensor.names) & set(other.names) for other in self.known
+            number in other.origins and names.intersection(other.names)
+            for other in (self.tensors[known] for known in self.known)
         )
 
     # --- with the nodes known --------------------------------------------------------------------
 
-    def cell(self, promoted: frozenset[Tensor]) -> Cell:
+    def cell(self, promoted: frozenset[int]) -> Cell:
         """The cell, with some more tensors taken as nodes. Raises :class:`NotACell`."""
         found: dict[Edge, int] = {}
         for edge, term in self.edges(promoted):
@@ -158,9 +163,9 @@ class Wiring:
         self._check_channels()
         return tuple(found.get(edge, NONE) for edge in EDGES)  # type: ignore[return-value]
 
-    def edges(self, promoted: frozenset[Tensor]) -> list[tuple[Edge, Term]]:
+    def edges(self, promoted: frozenset[int]) -> list[tuple[Edge, Term]]:
         """Every term with its edge. Raises :class:`NotACell` for too many nodes."""
-        nodes = sorted(self.nodes | promoted, key=lambda t: t.number)
+        nodes = sorted(self.nodes | promoted)
         if len(nodes) > 2:
             count = _WORDS[len(nodes)] if len(nodes) < len(_WORDS) else str(len(nodes))
             raise NotACell(f"{count} nodes between input and output; a cell has two")
@@ -172,43 +177,41 @@ class Wiring:
             for term in terms
         ]
 
-    def _into(self, node: Tensor, nodes: set[Tensor]) -> list[Term]:
+    def _into(self, node: int, nodes: set[int]) -> list[Term]:
         """The terms of a node, in the order in which they are written."""
         found, todo = [], [node]
         while todo:
             current = todo.pop()
-            if current is not node and (current in nodes or current is self.input):
-                found.append(Term(SKIP, current, current))
-            elif current.layer is None:
-                todo += reversed(current.origins)
-            else:
+            if current != node and (current in nodes or current == INPUT):
+                found.append(Term(SKIP, current, self.tensors[current].label))
+            elif self._is_layer(current):
                 found.append(self.terms[current])
+            else:
+                todo += reversed(self.tensors[current].origins)
         return found
 
-    def _numbers(
-        self, nodes: Sequence[Tensor], into: dict[Tensor, list[Term]]
-    ) -> dict[Tensor, int]:
+    def _numbers(self, nodes: Sequence[int], into: dict[int, list[Term]]) -> dict[int, int]:
         """Numbers of the nodes: as their names say, else in order of evaluation."""
-        ends = {self.output: 3, self.input: 0}
-        choices = [dict(zip(nodes, order, strict=True))
-                   for order in itertools.permutations((1, 2), len(nodes))]  # fmt: skip
-        names_count = not any(number_named(node.names) == 0 for node in nodes)
+        ends = {self.output: 3, INPUT: 0}
+        said = {node: number_named(self.tensors[node].names) for node in nodes}
+        names_count = 0 not in said.values()
 
-        def agreement(chosen: dict[Tensor, int]) -> int:
+        def agreement(chosen: dict[int, int]) -> int:
             numbers = {**chosen, **ends}
             score = 0
             for node in nodes:
-                if names_count and (said := number_named(node.names)) is not None:
-                    score += 1 if said == chosen[node] else -1
+                if names_count and said[node] is not None:
+                    score += 1 if said[node] == chosen[node] else -1
             for node, terms in into.items():
                 for term in terms:
-                    if edge := edge_named(term.tensor.label):
-                        score += 1 if edge == (numbers.get(term.origin), numbers.get(node)) else -1
+                    if edge := edge_named(term.label):
+                        score += 1 if edge == (numbers.get(term.origin), numbers[node]) else -1
             return score
 
+        orders = itertools.permutations((1, 2), len(nodes))
         possible = [
             chosen
-            for chosen in choices
+            for chosen in (dict(zip(nodes, order, strict=True)) for order in orders)
             if all(
                 chosen[term.origin] < chosen[node]
                 for node in nodes
@@ -216,47 +219,27 @@ class Wiring:
                 if term.origin in chosen
             )
         ]
-        best: dict[Tensor, int] = max(possible, key=agreement)
-        return best | ends
+        return max(possible, key=agreement) | ends
 
     def _check_channels(self) -> None:
         """One number of channels for all: the sums have it."""
-        seen: set[int] = set()
-        for tensor in self.known:
-            if tensor.layer is not None and tensor.layer.kind == "conv":
-                seen.add(tensor.layer.arguments["in_channels"])
+        layers = [self.tensors[number] for number in self.known]
+        seen = {layer.arguments["in_channels"] for layer in layers if layer.kind == "conv"}
         if len(seen) > 1:
             raise NotACell(f"convolutions of {' and '.join(map(show, sorted(seen)))} channels")
 
 
-def _last(tensor: Tensor) -> tuple[Layer, Tensor]:
-    assert tensor.layer is not None
-    return tensor.layer, tensor.origins[0]
-
-
-def last_layers(tensor: Tensor, length: int) -> list[tuple[Layer, Tensor]]:
-    """The last layers of a tensor, each with what it is applied to, in order."""
-    found: list[tuple[Layer, Tensor]] = []
-    while len(found) < length and tensor.layer is not None:
-        found.insert(0, _last(tensor))
-        tensor = tensor.origins[0]
-    return found
-
-
-def channel_flaw(run: Sequence[tuple[Layer, Tensor]]) -> str:
+def _channel_flaw(run: Sequence[Traced]) -> str:
     """Why a batch norm does not fit its convolution; empty if it does."""
-    if len(run) < 2:
+    if len(run) == 1:
         return ""
-    channels, features = (
-        run[0][0].arguments["out_channels"],
-        run[1][0].arguments.get("num_features"),
-    )
+    channels, features = run[1].arguments["out_channels"], run[2].arguments.get("num_features")
     if channels == features:
         return ""
     return f"BatchNorm2d({show(features)}) behind a convolution to {show(channels)}"
 
 
-def _reason(layers: Sequence[Layer]) -> str:
+def _reason(layers: Sequence[Traced]) -> str:
     """Say what is wrong with layers that are no operation."""
     for layer in layers:
         if found := flaw(layer):
