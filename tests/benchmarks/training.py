@@ -1,16 +1,18 @@
 """How much of a bare training step's speed is left in the training loop.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.training [--repeats 5] [--steps 60]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.training [--repeats 5] [--steps 60] [--initial]
 
 Bare is forward, cross-entropy, backward and a step of the same descent over one batch of
 normalised images that lies in memory. Ours is ``evaluation.training`` with images to choose,
-to normalise and to count. Both take turns in one process; what is printed is the median of the
-ratios of their CPU seconds (1.00: the loop costs nothing), with the least and the greatest.
+to normalise and to count. Both take turns in one process. What is printed is the ratio of the
+lower quartiles of their steps' CPU seconds, which a busy machine disturbs least (1.00: the loop
+costs nothing), and those of halves of the repeats, to show how far it is to be trusted.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -49,32 +51,46 @@ class Residual(nn.Module):
         return self.last(x.mean(dim=(2, 3)))
 
 
-def bare(make: Callable[[], nn.Module], images: Images, batch: int, steps: int) -> float:
-    """CPU seconds of ``steps`` plain steps."""
+def bare(make: Callable[[], nn.Module], images: Images, batch: int, steps: int) -> list[float]:
+    """CPU seconds of each of ``steps`` plain steps."""
     torch.manual_seed(0)
     network = make()
     optimiser = Descent(list(network.parameters()), rate=0.001, momentum=0.9)
     x = (images.train_images[:batch].float() / 255 - 0.5) / 0.5
     labels = images.train_labels[:batch]
-    started = time.process_time()
-    for _ in range(steps):
+
+    def step() -> None:
         loss = F.cross_entropy(network(x), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return time.process_time() - started
+
+    ticks = [time.process_time()]
+    for _ in range(steps):
+        step()
+        ticks.append(time.process_time())
+    return [after - before for before, after in itertools.pairwise(ticks)]
 
 
-def ours(make: Callable[[], nn.Module], images: Images, batch: int) -> float:
-    """CPU seconds of an epoch, without predictions."""
+def ours(make: Callable[[], nn.Module], images: Images, batch: int) -> list[float]:
+    """CPU seconds of each step of an epoch but the first, the same in all else."""
     recipe = Recipe(
         epochs=1, batch=batch, learning_rate=0.001, momentum=0.9, seed=0,
         checkpoint_seconds=1e9, evaluation_batch=500,
     )  # fmt: skip
-    network = make()  # outside of what is timed, as above
-    started = time.process_time()
-    train(lambda: network, images, recipe, classes=10)
-    return time.process_time() - started
+    ticks: list[float] = []
+
+    def asked() -> bool:
+        ticks.append(time.process_time())
+        return False
+
+    train(make, images, recipe, classes=10, asked=asked)
+    return [after - before for before, after in itertools.pairwise(ticks)]
+
+
+def quartile(runs: list[list[float]]) -> float:
+    """The lower quartile of all steps."""
+    return statistics.quantiles(itertools.chain(*runs), n=4)[0]
 
 
 def main() -> None:
@@ -90,7 +106,7 @@ def main() -> None:
         del networks["residual, 19"]
     for name, make in networks.items():
         for batch in (32, 128):
-            steps = options.steps * (128 // batch if make is not Residual else 1)
+            steps = options.steps
             generator = torch.Generator().manual_seed(1)
             count = batch * steps
             images = Images(
@@ -98,16 +114,15 @@ def main() -> None:
                 torch.randint(0, 10, (count,), generator=generator),
                 *[torch.empty((0, 3, 32, 32), dtype=torch.uint8)] * 2,
             )
-            bare(make, images, batch, 5)
-            ours(make, images, batch)
-            ratios = []
+            plain, looped = [], []
             for _ in range(options.repeats):
-                plain = bare(make, images, batch, steps)
-                ratios.append(plain / ours(make, images, batch))
+                plain.append(bare(make, images, batch, steps))
+                looped.append(ours(make, images, batch))
+            halves = [quartile(plain[k::2]) / quartile(looped[k::2]) for k in (0, 1)]
             print(
-                f"{name}, batch {batch}: {statistics.median(ratios):.2f} "
-                f"({min(ratios):.2f} to {max(ratios):.2f}; n = {options.repeats}, {steps} steps, "
-                f"{1000 * plain / steps:.2f} ms a bare step)",
+                f"{name}, batch {batch}: {quartile(plain) / quartile(looped):.2f} "
+                f"(halves {halves[0]:.2f}, {halves[1]:.2f}; n = {options.repeats} x {steps} steps, "
+                f"{1000 * quartile(plain):.2f} ms a bare step)",
                 flush=True,
             )
 
