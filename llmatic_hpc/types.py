@@ -53,6 +53,10 @@ class Descriptor:
     unit: str = "1"
     scale: str = "linear"
     """``linear``, or ``log`` for an axis that is scaled by its logarithm."""
+    chosen: bool = True
+    """False: an axis only where ``archive.network.axes`` names it."""
+    reach: float = 100.0
+    """Automatic bounds end at so many times the initial network's value."""
 
 
 @dataclass(frozen=True)

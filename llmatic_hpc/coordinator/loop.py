@@ -36,7 +36,7 @@ from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
 from ..types import Completion, Examined, Proposal, Request, Result
-from . import environment
+from . import bounds, environment
 from .in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -207,7 +207,9 @@ class Coordinator:
         if self.paths.record.exists() or self.paths.previous_record.exists():
             record = store.load(self.paths.record)
             before = configuration.from_tables(record.config, str(self.paths.record))
-            if changed := configuration.changed_settings(*map(_with_bounds, (before, self.config))):
+            self.config = bounds.of_run(before, self.config)
+            both = map(configuration.settled, (before, self.config))
+            if changed := configuration.changed_settings(*both):
                 raise ConfigError(
                     f"{self.paths.root}: this run was started with other settings: "
                     f"{'; '.join(changed)}. Continue it with the old ones "
@@ -228,6 +230,7 @@ class Coordinator:
             record.config = configuration.to_tables(self.config)
             return record
         configuration.refuse_retired(self.config)
+        self.config = bounds.of_initial(self.config, evaluator)
         search = new_search(self.config, len(self._problem.prompts))
         record = Record(
             run_id=uuid.uuid4().hex,
@@ -428,16 +431,3 @@ def run(
 def starts(proposals: Sequence[Proposal]) -> bool:
     """Return whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
-
-
-def _with_bounds(config: Config) -> Config:
-    """Write out the bounds of the network archive; left out, they are the problem's."""
-    archive = config.archive
-    own = configuration.PROBLEMS.get(config.problem.kind)().descriptors(config.problem)
-    axes = configuration.network_axes(archive.network, own)
-    network = replace(
-        archive.network,
-        lower=tuple(one.lower for one in axes),
-        upper=tuple(one.upper for one in axes),
-    )
-    return replace(config, archive=replace(archive, network=network))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import PENDING, Completion, Examined, Proposal, Result
+from ..types import PENDING, Completion, Examined, Proposal, Result, Screened
 from .record import Record
 
 LONGEST_COMPLETION = 200_000
@@ -41,12 +41,11 @@ def candidate(
         status, failure = "invalid", completion.failure or missing
     original = originals.first(key, number) if status == PENDING else number
     text = "" if completion.text == found.source else completion.text
-    sizes = vars(verdict.descriptors) if verdict.descriptors else {}
-    measured = {**sizes, **verdict.measured}
+    sizes, values = vars(verdict.descriptors) if verdict.descriptors else {}, measured(verdict)
     return {
         **proposal_columns(proposal),
         **sizes,
-        "descriptors": tuple(float(measured.get(name, math.nan)) for name in axes),
+        "descriptors": tuple(float(values.get(name, math.nan)) for name in axes),
         "completion": text[:LONGEST_COMPLETION],
         "form": completion.form,
         "tokens": completion.tokens,
@@ -61,6 +60,12 @@ def candidate(
         "status": status,
         "failure": failure,
     }
+
+
+def measured(verdict: Screened) -> dict[str, float]:
+    """Return what was measured of a network, by name."""
+    sizes = vars(verdict.descriptors) if verdict.descriptors else {}
+    return {**sizes, **verdict.measured}
 
 
 def proposal_columns(proposal: Proposal) -> dict[str, Any]:

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = (
     Descriptor("ratio", 0.0, 200.0, "width / depth"),
-    Descriptor("flops", 2e8, 5e9, "FLOPs", "FLOP"),
+    Descriptor("flops", 2e8, 5e9, "FLOPs", "FLOP", reach=1e4),
 )
 """Axes and bounds of the paper (section 4.1)."""
+
+FURTHER = (
+    Descriptor("params", 1e2, 1e8, "parameters", scale="log", chosen=False, reach=1e4),
+    Descriptor("depth", 1.0, 1e3, scale="log", chosen=False),
+    Descriptor("width", 1.0, 1e4, scale="log", chosen=False),
+)
+"""Axes that the settings may choose."""
 
 
 PROMPTS = (
@@ -121,7 +128,7 @@ class ImageClassification(ProblemKind):
 
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """See :meth:`.ProblemKind.descriptors`."""
-        return DESCRIPTORS
+        return DESCRIPTORS + FURTHER
 
     def describe(self, config: Config) -> Problem:
         """See :meth:`.ProblemKind.describe`."""
