@@ -46,6 +46,9 @@ class SearchSettings:
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
     )
+    start_generations: int = setting(
+        0, "and ends after so many generations, however few they are; 0: it has no such end", low=0
+    )
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(

@@ -9,8 +9,11 @@ The paper leaves open points. They are settled as follows.
 
 Start phase
     lasts while the network archive holds fewer than ``start_elites`` elites when a generation
-    begins. Every candidate descends from the initial network (no parents), its prompt is
-    uniformly random, its temperature the generator's, no prompt individual is selected.
+    begins, or is not full where it has fewer cells; and, not in the paper, for
+    ``start_generations`` generations at most. Every candidate descends from the initial network
+    (no parents), its prompt is uniformly random, its temperature the generator's, no prompt
+    individual is selected. Where there is no elite afterwards, the initial network goes on being
+    the parent of every mutation.
 Mutation
     draws a parent among the network elites for every candidate: uniformly, or as
     ``search.parents`` says. The first half of
@@ -224,7 +227,10 @@ class Search:
             return "search", "random", "random"
         if self._baseline is not None:
             return "search", "neighbour", "neighbour"
-        if len(self._networks) < settings.start_elites:
+        archive, population = self.network_archive, self.network_population
+        room = archive.tessellation.cells if population is None else population.size
+        is_short = len(self._networks) < min(settings.start_elites, room)
+        if is_short and self._generation < (settings.start_generations or math.inf):
             return "start", "mutation", "mutation"
         if settings.variant in ("mutation-only", "crossover-only"):
             drawn = settings.variant.removesuffix("-only")

@@ -89,8 +89,8 @@ class Originals:
     """First candidates of each canonical form that have a verdict to be reused.
 
     Or will have one: those still out count, those that the machine spoiled do not.
-    ``start_phase``: only candidates of generations of that kind, where candidates of the start
-    phase are not trained; None: all.
+    ``start_phase``: only candidates of which :func:`is_of_start` says so, where those are not
+    trained; None: all.
     """
 
     def __init__(self, record: Record, start_phase: bool | None) -> None:
@@ -108,8 +108,7 @@ class Originals:
             return False
         if self._start_phase is None:
             return True
-        phase = self._record.history["phase"][table["generation"][row]]
-        return bool((phase == b"start") == self._start_phase)
+        return is_of_start(self._record, row) == self._start_phase
 
 
 def is_of_start(record: Record, candidate: int) -> bool:
