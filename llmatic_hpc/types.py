@@ -79,6 +79,8 @@ class Problem:
     """Words that a chat is told beside the instruction; empty: the shapes."""
     helpers: str = ""
     """Definitions that a network may use without giving them."""
+    seeds: tuple[str, ...] = ()
+    """Networks that ``search.start = "seeds"`` begins with beside the initial one."""
     control: str = ""
     """Its procedural control, ``module:attribute`` of what makes one of settings and problem."""
 

@@ -179,6 +179,11 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
             "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
         )
+    if search.start == "seeds" and not 0 < problem.seeds <= search.batch:
+        yield (
+            f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "
+            f"them; problem.kind = {config.problem.kind!r} has {problem.seeds}"
+        )
     if generator.kind == "replay" and not generator.replay:
         yield "generator.kind = 'replay' needs generator.replay, a file"
     if generator.kind == "endpoint":

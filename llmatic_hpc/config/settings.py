@@ -49,6 +49,10 @@ class SearchSettings:
     start_generations: int = setting(
         0, "and ends after so many generations, however few they are; 0: it has no such end", low=0
     )
+    start: str = setting(
+        "initial", "what the search begins with; seeds: also a few networks of published shapes, "
+        "which are the first candidates", choices=("initial", "seeds"),
+    )  # fmt: skip
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(

@@ -287,6 +287,10 @@ class Coordinator:
         """A completion for every request; those that are on disk are not sampled again."""
         is_kept = not self._is_due
         done = self._in_flight.completions() if is_kept else {}
+        for request in requests:
+            if request.operator == "seed":
+                source = self._problem.seeds[request.candidate]
+                done[request.candidate] = Completion(request.candidate, source, "source")
         missing = [request for request in requests if request.candidate not in done]
         self._told.stage(generation, "generated", len(requests))
         self._told.advance("generated", len(requests) - len(missing))
@@ -323,7 +327,9 @@ class Coordinator:
             "mutation": lambda: problem.prompts[proposal.prompt],
             "crossover": lambda: problem.crossover_prompt,
             "random": lambda: problem.random_prompt,
-            "neighbour": lambda: problem.random_prompt,  # of a baseline, without a model to read it
+            # Without a model to read it: a seed, and what a baseline does.
+            "seed": lambda: problem.random_prompt,
+            "neighbour": lambda: problem.random_prompt,
         }[proposal.operator]()
         parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
         return Request(

@@ -112,10 +112,10 @@ class Originals:
 
 
 def is_of_start(record: Record, candidate: int) -> bool:
-    """Return whether a candidate descends from the initial network by mutation."""
+    """Return whether a candidate is a seed or descends from the initial network by mutation."""
     table = record.candidates
     initial = (table["parents"][candidate] < 0).all()
-    return bool(table["operator"][candidate] == b"mutation" and initial)
+    return bool(table["operator"][candidate] in (b"mutation", b"seed") and initial)
 
 
 def queries(record: Record) -> int:

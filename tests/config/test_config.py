@@ -110,6 +110,8 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[search]\ncrossover_neighbours = 2\n", ["must be a list"]),
         ("[search]\ncrossover_neighbours = []\n", ["must not be empty"]),
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
+        ("[search]\nstart = 'seeds'\n[problem]\nkind = 'nasbench201'\n", ["with seeds", "has 0"]),
+        ("[search]\nstart = 'seeds'\nbatch = 3\n", ["search.batch", "has 6"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
         (

@@ -285,6 +285,18 @@ def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
     llmatic("run", folder / "config.toml", "--run-dir", folder, *("--set", SMALL[0]))
 
 
+def test_seeds_are_the_first_candidates(tmp_path: Path) -> None:
+    """They are trained like any other, counted, and parents afterwards."""
+    folder = tmp_path / "run"
+    run(folder, "search.start=seeds", "search.batch=8", "search.mutation_probability=1.0")
+    record = load(folder)
+    table = record.candidates
+    assert table["operator"].tolist() == [b"seed"] * 6 + [b"mutation"] * 10
+    assert (table["status"][:6] == b"scored").all(), table["failure"][:6]
+    assert set(table["parents"][8:, 0].tolist()) & set(range(6))
+    assert next(iter(store.verify(record)), None) is None
+
+
 def test_real_images(test_data: Path, tmp_path: Path) -> None:
     """The paper's configuration on real CIFAR-10 images, small: better than chance."""
     settings = (

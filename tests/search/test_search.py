@@ -272,6 +272,25 @@ def test_start_phase_needs_no_more_elites_than_there_are_cells() -> None:
     assert search.tell(spread(search.ask())).generation.phase == "search"
 
 
+def test_seeds_are_the_first_candidates(network_cells: Tessellation) -> None:
+    """They have no prompt and leave the prompt archive alone; all else is drawn as without them."""
+    with_seeds, without = (
+        Search(
+            replace(SearchSettings(), batch=10, start=start), ArchiveSettings(), seeds=4,
+            descriptors=DESCRIPTORS, prompts=PROMPTS, temperature=TEMPERATURE, seed=0,
+            network_cells=network_cells,
+        )
+        for start in ("seeds", "initial")
+    )  # fmt: skip
+    first, plain = with_seeds.ask(), without.ask()
+    assert [(p.operator, p.parents, p.prompt) for p in first[:4]] == [("seed", (), NO_PROMPT)] * 4
+    assert first[4:] == plain[4:]
+    told = with_seeds.tell(spread(first))
+    assert [u.prompt_cell for u in told.updates[:4]] == [-1] * 4
+    assert all(u.network_cell >= 0 for u in told.updates)
+    assert all(p.operator != "seed" for p in with_seeds.ask())
+
+
 def test_start_phase_fills_the_prompt_archive(make_search: MakeSearch) -> None:
     """Individuals are made from the beginning, with the curiosity of their own offspring."""
     search = make_search(batch=30)

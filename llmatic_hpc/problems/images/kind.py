@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...rundir.paths import RunPaths
 from ...types import Descriptor, Problem
 from ..kind import ProblemKind
+from .seeds import SEEDS, seeds
 
 if TYPE_CHECKING:
     from ...generation import Generator
@@ -97,6 +98,7 @@ def image_classification(
         prompts=settings.prompts or PROMPTS,
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
+        seeds=seeds(input_shape, classes),
         control="llmatic_hpc.problems.images.kind:control",
     )
 
@@ -125,6 +127,7 @@ class ImageClassification(ProblemKind):
     """Classify images by networks that are trained from scratch."""
 
     contained = True
+    seeds = len(SEEDS)
 
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """See :meth:`.ProblemKind.descriptors`."""
