@@ -53,6 +53,10 @@ class Descriptor:
     unit: str = "1"
     scale: str = "linear"
     """``linear``, or ``log`` for an axis that is scaled by its logarithm."""
+    chosen: bool = True
+    """False: an axis only where ``archive.network.axes`` names it."""
+    reach: float = 100.0
+    """Automatic bounds end at so many times the initial network's value."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Problem:
     """Words that a chat is told beside the instruction; empty: the shapes."""
     helpers: str = ""
     """Definitions that a network may use without giving them."""
+    seeds: tuple[str, ...] = ()
+    """Networks that ``search.start = "seeds"`` begins with beside the initial one."""
     control: str = ""
     """Its procedural control, ``module:attribute`` of what makes one of settings and problem."""
 

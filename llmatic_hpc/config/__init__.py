@@ -2,9 +2,10 @@
 # ruff: noqa: F401 (all that the room offers)
 
 from .fields import changed_settings, refuse_retired, to_tables, to_toml
-from .load import from_tables, load, network_axes, override
+from .load import from_tables, load, network_axes, override, settled
 from .registry import GENERATORS, PROBLEMS, Registry, imported
 from .settings import (
+    AUTO,
     BASELINES,
     ArchiveSettings,
     ClusterSettings,

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
 
@@ -173,8 +173,15 @@ def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) ->
 def merge(
     current: Any, table: Mapping[str, Any], origin: str, prefix: str = "", root: type | None = None
 ) -> Any:
-    """Return ``current``, the part ``prefix`` of a ``root``, with the settings in ``table``."""
+    """Return ``current``, the part ``prefix`` of a ``root``, with the settings in ``table``.
+
+    Its class may have ``RETIRED``: keys that became others, each with a function from the value to
+    the settings that now say the same.
+    """
     root = root or type(current)
+    retired = getattr(current, "RETIRED", {})
+    for key in retired.keys() & table.keys():
+        table = {**retired[key](table[key]), **{k: v for k, v in table.items() if k != key}}
     hints = get_type_hints(type(current))
     known = {f.name: f for f in fields(current)}
     changes: dict[str, Any] = {}
@@ -197,6 +204,14 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
         if not isinstance(value, Mapping):
             raise ConfigError(f"{origin}: {name} is a table, got {value!r}")
         return dict(value)
+    if get_origin(kind) is Union:  # a list, or a word in its place
+        kind, word = get_args(kind)
+        if value in get_args(word):
+            return value
+        if isinstance(value, str):
+            raise ConfigError(
+                f"{origin}: {name} must be a list or {get_args(word)[0]!r}, got {value!r}"
+            )
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{origin}: {name} must be a list, got {value!r}")

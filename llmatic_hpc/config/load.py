@@ -6,18 +6,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..types import Descriptor
-from .fields import merge, parse_override, read_into
+from .fields import merge, nearest, parse_override, read_into
 from .registry import GENERATORS, PROBLEMS
-from .settings import BASELINES, Config, GeneratorSettings, NetworkArchiveSettings
+from .settings import AUTO, BASELINES, Config, GeneratorSettings, NetworkArchiveSettings
 
 # Relative to the file that names them.
 PATHS = ("problem.data", "problem.initial", "problem.table", "generator.replay", "generator.model")
@@ -51,24 +53,17 @@ def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
 def network_axes(
     settings: NetworkArchiveSettings, descriptors: Sequence[Descriptor], origin: str = ""
 ) -> tuple[Descriptor, ...]:
-    """Return the problem's descriptors with the bounds and scales that the settings ask for.
+    """Return the problem's descriptors that are axes, with the bounds and scales of the settings.
 
-    Raises ``ConfigError``, which names ``origin``, for bounds that do not fit the axes.
+    Raises ``ConfigError``, which names ``origin``, for what does not fit together, and for
+    automatic bounds, which :func:`settled` makes numbers.
     """
     where = f"{origin}: " if origin else ""
-    found = list(descriptors)
-    for bound in ("lower", "upper"):
-        if not (values := getattr(settings, bound)):
-            continue
-        if len(values) != len(found):
-            raise ConfigError(
-                f"{where}archive.network.{bound} must have {len(found)} "
-                f"numbers, for {', '.join(one.name for one in found)}; or none, for the problem's "
-                "own"
-            )
-        found = [replace(one, **{bound: v}) for one, v in zip(found, values, strict=True)]
-    if settings.log_flops:
-        found = [replace(one, scale="log") if one.name == "flops" else one for one in found]
+    found = _chosen_axes(settings, descriptors, where)
+    if AUTO in (settings.lower, settings.upper):
+        raise ConfigError(
+            f"{where}archive.network.lower and upper = 'auto' are settled by a run; give numbers"
+        )
     for one in found:
         if not one.lower < one.upper:
             raise ConfigError(
@@ -77,17 +72,76 @@ def network_axes(
             )
         if one.scale == "log" and one.lower <= 0:
             raise ConfigError(
-                f"{where}archive.network.log_flops needs a lower bound of "
+                f"{where}archive.network.scale = 'log' needs a lower bound of "
                 f"{one.name} above 0 (archive.network.lower)"
             )
+    return found
+
+
+def _chosen_axes(
+    settings: NetworkArchiveSettings, descriptors: Sequence[Descriptor], where: str
+) -> tuple[Descriptor, ...]:
+    """Return the axes with what the settings say of each; automatic bounds stay as they are."""
+    known = {one.name: one for one in descriptors}
+    if settings.axes and len(set(settings.axes)) < max(2, len(settings.axes)):
+        raise ConfigError(f"{where}archive.network.axes must name two or more different axes")
+    for name in settings.axes:
+        if name not in known:
+            raise ConfigError(
+                f"{where}archive.network.axes: there is no {name!r}, there are "
+                f"{', '.join(known)}{nearest(name, list(known))}"
+            )
+    found = [known[name] for name in settings.axes] or [one for one in descriptors if one.chosen]
+    for key in ("lower", "upper", "scale"):
+        values = getattr(settings, key)
+        if not values or values == AUTO:
+            continue
+        if len(values) != len(found):
+            raise ConfigError(
+                f"{where}archive.network.{key} must have {len(found)} "
+                f"{'words' if key == 'scale' else 'numbers'}, for "
+                f"{', '.join(one.name for one in found)}; or none, for the problem's own"
+            )
+        found = [replace(one, **{key: v}) for one, v in zip(found, values, strict=True)]
     return tuple(found)
+
+
+def settled(config: Config, initial: Mapping[str, float] = MappingProxyType({})) -> Config:
+    """Write out axes, scales and bounds of the network archive, for all runs by one formula.
+
+    ``initial``: measures of the initial network. Automatic bounds go from a tenth of its value to
+    ``Descriptor.reach`` times it, and never beyond what ``[containment]`` allows.
+    """
+    archive, limits = config.archive.network, config.containment
+    most = {"flops": limits.max_flops, "params": limits.max_params, "depth": limits.max_layers}
+    axes = _chosen_axes(
+        archive, PROBLEMS.get(config.problem.kind)().descriptors(config.problem), ""
+    )
+    if archive.lower == AUTO:
+        axes = tuple(replace(one, lower=initial[one.name] / 10) for one in axes)
+    if archive.upper == AUTO:
+        upper = [min(one.reach * initial[one.name], most.get(one.name, math.inf)) for one in axes]
+        axes = tuple(replace(one, upper=u) for one, u in zip(axes, upper, strict=True))
+    archive = replace(
+        archive,
+        axes=tuple(one.name for one in axes),
+        lower=tuple(float(one.lower) for one in axes),
+        upper=tuple(float(one.upper) for one in axes),
+        scale=tuple(one.scale for one in axes),
+    )
+    network_axes(archive, axes)
+    return replace(config, archive=replace(config.archive, network=archive))
 
 
 def _check_together(config: Config, origin: str) -> None:
     """Refuse settings that do not fit together."""
     problem = PROBLEMS.get(config.problem.kind, origin)()
     problem.check(config, origin)
-    network_axes(config.archive.network, problem.descriptors(config.problem), origin)
+    archive, axes = config.archive.network, problem.descriptors(config.problem)
+    if AUTO in (archive.lower, archive.upper):
+        _chosen_axes(archive, axes, f"{origin}: ")
+    else:
+        network_axes(archive, axes, origin)
     GENERATORS.check(config.generator.kind, origin)
     for fault in _faults(config, problem):
         raise ConfigError(f"{origin}: {fault}")
@@ -124,6 +178,11 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         yield (
             f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
             "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
+        )
+    if search.start == "seeds" and not 0 < problem.seeds <= search.batch:
+        yield (
+            f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "
+            f"them; problem.kind = {config.problem.kind!r} has {problem.seeds}"
         )
     if generator.kind == "replay" and not generator.replay:
         yield "generator.kind = 'replay' needs generator.replay, a file"

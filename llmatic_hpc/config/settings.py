@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from .fields import resumable, setting
 
@@ -11,6 +12,9 @@ ABLATIONS = ("network-archive", "prompt-archive", "mutation-only", "crossover-on
 """Variants of the algorithm (paper, section 4.2)."""
 BASELINES = ("regularized-evolution", "local-search")
 """Variants that change one edge of a cell by its number, without prompts."""
+
+AUTO = "auto"
+"""In place of bounds: they are settled when a run starts."""
 
 _RETIRED_PARENTS = {
     "curious": "parents by curiosity were hardly better than uniform ones; choose 'tournament' or "
@@ -42,6 +46,13 @@ class SearchSettings:
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
     )
+    start_generations: int = setting(
+        0, "and ends after so many generations, however few they are; 0: it has no such end", low=0
+    )
+    start: str = setting(
+        "initial", "what the search begins with; seeds: also a few networks of published shapes, "
+        "which are the first candidates", choices=("initial", "seeds"),
+    )  # fmt: skip
     train_start: bool = setting(True, "train the candidates of the start phase, too")
     mutation_probability: float = setting(0.7, "else crossover", low=0.0, high=1.0)
     parents: str = setting(
@@ -85,11 +96,26 @@ class NetworkArchiveSettings:
 
     cells: int = setting(100, "number of cells", low=1, high=1_000_000)
     kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
-    lower: tuple[float, ...] = setting(
-        (), "lower bounds, one per descriptor of the problem; empty: the problem's own"
-    )
-    upper: tuple[float, ...] = setting((), "upper bounds, likewise")
-    log_flops: bool = setting(False, "scale the FLOPs axis by its logarithm")
+    axes: tuple[str, ...] = setting(
+        (), "measured values that are the axes, two or more; empty: the problem's own; of image "
+        "classification there are ratio, flops, params, depth, width"
+    )  # fmt: skip
+    lower: tuple[float, ...] | Literal["auto"] = setting(
+        (), "lower bounds, one per axis; empty: the problem's own; auto: a tenth of the initial "
+        "network's values"
+    )  # fmt: skip
+    upper: tuple[float, ...] | Literal["auto"] = setting(
+        (), "upper bounds, likewise; auto: 10,000 times the initial network's FLOPs or parameters, "
+        "100 times its other values, and never more than containment allows"
+    )  # fmt: skip
+    scale: tuple[str, ...] = setting(
+        (), "of each axis; log: by its logarithm; empty: the problem's own",
+        choices=("linear", "log"),
+    )  # fmt: skip
+
+    RETIRED: ClassVar[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
+        "log_flops": lambda on: {"scale": ["linear", "log"]} if on else {}
+    }
 
 
 @dataclass(frozen=True)

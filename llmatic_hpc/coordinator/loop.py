@@ -36,7 +36,7 @@ from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
 from ..types import Completion, Examined, Proposal, Request, Result
-from . import environment
+from . import bounds, environment
 from .in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ class Coordinator:
         if self.paths.record.exists() or self.paths.previous_record.exists():
             record = store.load(self.paths.record)
             before = configuration.from_tables(record.config, str(self.paths.record))
-            if changed := configuration.changed_settings(*map(_with_bounds, (before, self.config))):
+            self.config = bounds.of_run(before, self.config)
+            both = map(configuration.settled, (before, self.config))
+            if changed := configuration.changed_settings(*both):
                 raise ConfigError(
                     f"{self.paths.root}: this run was started with other settings: "
                     f"{'; '.join(changed)}. Continue it with the old ones "
@@ -229,6 +231,7 @@ class Coordinator:
             record.config = configuration.to_tables(self.config)
             return record
         configuration.refuse_retired(self.config)
+        self.config = bounds.of_initial(self.config, evaluator)
         search = new_search(self.config, len(self._problem.prompts))
         record = Record(
             run_id=uuid.uuid4().hex,
@@ -285,6 +288,10 @@ class Coordinator:
         """A completion for every request; those that are on disk are not sampled again."""
         is_kept = not self._is_due
         done = self._in_flight.completions() if is_kept else {}
+        for request in requests:
+            if request.operator == "seed":
+                source = self._problem.seeds[request.candidate]
+                done[request.candidate] = Completion(request.candidate, source, "source")
         missing = [request for request in requests if request.candidate not in done]
         self._told.stage(generation, "generated", len(requests))
         self._told.advance("generated", len(requests) - len(missing))
@@ -321,7 +328,9 @@ class Coordinator:
             "mutation": lambda: problem.prompts[proposal.prompt],
             "crossover": lambda: problem.crossover_prompt,
             "random": lambda: problem.random_prompt,
-            "neighbour": lambda: problem.random_prompt,  # of a baseline, without a model to read it
+            # Without a model to read it: a seed, and what a baseline does.
+            "seed": lambda: problem.random_prompt,
+            "neighbour": lambda: problem.random_prompt,
         }[proposal.operator]()
         parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
         return Request(
@@ -435,16 +444,3 @@ def run(
 def starts(proposals: Sequence[Proposal]) -> bool:
     """Return whether a generation is made from the initial network by mutation."""
     return any(p.operator == "mutation" and not p.parents for p in proposals)
-
-
-def _with_bounds(config: Config) -> Config:
-    """Write out the bounds of the network archive; left out, they are the problem's."""
-    archive = config.archive
-    own = configuration.PROBLEMS.get(config.problem.kind)().descriptors(config.problem)
-    axes = configuration.network_axes(archive.network, own)
-    network = replace(
-        archive.network,
-        lower=tuple(one.lower for one in axes),
-        upper=tuple(one.upper for one in axes),
-    )
-    return replace(config, archive=replace(archive, network=network))

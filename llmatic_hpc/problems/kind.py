@@ -33,6 +33,9 @@ class ProblemKind(ABC):
     contained = False
     """True where sources are run, in contained children: doctor then checks that these work."""
 
+    seeds = 0
+    """Number of the seeds in :attr:`.Problem.seeds`, for ``search.start = "seeds"``."""
+
     @abstractmethod
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """Return the axes of the network archive with their own bounds, two or more.

@@ -16,7 +16,7 @@ from ..rundir.paths import RunPaths
 from ..store import Record
 from ..store.record import PROPOSED
 from ..types import STATUSES
-from . import rates
+from . import axes, rates
 
 _LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
 """Accounts of hours that were lost, and their causes in words."""
@@ -55,6 +55,7 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "best": None if best is None else _candidate(record, best),
         "network_elites": int(last.get("network_elites", 0)),
         "network_cells": len(record.archives["network"].elite),
+        **axes.axes(record),
         "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
         "qd_score": float(last.get("network_qd_score", 0.0)),
@@ -104,8 +105,10 @@ def render(values: dict[str, Any]) -> RenderableType:
             f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, test accuracy "
             f"{tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
         )
-    row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells, "
-                    f"QD score {values['qd_score']:.3f}")  # fmt: skip
+    row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells"
+                    f"{_reached(values)}, QD score {values['qd_score']:.3f}")  # fmt: skip
+    for text in axes.warnings(values):
+        row("map", text)
     row("prompts", f"{values['prompt_elites']} elites in {values['prompt_cells']} cells")
     hours = values["hours"]
     spent = "hours saved" if values["benchmark"] else "hours"
@@ -116,6 +119,14 @@ def render(values: dict[str, Any]) -> RenderableType:
     if values["seconds_left"] and values["state"] != "finished":
         row("time left", f"about {values['seconds_left'] / 60:.0f} minutes at this pace")
     return Group(table)
+
+
+def _reached(values: dict[str, Any]) -> str:
+    """Describe what of the map networks reached, fit or not, and how many lay beside it."""
+    clipped, reached = values["network_clipped"], values["network_reached"]
+    parts = [f"{reached} of them reached"] if reached is not None else []
+    parts += [f"{clipped} candidates clipped to the bounds"] if clipped else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _array_line(array: dict[str, Any]) -> str:

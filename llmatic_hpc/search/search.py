@@ -9,8 +9,12 @@ The paper leaves open points. They are settled as follows.
 
 Start phase
     lasts while the network archive holds fewer than ``start_elites`` elites when a generation
-    begins. Every candidate descends from the initial network (no parents), its prompt is
-    uniformly random, its temperature the generator's, no prompt individual is selected.
+    begins, or is not full where it has fewer cells; and, not in the paper, for
+    ``start_generations`` generations at most. Every candidate descends from the initial network
+    (no parents), its prompt is uniformly random, its temperature the generator's, no prompt
+    individual is selected. With ``start = "seeds"`` (not in the paper) the first candidates of
+    all are the problem's seeds instead, without a prompt (operator ``seed``). Where there is no
+    elite afterwards, the initial network goes on being the parent of every mutation.
 Mutation
     draws a parent among the network elites for every candidate: uniformly, or as
     ``search.parents`` says. The first half of
@@ -104,7 +108,8 @@ class Search:
 
     ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
     replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
-    and ``neighbours`` how many networks are one edit away from any (baselines only).
+    ``neighbours`` how many networks are one edit away from any (baselines only), and ``seeds`` how
+    many there are for ``search.start = "seeds"``.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -119,6 +124,7 @@ class Search:
         temperature: float,
         seed: int,
         neighbours: int = 0,
+        seeds: int = 0,
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
     ) -> None:
@@ -132,6 +138,7 @@ class Search:
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
+        self._seeds = seeds if search.start == "seeds" else 0
         if network_cells is None:
             rng = generator(seed, 0, Purpose.NETWORK_TESSELLATION)
             network_cells = network_tessellation(
@@ -224,7 +231,10 @@ class Search:
             return "search", "random", "random"
         if self._baseline is not None:
             return "search", "neighbour", "neighbour"
-        if len(self._networks) < settings.start_elites:
+        archive, population = self.network_archive, self.network_population
+        room = archive.tessellation.cells if population is None else population.size
+        is_short = len(self._networks) < min(settings.start_elites, room)
+        if is_short and self._generation < (settings.start_generations or math.inf):
             return "start", "mutation", "mutation"
         if settings.variant in ("mutation-only", "crossover-only"):
             drawn = settings.variant.removesuffix("-only")
@@ -234,8 +244,11 @@ class Search:
         return "search", drawn if len(self._networks) >= 2 else "mutation", drawn
 
     def _start(self) -> Iterable[_Draft]:
-        for rng in self._candidate_rngs():
-            yield _Draft((), int(rng.integers(self.prompts)), self.temperature)
+        for index, rng in enumerate(self._candidate_rngs()):
+            if self._generation == 0 and index < self._seeds:
+                yield _Draft((), NO_PROMPT, self.temperature, operator="seed")
+            else:
+                yield _Draft((), int(rng.integers(self.prompts)), self.temperature)
 
     def _random(self) -> Iterable[_Draft]:
         return [_Draft((), NO_PROMPT, self.temperature)] * self.settings.batch

@@ -42,6 +42,7 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         temperature=config.generator.temperature,
         seed=config.run.seed,
         neighbours=problem.neighbours(config.problem),
+        seeds=problem.seeds,
         **cells,
     )
 

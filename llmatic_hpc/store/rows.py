@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..config import accelerators
-from ..types import PENDING, Completion, Examined, Proposal, Result
+from ..types import PENDING, Completion, Examined, Proposal, Result, Screened
 from .record import Record
 
 LONGEST_COMPLETION = 200_000
@@ -43,12 +43,11 @@ def candidate(
         status, failure = "invalid", completion.failure or missing
     original = originals.first(key, number) if status == PENDING else number
     text = "" if completion.text == found.source else completion.text
-    sizes = vars(verdict.descriptors) if verdict.descriptors else {}
-    measured = {**sizes, **verdict.measured}
+    sizes, values = vars(verdict.descriptors) if verdict.descriptors else {}, measured(verdict)
     return {
         **proposal_columns(proposal),
         **sizes,
-        "descriptors": tuple(float(measured.get(name, math.nan)) for name in axes),
+        "descriptors": tuple(float(values.get(name, math.nan)) for name in axes),
         "completion": text[:LONGEST_COMPLETION],
         "form": completion.form,
         "tokens": completion.tokens,
@@ -63,6 +62,12 @@ def candidate(
         "status": status,
         "failure": failure,
     }
+
+
+def measured(verdict: Screened) -> dict[str, float]:
+    """Return what was measured of a network, by name."""
+    sizes = vars(verdict.descriptors) if verdict.descriptors else {}
+    return {**sizes, **verdict.measured}
 
 
 def proposal_columns(proposal: Proposal) -> dict[str, Any]:
@@ -86,8 +91,8 @@ class Originals:
     """First candidates of each canonical form that have a verdict to be reused.
 
     Or will have one: those still out count, those that the machine spoiled do not.
-    ``start_phase``: only candidates of generations of that kind, where candidates of the start
-    phase are not trained; None: all.
+    ``start_phase``: only candidates of which :func:`is_of_start` says so, where those are not
+    trained; None: all.
     """
 
     def __init__(self, record: Record, start_phase: bool | None) -> None:
@@ -105,15 +110,14 @@ class Originals:
             return False
         if self._start_phase is None:
             return True
-        phase = self._record.history["phase"][table["generation"][row]]
-        return bool((phase == b"start") == self._start_phase)
+        return is_of_start(self._record, row) == self._start_phase
 
 
 def is_of_start(record: Record, candidate: int) -> bool:
-    """Return whether a candidate descends from the initial network by mutation."""
+    """Return whether a candidate is a seed or descends from the initial network by mutation."""
     table = record.candidates
     initial = (table["parents"][candidate] < 0).all()
-    return bool(table["operator"][candidate] == b"mutation" and initial)
+    return bool(table["operator"][candidate] in (b"mutation", b"seed") and initial)
 
 
 def queries(record: Record) -> int:

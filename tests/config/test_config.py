@@ -12,6 +12,7 @@ from llmatic_hpc import config
 from llmatic_hpc.config import Config
 from llmatic_hpc.config import fields as settings
 from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.problems.images.kind import DESCRIPTORS, FURTHER
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -46,6 +47,37 @@ def test_a_retired_value_is_read_and_begins_no_run() -> None:
         config.override(Config(), ["search.parents=mean"])
 
 
+def test_a_retired_key_becomes_what_says_the_same_now() -> None:
+    """Records, files and overrides may have it; what is written no longer does."""
+    old = settings.to_tables(Config())
+    for value, scale in ((False, ()), (True, ("linear", "log"))):
+        old["archive"]["network"] = {"lower": [0.0, 1e4], "upper": [9.0, 1e9], "log_flops": value}
+        read = config.from_tables(old, "run.h5")
+        assert read.archive.network.scale == scale
+        assert "log_flops" not in settings.to_toml(read)
+
+
+def test_automatic_bounds_are_of_the_initial_network_and_the_limits() -> None:
+    """One formula, whatever the axes; what is settled stays as it is."""
+    asked = config.override(
+        Config(),
+        [
+            "archive.network.axes=['params', 'depth', 'flops']",
+            "archive.network.scale=['log', 'linear', 'log']",
+            "archive.network.lower=auto", "archive.network.upper=auto",
+            "containment.max_flops=1e6",
+        ],
+    )  # fmt: skip
+    assert config.from_tables(tomllib.loads(settings.to_toml(asked)), "text") == asked
+    with pytest.raises(ConfigError, match="settled by a run"):
+        config.network_axes(asked.archive.network, FURTHER + DESCRIPTORS)
+    done = config.settled(asked, {"params": 50, "depth": 4, "flops": 2000.0, "ratio": 1.0})
+    assert done.archive.network.lower == (5.0, 0.4, 200.0)
+    assert done.archive.network.upper == (500_000.0, 400.0, 1e6)
+    assert done.archive.network.scale == ("log", "linear", "log")
+    assert config.settled(done) == done
+
+
 def test_extends_and_overrides(tmp_path: Path) -> None:
     """What a file says wins over what it extends, and --set wins over both."""
     (tmp_path / "base").mkdir()
@@ -78,6 +110,8 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[search]\ncrossover_neighbours = 2\n", ["must be a list"]),
         ("[search]\ncrossover_neighbours = []\n", ["must not be empty"]),
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
+        ("[search]\nstart = 'seeds'\n[problem]\nkind = 'nasbench201'\n", ["with seeds", "has 0"]),
+        ("[search]\nstart = 'seeds'\nbatch = 3\n", ["search.batch", "has 6"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
         (
@@ -91,7 +125,12 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[search]\nqueries = 5\n[cluster]\nquorum = 0.5\n", ["search.queries", "quorum"]),
         ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "2 numbers", "ratio"]),
         ("[archive.network]\nlower = [300.0, 2e8]\n", ["archive.network.upper", "exceed"]),
-        ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["log_flops"]),
+        ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["network.scale", "above 0"]),
+        ("[archive.network]\nlower = 'automatic'\n", ["network.lower", "a list or 'auto'"]),
+        ("[archive.network]\nscale = ['log']\n", ["network.scale", "2 words, for ratio, flops"]),
+        ("[archive.network]\naxes = ['ratio']\n", ["network.axes", "two or more"]),
+        ("[archive.network]\naxes = ['depth', 'depth']\n", ["network.axes", "different"]),
+        ("[archive.network]\naxes = ['depth', 'flop']\n", ["no 'flop'", "did you mean flops?"]),
         ("search = 3\n", ["search", "table of settings"]),
         ("extends = 3\n", ["extends", "file name"]),
         ("extends = 'nowhere.toml'\n", ["nowhere.toml", "no such file", "extended by"]),

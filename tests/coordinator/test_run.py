@@ -264,6 +264,39 @@ def test_invariant_1_killed_at_any_instant(tmp_path: Path, count: int) -> None:
         kills += found["kills"]
 
 
+def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
+    """They become numbers in record and config, and the same line continues the run."""
+    settings = (
+        "archive.network.axes=['depth', 'params', 'ratio']",
+        "archive.network.scale=['linear', 'log', 'log']",
+        "archive.network.lower=auto", "archive.network.upper=auto", "training.epochs=0",
+    )  # fmt: skip
+    folder = tmp_path / "run"
+    run(folder, *settings, "search.generations=1")
+    first = load(folder)
+    assert first.config["archive"]["network"]["lower"] == [0.4, 1025.4, 0.25]
+    assert first.config["archive"]["network"]["upper"] == [400.0, 102_540_000.0, 250.0]
+    run(folder, *settings)
+    record = load(folder)
+    assert record.committed_generations == 2
+    assert record.archives["network"].lower.tolist() == [0.4, 1025.4, 0.25]
+    assert (record.candidates["descriptors"][:, 0] == record.candidates["depth"]).any()
+    assert next(iter(store.verify(record)), None) is None
+    llmatic("run", folder / "config.toml", "--run-dir", folder, *("--set", SMALL[0]))
+
+
+def test_seeds_are_the_first_candidates(tmp_path: Path) -> None:
+    """They are trained like any other, counted, and parents afterwards."""
+    folder = tmp_path / "run"
+    run(folder, "search.start=seeds", "search.batch=8", "search.mutation_probability=1.0")
+    record = load(folder)
+    table = record.candidates
+    assert table["operator"].tolist() == [b"seed"] * 6 + [b"mutation"] * 10
+    assert (table["status"][:6] == b"scored").all(), table["failure"][:6]
+    assert set(table["parents"][8:, 0].tolist()) & set(range(6))
+    assert next(iter(store.verify(record)), None) is None
+
+
 def test_real_images(test_data: Path, tmp_path: Path) -> None:
     """The paper's configuration on real CIFAR-10 images, small: better than chance."""
     settings = (

@@ -53,6 +53,40 @@ def test_where_the_hours_went(tmp_path: Path) -> None:
     assert "lost 1.50 by failures, 0.10 by preemption" in text(values)
 
 
+def test_what_of_the_map_was_reached(tmp_path: Path) -> None:
+    """Cells of anything measured, candidates clipped; a spread on every axis is no warning."""
+    record = made_up()
+    values = status(record, RunPaths(tmp_path))
+    found = record.candidates["descriptors"]
+    clipped = (found[:, 0] > 200) | (found[:, 1] < 2e8) | (found[:, 1] > 5e9)
+    scored = record.candidates["status"] == b"scored"
+    assert values["network_clipped"] == (clipped & scored).sum() > 0
+    assert values["network_elites"] < values["network_reached"] <= record.rows
+    assert values["network_collapsed"] == []
+    said = text(values)
+    assert f"{values['network_reached']} of them reached, " in said
+    assert f"{values['network_clipped']} candidates clipped" in said
+
+
+@pytest.mark.parametrize(
+    ("flops", "setting", "ends"),
+    [(1e4, "lower", (2e8, 6.8e8)), (9e9, "upper", (4.52e9, 5e9)), (3e8, "scale", (2e8, 6.8e8))],
+)
+def test_an_axis_that_tells_nothing_apart(
+    tmp_path: Path, flops: float, setting: str, ends: tuple[float, float]
+) -> None:
+    """Nearly all scored candidates in a tenth of it: which, and the setting to change."""
+    record = made_up()
+    record.candidates["descriptors"][:, 1] = flops
+    values = status(record, RunPaths(tmp_path))
+    (one,) = values["network_collapsed"]
+    assert (one["axis"], one["setting"]) == ("flops", f"archive.network.{setting}")
+    assert (one["from"], one["to"]) == pytest.approx(ends)
+    assert f"choose another archive.network.{setting} in a new run" in text(values)
+    record.candidates["descriptors"][:4, 1] = 2e9  # less than nine tenths are left
+    assert status(record, RunPaths(tmp_path))["network_collapsed"] == []
+
+
 def test_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elements by what the queue says of them, others' left out; and without an answer."""
     commands = Commands(tmp_path / "slurm")

@@ -23,6 +23,7 @@ from llmatic_hpc.types import NO_PROMPT, Descriptor, Evaluation, Proposal, Updat
 from .conftest import DESCRIPTORS, PROMPTS, TEMPERATURE, evaluate, state
 
 MakeSearch = Callable[..., Search]
+Fate = Callable[[Sequence[Proposal]], list[Evaluation]]
 
 
 def spread(proposals: Sequence[Proposal], fitness: float = 0.5) -> list[Evaluation]:
@@ -241,6 +242,53 @@ def test_start_phase_lasts_until_enough_elites_at_the_start_of_a_generation(
         phases.append(search.tell(spread(search.ask())).generation.phase)
     assert phases == ["start" if count < 10 else "search" for count in elites]
     assert set(phases) == {"start", "search"}
+
+
+def test_start_phase_ends_after_so_many_generations(make_search: MakeSearch) -> None:
+    """With elites they are the parents; without any, the initial network goes on being it."""
+
+    def untrainable(proposals: Sequence[Proposal]) -> list[Evaluation]:
+        return alike(proposals, "untrainable")
+
+    fates: tuple[tuple[Fate, bool], ...] = ((spread, True), (untrainable, False))
+    for fate, parents in fates:
+        search = make_search(batch=4, start_elites=50, start_generations=2)
+        for phase in ("start", "start", "search", "search"):
+            proposals = search.ask()
+            assert any(p.parents for p in proposals) == (parents and phase == "search")
+            assert {p.operator for p in proposals} <= {"mutation", "crossover"}
+            assert search.tell(fate(proposals)).generation.phase == phase
+
+
+def test_start_phase_needs_no_more_elites_than_there_are_cells() -> None:
+    """A map of four cells is full with four."""
+    archive = ArchiveSettings()
+    search = Search(
+        replace(SearchSettings(), batch=60, start_elites=10),
+        replace(archive, network=replace(archive.network, cells=4)),
+        descriptors=DESCRIPTORS, prompts=PROMPTS, temperature=TEMPERATURE, seed=0,
+    )  # fmt: skip
+    assert search.tell(spread(search.ask())).generation.network_elites == 4
+    assert search.tell(spread(search.ask())).generation.phase == "search"
+
+
+def test_seeds_are_the_first_candidates(network_cells: Tessellation) -> None:
+    """They have no prompt and leave the prompt archive alone; all else is drawn as without them."""
+    with_seeds, without = (
+        Search(
+            replace(SearchSettings(), batch=10, start=start), ArchiveSettings(), seeds=4,
+            descriptors=DESCRIPTORS, prompts=PROMPTS, temperature=TEMPERATURE, seed=0,
+            network_cells=network_cells,
+        )
+        for start in ("seeds", "initial")
+    )  # fmt: skip
+    first, plain = with_seeds.ask(), without.ask()
+    assert [(p.operator, p.parents, p.prompt) for p in first[:4]] == [("seed", (), NO_PROMPT)] * 4
+    assert first[4:] == plain[4:]
+    told = with_seeds.tell(spread(first))
+    assert [u.prompt_cell for u in told.updates[:4]] == [-1] * 4
+    assert all(u.network_cell >= 0 for u in told.updates)
+    assert all(p.operator != "seed" for p in with_seeds.ask())
 
 
 def test_start_phase_fills_the_prompt_archive(make_search: MakeSearch) -> None:

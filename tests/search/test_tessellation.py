@@ -117,7 +117,7 @@ def test_log_axis_spreads_orders_of_magnitude() -> None:
     settings = replace(NetworkArchiveSettings(), lower=(0.0, 1e4), upper=(200.0, 1e10))
     logarithmic = network_tessellation(
         settings,
-        network_axes(replace(settings, log_flops=True), DESCRIPTORS),
+        network_axes(replace(settings, scale=("linear", "log")), DESCRIPTORS),
         samples=1_000,
         rng=rng(),
     )

@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...rundir.paths import RunPaths
 from ...types import Descriptor, Problem
 from ..kind import ProblemKind
+from .seeds import SEEDS, seeds
 
 if TYPE_CHECKING:
     from ...generation import Generator
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = (
     Descriptor("ratio", 0.0, 200.0, "width / depth"),
-    Descriptor("flops", 2e8, 5e9, "FLOPs", "FLOP"),
+    Descriptor("flops", 2e8, 5e9, "FLOPs", "FLOP", reach=1e4),
 )
 """Axes and bounds of the paper (section 4.1)."""
+
+FURTHER = (
+    Descriptor("params", 1e2, 1e8, "parameters", scale="log", chosen=False, reach=1e4),
+    Descriptor("depth", 1.0, 1e3, scale="log", chosen=False),
+    Descriptor("width", 1.0, 1e4, scale="log", chosen=False),
+)
+"""Axes that the settings may choose."""
 
 
 PROMPTS = (
@@ -90,6 +98,7 @@ def image_classification(
         prompts=settings.prompts or PROMPTS,
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
+        seeds=seeds(input_shape, classes),
         control="llmatic_hpc.problems.images.kind:control",
     )
 
@@ -118,10 +127,11 @@ class ImageClassification(ProblemKind):
     """Classify images by networks that are trained from scratch."""
 
     contained = True
+    seeds = len(SEEDS)
 
     def descriptors(self, settings: ProblemSettings) -> tuple[Descriptor, ...]:
         """See :meth:`.ProblemKind.descriptors`."""
-        return DESCRIPTORS
+        return DESCRIPTORS + FURTHER
 
     def describe(self, config: Config) -> Problem:
         """See :meth:`.ProblemKind.describe`."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...config import Config, ProblemSettings, from_tables
+from ...config import AUTO, Config, ProblemSettings, from_tables, network_axes
 from ...errors import ConfigError, DataError
 from ...store import Difference, Record
 from ...types import PENDING, Examined, Outcome, Screened
 from ..evaluator import Immediate
 from . import cells, table, write
-from .kind import nasbench201
+from .kind import NASBench201, nasbench201
 from .reader.layers import NotACell
 from .reader.read import CellReader, Reading
 
@@ -57,11 +57,14 @@ def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
         raise ConfigError(f"{where} is no cell: {initial.failure}")
     given = config.archive.network
     (_, least), (_, most) = cells.bounds(dataset)
-    if given.lower and (given.lower[1] >= most or given.upper[1] <= least):
+    if AUTO in (given.lower, given.upper):
+        return
+    axes = network_axes(given, NASBench201().descriptors(config.problem))
+    (flops,) = [one for one in axes if one.name == "flops"]
+    if flops.lower >= most or flops.upper <= least:
         raise ConfigError(
-            f"archive.network.lower and upper: FLOPs from {given.lower[1]:g} to "
-            f"{given.upper[1]:g}, but every cell has {least:g} to {most:g}; set both to [] for the "
-            "benchmark's own"
+            f"archive.network.lower and upper: FLOPs from {flops.lower:g} to {flops.upper:g}, but "
+            f"every cell has {least:g} to {most:g}; set both to [] for the benchmark's own"
         )
 
 
