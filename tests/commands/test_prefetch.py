@@ -24,6 +24,7 @@ from llmatic_hpc.commands.main import cli
 from llmatic_hpc.config import ProblemSettings
 from llmatic_hpc.errors import DataError, LLMaticError
 from llmatic_hpc.evaluation import data
+from llmatic_hpc.evaluation.data import named
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.toml"
 
@@ -119,7 +120,7 @@ def test_data_that_cannot_be_had(
     published.unlink()
     with pytest.raises(DataError, match=r"could not be fetched .*404"):
         prefetch(wish, *SPLIT)
-    monkeypatch.setattr(data, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(named, "FETCH_SECONDS", 0.2)
     for method in ("do_HEAD", "do_GET"):
         monkeypatch.setattr(Quiet, method, lambda self: time.sleep(2))
     started = time.monotonic()
