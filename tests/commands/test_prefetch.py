@@ -92,7 +92,7 @@ def test_data_are_fetched_once(published: Path, tmp_path: Path, name: str) -> No
         data.describe(ProblemSettings(data=str(tmp_path / name)))
     said = prefetch(wish, *SPLIT)
     assert said.startswith("data: ")
-    assert ": 40 images for training, 40 for testing, 10 classes" in said
+    assert ": 40 images for training, 40 for testing, 3 x 32 x 32, 10 classes" in said
     published.unlink()
     assert prefetch(wish, *SPLIT) == said
     assert data.describe(ProblemSettings(data=str(tmp_path / name))) == ((3, 32, 32), 10)
@@ -133,7 +133,7 @@ def test_data_that_cannot_be_had(
 def test_data_that_are_here(tmp_path: Path) -> None:
     """Digits and files are looked at, not fetched."""
     assert prefetch().splitlines() == [
-        "data: in scikit-learn: 500 images for training, 200 for testing, 10 classes",
+        "data: in scikit-learn: 500 images for training, 200 for testing, 3 x 32 x 32, 10 classes",
         "model: none is needed (generator.kind = 'procedural')",
     ]
     with pytest.raises(DataError, match="no such file"):

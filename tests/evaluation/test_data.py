@@ -204,6 +204,22 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             data.describe(ProblemSettings(data=str(tmp_path / name)))
 
 
+def test_a_digest_of_content(tmp_path: Path) -> None:
+    """The same in another file and for any choice among the images; another for other labels."""
+    content = arrays()
+    path, other = npz(tmp_path, **content), tmp_path / "same.h5"
+    with h5py.File(other, "w") as file:
+        for name, array in content.items():
+            file[name] = array / 255.0 if name[0] == "x" else array
+
+    def digest(path: Path, training: TrainingSettings = ON_TEST, **problem: Any) -> str:
+        return data.checked(ProblemSettings(data=str(path), **problem), training, seed=4)[1]
+
+    found = digest(path)
+    assert found == digest(other) == digest(path, TRAINING, train_images=20)
+    assert found != digest(npz(tmp_path, **content | {"y_test": content["y_test"][::-1]}))
+
+
 def test_too_few_images_for_a_validation_split(tmp_path: Path) -> None:
     """The setting is named."""
     path = npz(tmp_path, **arrays())

@@ -17,8 +17,8 @@ with 1 to 4 channels; integers from 0 to 255, or floating point from 0 to 1. Lab
 integers 0 to K-1.
 """
 
-from .loading import describe, for_training, load
+from .loading import checked, describe, for_training, load
 from .named import fetch
 from .splits import Dataset, Split, stratified
 
-__all__ = ["Dataset", "Split", "describe", "fetch", "for_training", "load", "stratified"]
+__all__ = ["Dataset", "Split", "checked", "describe", "fetch", "for_training", "load", "stratified"]

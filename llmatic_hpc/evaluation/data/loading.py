@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,25 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
     drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
     ``test_images`` choose stratified and always the same images.
     """
-    train, test, classes = _read(problem.data)
+    return _wanted(_read(problem.data), problem, training, seed)
+
+
+def checked(
+    problem: ProblemSettings, training: TrainingSettings, *, seed: int
+) -> tuple[Dataset, str]:
+    """Load as :func:`load` does; return a SHA-256 of all that the settings name, too.
+
+    It is one of content, before the settings choose among it: the same for the same images and
+    labels in another file, and for every seed.
+    """
+    whole = _read(problem.data)
+    return _wanted(whole, problem, training, seed), _sha256(*whole)
+
+
+def _wanted(
+    whole: tuple[Split, Split, int], problem: ProblemSettings, training: TrainingSettings, seed: int
+) -> Dataset:
+    train, test, classes = whole
     train = at_most(train, problem.train_images)
     test = at_most(test, problem.test_images)
     validation = train.take(np.empty(0, np.int64))
@@ -60,6 +79,18 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
         "validation_images": planes(dataset.validation),
         "test_images": planes(dataset.test),
     }
+
+
+def _sha256(*splits_and_classes: Split | int) -> str:
+    digest = hashlib.sha256()
+    for one in splits_and_classes:
+        if isinstance(one, Split):
+            digest.update(repr(one.images.shape).encode())
+            digest.update(np.ascontiguousarray(one.images).data)
+            digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
+        else:
+            digest.update(str(one).encode())
+    return digest.hexdigest()
 
 
 def _read(data: str) -> tuple[Split, Split, int]:

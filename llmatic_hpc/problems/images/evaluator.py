@@ -14,7 +14,7 @@ from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
 from ...errors import ClusterError, Interrupted
-from ...evaluation import worker
+from ...evaluation import data, worker
 from ...evaluation.screen import Screener
 from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
@@ -37,6 +37,11 @@ class Trained(Evaluator):
     backend: Backend | None = None
     repeatable: bool = False
     _screener: Screener | None = None
+
+    def start(self) -> str:
+        """See :meth:`.Evaluator.start`: read all data, as a training does."""
+        config = self.config
+        return data.checked(config.problem, config.training, seed=config.run.seed)[1]
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""
