@@ -156,14 +156,14 @@ def test_numbers_become_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_train": np.arange(40) % 4 + 1}, "no image of class 0"),
+        ({"y_train": np.arange(40) % 4 + 1}, "label 0, but the training labels are 1 to 4"),
         ({"y_train": np.arange(40) % 4 * 2}, "no image of class 1"),
         ({"y_train": np.zeros(40, int)}, "at least 2"),
         ({"y_train": np.arange(40) % 4 - 1}, "-1 to 2"),
         ({"y_train": np.arange(40) % 4 / 1.0}, "float64"),
         ({"y_train": np.arange(39) % 4}, "40 images but 39 labels"),
         ({"y_test": np.full(8, 9)}, "label 9"),
-        ({"x_train": np.full((40, 6, 5, 3), 2.0)}, "0 to 1"),
+        ({"x_train": np.full((40, 6, 5, 3), 2.5)}, "0 to 1"),
         ({"x_train": np.full((40, 6, 5, 3), 300)}, "0 to 255"),
         ({"x_train": np.full((40, 6, 5, 3), np.nan)}, "0 to 1"),
         ({"x_train": np.zeros((40, 7))}, "shape"),

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from ...config import ProblemSettings, TrainingSettings
 from ...errors import DataError
-from . import arrays, named
-from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn
+from . import arrays, folders, named
+from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, whole
 
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
     """Load the data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
 
-    With ``training.fitness_split = "validation"`` a stratified part of the training images,
+    With ``training.fitness_split = "validation"`` data's own validation split is taken where there
+    is one; else a stratified part of the training images,
     drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
     ``test_images`` choose stratified and always the same images.
     """
@@ -33,18 +34,18 @@ def checked(
     It is one of content, before the settings choose among it: the same for the same images and
     labels in another file, and for every seed.
     """
-    whole = _read(problem.data)
-    return _wanted(whole, problem, training, seed), _sha256(*whole)
+    found = _read(problem.data)
+    return _wanted(found, problem, training, seed), _sha256(found)
 
 
 def _wanted(
-    whole: tuple[Split, Split, int], problem: ProblemSettings, training: TrainingSettings, seed: int
+    found: Dataset, problem: ProblemSettings, training: TrainingSettings, seed: int
 ) -> Dataset:
-    train, test, classes = whole
-    train = at_most(train, problem.train_images)
-    test = at_most(test, problem.test_images)
-    validation = train.take(np.empty(0, np.int64))
-    if training.fitness_split == "validation":
+    train = at_most(found.train, problem.train_images)
+    test = at_most(found.test, problem.test_images)
+    if training.fitness_split == "test":
+        return whole(train, test, found.classes)
+    if len(validation := found.validation) == 0:
         count = round(training.validation_fraction * len(train))
         if not 0 < count < len(train):
             raise DataError(
@@ -52,16 +53,19 @@ def _wanted(
                 f"training.validation_fraction = {training.validation_fraction:g}"
             )
         validation, train = drawn(train, count, VALIDATION, seed)
-    return Dataset(train, validation, test, classes)
+    return whole(train, test, found.classes, validation)
 
 
 def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
     """Return the shape of an image (channels, height, width) and the number of classes.
 
-    Images are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are missing
-    or unreadable.
+    Images of arrays are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are
+    missing or unreadable.
     """
     path = Path(problem.data).expanduser()
+    if problem.data.startswith(named.TORCHVISION) or folders.holds_images(path):
+        found = _read(problem.data)
+        return found.input_shape, found.classes
     if problem.data == "digits" or (path.is_dir() and named.cifar10_root(path)):
         return (3, 32, 32), 10
     return arrays.describe(path)
@@ -81,22 +85,23 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
     }
 
 
-def _sha256(*splits_and_classes: Split | int) -> str:
-    digest = hashlib.sha256()
-    for one in splits_and_classes:
-        if isinstance(one, Split):
-            digest.update(repr(one.images.shape).encode())
-            digest.update(np.ascontiguousarray(one.images).data)
-            digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
-        else:
-            digest.update(str(one).encode())
+def _sha256(data: Dataset) -> str:
+    digest = hashlib.sha256(str(data.classes).encode())
+    for one in (data.train, data.validation, data.test):
+        digest.update(repr(one.images.shape).encode())
+        digest.update(np.ascontiguousarray(one.images).data)
+        digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
     return digest.hexdigest()
 
 
-def _read(data: str) -> tuple[Split, Split, int]:
-    if data == "digits":
-        return divided(named.digits(), data)
+def _read(data: str) -> Dataset:
     path = Path(data).expanduser()
+    if data == "digits":
+        return whole(*divided(named.digits(), data))
+    if data.startswith(named.TORCHVISION):
+        return named.torchvision(data)
+    if folders.holds_images(path):
+        return folders.read(path)
     if path.is_dir():
-        return (*named.cifar10(path), 10)
+        return whole(*named.cifar10(path), 10)
     return arrays.read(path)

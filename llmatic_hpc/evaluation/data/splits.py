@@ -97,3 +97,8 @@ def drawn(split: Split, count: int, purpose: int = _FIXED, seed: int = 0) -> tup
     chosen = stratified(split.labels, count, np.random.default_rng(sequence))
     every = np.arange(len(split), dtype=np.int64)
     return split.take(chosen), split.take(np.setdiff1d(every, chosen, assume_unique=True))
+
+
+def whole(train: Split, test: Split, classes: int, validation: Split | None = None) -> Dataset:
+    """Put together all that there is, before settings choose among it."""
+    return Dataset(train, validation or train.take(np.empty(0, np.int64)), test, classes)
