@@ -148,6 +148,29 @@ def test_bad_data_are_refused_before_anything_is_generated(tmp_path: Path) -> No
         assert "images has 60 images but 50 labels" in found.stdout + found.stderr
 
 
+def test_an_initial_network_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """Run and doctor say why, for the shape of the data; no record is begun."""
+    gray, initial = images(tmp_path / "data.npz"), tmp_path / "initial.py"
+    source = (
+        "import torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear({}, 3)\n\n"
+        "    def forward(self, x):\n        return self.fc(x.flatten(1))\n"
+    )
+    settings = (gray, f"problem.initial={initial}")
+    words = [word for setting in settings for word in ("--set", setting)]
+    initial.write_text(source.format(65))
+    done = run(tmp_path / "run", *settings, check=False)
+    assert done.returncode == 1
+    assert f"problem.initial: {initial}: invalid: " in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+    doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
+    assert doctor.returncode == 1
+    assert "  fault  problem.initial: invalid: " in doctor.stdout
+    initial.write_text(source.format(64))
+    doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
+    assert "     ok  a contained child: " in doctor.stdout
+
+
 def test_a_run_continues_on_its_own_data_only(tmp_path: Path) -> None:
     """Both digests are named; a record from before there were digests continues."""
     few = ("search.batch=2", "problem.train_images=0", "problem.test_images=0")
