@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmatic_hpc.config import ProblemSettings, TrainingSettings
+from llmatic_hpc import problems
+from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import DataError
-from llmatic_hpc.evaluation import data
+from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation.data import folders
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 6, 5, 3)).astype(np.uint8)
 PIXELS[0, 0, 0] = 0, 255, 128
@@ -153,6 +156,14 @@ def test_a_validation_split_of_its_own_is_the_one(tmp_path: Path) -> None:
     assert len(load(path).validation) == 0
 
 
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, beside its folders."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-cache")
+    monkeypatch.setenv("LLMATIC_CACHE", str(folder))
+    return folder
+
+
 # --- folders of images --------------------------------------------------------------------------
 
 
@@ -207,6 +218,36 @@ def test_images_of_several_sizes(tmp_path: Path) -> None:
     assert len(found.train) == 72
 
 
+def test_images_are_read_once(
+    tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a file changes; a damaged cache is made anew, and one that is no folder left out."""
+    save(tmp_path)
+    first = load(tmp_path)
+    with monkeypatch.context() as without:
+        without.setattr(folders, "_pixels", None)
+        assert np.array_equal(load(tmp_path).train.images, first.train.images)
+        Image.fromarray(255 - PIXELS[0]).save(tmp_path / "cat" / "0.png")
+        with pytest.raises(TypeError):
+            load(tmp_path)
+    assert not np.array_equal(load(tmp_path).train.images, first.train.images)
+    kept = sorted(empty_cache.iterdir())
+    assert len(kept) == 2
+    again = load(tmp_path)
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:1000])
+    assert np.array_equal(load(tmp_path).train.images, again.train.images)
+    monkeypatch.setenv("LLMATIC_CACHE", str(kept[0]))
+    assert np.array_equal(load(tmp_path).train.images, again.train.images)
+
+
+def test_a_folder_with_cifar10_is_that(tmp_path: Path) -> None:
+    """Whatever else lies in it."""
+    (save(tmp_path) / "cifar-10-batches-py").mkdir()
+    with pytest.raises(DataError, match="CIFAR-10 is damaged or incomplete"):
+        load(tmp_path)
+
+
 def test_refused_folders(tmp_path: Path) -> None:
     """A damaged image, one of 16 bits, a class without images, a class for testing alone."""
     folder = save(tmp_path / "damaged")
@@ -254,3 +295,19 @@ def test_names_that_are_none(tmp_path: Path) -> None:
             load(wrong)
     with pytest.raises(DataError, match=r"damaged or incomplete .*llmatic prefetch CONFIG"):
         load(f"torchvision:SVHN:{tmp_path}")
+
+
+def test_a_network_is_trained_on_what_is_new(tmp_path: Path) -> None:
+    """Many channels, labels as text, floating point from -1: measured, trained and scored."""
+    random = np.random.default_rng(1)
+    images = np.float32(random.uniform(-1, 1, (60, 8, 8, 6)))
+    path = write(tmp_path / "data.npz", {"images": images, "labels": NAMES[np.arange(60) % 3]})
+    base = Config()
+    config = replace(
+        base,
+        problem=ProblemSettings(data=str(path)),
+        training=replace(base.training, epochs=1, device="cpu", threads=1),
+    )
+    initial = problems.problem_of(config).initial_source
+    screened, outcome = worker.evaluate_source(initial, config)
+    assert (screened.status, outcome.status) == ("pending", "scored"), outcome.failure

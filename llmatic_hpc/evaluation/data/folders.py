@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from . import cache
 from .shaping import Raw, shaped
 from .splits import Dataset
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+CIFAR10 = "cifar-10-batches-py"
 _PARTS = {"train": "train", "test": "test", "validation": "val"}
 _FOUND = (OSError, SyntaxError, ValueError)
 """Failures of Pillow on a damaged file."""
 
 
 def holds_images(path: Path) -> bool:
-    """Return whether a folder is one of images by class: CLASS/FILE or train/CLASS/FILE."""
-    if not path.is_dir():
+    """Return whether a folder is one of images by class: CLASS/FILE or train/CLASS/FILE.
+
+    One that holds CIFAR-10 is that.
+    """
+    if not path.is_dir() or (path / CIFAR10).is_dir():
         return False
     files = itertools.chain(path.glob("*/*"), path.glob("train/*/*"))
     return any(file.suffix.lower() in _IMAGES for file in files)
@@ -33,13 +38,18 @@ def read(path: Path) -> Dataset:
 
     They have one channel if all training images are gray, else red, green and blue; and the
     median height and width of the training images. One of another size is stretched to it
-    (bilinear).
+    (bilinear). They are read once and then kept in the cache.
     """
     own = {part: path / name for part, name in _PARTS.items() if (path / name).is_dir()}
     files = {
         part: _files(folder)
         for part, folder in (own if "train" in own else {"train": path}).items()
     }
+    listed = [Path(file) for part in files.values() for file, _ in part]
+    return cache.kept(listed, lambda: _converted(files, path))
+
+
+def _converted(files: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Dataset:
     found = [_header(file) for file, _ in files["train"]]
     width, height = (round(float(np.median([size[axis] for size, _ in found]))) for axis in (0, 1))
     mode = "L" if all(mode in ("1", "L") for _, mode in found) else "RGB"

@@ -16,7 +16,6 @@ from . import folders
 from .shaping import Raw, shaped
 from .splits import Dataset, Split
 
-_CIFAR10 = "cifar-10-batches-py"
 SUFFIXES = (".npz", ".h5", ".hdf5")
 FETCH = "run `llmatic prefetch CONFIG` where the network is"
 FETCH_SECONDS = 15.0
@@ -45,7 +44,7 @@ def fetch(problem: ProblemSettings) -> str:
     elif path.suffix in SUFFIXES or path.is_file() or folders.holds_images(path):
         return str(path)
     else:
-        name, root = "CIFAR10", path.parent if path.name == _CIFAR10 else path
+        name, root = "CIFAR10", path.parent if path.name == folders.CIFAR10 else path
     wanted = _torchvision(name)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)  # torchvision would wait forever
@@ -132,7 +131,7 @@ def _torchvision(name: str) -> Any:
 
 
 def cifar10_root(path: Path) -> Path:
-    for root in (path, path.parent if path.name == _CIFAR10 else path):
-        if (root / _CIFAR10).is_dir():
+    for root in (path, path.parent if path.name == folders.CIFAR10 else path):
+        if (root / folders.CIFAR10).is_dir():
             return root
-    raise DataError(f"{path}: no folder {_CIFAR10} in it; to have CIFAR-10 there, {FETCH}")
+    raise DataError(f"{path}: no folder {folders.CIFAR10} in it; to have CIFAR-10 there, {FETCH}")
