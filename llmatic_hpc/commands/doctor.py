@@ -16,7 +16,7 @@ from .. import problems
 from ..cluster import scheduler, site_of_job
 from ..config import Config
 from ..coordinator import environment
-from ..errors import LLMaticError
+from ..errors import DataError, LLMaticError
 from ..evaluation import selftest
 from ..evaluation.screen import Screener
 from ..problems.images.kind import image_classification
@@ -105,16 +105,25 @@ def _layers(config: Config) -> Iterator[Finding]:
 
 
 def _child(config: Config) -> Finding:
-    shape, classes = (3, 32, 32), 10
-    problem = image_classification(input_shape=shape, classes=classes, settings=config.problem)
+    what = "problem.initial" if config.problem.initial else "a contained child"
+    try:
+        problem = problems.problem_of(config)
+    except DataError:  # that is told where the data are looked at
+        what, problem = (
+            "a contained child",
+            image_classification(input_shape=(3, 32, 32), classes=10),
+        )
     began = time.monotonic()
     with Container(config.containment, kind="measure") as container:
         screener = Screener(
-            input_shape=shape, classes=classes, containment=config.containment, container=container
+            input_shape=problem.input_shape,
+            classes=problem.classes,
+            containment=config.containment,
+            container=container,
         )
         first = screener.screen([problem.initial_source])[0]
     if first.status != PENDING:
-        return Finding("a contained child", FAULT, f"{first.status}: {first.failure}")
+        return Finding(what, FAULT, f"{first.status}: {first.failure}")
     seconds = time.monotonic() - began
     return Finding("a contained child", OK, f"measured a network {seconds:.1f} s after its start")
 

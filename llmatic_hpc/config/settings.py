@@ -213,7 +213,9 @@ class ProblemSettings:
     )
     options: dict[str, Any] = setting({}, "settings of an installed problem's own")
     data: str = setting(
-        "digits", "digits, or a path: CIFAR-10 in torchvision's folder, or an .npz or .h5 file"
+        "digits",
+        "digits, torchvision:NAME:FOLDER, or a path: CIFAR-10 in torchvision's folder, a "
+        "folder of images by class, or an .npz or .h5 file",
     )
     train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
     test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)

@@ -8,9 +8,14 @@ import socket
 import sys
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..errors import RecordError
+
+if TYPE_CHECKING:
+    from ..store import Record
 
 PACKAGES = (
     "torch", "torchvision", "transformers", "numpy", "scipy", "h5py", "fvcore", "submitit",
@@ -60,3 +65,25 @@ def describe() -> dict[str, Any]:
         "packages": versions,
         "slurm": {name: os.environ[name] for name in slurm if name in os.environ},
     }
+
+
+def refuse_other_data(
+    record: Record, facts: Mapping[str, Any], data_sha256: str, path: Path
+) -> None:
+    """Refuse to continue a run on other data than it was started with.
+
+    Raises :class:`RecordError`, which names ``path``, the record. A record from before there was
+    a digest of its data is continued.
+    """
+    known = {name: record.environment.get(name) for name in facts}
+    here = dict(facts)
+    if record.data_sha256:
+        known["data_sha256"], here["data_sha256"] = record.data_sha256, data_sha256
+    if here != known:
+        was, found = (
+            ", ".join(f"{name} = {value!r}" for name, value in one.items()) for one in (known, here)
+        )
+        raise RecordError(
+            f"{path}: this run was started on other data: it says {was}; here is {found}. "
+            "Continue it with the data that it was started with, or choose another --run-dir"
+        )

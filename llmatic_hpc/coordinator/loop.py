@@ -216,13 +216,8 @@ class Coordinator:
                     f"{'; '.join(changed)}. Continue it with the old ones "
                     f"({self.paths.config}), or choose another --run-dir"
                 )
-            facts = evaluator.facts()
-            known = {name: record.environment.get(name) for name in facts}
-            if facts != known:
-                raise RecordError(
-                    f"{self.paths.record}: this run was started on other data: it says {known}, "
-                    f"here is {facts}. Continue it with the table that it was started with"
-                )
+            data_sha256 = evaluator.start()
+            environment.refuse_other_data(record, evaluator.facts(), data_sha256, self.paths.record)
             if record.prompts != self._problem.prompts:
                 raise RecordError(
                     f"{self.paths.record}: made with other prompts than this version has; "
@@ -231,6 +226,7 @@ class Coordinator:
             record.config = configuration.to_tables(self.config)
             return record
         configuration.refuse_retired(self.config)
+        data_sha256 = evaluator.start()
         self.config = bounds.of_initial(self.config, evaluator)
         search = new_search(self.config, len(self._problem.prompts))
         record = Record(
@@ -239,6 +235,7 @@ class Coordinator:
             environment={**environment.describe(), **evaluator.facts()},
             prompts=self._problem.prompts,
             archives=archive_states(search),
+            data_sha256=data_sha256,
         )
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)

@@ -35,6 +35,14 @@ class Evaluator(ABC):
         """Return what the results of all of a run stand on beyond the settings, for the record."""
         return {}
 
+    def start(self) -> str:
+        """Refuse what no candidate of a run could be scored with; called before the first is made.
+
+        Returns the SHA-256 of the data for the record; empty where there are none, or where
+        :meth:`facts` tells them apart. Raises :class:`~llmatic_hpc.errors.LLMaticError`.
+        """
+        return ""
+
     @abstractmethod
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """Return sources and verdicts, in order; with ``repair`` repaired where rules can."""

@@ -101,6 +101,8 @@ def _write(file: h5py.File, record: Record) -> None:
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+    if record.data_sha256:
+        file.attrs["data_sha256"] = record.data_sha256
     _dataset(file, "config", json.dumps(record.config), "settings as resolved, JSON")
     _dataset(file, "environment", json.dumps(record.environment), "versions and host, JSON")
 
@@ -188,6 +190,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         },
         phase=phase,
         committed_generations=generations,
+        data_sha256=str(file.attrs.get("data_sha256", "")),
         known=(candidates, history),
     )
 

@@ -114,6 +114,8 @@ class Record:
     phase: str = EVALUATED
     committed_generations: int = 0
     """Generations with results. One more is in flight while the phase is ``proposed``."""
+    data_sha256: str = ""
+    """Digest of the data that candidates are scored on; empty where none is known."""
     known: InitVar[tuple[Known, Known]] = ({}, {})
     """Columns of the candidates and of the history so far."""
     candidates: Columns = field(init=False)

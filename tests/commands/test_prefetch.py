@@ -24,6 +24,7 @@ from llmatic_hpc.commands.main import cli
 from llmatic_hpc.config import ProblemSettings
 from llmatic_hpc.errors import DataError, LLMaticError
 from llmatic_hpc.evaluation import data
+from llmatic_hpc.evaluation.data import named
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.toml"
 
@@ -91,7 +92,7 @@ def test_data_are_fetched_once(published: Path, tmp_path: Path, name: str) -> No
         data.describe(ProblemSettings(data=str(tmp_path / name)))
     said = prefetch(wish, *SPLIT)
     assert said.startswith("data: ")
-    assert ": 40 images for training, 40 for testing, 10 classes" in said
+    assert ": 40 images for training, 40 for testing, 3 x 32 x 32, 10 classes" in said
     published.unlink()
     assert prefetch(wish, *SPLIT) == said
     assert data.describe(ProblemSettings(data=str(tmp_path / name))) == ((3, 32, 32), 10)
@@ -119,7 +120,7 @@ def test_data_that_cannot_be_had(
     published.unlink()
     with pytest.raises(DataError, match=r"could not be fetched .*404"):
         prefetch(wish, *SPLIT)
-    monkeypatch.setattr(data, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(named, "FETCH_SECONDS", 0.2)
     for method in ("do_HEAD", "do_GET"):
         monkeypatch.setattr(Quiet, method, lambda self: time.sleep(2))
     started = time.monotonic()
@@ -132,7 +133,7 @@ def test_data_that_cannot_be_had(
 def test_data_that_are_here(tmp_path: Path) -> None:
     """Digits and files are looked at, not fetched."""
     assert prefetch().splitlines() == [
-        "data: in scikit-learn: 500 images for training, 200 for testing, 10 classes",
+        "data: in scikit-learn: 500 images for training, 200 for testing, 3 x 32 x 32, 10 classes",
         "model: none is needed (generator.kind = 'procedural')",
     ]
     with pytest.raises(DataError, match="no such file"):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -121,6 +122,72 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
     missing = run(tmp_path / "x", "problem.data=/nowhere/data.h5", check=False)
     assert missing.returncode == 1
     assert "/nowhere/data.h5" in missing.stderr
+
+
+def images(path: Path, **changed: np.ndarray) -> str:
+    """A data file that is well but for what is ``changed``, as a setting."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    whole = {"images": random.integers(0, 256, (60, 8, 8)).astype(np.uint8), "labels": labels}
+    np.savez(path, **whole | changed)
+    return f"problem.data={path}"
+
+
+def test_bad_data_are_refused_before_anything_is_generated(tmp_path: Path) -> None:
+    """One line and exit 1 from run, doctor and prefetch alike; no record is begun."""
+    wrong = images(tmp_path / "data.npz", labels=np.arange(50) % 3)
+    done = run(tmp_path / "run", wrong, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "images has 60 images but 50 labels" in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+    assert not (tmp_path / "run" / "generation").exists()
+    for command in ("doctor", "prefetch"):
+        found = llmatic(command, "configs/smoke.toml", "--set", wrong, check=False)
+        assert found.returncode == 1
+        assert "images has 60 images but 50 labels" in found.stdout + found.stderr
+
+
+def test_an_initial_network_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """Run and doctor say why, for the shape of the data; no record is begun."""
+    gray, initial = images(tmp_path / "data.npz"), tmp_path / "initial.py"
+    source = (
+        "import torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear({}, 3)\n\n"
+        "    def forward(self, x):\n        return self.fc(x.flatten(1))\n"
+    )
+    settings = (gray, f"problem.initial={initial}")
+    words = [word for setting in settings for word in ("--set", setting)]
+    initial.write_text(source.format(65))
+    done = run(tmp_path / "run", *settings, check=False)
+    assert done.returncode == 1
+    assert f"problem.initial: {initial}: invalid: " in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+    doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
+    assert doctor.returncode == 1
+    assert "  fault  problem.initial: invalid: " in doctor.stdout
+    initial.write_text(source.format(64))
+    doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
+    assert "     ok  a contained child: " in doctor.stdout
+
+
+def test_a_run_continues_on_its_own_data_only(tmp_path: Path) -> None:
+    """Both digests are named; a record from before there were digests continues."""
+    few = ("search.batch=2", "problem.train_images=0", "problem.test_images=0")
+    data, folder = tmp_path / "data.npz", tmp_path / "run"
+    run(folder, *few, images(data), "search.generations=1")
+    digest = load(folder).data_sha256
+    assert len(digest) == 64
+    labels = np.roll(np.arange(60) % 3, 1)
+    refused = run(folder, *few, images(data, labels=labels), check=False)
+    assert refused.returncode == 1
+    assert digest in refused.stderr
+    assert refused.stderr.count("data_sha256 = ") == 2
+    assert "or choose another --run-dir" in refused.stderr
+    with h5py.File(folder / "run.h5", "a") as file:
+        del file.attrs["data_sha256"]
+    run(folder, *few, images(data))
+    assert load(folder).committed_generations == 2
 
 
 def test_invariant_7_a_second_coordinator_is_refused_and_a_run_can_be_stopped(

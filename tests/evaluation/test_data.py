@@ -156,14 +156,14 @@ def test_numbers_become_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_train": np.arange(40) % 4 + 1}, "no image of class 0"),
+        ({"y_train": np.arange(40) % 4 + 1}, "label 0, but the training labels are 1 to 4"),
         ({"y_train": np.arange(40) % 4 * 2}, "no image of class 1"),
         ({"y_train": np.zeros(40, int)}, "at least 2"),
         ({"y_train": np.arange(40) % 4 - 1}, "-1 to 2"),
         ({"y_train": np.arange(40) % 4 / 1.0}, "float64"),
         ({"y_train": np.arange(39) % 4}, "40 images but 39 labels"),
         ({"y_test": np.full(8, 9)}, "label 9"),
-        ({"x_train": np.full((40, 6, 5, 3), 2.0)}, "0 to 1"),
+        ({"x_train": np.full((40, 6, 5, 3), 2.5)}, "0 to 1"),
         ({"x_train": np.full((40, 6, 5, 3), 300)}, "0 to 255"),
         ({"x_train": np.full((40, 6, 5, 3), np.nan)}, "0 to 1"),
         ({"x_train": np.zeros((40, 7))}, "shape"),
@@ -202,6 +202,22 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert name in str(caught.value)
         with pytest.raises(DataError):
             data.describe(ProblemSettings(data=str(tmp_path / name)))
+
+
+def test_a_digest_of_content(tmp_path: Path) -> None:
+    """The same in another file and for any choice among the images; another for other labels."""
+    content = arrays()
+    path, other = npz(tmp_path, **content), tmp_path / "same.h5"
+    with h5py.File(other, "w") as file:
+        for name, array in content.items():
+            file[name] = array / 255.0 if name[0] == "x" else array
+
+    def digest(path: Path, training: TrainingSettings = ON_TEST, **problem: Any) -> str:
+        return data.checked(ProblemSettings(data=str(path), **problem), training, seed=4)[1]
+
+    found = digest(path)
+    assert found == digest(other) == digest(path, TRAINING, train_images=20)
+    assert found != digest(npz(tmp_path, **content | {"y_test": content["y_test"][::-1]}))
 
 
 def test_too_few_images_for_a_validation_split(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from ...cluster.backend import wait_until
 from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
-from ...errors import ClusterError, Interrupted
-from ...evaluation import selftest, worker
+from ...errors import ClusterError, ConfigError, Interrupted
+from ...evaluation import data, selftest, worker
 from ...evaluation.screen import Screener
 from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
 from ...store import Record, rows
-from ...types import Examined, Outcome, Problem, Result, Screened
+from ...types import PENDING, Examined, Outcome, Problem, Result, Screened
 from ..evaluator import Evaluated, Evaluator
 
 STOPPING_SECONDS = 60.0
@@ -42,6 +42,20 @@ class Trained(Evaluator):
         """See :meth:`.Evaluator.prepare`; what an element of an array is given, its worker sees."""
         if kind_of(self.config.cluster) != "slurm":
             selftest.require(self.config.training.device)
+
+    def start(self) -> str:
+        """See :meth:`.Evaluator.start`: read all data, measure an initial network of one's own."""
+        config = self.config
+        _, digest = data.checked(config.problem, config.training, seed=config.run.seed)
+        if config.problem.initial:
+            (found,) = self.examine([self.problem.initial_source], repair=False)
+            if found.screened.status != PENDING:
+                raise ConfigError(
+                    f"problem.initial: {config.problem.initial}: {found.screened.status}: "
+                    f"{found.screened.failure}; 'llmatic screen {config.problem.initial} --config "
+                    "CONFIG' tries it again"
+                )
+        return digest
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""

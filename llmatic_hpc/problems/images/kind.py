@@ -148,10 +148,7 @@ class ImageClassification(ProblemKind):
 
     def data(self, config: Config) -> str:
         """See :meth:`.ProblemKind.data`."""
-        from ...evaluation import data
-
-        shape, classes = data.describe(config.problem)
-        return f"{config.problem.data}: {' x '.join(map(str, shape))}, {classes} classes"
+        return f"{config.problem.data}: {_found(config)}"
 
     def fetch(self, config: Config, tell: Callable[[str], None], **options: Any) -> None:
         """See :meth:`.ProblemKind.fetch`."""
@@ -160,8 +157,15 @@ class ImageClassification(ProblemKind):
         from ...evaluation import data
 
         where = data.fetch(config.problem)
-        found = data.load(config.problem, config.training, seed=config.run.seed)
-        tell(
-            f"data: {where}: {len(found.train) + len(found.validation):,} images for training, "
-            f"{len(found.test):,} for testing, {found.classes} classes"
-        )
+        tell(f"data: {where}: {_found(config)}")
+
+
+def _found(config: Config) -> str:
+    """Read all data, as a training does, and say what they are."""
+    from ...evaluation import data
+
+    found = data.load(config.problem, config.training, seed=config.run.seed)
+    return (
+        f"{len(found.train) + len(found.validation):,} images for training, {len(found.test):,} "
+        f"for testing, {' x '.join(map(str, found.input_shape))}, {found.classes} classes"
+    )

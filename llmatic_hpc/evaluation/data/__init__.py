@@ -1,0 +1,35 @@
+"""Read, check and split images and labels.
+
+Accepted for ``problem.data``:
+
+``digits``
+    scikit-learn's 1,797 real 8x8 digits, each pixel repeated to 3x32x32, values to 0..255;
+    a fixed stratified split into 1,437 for training and 360 for testing
+``torchvision:NAME:FOLDER``
+    a data set as torchvision keeps it in the folder: CIFAR10, CIFAR100, MNIST, FashionMNIST,
+    KMNIST, USPS, SVHN, STL10
+a folder
+    CIFAR-10 as torchvision keeps it (the folder that holds ``cifar-10-batches-py``)
+a folder of images by class
+    ``train/CLASS/FILE``, ``test/CLASS/FILE`` and perhaps ``val/CLASS/FILE``; or ``CLASS/FILE``.
+    PNG, JPEG and what else Pillow reads with 8 bits; see :func:`.folders.read` for their size
+an .h5 or .npz file
+    with ``train/images``, ``train/labels``, ``test/images``, ``test/labels`` and perhaps
+    ``val/images``, ``val/labels``; or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps
+    ``x_val``, ``y_val``; or ``images``, ``labels``
+
+Without a test part a fixed stratified fifth becomes it.
+
+Images in arrays are (N, height, width), (N, height, width, channels) or (N, channels, height,
+width); :func:`.shaping.channels_last` tells which. They are integers from 0 to 255, booleans, or
+floating point from 0 to 1, -1 to 1 or 0 to 255, of which the first that holds all training images
+is meant. All become uint8, 256 steps of that range: what was made of uint8 comes back as it was,
+and finer differences are rounded away. Labels are integers from 0 or from 1 on, texts, or one-hot
+rows. Tables, sequences, videos and numbers to predict are refused.
+"""
+
+from .loading import checked, describe, for_training, load
+from .named import fetch
+from .splits import Dataset, Split, stratified
+
+__all__ = ["Dataset", "Split", "checked", "describe", "fetch", "for_training", "load", "stratified"]

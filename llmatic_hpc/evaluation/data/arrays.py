@@ -1,0 +1,112 @@
+"""Images and labels in an .npz or .h5 file."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from .named import FETCH, SUFFIXES
+from .shaping import Raw, channels_last, numbered, shaped
+from .splits import Dataset, count_classes
+
+_Names = dict[str, tuple[str, str]]
+_KEYS: tuple[tuple[_Names, _Names], ...] = (
+    (
+        {"train": ("train/images", "train/labels"), "test": ("test/images", "test/labels")},
+        {"validation": ("val/images", "val/labels")},
+    ),
+    (
+        {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")},
+        {"validation": ("x_val", "y_val")},
+    ),
+    ({"train": ("images", "labels")}, {}),
+)
+"""Arrays by the part that they are: those that are needed, and those that may be there, too."""
+
+
+def read(path: Path) -> Dataset:
+    """Return all images of the file."""
+    with _open(path) as found:
+        names = _names(found, path)
+        parts = {
+            part: Raw(found[images][:], found[labels][:], f"{path}: {images}", f"{path}: {labels}")
+            for part, (images, labels) in names.items()
+        }
+    return shaped(parts, str(path))
+
+
+def describe(path: Path) -> tuple[tuple[int, int, int], int]:
+    """Return the shape of an image (channels, height, width) and the number of classes.
+
+    Images are not read.
+    """
+    with _open(path) as found:
+        images, labels = _names(found, path)["train"]
+        shape = _shape(path, images) if path.suffix == ".npz" else found[images].shape
+        where = f"{path}: {labels}"
+        classes = count_classes(numbered({"train": (found[labels][:], where)})["train"], where)
+    _, height, width, channels = channels_last(
+        np.broadcast_to(0, shape),
+        f"{path}: {images}",  # of one zero
+    ).shape
+    return (channels, height, width), classes
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Open an .npz or .h5 file as its arrays by name."""
+    if path.suffix not in SUFFIXES:
+        missing = f" (and there is no such file or folder; to have CIFAR-10 there, {FETCH})"
+        raise DataError(
+            f"problem.data = {str(path)!r}: expected digits, a folder with CIFAR-10, or a file "
+            f"that ends in .h5 or .npz{'' if path.exists() else missing}"
+        )
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; problem.data names it")
+    try:
+        if path.suffix != ".npz":
+            import h5py  # only where the data are such a file
+
+            # Nobody writes to it, and parallel file systems often have no locks.
+            with h5py.File(path, "r", locking=False) as arrays:
+                yield arrays
+            return
+        with open(path, "rb") as file:  # numpy leaves it open where it is no archive
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise ValueError("it is one array, not an archive of several")
+            yield arrays
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix}: {error}") from None
+
+
+def _names(arrays: Mapping[str, Any], path: Path) -> _Names:
+    """Return names of images and labels by the part that they are."""
+    for needed, optional in _KEYS:
+        if all(name in arrays for names in needed.values() for name in names):
+            own = {
+                part: names
+                for part, names in optional.items()
+                if any(name in arrays for name in names)
+            }
+            if missing := [name for names in own.values() for name in names if name not in arrays]:
+                raise DataError(f"{path}: has no {missing[0]} for a validation split of its own")
+            return needed | own
+    accepted = "; or ".join(
+        ", ".join(name for names in needed.values() for name in names) for needed, _ in _KEYS
+    )
+    raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but needs {accepted}")
+
+
+def _shape(path: Path, name: str) -> tuple[int, ...]:
+    """Read the shape of an array in an .npz file, without the array."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0
+        return (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(member)[0]
