@@ -21,38 +21,49 @@ from .options import PATH, json_option, print_json, run_argument
 @json_option
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
-def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
+@click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
+def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool) -> None:
     """Show where a run stands: candidates, best, archives, queue, hours, time left."""
     from rich.console import Console, Group, RenderableType
     from rich.live import Live
+    from rich.text import Text
 
     from .. import store
     from ..report import rates as of_completions
+    from ..report.map import network_map
     from ..report.status import render
     from ..report.status import status as status_of
 
     paths = RunPaths(run_dir)
 
-    def standings() -> Iterator[dict[str, Any]]:
+    def standings() -> Iterator[tuple[store.Record, dict[str, Any]]]:
         while True:
-            values = status_of(store.load(paths.record), paths)
-            yield values
+            record = store.load(paths.record)
+            values = status_of(record, paths)
+            yield record, values
             if not watch or values["state"] != "running":
                 return
             time.sleep(2)
 
-    def shown(values: dict[str, Any]) -> RenderableType:
-        more = [of_completions.render(values["rates"])] if rates else []
+    def shown(record: store.Record, values: dict[str, Any]) -> RenderableType:
+        more: list[RenderableType] = []
+        if rates:
+            more.append(of_completions.render(values["rates"]))
+        if with_map:
+            more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)
 
-    found = standings()
     if as_json:
-        for values in found:
+        for _, values in standings():
             print_json(values)
         return
-    with Live(shown(next(found)), console=Console(), auto_refresh=False) as live:
-        for values in found:
-            live.update(shown(values), refresh=True)
+    console = Console()
+    if not watch:
+        console.print(shown(*next(standings())))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for found in standings():
+            live.update(shown(*found), refresh=True)
 
 
 @click.command()

@@ -87,6 +87,10 @@ def run(
     ):
         record = Coordinator(settings, paths, watch, stop).run()
     click.echo(summary(record, paths), err=True)
+    if sys.stdout.isatty():
+        from ..report.map import network_map
+
+        click.echo(f"\n{network_map(record)}")
 
 
 def default_directory(config: Path, settings: Config) -> Path:
