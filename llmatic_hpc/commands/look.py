@@ -1,4 +1,7 @@
-"""The commands that look at runs: status, verify, export, compare. Thin, see :mod:`.main`."""
+"""The commands that look at runs: status, elites, runs, verify, export, compare.
+
+Thin, see :mod:`.main`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import PATH, json_option, print_json, run_argument
+from .options import PATH, json_option, print_json, run_argument, show
 
 
 @click.command()
@@ -24,7 +27,7 @@ from .options import PATH, json_option, print_json, run_argument
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
 def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool) -> None:
     """Show where a run stands: candidates, best, archives, queue, hours, time left."""
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.text import Text
 
@@ -35,6 +38,9 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
     from ..report.status import status as status_of
 
     paths = RunPaths(run_dir)
+    if not paths.record.exists() and next(run_dir.glob("*/run.h5"), None):
+        list_runs(run_dir, as_json)
+        return
 
     def standings() -> Iterator[tuple[store.Record, dict[str, Any]]]:
         while True:
@@ -57,13 +63,50 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
         for _, values in standings():
             print_json(values)
         return
-    console = Console()
     if not watch:
-        console.print(shown(*next(standings())))
+        show(shown(*next(standings())))
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(auto_refresh=False) as live:
         for found in standings():
             live.update(shown(*found), refresh=True)
+
+
+@click.command()
+@run_argument
+@json_option
+def elites(run_dir: Path, as_json: bool) -> None:
+    """List the elites of the network archive, the fittest first."""
+    from .. import store
+    from ..report import listing
+
+    rows = listing.elites(store.load(RunPaths(run_dir).record))
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        show(listing.render_elites(rows) if rows else "no elites yet")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+@json_option
+def runs(folder: Path, as_json: bool) -> None:
+    """List every run below a folder with its state and its best."""
+    list_runs(folder, as_json)
+
+
+def list_runs(folder: Path, as_json: bool) -> None:
+    """Print the runs below a folder. Raises ``LLMaticError`` where there are none."""
+    from ..report import listing
+
+    rows = list(listing.runs(folder))
+    if not rows:
+        raise LLMaticError(f"{folder}: no run below it (a folder with a run.h5)")
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        show(listing.render_runs(rows))
 
 
 @click.command()
@@ -148,8 +191,6 @@ def export(
 @json_option
 def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
     """Compare methods: mean and standard deviation over the seeds of each."""
-    from rich.console import Console
-
     from .. import store
     from ..report.compare import compare as compared
     from ..report.compare import render
@@ -160,7 +201,7 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
         for row in rows:
             print_json(row)
     else:
-        Console().print(render(rows))
+        show(render(rows))
 
 
-COMMANDS = (status, verify, export, compare)
+COMMANDS = (status, elites, runs, verify, export, compare)
