@@ -7,6 +7,7 @@ standard error.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import asdict, replace
@@ -114,10 +115,14 @@ def summary(record: Record, paths: RunPaths) -> str:
         lines.append("No candidate could be trained; see 'llmatic status' for the reasons.")
         return "\n".join(lines)
     fitness = float(record.candidates["fitness"][best])
+    is_trained = math.isfinite(record.candidates["train_loss"][best])
+    once = ", of one training with one seed" if is_trained else ""
+    again = f"  llmatic evaluate {paths.root} --candidate {best} --training-seed 1"
     lines += [
-        f"Best network: candidate {best}, fitness {fitness:.4f}.",
+        f"Best network: candidate {best}, fitness {fitness:.4f}{once}.",
         "Next:",
-        f"  llmatic status {paths.root}",
+        f"  llmatic status {paths.root} --map",
+        *([again] if is_trained else []),
         f"  llmatic verify {paths.root}",
         f"  llmatic export {paths.root} --best --output best.py",
     ]

@@ -25,12 +25,12 @@ set_option = click.option(
 PATH = click.Path(path_type=Path)
 
 
-def _run_of(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+def run_of(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
     """Return the directory of a run also where its record, run.h5, is named."""
     return path.parent if path.name == RunPaths(path).record.name and path.is_file() else path
 
 
-run_argument = click.argument("run_dir", metavar="RUN", type=PATH, callback=_run_of)
+run_argument = click.argument("run_dir", metavar="RUN", type=PATH, callback=run_of)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 

@@ -53,7 +53,8 @@ def render_elites(rows: list[dict[str, Any]]) -> Table:
         made.add_row(
             str(row["candidate"]), _share(row["fitness"]), _share(row["test_accuracy"]),
             *(f"{value:.4g}" for value in row["descriptors"].values()),
-            str(row["generation"]), row["operator"], Text(row["prompt"], no_wrap=True, overflow="ellipsis"),
+            str(row["generation"]), row["operator"],
+            Text(row["prompt"], no_wrap=True, overflow="ellipsis"),
         )  # fmt: skip
     return made
 

@@ -83,6 +83,36 @@ def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
     assert differences(load(finished), tmp_path / "inline", {}) == []
 
 
+def test_the_recorded_number_comes_again(finished: Path) -> None:
+    """The best trained once more is the same to the last digit; another seed is no repetition."""
+    table = load(finished).candidates
+    best = int(np.nanargmax(np.where(table["status"] == b"scored", table["fitness"], np.nan)))
+    done = llmatic("evaluate", finished, "--candidate", str(best), "--json")
+    said = json.loads(done.stdout)
+    assert said["equal"]
+    assert said["fitness"] == table["fitness"][best]
+    assert said["train_loss"] == table["train_loss"][best]
+    assert "digits" in done.stderr
+    assert f"1 epochs, batch 16, learning rate 0.01, seed {table['seed'][best]}" in done.stderr
+    other = llmatic("evaluate", finished / "run.h5", "--candidate", str(best), "--json",
+                    "--training-seed", "5")  # fmt: skip
+    assert "equal" not in json.loads(other.stdout)
+    assert json.loads(other.stdout)["train_loss"] != table["train_loss"][best]
+
+
+def test_a_number_that_does_not_come_again_is_said(finished: Path, tmp_path: Path) -> None:
+    """An edited loss exits with 1, names both numbers, and says that the machine is the same."""
+    record = load(finished)
+    row = int(np.flatnonzero(record.candidates["status"] == b"scored")[0])
+    record.update(row, {"train_loss": 0.25})
+    (tmp_path / "run").mkdir()
+    store.commit(RunPaths(tmp_path / "run"), record)
+    done = llmatic("evaluate", tmp_path / "run", "--candidate", str(row), check=False)
+    assert done.returncode == 1
+    assert "train loss: recorded 0.25, now" in done.stdout
+    assert "machine and packages are those of the record" in done.stdout
+
+
 def test_the_same_line_again_continues(finished: Path) -> None:
     """A finished run is done at once; more generations go on from there; status says where."""
     before = (finished / "run.h5").read_bytes()

@@ -67,9 +67,9 @@ class Trained(Evaluator):
         }
         return Evaluated(found, dispatcher.lost)
 
-    def judge(self, source: str) -> tuple[Screened, Outcome]:
+    def judge(self, source: str, *, seed: int | None = None) -> tuple[Screened, Outcome]:
         """Screen, train and judge a source text here, as a compute node would."""
-        return worker.evaluate_source(source, self.config)
+        return worker.evaluate_source(source, self.config, training_seed=seed)
 
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
