@@ -47,6 +47,8 @@ class LocalBackend(Backend):
         if gpus := visible_gpus():  # submitit hides them all unless told
             turn = gpus[len(self._jobs) % len(gpus)]
             executor.update_parameters(gpus_per_node=1, visible_gpus=[turn])
+        # Processes inherit it: Ctrl-C on the terminal is the coordinator's, which tells them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             job = executor.submit(Task(self.run_task, folder))
         except OSError as error:
@@ -54,6 +56,8 @@ class LocalBackend(Backend):
                 f"{folder}: no worker process could be started: {error}. "
                 "Free some memory, processes or disk space, then start the run again"
             ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._jobs[folder] = job
         return str(job.job_id)
 

@@ -55,7 +55,10 @@ def screen(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Screen source files: verdict, reason, width, depth, FLOPs, parameters."""
+    """Screen source files without training.
+
+    Verdict, reason, width, depth, FLOPs, parameters.
+    """
     from ..coordinator.single import audit_screened, screen_sources
 
     settings = load_config(config, overrides)
@@ -104,9 +107,10 @@ def evaluate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Train and score a file, or a run's candidate again, as a compute node would.
+    """Train and score a file or candidate.
 
-    Of a candidate it says whether the recorded number came again, and exits with 1 if not.
+    As a compute node would. Of a run's candidate it says whether the recorded number came
+    again, and exits with 1 if it did not.
     """
     from .. import store
     from ..coordinator import single

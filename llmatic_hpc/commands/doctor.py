@@ -19,6 +19,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
 from ..evaluation.screen import Screener
+from ..generation import ModelUnavailable
 from ..problems.images.kind import image_classification
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
@@ -120,7 +121,8 @@ def _model(config: Config) -> Finding:
     try:
         return Finding("model", OK, model_of(config, download=False))
     except LLMaticError as error:
-        state = WARNING if config.generator.fallback else FAULT
+        falls_back = config.generator.fallback and isinstance(error, ModelUnavailable)
+        state = WARNING if falls_back else FAULT
         advice = "'llmatic prefetch CONFIG' fetches it where the network is"
         return Finding("model", state, str(error), advice)
 

@@ -5,6 +5,7 @@ Thin, see :mod:`.main`.
 
 from __future__ import annotations
 
+import glob
 import math
 import time
 from collections.abc import Iterator
@@ -26,7 +27,10 @@ from .options import PATH, json_option, print_json, run_argument, show
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
 def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool) -> None:
-    """Show where a run stands: candidates, best, archives, queue, hours, time left."""
+    """Show where a run stands.
+
+    Candidates, best, archives, queue, hours, time left.
+    """
     from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.text import Text
@@ -41,6 +45,11 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
     if not paths.record.exists() and next(run_dir.glob("*/run.h5"), None):
         list_runs(run_dir, as_json)
         return
+
+    if watch and not paths.record.exists():
+        click.echo(f"waiting for {paths.record}; Ctrl-C ends it", err=True)
+        while not paths.record.exists():
+            time.sleep(0.5)
 
     def standings() -> Iterator[tuple[store.Record, dict[str, Any]]]:
         while True:
@@ -158,8 +167,9 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 @click.option("--max-flops", type=float, default=math.inf,
               help="With --best: the fittest with at most so many.")  # fmt: skip
 @click.option("--output", type=PATH, required=True, help="File to write.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def export(
-    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
+    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path, force: bool
 ) -> None:
     """Write a network to a file, with its provenance as a comment."""
     from .. import store
@@ -173,12 +183,16 @@ def export(
     if best:
         candidate = best_candidate(record, max_flops=max_flops)
         if candidate is None:
-            raise LLMaticError(f"{path}: no scored candidate with at most {max_flops:g} FLOPs yet")
+            limit = f" with at most {max_flops:g} FLOPs" if math.isfinite(max_flops) else ""
+            raise LLMaticError(f"{path}: no candidate{limit} has a score yet")
     assert candidate is not None
     if candidate >= record.rows:
         raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
     try:
-        output.write_text(exported_source(record, candidate), encoding="utf-8")
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(exported_source(record, candidate))
+    except FileExistsError:
+        raise LLMaticError(f"{output}: exists; --force overwrites it") from None
     except OSError as error:
         raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
     click.echo(f"candidate {candidate} written to {output}", err=True)
@@ -190,18 +204,30 @@ def export(
               help="Compare as if each run had ended after so many.")  # fmt: skip
 @json_option
 def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
-    """Compare methods: mean and standard deviation over the seeds of each."""
+    """Compare methods over their seeds.
+
+    Mean and standard deviation over the seeds of each; patterns such as 'runs/a-*' are expanded.
+    """
     from .. import store
     from ..report.compare import compare as compared
     from ..report.compare import render
     from ..report.methods import look
 
-    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])
+    paths = [found for path in runs for found in _expanded(path)]
+    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in paths])
     if as_json:
         for row in rows:
             print_json(row)
     else:
         show(render(rows))
+
+
+def _expanded(path: Path) -> list[Path]:
+    """Return the runs that a pattern stands for, as a shell would; else the path itself."""
+    if path.exists():
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path)))]
+    return [one for one in found if RunPaths(one).record.exists()] or [path]
 
 
 COMMANDS = (status, elites, runs, verify, export, compare)

@@ -51,7 +51,11 @@ def main() -> None:
         click.echo(f"llmatic: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("llmatic: interrupted", err=True)
+        click.echo(
+            "llmatic: interrupted. A run is intact as of its last commit: the same command "
+            "continues it",
+            err=True,
+        )
         sys.exit(130)
     except BrokenPipeError:  # `llmatic status RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,6 +76,7 @@ def run(
     overrides: tuple[str, ...],
 ) -> None:
     """Start or continue a run. The same line again always continues it."""
+    from .. import store
     from ..coordinator.loop import Coordinator
     from ..report.progress import observer
 
@@ -86,6 +91,8 @@ def run(
         stop_on_signals() as stop,
         observer(settings.search.generations) as watch,
     ):
+        if paths.record.exists():
+            watch.knows(store.load(paths.record))
         record = Coordinator(settings, paths, watch, stop).run()
     click.echo(summary(record, paths), err=True)
     if sys.stdout.isatty():
@@ -105,11 +112,19 @@ def default_directory(config: Path, settings: Config) -> Path:
 def summary(record: Record, paths: RunPaths) -> str:
     """Say in words how a finished run ended and what to do next."""
     from ..report.status import best_candidate
+    from ..store.rows import queries
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
     if environment.generator_kind(record.environment) == "procedural":
         generator = record.environment["generator"]
         lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
+    budget, spent = int(record.config["search"].get("queries", 0)), queries(record)
+    if spent < budget:
+        lines.append(
+            f"NOTE: {spent} of {budget} queries are spent: search.generations = "
+            f"{record.config['search']['generations']} ended it. The same command with more "
+            "--generations spends the rest."
+        )
     best = best_candidate(record)
     if best is None:
         lines.append("No candidate could be trained; see 'llmatic status' for the reasons.")
@@ -139,7 +154,10 @@ def summary(record: Record, paths: RunPaths) -> str:
 def submit(
     config: Path, run_dir: Path, site: str | None, dry_run: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Start or continue a run as a Slurm job, which requeues itself at its time limit."""
+    """Run as a Slurm job.
+
+    It starts or continues the run, and requeues itself at its time limit.
+    """
     from ..cluster.launch import plan, preview
     from ..cluster.launch import submit as submit_job
     from ..cluster.site import Site, find_site, load_site

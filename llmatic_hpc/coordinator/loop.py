@@ -141,6 +141,7 @@ class Coordinator:
             stop=self.stop,
             backend=self.backend,
         )
+        evaluator.ready()
         record = self._open_record(evaluator)
         self._search = search = resume(record, self.config)
         self._clear_away(record)

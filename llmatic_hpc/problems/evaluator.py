@@ -32,6 +32,12 @@ class Evaluator(ABC):
         """Return what the results of all of a run stand on beyond the settings, for the record."""
         return {}
 
+    def ready(self) -> None:  # noqa: B027
+        """Refuse, before anything is written, a place where nothing could be evaluated.
+
+        Raises :class:`~llmatic_hpc.errors.LLMaticError`.
+        """
+
     @abstractmethod
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """Return sources and verdicts, in order; with ``repair`` repaired where rules can."""

@@ -15,6 +15,7 @@ from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record
 from ..store.record import PROPOSED
+from ..store.rows import queries
 from ..types import STATUSES
 from . import rates
 
@@ -31,8 +32,8 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
     done = record.committed_generations
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
-    queries = counts["scored"]
-    is_spent = done >= total or bool(budget and queries >= budget)
+    spent = counts["scored"]
+    is_spent = done >= total or bool(budget and spent >= budget)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
@@ -46,7 +47,7 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "generation": done,
         "generations": total,
         "candidates": record.rows,
-        "queries": queries,
+        "queries": spent,
         "budget": budget or None,
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
@@ -104,18 +105,28 @@ def render(values: dict[str, Any]) -> RenderableType:
             f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, test accuracy "
             f"{tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
         )
-    row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells, "
+    elites = counted(values["network_elites"], "elite")
+    row("networks", f"{elites} in {values['network_cells']} cells, "
                     f"QD score {values['qd_score']:.3f}")  # fmt: skip
-    row("prompts", f"{values['prompt_elites']} elites in {values['prompt_cells']} cells")
+    row("prompts", f"{counted(values['prompt_elites'], 'elite')} in {values['prompt_cells']} cells")
     hours = values["hours"]
     spent = "hours saved" if values["benchmark"] else "hours"
     row(spent, f"{hours['useful']:.2f} useful, {hours['untrainable']:.2f} on what got no score, "
-                 f"{_lost(hours)}; {hours['queueing']:.2f} queueing")  # fmt: skip
+                 f"{_lost(hours)}; {hours['queueing']:.2f} waiting for a worker, "
+                 "summed over candidates")  # fmt: skip
     row("coordinator", f"{hours['coordinator_generating']:.2f} hours generating, "
                        f"{hours['coordinator_idle']:.2f} idle")  # fmt: skip
     if values["seconds_left"] and values["state"] != "finished":
-        row("time left", f"about {values['seconds_left'] / 60:.0f} minutes at this pace")
+        row(
+            "time left",
+            f"about {counted(round(values['seconds_left'] / 60), 'minute')} at this pace",
+        )
     return Group(table)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return ``1 elite``, ``2 elites``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _array_line(array: dict[str, Any]) -> str:
@@ -145,9 +156,11 @@ def generation_line(record: Record) -> str:
     text = "no candidate has a score yet"
     if best is not None:
         text = f"best {float(record.candidates['fitness'][best]):.4f} (candidate {best})"
+    budget = int(record.config["search"].get("queries", 0))
+    spent = f", {queries(record)}/{budget} queries" if budget else ""
     return (
-        f"generation {record.committed_generations}/{record.config['search']['generations']} "
-        f"done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
+        f"generation {record.committed_generations}/{record.config['search']['generations']}"
+        f"{spent} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
         f"{last['network_elites']} network elites, {last['prompt_elites']} prompt elites; {text}"
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from llmatic_hpc import store
-from llmatic_hpc.commands.main import cli
+from llmatic_hpc.commands.main import cli, summary
 from llmatic_hpc.rundir.paths import RunPaths
 
 from ..store.conftest import made_up
@@ -64,6 +65,69 @@ def test_runs_below_a_folder(run: Path) -> None:
     assert "three" in llmatic("runs", run.parent).stdout
     error = llmatic("runs", run).exception is None, llmatic("runs", run / "nope").exception
     assert "no run below it" in str(error[1])
+
+
+def test_export_does_not_overwrite_by_itself(run: Path, tmp_path: Path) -> None:
+    """A file that is there stays, unless --force; a run without scores has a clear line."""
+    target = tmp_path / "best.py"
+    words = ("export", run, "--best", "--output", target)
+    assert llmatic(*words).exception is None
+    target.write_text("mine")
+    assert "exists; --force overwrites it" in str(llmatic(*words).exception)
+    assert target.read_text() == "mine"
+    assert llmatic(*words, "--force").exception is None
+    assert "def" in target.read_text() or "x =" in target.read_text()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    store.commit(RunPaths(empty), made_up(0))
+    error = str(llmatic("export", empty, "--best", "--output", tmp_path / "x.py").exception)
+    assert error.endswith("no candidate has a score yet")
+
+
+def test_compare_takes_patterns_and_doubts(run: Path) -> None:
+    """A quoted pattern is expanded; a seed that counts twice and mixed budgets are said."""
+    other = run.parent / "other"
+    other.mkdir()
+    record = made_up(2)
+    record.run_id = "another"
+    record.config["search"]["queries"] = 20
+    store.commit(RunPaths(other), record)
+    (row,) = rows_of(llmatic("compare", f"{run.parent}/*", "--json"))
+    assert row["runs"] == [str(run), str(other)]
+    assert row["warnings"] == [
+        f"seed 0 counts 2 times ({run}, {other})",
+        "runs of different budgets: search.queries is 0, 20",
+    ]
+    assert "WARNING" in llmatic("compare", run, other).stdout
+    (alone,) = rows_of(llmatic("compare", run, "--json"))
+    assert alone["warnings"] == []
+
+
+def test_a_budget_that_is_not_spent_is_said(run: Path) -> None:
+    """Generations that end before the queries do not look like all of them."""
+    record = made_up()
+    assert "queries are spent" not in summary(record, RunPaths(run))
+    record.config["search"]["queries"] = 5000
+    spent = int((record.candidates["status"] == b"scored").sum())
+    assert f"{spent} of 5000 queries are spent" in summary(record, RunPaths(run))
+
+
+def test_watch_waits_for_the_record(tmp_path: Path) -> None:
+    """Seconds after the start of a run there is none yet."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    timer = threading.Timer(1.0, store.commit, (RunPaths(folder), made_up()))
+    timer.start()
+    assert "finished" in llmatic("status", folder, "--watch").stdout
+    timer.join()
+
+
+def test_summaries_of_help_are_whole() -> None:
+    """No command's summary is cut off, and none has markup."""
+    text = llmatic("--help").stdout.partition("Commands:")[2]
+    assert "evaluate" in text
+    assert "..." not in text
+    assert "`" not in text
 
 
 def test_status_takes_the_record_and_a_folder_of_runs(run: Path) -> None:

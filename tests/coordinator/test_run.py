@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,20 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
     missing = run(tmp_path / "x", "problem.data=/nowhere/data.h5", check=False)
     assert missing.returncode == 1
     assert "/nowhere/data.h5" in missing.stderr
+    (tmp_path / "file").write_text("")
+    assert "is a file and no folder" in run(tmp_path / "file", check=False).stderr
+
+
+def test_slurm_that_is_not_here_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a generation is written, and without a record."""
+    monkeypatch.setenv("PATH", "/usr/sbin:/sbin")
+    done = run(tmp_path / "run", "cluster.kind=slurm", check=False)
+    assert done.returncode == 1
+    assert "there is no sbatch here" in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+    assert "no sbatch" in (tmp_path / "run" / "logs" / "coordinator.log").read_text()
 
 
 def test_invariant_7_a_second_coordinator_is_refused_and_a_run_can_be_stopped(
@@ -314,17 +329,42 @@ def test_real_images(test_data: Path, tmp_path: Path) -> None:
 
 def test_a_stop_by_signal_saves_everything(tmp_path: Path) -> None:
     """SIGUSR1, as a batch system sends it before the limit: exit 75, then continue."""
-    folder = tmp_path / "run"
+    stopped_by(signal.SIGUSR1, tmp_path / "run")
+
+
+def test_ctrl_c_ends_with_one_message(tmp_path: Path) -> None:
+    """SIGINT reaches the workers, too, which say nothing; the log has what the terminal had."""
+    said = stopped_by(signal.SIGINT, tmp_path / "run", until="screened")
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("llmatic: ")
+    log = (tmp_path / "run" / "logs" / "coordinator.log").read_text()
+    assert "screened" in log
+    assert "2/2 done" in log
+
+
+def stopped_by(number: int, folder: Path, until: str = "") -> str:
+    """Send a signal to a run's process group once it says ``until``; then let it end.
+
+    Returns standard error after the signal.
+    """
     words = [word for setting in SMALL for word in ("--set", setting)]
     command = [
         sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
         str(folder), *words,
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stderr is not None
-        process.stderr.readline()
-        process.send_signal(signal.SIGUSR1)
-        process.stderr.read()
+        while until not in process.stderr.readline():
+            pass
+        if until:
+            time.sleep(4)  # until its workers live
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        said = process.stderr.read()
         assert process.wait(60) == 75
     run(folder)
     assert load(folder).committed_generations == 2
+    return said

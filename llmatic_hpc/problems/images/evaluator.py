@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,15 @@ class Trained(Evaluator):
     backend: Backend | None = None
     repeatable: bool = False
     _screener: Screener | None = None
+
+    def ready(self) -> None:
+        """See :meth:`.Evaluator.ready`."""
+        is_slurm = self.backend is None and kind_of(self.config.cluster) == "slurm"
+        if is_slurm and shutil.which("sbatch") is None:
+            raise ClusterError(
+                "cluster.kind = 'slurm', and there is no sbatch here: load the cluster's module, "
+                "log in to a node that has it, or set cluster.kind = 'local'"
+            )
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """See :meth:`.Evaluator.examine`."""

@@ -85,9 +85,12 @@ def test_a_folder_is_loaded_quietly(copy: Path, capfd: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./nothing", "~/nothing", "nothing.gguf"])
 def test_a_path_that_is_not_there(model: str) -> None:
-    """A fallback may take over."""
-    with pytest.raises(ModelUnavailable, match=r"no such file or folder; set generator\.model"):
+    """No fallback takes over for a slip in a path."""
+    with pytest.raises(
+        GeneratorError, match=r"no such file or folder; generator\.model names"
+    ) as e:
         loading.locate(model)
+    assert not isinstance(e.value, ModelUnavailable)
 
 
 def test_what_is_no_name_at_all() -> None:
