@@ -17,7 +17,7 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import PATH, json_option, print_json, run_argument, show
+from .options import PATH, json_option, print_json, run_argument, show, write_new
 
 
 @click.command()
@@ -188,13 +188,7 @@ def export(
     assert candidate is not None
     if candidate >= record.rows:
         raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
-    try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(exported_source(record, candidate))
-    except FileExistsError:
-        raise LLMaticError(f"{output}: exists; --force overwrites it") from None
-    except OSError as error:
-        raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
+    write_new(output, exported_source(record, candidate), force=force)
     click.echo(f"candidate {candidate} written to {output}", err=True)
 
 

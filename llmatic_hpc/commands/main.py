@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from dataclasses import asdict, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,15 @@ from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
 from . import candidates, look
-from .options import PATH, json_option, load_config, print_json, run_argument, set_option
+from .options import (
+    PATH,
+    json_option,
+    load_config,
+    print_json,
+    run_argument,
+    set_option,
+    write_new,
+)
 from .process import logging_to, stop_on_signals
 
 if TYPE_CHECKING:
@@ -142,6 +151,30 @@ def summary(record: Record, paths: RunPaths) -> str:
         f"  llmatic export {paths.root} --best --output best.py",
     ]
     return "\n".join(lines)
+
+
+STARTS = {
+    "quickstart": "quickstart.toml",
+    "cifar10": "cifar10.toml",
+    "nasbench201": "nasbench201.toml",
+    "site": "sites/example.toml",
+}
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(list(STARTS)), default="quickstart")
+@click.option("--output", type=PATH, help="Default: KIND.toml here.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+def init(kind: str, output: Path | None, force: bool) -> None:
+    """Write a commented configuration to begin with."""
+    # In the package the folder is a link, in an installation a copy.
+    text = (resources.files("llmatic_hpc") / "configs" / STARTS[kind]).read_text(encoding="utf-8")
+    output = output or Path(f"{kind}.toml")
+    write_new(output, text, force=force)
+    then = f"submit CONFIG RUN --site ./{output}" if kind == "site" else f"doctor {output}"
+    click.echo(
+        f"{output} written. Change what is particular to you, then: llmatic {then}", err=True
+    )
 
 
 @cli.command()

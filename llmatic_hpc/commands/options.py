@@ -11,7 +11,7 @@ import click
 
 from .. import config as configuration
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import ConfigError, LLMaticError
 from ..rundir.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -51,6 +51,17 @@ def show(content: RenderableType) -> None:
     with console.capture() as capture:
         console.print(content)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Write a file of a user's choice, one that is there only with ``force``."""
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise LLMaticError(f"{path}: exists; --force overwrites it") from None
+    except OSError as error:
+        raise LLMaticError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def finite(value: Any) -> Any:
