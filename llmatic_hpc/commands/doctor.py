@@ -204,10 +204,16 @@ def _slurm() -> Iterator[Finding]:
         advice = "on a cluster, load its module or log in to a node that has them"
         yield Finding("Slurm", WARNING, found, advice)
         return
-    if scheduler.queue() is None:
+    queue = scheduler.queue()
+    if queue is None:
         advice = "is the controller (slurmctld) up? 'scontrol ping' says"
         yield Finding("Slurm", FAULT, "squeue does not answer", advice)
         return
+    for queued in queue.values():
+        if queued.is_held and queued.name.startswith("llmatic"):
+            found = f"job {queued.job} ({queued.name}) is held: {queued.reason}"
+            advice = f"'scontrol release {queued.job}' lets it start, once its node is well"
+            yield Finding("Slurm", WARNING, found, advice)
     limits = scheduler.limits()
     size = limits.array_size - 1 if limits.array_size else "?"
     submitted = limits.submitted or "no limit that it tells"

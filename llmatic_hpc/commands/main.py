@@ -171,7 +171,7 @@ def init(kind: str, output: Path | None, force: bool) -> None:
     text = (resources.files("llmatic_hpc") / "configs" / STARTS[kind]).read_text(encoding="utf-8")
     output = output or Path(f"{kind}.toml")
     write_new(output, text, force=force)
-    then = f"submit CONFIG RUN --site ./{output}" if kind == "site" else f"doctor {output}"
+    then = f"submit CONFIG RUN --site {output}" if kind == "site" else f"doctor {output}"
     click.echo(
         f"{output} written. Change what is particular to you, then: llmatic {then}", err=True
     )

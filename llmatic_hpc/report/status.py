@@ -59,7 +59,9 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
         "qd_score": float(last.get("network_qd_score", 0.0)),
+        "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
+        "held_jobs": _held_jobs(paths) if state == "stopped" else [],
         "array": _array(record, paths),
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
@@ -83,6 +85,12 @@ def render(values: dict[str, Any]) -> RenderableType:
     by = f" (host {held.get('host')}, process {held.get('pid')})" if held else ""
     row("state", values["state"] + by)
     row("generation", f"{values['generation']} of {values['generations']}")
+    for job in values["held_jobs"]:
+        row("job", f"{job['job']} is held by Slurm ({job['reason']}) and starts no more by itself; "
+                   f"'scontrol release {job['job']}' lets it")  # fmt: skip
+    if writing := values["writing"]:
+        first = "; a model is loaded before the first" if not writing["completions"] else ""
+        row("writing", f"{writing['completions']} of {writing['candidates']} completions{first}")
     if flight := values["in_flight"]:
         row("in flight", f"{flight['results']} of {flight['candidates']} candidates evaluated")
     if array := values["array"]:
@@ -198,6 +206,33 @@ def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
     except OSError:
         names = set()
     return {"candidates": pending, "results": len(names)}
+
+
+def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
+    """Count the completions of the generation that is being written; None while none is."""
+    if record.phase == PROPOSED or not paths.plan.exists():
+        return None
+    try:
+        written = paths.completions.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        written = 0
+    return {"completions": written, "candidates": int(record.config["search"]["batch"])}
+
+
+def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
+    """List jobs of this run's coordinator that Slurm has given up starting, with its reasons."""
+    if next(paths.logs.glob("slurm-*.log"), None) is None and not paths.successor.exists():
+        return []
+    from ..cluster import scheduler  # submitit, which look-ups do without
+    from ..cluster.chain import successor_of
+    from ..cluster.launch import job_name
+
+    name, successor = job_name(paths.root.resolve()), successor_of(paths)
+    return [
+        {"job": queued.job, "reason": queued.reason}
+        for queued in (scheduler.queue() or {}).values()
+        if queued.is_held and (queued.name == name or queued.job == successor)
+    ]
 
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
