@@ -7,6 +7,9 @@ _ = object()
 
 # Called or read by a library: transformers' cache, and ast.NodeVisitor.
 _.get_mask_sizes
+_.get_query_offset
+_.get_seq_length
+_.hf_quantizer
 _.visit_AnnAssign
 _.visit_FormattedValue
 

@@ -198,6 +198,8 @@ class Outcome:
     train_loss: float = float("nan")
     epochs: int = 0
     train_seconds: float = 0.0
+    device: str = ""
+    """Type and name of the device that it was trained on."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ everything and left."""
 
 HANDED_BACK = "75"
 
+Nodes = Sequence[str]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -67,6 +69,8 @@ OUT_OF_MEMORY = "out of memory"
 TIME_OUT = "time limit"
 PREEMPTED = "preempted"
 CANCELLED = "cancelled"
+LOST_DEVICE = "it lost its device on "
+"""Beginning of a cause that ends with the name of the node."""
 INTERRUPTED = "its submission was interrupted"
 """Causes on which retries depend; any other text is only reported."""
 
@@ -94,8 +98,10 @@ class Backend(Protocol):
         """Return how many more tasks may be submitted while ``alive`` are."""
         ...
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
-        """Start the tasks in ``folders``; return the ids to record.
+    def submit(
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
+    ) -> list[str]:
+        """Start the tasks in ``folders``, on other nodes than ``avoid``; return the ids to record.
 
         ``token`` names the submission; it is the job's name where jobs have names.
 

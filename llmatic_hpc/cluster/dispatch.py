@@ -16,6 +16,8 @@ the machine failed (node, lost, worker)         again, at most ``cluster.max_att
 out of memory, among others                     again, alone
 out of memory, alone                            ``too_large``
 its time limit                                  again, alone with twice the time; then ``too_slow``
+a GPU was lost in the middle of a training      again, alone, on another node; then, where a kernel
+                                                went astray, ``invalid``, else ``infrastructure``
 =============================================  ================================================
 """
 
@@ -30,7 +32,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 
-from ..config import ClusterSettings
+from ..config import ClusterSettings, accelerators
 from ..errors import Interrupted
 from ..rundir.paths import RunPaths
 from ..types import Outcome, Result
@@ -38,6 +40,7 @@ from .backend import (
     CANCELLED,
     HANDED_BACK,
     INTERRUPTED,
+    LOST_DEVICE,
     OUT_OF_MEMORY,
     PREEMPTED,
     TIME_OUT,
@@ -45,6 +48,7 @@ from .backend import (
     ClusterBusyError,
     Ending,
     Gathered,
+    Nodes,
     Work,
     exit_code,
     wait_until,
@@ -279,6 +283,13 @@ class Dispatcher:
         node = node or (ending.node if cause != CANCELLED else "")
         self._journal.write("failed", item=item, reason=reason, task=task, node=node)
         log.warning("candidate %d, attempt %d: %s", candidate, attempt, reason)
+        if (fault := accelerators.fault(reason)) in accelerators.LOST:
+            causes = self._journal.state.suspected[candidate]
+            before = any(c.startswith(LOST_DEVICE) and a != attempt for c, a in causes)
+            self._journal.write("suspected", item=item, cause=LOST_DEVICE + node)
+            if before:
+                status = "invalid" if fault == accelerators.KERNEL else "infrastructure"
+                return Outcome(status, f"twice, the second time alone: {reason}")
         failures = self._journal.state.failures(candidate)
         if failures < self.settings.max_attempts:
             return None
@@ -299,23 +310,25 @@ class Dispatcher:
         alone = [[item] for item in work if item.candidate in suspected]
         return [*pack(packed, tasks, most=per_task), *alone]
 
-    def _time_factor(self, task: Sequence[Work]) -> int:
-        """Return how often a task gets the time limit: twice, if its candidate met it before."""
-        causes = self._journal.state.suspected.get(task[0].candidate, ())
-        return 2 if any(cause == TIME_OUT for cause, _ in causes) else 1
+    def _manner(self, task: Sequence[Work]) -> tuple[int, Nodes]:
+        """Return how often a task gets the time limit: twice, if its candidate met it before; and
+        the nodes to keep off: those on which it lost its device."""
+        causes = [c for c, _ in self._journal.state.suspected.get(task[0].candidate, ())]
+        nodes = {c.removeprefix(LOST_DEVICE) for c in causes if c.startswith(LOST_DEVICE)}
+        return 2 if TIME_OUT in causes else 1, tuple(sorted(nodes - {""}))
 
     def _submit(self, queue: list[list[Work]], alive: int) -> dict[Path, list[Item]]:
         """Submit from the queue what there is room for; returns the items by task's folder."""
         started: dict[Path, list[Item]] = {}
         while queue and time.monotonic() >= self._busy_until:
             room = self.backend.room(alive + len(started))
-            factor, alike = next(groupby(queue, self._time_factor))
+            manner, alike = next(groupby(queue, self._manner))
             batch = list(islice(alike, room))
             if not batch:
                 break
             tasks = [[w for w in task if w.candidate not in self._done] for task in batch]
             try:
-                started |= self._start([task for task in tasks if task], factor)
+                started |= self._start([task for task in tasks if task], *manner)
             except ClusterBusyError as error:
                 log.warning("%s; again in %.0f s", error, self._busy_seconds)
                 self._busy_until = time.monotonic() + self._busy_seconds
@@ -327,7 +340,9 @@ class Dispatcher:
                 break  # they have ended already: look at their results first
         return started
 
-    def _start(self, tasks: Sequence[Sequence[Work]], factor: int) -> dict[Path, list[Item]]:
+    def _start(
+        self, tasks: Sequence[Sequence[Work]], factor: int, avoid: Nodes
+    ) -> dict[Path, list[Item]]:
         if not tasks:
             return {}
         state = self._journal.state
@@ -345,7 +360,7 @@ class Dispatcher:
         announced = {folder.name: items for folder, items in started.items()}
         self._journal.write("submitting", token=token, tasks=announced)
         try:
-            jobs = self.backend.submit(list(started), token, time_factor=factor)
+            jobs = self.backend.submit(list(started), token, time_factor=factor, avoid=avoid)
         except ClusterBusyError:
             self._journal.write("refused", token=token)
             raise

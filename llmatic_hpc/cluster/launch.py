@@ -314,6 +314,8 @@ _SETTINGS = ("partition", "account", "qos", "gres")
 def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None) -> Array:
     """Combine the run's settings with the site's; the run's own win."""
     own = {name: value for name in _SETTINGS if (value := getattr(cluster, name))}
+    if "gres" in own:
+        own["gpus_per_task"] = ""
     resources = dataclasses.replace(site.array, **own)
     limit = cluster.time_minutes or (minutes(resources.time) if resources.time else DEFAULT_MINUTES)
     return Array(site, resources, limit, cluster.array_parallelism, site_file)

@@ -17,8 +17,27 @@ from pathlib import Path
 
 import submitit
 
+from ..config import accelerators
 from ..errors import ClusterError
-from .backend import Backend, Ending, Task
+from .backend import Backend, Ending, Nodes, Task
+
+DEVICE = "device"
+"""File in a task's folder with the name of the device that it was given."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Function of a task that sees one device; what submitit pickles."""
+
+    run_task: Callable[[Path], int]
+    environment: dict[str, str | None]
+
+    def __call__(self, folder: Path) -> int:
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        return self.run_task(folder)
 
 
 @dataclass(eq=False)
@@ -36,7 +55,9 @@ class LocalBackend(Backend):
     def room(self, alive: int) -> int:
         return max(0, self.parallelism - alive)
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
+    ) -> list[str]:
         return [self._submit(folder, time_factor) for folder in folders]
 
     def _submit(self, folder: Path, time_factor: int) -> str:
@@ -44,13 +65,15 @@ class LocalBackend(Backend):
         executor.update_parameters(
             timeout_min=self.time_minutes * time_factor, signal_delay_s=60, stderr_to_stdout=True
         )
-        if gpus := visible_gpus():  # submitit hides them all unless told
-            turn = gpus[len(self._jobs) % len(gpus)]
-            executor.update_parameters(gpus_per_node=1, visible_gpus=[turn])
+        # submitit hides all GPUs of a vendor and knows indices alone: this undoes it.
+        environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        if (device := self._free_device(folder)) is not None:
+            (folder / DEVICE).write_text(device)
+            environment |= accelerators.only(device)
         # Processes inherit it: Ctrl-C on the terminal is the coordinator's, which tells them.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            job = executor.submit(Task(self.run_task, folder))
+            job = executor.submit(Task(OnDevice(self.run_task, environment), folder))
         except OSError as error:
             raise ClusterError(
                 f"{folder}: no worker process could be started: {error}. "
@@ -60,6 +83,14 @@ class LocalBackend(Backend):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._jobs[folder] = job
         return str(job.job_id)
+
+    def _free_device(self, folder: Path) -> str | None:
+        """Return the device with the fewest tasks, those of a coordinator that is gone included."""
+        busy = []
+        for task in self.alive(folder.parent.iterdir()):
+            with contextlib.suppress(OSError):
+                busy.append((task / DEVICE).read_text())
+        return min(accelerators.visible(), key=busy.count, default=None)
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         wanted = set(folders)
@@ -90,7 +121,9 @@ class InlineBackend(Backend):
     def room(self, alive: int) -> int:
         return 1
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
+    ) -> list[str]:
         for folder in folders:
             Task(self.run_task, folder)()
         return ["inline" for _ in folders]
@@ -102,16 +135,6 @@ class InlineBackend(Backend):
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
     return len(_stop(lambda folder: folder.parent == tasks))
-
-
-def visible_gpus() -> list[int]:
-    """Return the indices of this machine's GPUs, without importing torch or touching CUDA."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [int(part) for part in named.split(",") if part.strip().isdigit()]
-    with contextlib.suppress(OSError):
-        return list(range(len(os.listdir("/proc/driver/nvidia/gpus"))))
-    return []
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import ClusterSettings, Config
+from ..config import ClusterSettings, Config, accelerators
 from .backend import Backend, Work
-from .local import InlineBackend, LocalBackend, visible_gpus
+from .local import InlineBackend, LocalBackend
 from .site import site_of_job
 from .slurm import SlurmBackend
 
@@ -50,7 +50,7 @@ def tasks_at_once(config: Config) -> int:
     """Return how many tasks run at once on this machine."""
     if kind_of(config.cluster) == "inline":
         return 1
-    gpus = 0 if config.training.device == "cpu" else len(visible_gpus())
+    gpus = 0 if config.training.device == "cpu" else len(accelerators.visible())
     return config.cluster.array_parallelism or gpus or available_cores()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config import accelerators
 from ..config.fields import read_into, setting
 from ..errors import ConfigError
 
@@ -32,6 +33,9 @@ class Resources:
     account: str = setting("", "sbatch --account")
     qos: str = setting("", "sbatch --qos")
     gres: str = setting("", "sbatch --gres, for example gpu:1 or gpu:a100:1")
+    gpus_per_task: str = setting(
+        "", "sbatch --gpus-per-task, for clusters that want it in place of gres: 1, or a100:1"
+    )
     constraint: str = setting("", "sbatch --constraint: features of the nodes")
     time: str = setting("", "sbatch --time: minutes, hours:minutes:seconds, days-hours, ...")
     cpus: int = setting(0, "sbatch --cpus-per-task", low=0)
@@ -46,11 +50,10 @@ class Resources:
         as its ``slurm_additional_parameters``.
         """
         named = {n: getattr(self, n) for n in Resources.__dataclass_fields__ if n != "extra"}
-        found: dict[str, str | int | bool] = {
-            {"cpus": "cpus-per-task"}.get(name, name): value
-            for name, value in named.items()
-            if value
-        }
+        names = {"cpus": "cpus-per-task", "gpus_per_task": "gpus-per-task"}
+        # --gpus-per-task asks for a number of tasks.
+        found: dict[str, str | int | bool] = {"ntasks": 1} if self.gpus_per_task else {}
+        found |= {names.get(name, name): value for name, value in named.items() if value}
         for option in self.extra:
             name, equals, value = option.removeprefix("--").partition("=")
             found[name] = value if equals else True
@@ -86,6 +89,9 @@ class Environment:
     modules: tuple[str, ...] = setting((), "loaded first, by one 'module load'")
     variables: tuple[str, ...] = setting((), "NAME=VALUE, exported as they are written")
     setup: tuple[str, ...] = setting((), "shell lines, run last; one that fails ends the job")
+    real_gpus: bool = setting(
+        True, "false: the GPUs that Slurm names are none (a test bed), and the CPU is meant"
+    )
 
     def lines(self) -> list[str]:
         """Return the shell lines that a job runs before Python."""
@@ -97,6 +103,8 @@ class Environment:
         for variable in self.variables:
             name, _, value = variable.partition("=")
             lines.append(f"export {name}={shlex.quote(value)}")
+        if not self.real_gpus:
+            lines.append(f"export {accelerators.NONE_TO_EXPECT}=1")
         return [*lines, *self.setup]
 
 

@@ -40,6 +40,7 @@ from .backend import (
     Backend,
     ClusterBusyError,
     Ending,
+    Nodes,
     Task,
     exit_code,
 )
@@ -157,14 +158,16 @@ class SlurmBackend(Backend):
                  size, submitted)  # fmt: skip
         return scheduler.Limits(size, submitted)
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self, folders: Sequence[Path], token: str, *, time_factor: int = 1, avoid: Nodes = ()
+    ) -> list[str]:
         if shutil.which("sbatch") is None:
             raise ClusterError(
                 "cluster.kind = 'slurm', but there is no sbatch here. Run the coordinator where "
                 "Slurm's commands are (a login node, or a job: llmatic submit), or search on this "
                 "machine with --set cluster.kind=local"
             )
-        bad = self._bad_nodes.names()
+        bad = sorted({*self._bad_nodes.names(), *avoid})
         try:
             jobs = self._sbatch(folders, token, time_factor=time_factor, exclude=bad)
         except ClusterBusyError:

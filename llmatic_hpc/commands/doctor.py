@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from ..cluster import scheduler, site_of_job
 from ..config import Config
 from ..coordinator import environment
 from ..errors import LLMaticError
+from ..evaluation import selftest
 from ..evaluation.screen import Screener
 from ..generation import ModelUnavailable
 from ..problems.images.kind import image_classification
@@ -42,8 +42,11 @@ class Finding:
     advice: str = ""
 
 
-def examine(config: Config, folder: Path) -> Iterator[Finding]:
-    """Check, one after the other, everything that a run of ``config`` in ``folder`` needs."""
+def examine(config: Config, folder: Path, *, gpu: bool = False) -> Iterator[Finding]:
+    """Check, one after the other, everything that a run of ``config`` in ``folder`` needs.
+
+    ``gpu``: train on it, too, and compare with the CPU.
+    """
     kind = problems.kind_of(config)
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "packages": lambda: [_packages()],
@@ -51,7 +54,7 @@ def examine(config: Config, folder: Path) -> Iterator[Finding]:
         "a contained child": lambda: [_child(config)],
         "data": lambda: [Finding("data", OK, kind.data(config))],
         "model": lambda: [_model(config)],
-        "GPU": lambda: [_gpu(config)],
+        "GPU": lambda: [_gpu(config, thorough=gpu)],
         "file system": lambda: _file_system(folder),
         "Slurm": _slurm,
     }
@@ -149,26 +152,30 @@ def model_of(config: Config, *, download: bool = True) -> str:
 
     location = model_loading.locate(settings.model, download=download)
     size = model_loading.check(location)
-    return f"{location.folder / location.gguf} ({size / 1e9:,.2f} GB)"
+    return f"{location} ({size / 1e9:,.2f} GB)"
 
 
-def _gpu(config: Config) -> Finding:
+def _gpu(config: Config, *, thorough: bool) -> Finding:
     wanted = config.training.device
-    code = "import torch; print(torch.cuda.device_count(), torch.zeros(1, device={!r}).device)"
-    device = "cuda" if wanted == "auto" else wanted
-    command = [sys.executable, "-c", code.format(device)]  # a broken driver may hang or crash
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if done.returncode == 0:
-        return Finding("GPU", OK, f"{done.stdout.split()[0]} here; training runs on {device}")
-    if wanted == "auto":
-        advice = (
-            "on a login node that is as it should be; training.device = 'cuda' makes a node "
-            "without one a fault"
-        )
+    selftest.require(wanted)
+    if not thorough:
+        if because := selftest.due(wanted):
+            return Finding("GPU", OK, f"{because}, and torch can use it")
+        where = "training.device = 'cpu'" if wanted == "cpu" else "none is to be expected here"
+        return Finding("GPU", OK, f"{where}; --gpu tries what there is")
+    shape, classes = (3, 32, 32), 10
+    problem = image_classification(input_shape=shape, classes=classes, settings=config.problem)
+    found = selftest.compare(config.containment, wanted, problem.initial_source)
+    if found.device == "cpu":
+        advice = "ask Slurm for one (array.gres of the site file), or --set training.device=cuda"
         return Finding("GPU", WARNING, "none here: candidates train on the CPU", advice)
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    advice = "ask Slurm for a GPU (array.gres of the site file), or set it to 'auto'"
-    return Finding("GPU", FAULT, f"training.device = {wanted!r}: {last}", advice)
+    return Finding(
+        "GPU",
+        OK,
+        f"{found.device} trains the initial network as the CPU does: {selftest.STEPS} steps in "
+        f"{found.seconds:.1f} s with its start, {found.cpu_seconds:.1f} s on the CPU; it took "
+        f"{found.device_bytes / 1e6:,.0f} MB",
+    )
 
 
 def _file_system(folder: Path) -> Iterator[Finding]:

@@ -253,13 +253,16 @@ def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) ->
 @set_option
 @json_option
 @click.option("--run-dir", type=PATH, default=Path(), help="Where runs go.")
-def doctor(config: Path | None, overrides: tuple[str, ...], as_json: bool, run_dir: Path) -> None:
+@click.option("--gpu", is_flag=True, help="Train on the GPU, too, and compare with the CPU.")
+def doctor(
+    config: Path | None, overrides: tuple[str, ...], as_json: bool, run_dir: Path, gpu: bool
+) -> None:
     """Check machine, model, data and Slurm. Exit 1 if a run would fail."""
     from .doctor import FAULT, examine
 
     colours = {"ok": "green", "warning": "yellow", FAULT: "red"}
     faults = 0
-    for finding in examine(load_config(config, overrides), run_dir):
+    for finding in examine(load_config(config, overrides), run_dir, gpu=gpu):
         faults += finding.state == FAULT
         if as_json:
             print_json(asdict(finding))

@@ -141,6 +141,11 @@ class GeneratorSettings:
         choices=("", "8bit", "4bit"),
     )  # fmt: skip
     device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
+    idle: str = resumable(
+        "keep", "place of the weights while candidates train; keep: the device; cpu: main memory, "
+        "which leaves all of a GPU to workers that share it",
+        choices=("keep", "cpu"),
+    )  # fmt: skip
     threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
     unseen: bool = setting(
@@ -226,6 +231,17 @@ class TrainingSettings:
         60.0, "save the training state at the end of an epoch this often", low=0.0
     )
     evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+    precision: str = setting(
+        "float32", "of layers; tf32: products of an accelerator in 10 bits; bfloat16: autocast",
+        choices=("float32", "tf32", "bfloat16"),
+    )  # fmt: skip
+    channels_last: bool = setting(
+        False, "lay images out as (N, height, width, channels) where a network can do with it"
+    )
+    graph: str = resumable(
+        "off", "auto: on an accelerator that can, record a step once and replay it where that is "
+        "the same to the last bit (experimental)", choices=("off", "auto"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -236,6 +252,10 @@ class ContainmentSettings:
         (), "layers of the kernel without which nothing is run: landlock, seccomp"
     )
     wall_seconds: float = setting(1800.0, "longest evaluation of a candidate", low=0.1)
+    reference_seconds: float = setting(
+        0.0, "what a worker's calibration takes on the device that wall_seconds is meant for; on "
+        "others the limit scales with it; 0: it is the same everywhere", low=0.0,
+    )  # fmt: skip
     screen_seconds: float = setting(20.0, "longest screening of a candidate", low=0.1)
     memory_bytes: int = setting(8 << 30, "address space beyond the warm parent's", low=64 << 20)
     file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)

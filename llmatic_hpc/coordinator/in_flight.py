@@ -60,6 +60,13 @@ class InFlight:
             else:
                 path.unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Forget what became of submissions, so that all of them are due again."""
+        paths = self._paths
+        paths.journal.unlink(missing_ok=True)
+        for folder in (paths.results, paths.tasks, paths.submissions):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def completions(self) -> dict[int, Completion]:
         """Read what was written so far, by candidate; a line that a kill tore is not there."""
         path = self._paths.completions

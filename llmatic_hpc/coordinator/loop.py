@@ -141,7 +141,7 @@ class Coordinator:
             stop=self.stop,
             backend=self.backend,
         )
-        evaluator.ready()
+        evaluator.prepare()
         record = self._open_record(evaluator)
         self._search = search = resume(record, self.config)
         self._clear_away(record)
@@ -359,6 +359,12 @@ class Coordinator:
         began = time.time()
         self._told.stage(record.committed_generations, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
+        if why := rows.spoiled([evaluated.rows.get(row, {}) for row in due]):
+            self._in_flight.forget()
+            raise LLMaticError(
+                f"the machine spoiled every candidate of generation {record.committed_generations}"
+                f", most often: {why}. Nothing is lost: mend that and start the run again"
+            )
         timings = {
             **(self._times or self._in_flight.times()),
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},

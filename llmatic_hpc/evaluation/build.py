@@ -15,41 +15,12 @@ from collections.abc import Mapping, Sequence
 from types import CodeType
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..source import allowlist
 from ..source.network import live, network_class
 from ..source.parse import SourceError, parse
-
-SOURCE_NAME = "<candidate>"
-"""File name of the source in tracebacks."""
-
-MESSAGE_LIMIT = 300
-"""Longest message of a :class:`CandidateError`, in characters."""
-
-
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
-_HARDWARE = ("ecc error", "uncorrectable", "fallen off the bus", "hardware error", "device is lost")
-"""Parts of CUDA's messages about a broken device."""
-
-
-class CandidateError(Exception):
-    """A candidate is at fault: ``status`` of :data:`llmatic_hpc.types.STATUSES`, and why.
-
-    The message is one line: where in the source, which exception, what it said.
-    """
-
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.built = False
-        """True where the network had been constructed before."""
-
-
-CANDIDATE_EXCEPTIONS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
-"""Exceptions that a candidate's code may raise; any other ``BaseException`` is not its doing."""
+from .faults import CANDIDATE_EXCEPTIONS, SOURCE_NAME, CandidateError, bounded, candidate_error
 
 
 def build(source: str) -> nn.Module:
@@ -101,45 +72,6 @@ def _program(source: str) -> tuple[CodeType, str, int]:
     return code, network.name, network.lineno
 
 
-def candidate_error(error: BaseException) -> CandidateError:
-    """Return what a candidate's code raised as the verdict on the candidate.
-
-    ``too_large`` where memory ran out, ``infrastructure`` where a GPU is broken, else
-    ``invalid``; with the line of the source that it came from.
-    """
-    if isinstance(error, CandidateError):
-        return error
-    try:
-        text = str(error)
-    except BaseException:  # a candidate's exception, a candidate's __str__
-        text = "its message cannot be read"
-    line = 0
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == SOURCE_NAME:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    where = f"line {line}: " if line else ""
-    message = bounded(f"{where}{type(error).__name__}: {text}")
-    return CandidateError(_status_of(error, text[: 4 * MESSAGE_LIMIT].lower()), message)
-
-
-def _status_of(error: BaseException, text: str) -> str:
-    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if exhausted or any(sign in text for sign in _NO_MEMORY):
-        return "too_large"
-    if isinstance(error, RuntimeError) and "cuda" in text and any(s in text for s in _HARDWARE):
-        return "infrastructure"
-    return "invalid"
-
-
-def bounded(text: str) -> str:
-    """Return ``text`` as one printable line of at most :data:`MESSAGE_LIMIT` characters."""
-    line = " ".join(text[: 4 * MESSAGE_LIMIT].split())
-    line = "".join(c if c.isprintable() else "?" for c in line).rstrip(": ")
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 3] + "..."
-
-
 def namespace() -> dict[str, Any]:
     """The names that a source starts with: a short list of builtins."""
     return {"__builtins__": _builtins(), "__name__": "candidate"}
@@ -176,4 +108,6 @@ def _import(
     return __import__(name, globals, locals, fromlist or (), 0)
 
 
-__all__ = ["CANDIDATE_EXCEPTIONS", "CandidateError", "bounded", "build", "candidate_error"]
+__all__ = [
+    "CANDIDATE_EXCEPTIONS", "SOURCE_NAME", "CandidateError", "bounded", "build", "candidate_error",
+]  # fmt: skip

@@ -1,8 +1,9 @@
 """The contained child: does one job and answers on its reply pipe.
 
-It writes two frames: ``{"ready": true}`` once everything of ours is in place, and after that the
-reply proper. What goes wrong before is the machine's fault, what goes wrong afterwards the
-candidate's, who may say anything from then on; :mod:`.container` believes no more than that.
+It writes ``{"ready": true}`` once everything of ours is in place, where it trains after the device
+that it found, and then the reply proper. What goes wrong before is the machine's fault, what goes
+wrong afterwards the candidate's, who may say anything from then on; :mod:`.container` believes no
+more than that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import nn
 
 from ..sandbox import confine, wire
 from ..types import PENDING, Descriptors
-from . import build, graph_trace, measure, repair, training
+from . import build, device, graph_trace, measure, repair, training
 from .repair import dynamic
 
 Message = Mapping[str, Any]
@@ -68,14 +69,17 @@ def main(message: Message, arrays: Arrays, *, reply: int, parent: int, processes
             )
             reply = confine.REPLY_DESCRIPTOR
             torch.set_num_threads(max(message["threads"], 1))
+            os.environ.update(message["environment"])
             perform = _PREPARE[message["kind"]](message, arrays, asked)
-            gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-            confine.seal(message["layers"], gpu=gpu)
+            used = device.in_use()
+            confine.seal(message["layers"], gpu=used != "cpu")
         except Exception as error:
             failure = build.candidate_error(error).message
             _write(reply, {"status": "infrastructure", "failure": failure})
         else:
-            _write(reply, {"ready": True})
+            if message["kind"] == "train":
+                _write(reply, {"device": used})
+            _write_all(reply, wire.READY)
             try:
                 _write(reply, *_blame(perform))
             except MemoryError:
@@ -145,16 +149,13 @@ def _prepare_audit(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform
 def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     parameters = message["parameters"]
     recipe = training.Recipe(**parameters["recipe"])
-    device = _device(parameters["device"])
-    if device.type == "cuda":
-        if message["sharing"] > 1:  # too large a network fails alone, not its siblings with it
-            torch.cuda.set_per_process_memory_fraction(1 / message["sharing"], device)
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+    place = device.choose(parameters["device"], parameters.get("expected", ""))
+    device.share(place, message["sharing"])
+    device.set_precision(place, recipe.precision)
     images = training.Images(
-        **{name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        **{name: torch.from_numpy(array).to(place) for name, array in arrays.items()}
     )
-    if device.type == "cpu":
+    if place.type == "cpu":
         confine.limit_memory(message["memory_bytes"])
     # What a candidate might draw from, before it is built.
     random.seed(recipe.seed)
@@ -168,6 +169,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
                 images,
                 recipe,
                 classes=parameters["classes"],
+                source=message["source"],
                 folder=Path.cwd(),
                 identity=parameters["identity"],
                 asked=asked,
@@ -176,7 +178,11 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
             return {"status": "checkpointed", "failure": "", "values": {}}, b""
         if parameters["weights"]:
             safetensors.torch.save_model(trained.network, parameters["weights"])
-        values = {"train_loss": trained.train_loss, "epochs": trained.epochs}
+        values: dict[str, float | None] = {
+            "train_loss": trained.train_loss,
+            "epochs": trained.epochs,
+            "device_bytes": device.most_bytes(),
+        }
         payload = b"".join(p.astype("<i8").tobytes() for p in trained.predictions)
         return {"status": "trained", "failure": "", "values": values}, payload
 
@@ -193,22 +199,25 @@ def _prepare_trace(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform
     return perform
 
 
+def _prepare_calibrate(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    place = device.choose(message["parameters"]["device"], message["parameters"]["expected"])
+    device.set_precision(place, message["parameters"]["precision"])
+
+    def perform() -> Reply:
+        values = {"seconds": training.calibrate(place)}
+        return {"status": "calibrated", "failure": "", "values": values}, b""
+
+    return perform
+
+
 _PREPARE = {
+    "calibrate": _prepare_calibrate,
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "audit": _prepare_audit,
     "trace": _prepare_trace,
     "train": _prepare_train,
 }
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda":
-        torch.zeros(1, device=device)  # raises here, in our part, where there is none
-    return device
 
 
 def _blame(perform: Perform) -> Reply:
@@ -218,6 +227,8 @@ def _blame(perform: Perform) -> Reply:
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a candidate's, too
         try:
             fault = build.candidate_error(error)
+            if fault.status == "too_large" and (others := device.crowded()):
+                fault = build.CandidateError("infrastructure", f"{others}: {fault.message}")
         except MemoryError:
             raise
         except BaseException:  # even the name of its class is a candidate's

@@ -96,7 +96,7 @@ def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) 
         plain = json.loads(data.decode("utf-8"), parse_constant=_refuse)
         if not isinstance(plain, dict) or not isinstance(plain.get("outcome"), dict):
             return None
-        outcome = Outcome(**_checked(plain.pop("outcome"), _OUTCOME))
+        outcome = Outcome(**_checked({"device": "", **plain.pop("outcome")}, _OUTCOME))
         result = Result(outcome=outcome, **_checked(plain, _RESULT))
     except (OSError, ValueError, RecursionError):
         return None
@@ -147,6 +147,7 @@ _OUTCOME: dict[str, Any] = {
     "train_loss": _number(),
     "epochs": _count,
     "train_seconds": _number(null=False),
+    "device": _text(500),
 }
 _RESULT: dict[str, Any] = {
     "run_id": _text(200),

@@ -2,7 +2,8 @@
 
 Stochastic gradient descent with momentum on the cross-entropy, a fixed number of epochs, no
 augmentation (paper, section 4.1). The images lie as one uint8 tensor on the device and are
-normalised per batch to (x/255 - 0.5)/0.5; nothing is read back from the device per step.
+normalised per batch to (x/255 - 0.5)/0.5; nothing is read back from the device per step. A
+network begins with the same weights on every device, for it is made on the CPU.
 
 A training that is interrupted at any step and continued from its checkpoint ends, on a CPU,
 in the same bits as an undisturbed one: parameters, all buffers, momentum, the generators of
@@ -13,7 +14,8 @@ restored. What a network keeps in plain Python attributes is not.
 from __future__ import annotations
 
 import contextlib
-import random
+import copy
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,11 +28,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from ..source import forward
 from . import checkpoint
-from .build import CandidateError
+from .build import CANDIDATE_EXCEPTIONS, CandidateError
+from .placing import Generators, place
+from .step import Descent, Recorded, records
 
 _LOOK_STEPS = 500
 """Steps after which a loss that is not finite ends a training."""
+
+_CALIBRATION_STEPS = 100
 
 
 class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
@@ -48,6 +55,9 @@ class Recipe:
     seed: int
     checkpoint_seconds: float
     evaluation_batch: int
+    precision: str = "float32"
+    channels_last: bool = False
+    graph: str = "off"
 
 
 @dataclass(frozen=True)
@@ -78,11 +88,12 @@ def train(
     recipe: Recipe,
     *,
     classes: int,
+    source: str = "",
     folder: Path | None = None,
     identity: str = "",
     asked: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Build a network, train it and let it predict.
+    """Build a network, of ``source``, train it and let it predict.
 
     With a ``folder``, a checkpoint of the same ``identity`` found there is continued, and one
     is written at the end of an epoch every ``recipe.checkpoint_seconds``, and at the next
@@ -93,9 +104,10 @@ def train(
     network draws from.
     """
     torch.manual_seed(recipe.seed)
-    network = build().to(images.train_images.device)
+    network = build()
     _materialise(network, images)
-    run = _Run(network, images, recipe, classes)
+    network = place(network, images.train_images.device)
+    run = _Run(network, images, recipe, classes, source)
     if folder is not None and (found := checkpoint.load(folder, identity=identity)):
         run.restore(found)
     saved = time.monotonic()
@@ -125,6 +137,24 @@ def train(
     return Trained(run.train_loss, run.epoch, (predictions[0], predictions[1]), network)
 
 
+def calibrate(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return the seconds that a short training of a fixed network takes, once it is warm."""
+    recipe = Recipe(1, 32, 0.001, 0.9, seed=0, checkpoint_seconds=1e9, evaluation_batch=500)
+    labels = torch.arange(32 * _CALIBRATION_STEPS, device=device) % 10
+    pixels = (labels * 25).to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 32, 32)
+
+    def build() -> nn.Module:
+        blocks = [[nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU()] for _ in range(4)]
+        last = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+        return nn.Sequential(nn.Conv2d(3, 32, 3), *itertools.chain(*blocks), *last)
+
+    for _ in range(2):  # the first time kernels are chosen and loaded
+        started = clock()
+        train(build, Images(pixels, labels, pixels[:0], pixels[:0]), recipe, classes=10)
+        seconds = clock() - started  # the loss was read, so all is done
+    return seconds
+
+
 def batches(count: int, size: int) -> list[tuple[int, int]]:
     """Return the bounds of the batches of ``count`` images.
 
@@ -139,14 +169,16 @@ def batches(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 images into float32 in [-1, 1]."""
-    return (images.float() / 255 - 0.5) / 0.5
+    """Turn uint8 images into float32 in [-1, 1]: (x/255 - 0.5)/0.5, to the bit."""
+    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 class _Run:
     """A training under way: everything that changes from step to step."""
 
-    def __init__(self, network: nn.Module, images: Images, recipe: Recipe, classes: int) -> None:
+    def __init__(
+        self, network: nn.Module, images: Images, recipe: Recipe, classes: int, source: str
+    ) -> None:
         self._network, self._images, self._recipe = network, images, recipe
         self._classes = classes
         self._device = images.train_images.device
@@ -154,13 +186,25 @@ class _Run:
         trainable = [p for p in network.parameters() if p.requires_grad]
         if recipe.epochs and not trainable:
             raise CandidateError("invalid", "the network has no parameters to train")
-        self._optimiser = _Descent(trainable, rate=recipe.learning_rate, momentum=recipe.momentum)
+        self._optimiser = Descent(trainable, rate=recipe.learning_rate, momentum=recipe.momentum)
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.epoch = 0
         self._step = 0
         self._order = torch.empty(0, dtype=torch.int64)
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
         self.train_loss: float | None = None
+        # Costs every operation some microseconds, so only where there is something to place.
+        self._makes_tensors = self._device.type != "cpu" and forward.makes_tensors(source)
+        self._half = recipe.precision == "bfloat16"
+        special = self._makes_tensors or self._half
+        self._manner = self._special_manner if special else contextlib.nullcontext
+        self._layout = torch.contiguous_format
+        if recipe.channels_last and self._takes_channels_last():
+            self._layout = torch.channels_last
+            network.to(memory_format=torch.channels_last)
+        self._learn: Callable[[torch.Tensor], None] = self._learn_plainly
+        if recipe.graph == "auto" and records(self._device) and forward.repeats_itself(source):
+            self._learn = Recorded(self._learn_plainly, self._tensors, recipe.batch)
 
     # --- training -------------------------------------------------------------------------
 
@@ -188,14 +232,21 @@ class _Run:
             self.epoch, self._step = self.epoch + 1, 0
             yield True
 
-    def _learn(self, chosen: torch.Tensor) -> None:
-        labels = self._images.train_labels[chosen]
-        outputs = self._forward(self._images.train_images[chosen])
+    def _learn_plainly(self, chosen: torch.Tensor) -> None:
+        labels = self._images.train_labels.index_select(0, chosen)
+        outputs = self._forward(self._images.train_images.index_select(0, chosen))
         loss = F.cross_entropy(outputs, labels)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
-        self._loss += loss.detach().double() * len(chosen)
+        self._loss.add_(loss.detach(), alpha=len(chosen))  # exact: it is done in float64
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        """Yield every tensor that a step changes."""
+        yield from self._network.parameters()
+        yield from self._network.buffers()
+        yield from (v for v in self._optimiser.velocities if v is not None)
+        yield self._loss
 
     def _check_loss(self) -> None:
         if not torch.isfinite(self._loss).item():
@@ -214,7 +265,8 @@ class _Run:
             yield found
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
-        outputs = self._network(normalised(images))
+        with self._manner():
+            outputs = self._network(normalised(images).contiguous(memory_format=self._layout))
         expected = (len(images), self._classes)
         if not isinstance(outputs, torch.Tensor):
             raise CandidateError(
@@ -226,7 +278,28 @@ class _Run:
                 f"the network returned {outputs.dtype} of shape {tuple(outputs.shape)}, "
                 f"not floating point of shape {expected}",
             )
-        return outputs
+        return outputs.float() if self._half else outputs
+
+    @contextlib.contextmanager
+    def _special_manner(self) -> Iterator[None]:
+        """Run the network in the precision asked for, and let it make tensors on its device."""
+        with contextlib.ExitStack() as stack:
+            if self._makes_tensors:
+                stack.enter_context(self._device)
+            if self._half:
+                stack.enter_context(torch.autocast(self._device.type, torch.bfloat16))
+            yield
+
+    def _takes_channels_last(self) -> bool:
+        """Try it out: a network may view its features as what then has no such view."""
+        layout = torch.channels_last
+        images = normalised(self._images.train_images[:2]).contiguous(memory_format=layout)
+        try:
+            with torch.no_grad(), self._manner():
+                copy.deepcopy(self._network).to(memory_format=layout).eval()(images)
+        except CANDIDATE_EXCEPTIONS:
+            return False
+        return True
 
     # --- checkpoints ----------------------------------------------------------------------
 
@@ -238,12 +311,12 @@ class _Run:
         tensors |= {f"buffer.{name}": b for name, b in self._network.named_buffers()}
         velocities = self._optimiser.velocities
         tensors |= {f"momentum.{i}": v for i, v in enumerate(velocities) if v is not None}
-        generators = _Generators.now(self._device)
+        generators = Generators.now(self._device)
         tensors |= {
             "loss": self._loss,
             "order": self._order,
             "random.order": self._generator.get_state(),
-            **generators.tensors(),
+            **generators.tensors,
         }
         values = {
             "epoch": self.epoch,
@@ -260,7 +333,8 @@ class _Run:
         parameters = dict(self._network.named_parameters())
         buffers = _owners(self._network)
         try:
-            generators = _Generators.of(found, self._device)
+            torch.Generator().set_state(tensors["random.order"])
+            generators = Generators.of(values, tensors, self._device)
             fits = (
                 0 <= values["epoch"] <= self._recipe.epochs
                 and 0 <= values["step"] < max(len(self._bounds), 1)
@@ -298,96 +372,8 @@ class _Run:
         self._order = tensors["order"]
         self.train_loss = values["train_loss"]
         self._generator.set_state(tensors["random.order"])
-        generators.apply()
+        generators.apply(self._device)
         return True
-
-
-class _Descent:
-    """Stochastic gradient descent with momentum, to the bit that of ``torch.optim.SGD``.
-
-    v <- momentum v + gradient (v <- gradient the first time), p <- p - rate v. A class of our
-    own because making one of torch's imports its compiler: more than a second for every
-    worker, and a third more memory that every fork has to copy the tables of.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], *, rate: float, momentum: float) -> None:
-        self.parameters = parameters
-        self.velocities: list[torch.Tensor | None] = [None] * len(parameters)
-        self._rate, self._momentum = rate, momentum
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move along the gradients that are there; a parameter without one stays."""
-        moved: list[torch.Tensor] = []
-        steps: list[torch.Tensor] = []
-        for index, parameter in enumerate(self.parameters):
-            if (step := parameter.grad) is None:
-                continue
-            if self._momentum:
-                if (velocity := self.velocities[index]) is None:
-                    velocity = self.velocities[index] = step.clone()
-                else:
-                    velocity.mul_(self._momentum).add_(step)
-                step = velocity
-            moved.append(parameter)
-            steps.append(step)
-        torch._foreach_add_(moved, steps, alpha=-self._rate)
-
-
-@dataclass(frozen=True)
-class _Generators:
-    """States of the generators that a network may draw from."""
-
-    python: Any
-    numpy: Any
-    """Name, key as a list, position, and the cached normal deviate."""
-    cpu: torch.Tensor
-    cuda: torch.Tensor | None
-
-    @classmethod
-    def now(cls, device: torch.device) -> _Generators:
-        name, key, *rest = np.random.get_state()
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(
-            random.getstate(),
-            [name, np.asarray(key).tolist(), *rest],
-            torch.get_rng_state(),
-            cuda,
-        )
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        found = {"random.torch": self.cpu}
-        return found if self.cuda is None else found | {"random.cuda": self.cuda}
-
-    @classmethod
-    def of(cls, found: checkpoint.Checkpoint, device: torch.device) -> _Generators:
-        """Read those of a checkpoint and try them out. Raises what their makers raise."""
-        version, internal, gauss = found.values["python"]
-        states = cls(
-            (version, tuple(internal), gauss),
-            tuple(found.values["numpy"]),
-            found.tensors["random.torch"],
-            found.tensors["random.cuda"] if device.type == "cuda" else None,
-        )
-        random.Random().setstate(states.python)
-        np.random.RandomState().set_state(states.numpy)
-        torch.Generator().set_state(states.cpu)
-        torch.Generator().set_state(found.tensors["random.order"])
-        if states.cuda is not None:
-            torch.Generator(device).set_state(states.cuda)
-        return states
-
-    def apply(self) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda)
 
 
 def _materialise(network: nn.Module, images: Images) -> None:
@@ -397,7 +383,7 @@ def _materialise(network: nn.Module, images: Images) -> None:
     if any(isinstance(tensor, lazy) for tensor in tensors):
         network.eval()
         with torch.no_grad():
-            network(normalised(images.train_images[:2]))
+            network(normalised(images.train_images[:2].cpu()))
 
 
 def _owners(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:

@@ -25,6 +25,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,22 @@ def _warm_up(kind: str) -> None:
         measure.warm_up()
 
 
+def _refuse_threads() -> None:
+    """End here where a fork would come from several threads, which a child cannot do without.
+
+    A driver that sees a device starts some, and so does a backward step for every device that is
+    visible: each candidate would then fail for it.
+    """
+    tasks = Path("/proc/self/task")
+    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    if len(names) > 1:
+        sys.exit(
+            f"it has {len(names)} threads ({', '.join(names)}) where only one can be forked: "
+            "something that torch loads, such as the driver of an accelerator, started them; hide "
+            "it from the CPU's work (docs/gpu.md)"
+        )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Entry point of the process."""
     # The batch system signals every process of a step; only the judge answers for us.
@@ -236,6 +253,7 @@ def main(arguments: Sequence[str]) -> int:
     with socket.socket(fileno=int(arguments[0])) as judge:
         judge.set_inheritable(False)
         _warm_up(arguments[1])
+        _refuse_threads()
         gc.collect()
         gc.freeze()
         try:

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import Config, ContainmentSettings, TrainingSettings
-from ..errors import DataError, LLMaticError
+from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
+from ..errors import ContainmentError, DataError, LLMaticError
 from ..rundir.paths import RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
-from . import data, score
+from . import data, score, selftest
 from .screen import Screener
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
 
@@ -125,6 +125,24 @@ class _Evaluator:
         self._container, self._dataset = container, dataset
         self._training, self._containment, self._threads = training, containment, threads
         self._fingerprint = _fingerprint(dataset)
+        self._limit = containment.wall_seconds * self._slowness()
+
+    def _slowness(self) -> float:
+        """Return how long this device takes for what takes a second on the reference device."""
+        reference = self._containment.reference_seconds
+        if not reference:
+            return 1.0
+        wanted = {"device": self._training.device, "precision": self._training.precision}
+        job = Job(
+            kind="calibrate", source="", seconds=self._containment.wall_seconds,
+            limit="calibration", success="calibrated", threads=self._threads,
+            parameters={**wanted, "expected": accelerators.expected() or ""},
+        )  # fmt: skip
+        reply = self._container.run(job)
+        seconds = reply.values.get("seconds") or 0.0
+        if reply.status != "calibrated" or seconds <= 0:
+            raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
+        return seconds / reference
 
     def evaluate(
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
@@ -137,8 +155,9 @@ class _Evaluator:
         self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run."""
-        limit = self._containment.wall_seconds
         training = self._training
+        differs = self._limit != self._containment.wall_seconds
+        here = f", {self._limit:.3g} on this device" if differs else ""
         recipe = {
             "epochs": epochs,
             "batch": training.batch,
@@ -147,21 +166,30 @@ class _Evaluator:
             "seed": seed,
             "checkpoint_seconds": training.checkpoint_seconds,
             "evaluation_batch": training.evaluation_batch,
+            "precision": training.precision,
+            "channels_last": training.channels_last,
+            "graph": training.graph,
         }
         identity = {
             "source": source,
             "data": self._fingerprint,
-            "recipe": {**recipe, "checkpoint_seconds": None, "evaluation_batch": None},
+            "recipe": {
+                **recipe,
+                "checkpoint_seconds": None,
+                "evaluation_batch": None,
+                "graph": None,
+            },
         }
         return Job(
             kind="train",
             source=source,
-            seconds=limit - _seconds_used(folder),
-            limit=f"containment.wall_seconds = {limit:g}",
+            seconds=self._limit - _seconds_used(folder),
+            limit=f"containment.wall_seconds = {self._containment.wall_seconds:g}{here}",
             parameters={
                 "recipe": recipe,
                 "classes": self._dataset.classes,
                 "device": training.device,
+                "expected": selftest.due(training.device),
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
@@ -176,7 +204,7 @@ class _Evaluator:
     def outcome(self, job: Job, reply: Reply | None) -> Outcome:
         """Turn the reply to a job into an outcome; None: there was no time to run it."""
         assert job.scratch is not None
-        used = self._containment.wall_seconds - job.seconds
+        used = self._limit - job.seconds
         if reply is None:
             return Outcome("too_slow", f"it ran out of time ({job.limit})", train_seconds=used)
         seconds = used + reply.seconds
@@ -184,7 +212,8 @@ class _Evaluator:
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
         reply = replace(reply, seconds=seconds)
-        return score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        outcome = score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        return replace(outcome, device=reply.device)
 
 
 class _Worker:
@@ -210,11 +239,18 @@ class _Worker:
     def _evaluate(self, pending: Sequence[CandidateSpec]) -> int:
         spec = self._spec
         cores = spec.threads or _cores()
-        threads = max(1, cores // spec.workers)
+        devices = () if spec.training.device == "cpu" else accelerators.visible()
+        slots = max(spec.workers, len(devices))
+        threads = max(1, cores // slots)
         left = list(pending)
         try:
+            selftest.once(
+                spec.containment, spec.training.device, Path(spec.checkpoints).parent / "logs"
+            )
             # The container first: torch is imported there while the data are read here.
-            with Container(spec.containment, threads=threads, slots=spec.workers) as container:
+            with Container(
+                spec.containment, threads=threads, slots=slots, devices=devices
+            ) as container:
                 dataset = data.load(spec.problem, spec.training, seed=spec.seed)
                 container.share(data.for_training(dataset))
                 evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)

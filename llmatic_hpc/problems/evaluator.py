@@ -28,15 +28,12 @@ class Evaluator(ABC):
     repeatable: bool
     """True where results cost nothing to have again, so that none is kept before a commit."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Raise :class:`~llmatic_hpc.errors.LLMaticError` where nothing can be scored here."""
+
     def facts(self) -> dict[str, Any]:
         """Return what the results of all of a run stand on beyond the settings, for the record."""
         return {}
-
-    def ready(self) -> None:  # noqa: B027
-        """Refuse, before anything is written, a place where nothing could be evaluated.
-
-        Raises :class:`~llmatic_hpc.errors.LLMaticError`.
-        """
 
     @abstractmethod
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:

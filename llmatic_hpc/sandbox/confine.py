@@ -47,6 +47,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..config import accelerators
 from . import landlock, seccomp
 
 _PR_SET_PDEATHSIG = 1
@@ -59,9 +60,6 @@ REPLY_DESCRIPTOR = 3
 _ENVIRONMENT = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH",
     "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX",
-    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_CACHE_PATH",
-    "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
-    "CUBLAS_WORKSPACE_CONFIG",
 )  # fmt: skip
 _ENVIRONMENT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_")
 
@@ -75,12 +73,14 @@ def environment(*, threads: int, gpu: bool) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+        if name in _ENVIRONMENT
+        or name.startswith(_ENVIRONMENT_PREFIXES)
+        or accelerators.is_kept(name)
     }
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if not gpu:
-        kept["CUDA_VISIBLE_DEVICES"] = ""
+        kept |= accelerators.hidden()
     return kept | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONSAFEPATH": "1",
@@ -91,6 +91,7 @@ def environment(*, threads: int, gpu: bool) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
+        "TORCH_DISABLE_NATIVE_JIT": "1",  # kernels that call a compiler, which no child may
     }
 
 
@@ -124,6 +125,8 @@ def enter(
     os.chdir(scratch)
     os.umask(0o077)
     os.environ["HOME"] = os.environ["TMPDIR"] = str(scratch)
+    for name in accelerators.CACHES:
+        os.environ[name] = str(scratch)
     tempfile.tempdir = None
     sys.setrecursionlimit(1000)
     _limit(resource.RLIMIT_CORE, 0)
@@ -161,7 +164,7 @@ def seal(layers: Iterable[str], *, gpu: bool) -> None:
             devices=[Path("/dev/null"), *(_gpu_devices() if gpu else ())],
         )
     if "seccomp" in wanted:
-        seccomp.restrict(unix_sockets=gpu)
+        seccomp.restrict(gpu=gpu)
 
 
 def _readable(*, gpu: bool) -> list[Path]:
@@ -174,15 +177,27 @@ def _readable(*, gpu: bool) -> list[Path]:
         "/dev/zero", "/dev/urandom", "/dev/random", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
         "/sys/devices/system",
     ]  # fmt: skip
-    driver = ["/proc/driver", "/proc/devices", "/proc/modules", "/sys", "/usr/share", "/usr/local",
-              os.environ.get("CUDA_HOME", "")]  # fmt: skip
-    texts = [*named, *packages, *linked, *system, *(driver if gpu else ())]
+    texts = [*named, *packages, *linked, *system, *(accelerators.driver_files() if gpu else ())]
     own = Path(__file__).resolve().parents[1]
-    return [own, *(Path(text) for text in dict.fromkeys(texts) if text)]
+    found = [own, *(Path(text) for text in dict.fromkeys(texts) if text)]
+    return [*found, *(_libraries(found) if gpu else ())]
+
+
+def _libraries(readable: list[Path]) -> list[Path]:
+    """Return the libraries beside those that are loaded from elsewhere than ``readable`` folders.
+
+    Drivers load more of them later. Files and not their folders: one may be somebody's home.
+    """
+    maps = Path("/proc/self/maps").read_text().split("\n")
+    loaded = {Path(line[line.find("/") :]) for line in maps if ".so" in line}
+    resolved = [path.resolve() for path in readable]
+    folders = {path.parent for path in loaded if path.is_absolute()}
+    new = sorted(f for f in folders if not any(f.is_relative_to(known) for known in resolved))
+    return [path for folder in new for path in folder.glob("*.so*") if path.is_file()]
 
 
 def _gpu_devices() -> list[Path]:
-    return [*Path("/dev").glob("nvidia*"), Path("/dev/dri"), Path("/dev/kfd"), Path("/dev/shm")]
+    return [*accelerators.device_files(), Path("/dev/shm")]
 
 
 def _drop_capabilities() -> None:

@@ -17,7 +17,8 @@ begins, or the warm parent dies
 
 This is the one place on the judge's side that tries again for the machine's fault:
 ``infrastructure`` is a reply only after :data:`TRIES`, the later ones alone, with a new warm
-parent where the former one died. A training that ran out of memory beside others, on the device
+parent where the former one died; a device lost in the middle of a training is for another machine
+to try. A training that ran out of memory beside others, on the device
 or by the kernel's choice whom to kill, is tried once more alone.
 """
 
@@ -34,14 +35,14 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..config import ContainmentSettings
+from ..config import ContainmentSettings, accelerators
 from ..errors import ContainmentError
 from . import confine, wire
 from .warm_parent import KILL_SECONDS, WarmParent, shared_memory
@@ -66,6 +67,7 @@ class _Running:
     deadline: float
     tries: int
     """Number of this try; all but the first have the machine to themselves."""
+    device: str
     data: bytearray = field(default_factory=bytearray)
     ended: Reply | None = None
     """The reply, where we are killing it."""
@@ -79,6 +81,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
     sealed shared memory once. ``threads`` is the most that a child may use. ``kind``: what
     most jobs are; children of a container for ``measure`` start faster and see no GPU. The
     warm parent starts to load when the container is made; the first job waits for it.
+    ``devices``: names of accelerators, of which each child sees the one that has most room.
     ``without`` switches off layers of :data:`.confine.LAYERS`, to test the others.
 
     Raises :class:`~llmatic_hpc.errors.ContainmentError` where a layer is missing that
@@ -93,11 +96,12 @@ class Container(contextlib.AbstractContextManager["Container"]):
         slots: int = 1,
         threads: int = 1,
         kind: str = "train",
+        devices: Sequence[str] = (),
         without: frozenset[str] = frozenset(),
     ) -> None:
         self._layers = sorted(layers(settings) - without)
         self._settings, self._slots, self._threads = settings, slots, threads
-        self._kind = kind
+        self._kind, self._devices = kind, devices
         self._shared: list[tuple[dict[str, Any], int]] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="llmatic-"))
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -195,6 +199,8 @@ class Container(contextlib.AbstractContextManager["Container"]):
     def _deserves_another(self, job: Job, tries: int, reply: Reply) -> bool:
         """Return whether to try again: something else than the candidate may be at fault."""
         crowded = tries == 1 and self._slots > 1 and job.kind == "train"
+        if accelerators.fault(reply.failure) in accelerators.LOST:
+            return crowded and reply.status == "infrastructure"  # by a sibling, under MPS
         faulty = reply.status == "infrastructure" and tries < TRIES
         return faulty or (reply.status == "too_large" and crowded)
 
@@ -212,7 +218,12 @@ class Container(contextlib.AbstractContextManager["Container"]):
             return Reply("infrastructure", wire.one_line(f"cannot make {scratch}: {error}"))
         os.set_blocking(reader, False)
         now = time.monotonic()
-        self._running[number] = _Running(job, reader, scratch, now, now + job.seconds, tries)
+        busy = [running.device for running in self._running.values()]
+        device = min(self._devices, key=busy.count, default="")
+        sharing = -(-self._slots // max(len(self._devices), 1))
+        self._running[number] = _Running(
+            job, reader, scratch, now, now + job.seconds, tries, device
+        )
         self._selector.register(reader, selectors.EVENT_READ, number)
         settings = self._settings
         message = {
@@ -223,7 +234,8 @@ class Container(contextlib.AbstractContextManager["Container"]):
             "scratch": str(scratch.resolve()),
             "layers": self._layers,
             "threads": min(job.threads, self._threads),
-            "sharing": self._slots if tries == 1 else 1,
+            "environment": accelerators.only(device) if device else {},
+            "sharing": sharing if tries == 1 else 1,
             "memory_bytes": settings.memory_bytes,
             "resident_bytes": settings.memory_bytes if job.kind == "train" else 0,
             "file_bytes": settings.file_bytes,
@@ -281,7 +293,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
                     self._warm.kill()
             elif running.asked:
                 self._end(number, Reply("checkpointed"))
-            elif running.data.startswith(READY):
+            elif wire.introduced(running.data)[1].startswith(READY):
                 self._end(number, Reply("too_slow", f"it ran out of time ({limit})"))
             else:
                 failure = f"its candidate had not begun when time was up ({limit})"
@@ -325,7 +337,8 @@ class Container(contextlib.AbstractContextManager["Container"]):
             reply = Reply("checkpointed")  # killed on the way out; its candidate is innocent
         elif reply.status == "checkpointed" and not running.asked:
             reply = Reply("invalid", "reply: a checkpoint nobody asked for")
-        return [(number, replace(reply, seconds=time.monotonic() - running.started))]
+        device, _ = wire.introduced(running.data)
+        return [(number, replace(reply, seconds=time.monotonic() - running.started, device=device))]
 
     def _lost(self, why: str) -> list[tuple[int, Reply]]:
         """Return replies for everything that ran, since the warm parent is gone."""

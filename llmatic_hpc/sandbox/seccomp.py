@@ -34,6 +34,8 @@ REFUSED = words("""
 """System calls that fail whatever their arguments are. Modes, owners and times of files are among
 them since Landlock does not cover these."""
 
+_MODES = words("chmod fchmod fchmodat fchmodat2")
+
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -74,10 +76,11 @@ def library() -> Any:
     return found if "errno" in actions else None
 
 
-def restrict(*, unix_sockets: bool) -> None:
+def restrict(*, gpu: bool) -> None:
     """Let refused system calls fail from here on, for this process and all its threads.
 
-    ``unix_sockets``: local sockets stay, for a GPU's driver may need them. Needs
+    ``gpu``: local sockets stay, for a GPU's driver may need them, and a change of a file's mode
+    does nothing instead of failing: AMD's library changes its lock files'. Needs
     ``PR_SET_NO_NEW_PRIVS``. Raises ``OSError``.
     """
     seccomp = library()
@@ -89,10 +92,10 @@ def restrict(*, unix_sockets: bool) -> None:
     try:
         # All threads of the process, those of a GPU's driver, too.
         _check(seccomp.seccomp_attr_set(context, _TSYNC, 1), "its threads")
-        local = words("socketpair connect sendto sendmsg recvfrom recvmsg") if unix_sockets else ()
+        local = words("socketpair connect sendto sendmsg recvfrom recvmsg") if gpu else ()
         for name in sorted(REFUSED - set(local)):
-            _refuse(seccomp, context, name)
-        sockets = [(0, _NOT_EQUAL, _AF_UNIX, 0)] if unix_sockets else []
+            _refuse(seccomp, context, name, error=0 if gpu and name in _MODES else errno.EPERM)
+        sockets = [(0, _NOT_EQUAL, _AF_UNIX, 0)] if gpu else []
         _refuse(seccomp, context, "socket", *sockets)
         # Threads of this process, and no process of their own; clone3 hides its flags.
         _refuse(seccomp, context, "clone", (0, _MASKED, _CLONE_THREAD, 0))

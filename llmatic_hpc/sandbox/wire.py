@@ -8,13 +8,14 @@ each a JSON object and raw bytes, which :func:`decode_reply` takes apart strictl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
 import socket
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,8 +96,8 @@ def decode_reply(data: bytes, *, max_payload: int) -> list[tuple[dict[str, Any],
 
 
 def max_reply(max_payload: int) -> int:
-    """Return the most bytes of a whole reply: two frames, the second with a payload."""
-    return 2 * (_FRAME.size + MAX_HEADER) + max_payload
+    """Return the most bytes of a whole reply: three frames, one of them with a payload."""
+    return 3 * (_FRAME.size + MAX_HEADER) + max_payload
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
 # --- what a reply says ---------------------------------------------------------------------------
 
 READY = encode_frame({"ready": True})
-"""First frame of a reply, written just before the candidate begins."""
+"""Frame of a reply that is written just before the candidate begins."""
 
 _STATUSES = ("invalid", "forbidden", "too_large", "too_slow", "diverged")
 """Statuses that a child may give its own candidate, besides success."""
@@ -134,7 +135,7 @@ class Job:
     """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``audit``, ``trace`` or ``train``."""
+    """``measure``, ``repair``, ``audit``, ``trace``, ``calibrate`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -143,7 +144,8 @@ class Job:
     parameters: Mapping[str, Any]
     """Further facts for the child, as JSON can say them."""
     success: str
-    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced`` or ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced``, ``calibrated`` or
+    ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
@@ -161,6 +163,8 @@ class Reply:
     payload: bytes = b""
     seconds: float = 0.0
     """Time on the wall clock."""
+    device: str = ""
+    """Device that a training ran on, told before its candidate began."""
 
 
 def reply_of(job: Job, data: bytes, code: int) -> Reply:
@@ -169,6 +173,11 @@ def reply_of(job: Job, data: bytes, code: int) -> Reply:
     ``data`` is all that came through its pipe. The table in :mod:`.container` says what is
     whose fault.
     """
+    device, data = introduced(data)
+    return replace(_verdict(job, data, code), device=device)
+
+
+def _verdict(job: Job, data: bytes, code: int) -> Reply:
     begun = data.startswith(READY)
     if not begun:
         return Reply("infrastructure", _first_words(data) or f"a child {how(code)} at its start")
@@ -201,6 +210,22 @@ def _first_words(data: bytes) -> str:
     except ReplyError:
         return ""
     return one_line(str(frames[0][0].get("failure", ""))) if frames else ""
+
+
+def introduced(data: bytes | bytearray) -> tuple[str, bytes]:
+    """Split off the frame in which a training's child told its device, before its candidate began.
+
+    Returns the device, empty where none was told, and the rest.
+    """
+    if not data.startswith(READY) and len(data) >= _FRAME.size:
+        size, payload = _FRAME.unpack_from(data)
+        end = _FRAME.size + size
+        if not payload and size <= MAX_HEADER and len(data) >= end:
+            with contextlib.suppress(ReplyError):
+                header = _header(bytes(data[_FRAME.size : end]))
+                if set(header) == {"device"}:
+                    return one_line(str(header["device"])), bytes(data[end:])
+    return "", bytes(data)
 
 
 def _answer(job: Job, frames: list[tuple[dict[str, Any], bytes]]) -> Reply:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from ..config import accelerators
 from ..types import PENDING, Completion, Examined, Proposal, Result
 from .record import Record
 
@@ -148,3 +150,14 @@ def median_train_seconds(record: Record) -> float:
         return 0.0
     last = generation[trained][-1]
     return float(np.median(seconds[trained & (generation == last)]))
+
+
+def spoiled(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the commonest reason where the machine spoiled all there is; else an empty text.
+
+    A device that was lost in the middle of a training may be that candidate's own doing.
+    """
+    reasons = Counter(str(row["failure"]) for row in found if row.get("status") == "infrastructure")
+    lost = any(accelerators.fault(reason) in accelerators.LOST for reason in reasons)
+    all_of_them = bool(found) and reasons.total() == len(found)
+    return reasons.most_common(1)[0][0] if all_of_them and not lost else ""

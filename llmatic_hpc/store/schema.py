@@ -103,17 +103,18 @@ CANDIDATES = (
     Column("attempts", "i4", 0, "evaluations that were started", "1"),
     Column("slurm_job", "S32", b"", "job that evaluated it"),
     Column("node", "S64", b"", "host that evaluated it"),
+    Column("device", "S64", b"", "device that it was trained on: cpu, or a type and a name"),
 )
 
 LATER = frozenset({
-    "told", "written", "repairs", "architecture", "rank", "descriptors",
+    "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
 
-TIMINGS = frozenset(
-    ("generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node")
-)
+TIMINGS = frozenset({
+    "generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node", "device",
+})  # fmt: skip
 """Columns that differ between two runs of the same configuration and seed."""
 
 HISTORY = (

@@ -139,6 +139,8 @@ SlurmctldLogFile=$tb/log/slurmctld.log
 SlurmdLogFile=$tb/log/slurmd.%n.log
 SlurmctldDebug=info
 SlurmdDebug=info
+# Every job is told that its GPUs are none.
+TaskProlog=$tb/etc/task-prolog
 SwitchType=switch/none
 MpiDefault=none
 # 1, not 2: with 2 a node set down by scontrol comes straight back, and a requeued task meets its
@@ -253,6 +255,8 @@ write_configuration() {
     fi
     gres_conf >"$tb/etc/gres.conf.new"
     cgroup_conf >"$tb/etc/cgroup.conf.new"
+    printf '#!/bin/sh\necho export LLMATIC_NO_ACCELERATOR=1\n' >"$tb/etc/task-prolog"
+    chmod 755 "$tb/etc/task-prolog"
     (umask 077 && slurmdbd_conf >"$tb/etc/slurmdbd.conf.new") # slurmdbd insists on it
     for name in slurm gres cgroup slurmdbd; do
         file=$tb/etc/$name.conf

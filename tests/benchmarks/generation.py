@@ -114,7 +114,7 @@ class Watched:
         def timed_step(batch: Batch) -> list[Row]:
             rows, began = len(batch.rows), time.perf_counter()
             over = step(batch)
-            extent = batch._kept.extent
+            extent = batch._kept
             log.steps.append((rows, extent.end - extent.first, time.perf_counter() - began))
             return over
 

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from llmatic_hpc.evaluation import worker
 
+LOST = {
+    "kernel": "line 9: AcceleratorError: CUDA error: an illegal memory access was encountered",
+    "launch": "line 9: AcceleratorError: CUDA error: unspecified launch failure",
+}
+"""Failures after which a process can no longer use its device."""
+
 
 def run_task(folder: Path) -> int:
     """Each item says what happens to it: see the branches."""
@@ -30,6 +36,8 @@ def run_task(folder: Path) -> int:
             return 75
         elif how == "broken machine" or (how == "broken once" and attempt == 1):
             write(target, candidate, attempt, "infrastructure")
+        elif how in LOST or (how == "lost once" and attempt == 1):
+            write(target, candidate, attempt, "infrastructure", LOST.get(how, LOST["kernel"]))
         else:
             if how in ("wait", "die late"):
                 (results.parent / f"{candidate}.waiting").touch()
@@ -41,9 +49,12 @@ def run_task(folder: Path) -> int:
     return 0
 
 
-def write(target: Path, candidate: int, attempt: int, status: str) -> None:
+def write(
+    target: Path, candidate: int, attempt: int, status: str, failure: str = "disk on fire"
+) -> None:
     beside = target.with_suffix(".tmp")
-    beside.write_text(json.dumps({"candidate": candidate, "attempt": attempt, "status": status}))
+    values = {"candidate": candidate, "attempt": attempt, "status": status, "failure": failure}
+    beside.write_text(json.dumps(values))
     os.replace(beside, target)
 
 

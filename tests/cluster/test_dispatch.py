@@ -51,8 +51,8 @@ def dispatcher(
             values = json.loads(path.read_text())
         except ValueError:
             return None
-        outcome = Outcome(values["status"], failure="disk on fire", fitness=0.5)
-        return Result("run", work.candidate, values["attempt"], "", outcome)
+        outcome = Outcome(values["status"], failure=values.get("failure", ""), fitness=0.5)
+        return Result("run", work.candidate, values["attempt"], "", outcome, node="gpu03")
 
     return Dispatcher(
         paths,
@@ -120,7 +120,14 @@ class OnOneNode(InlineBackend):
         super().__init__(run_task)
         self.blamed: list[tuple[str, float]] = []
 
-    def submit(self, folders: Sequence[Path], token: str, *, time_factor: int = 1) -> list[str]:
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
         with contextlib.suppress(RuntimeError):
             super().submit(folders, token, time_factor=time_factor)
         return ["7" for _ in folders]
@@ -130,6 +137,42 @@ class OnOneNode(InlineBackend):
 
     def blame(self, node: str, when: float) -> None:
         self.blamed.append((node, when))
+
+
+class Elsewhere(InlineBackend):
+    """Notes which tasks are to keep off which nodes."""
+
+    def __init__(self) -> None:
+        super().__init__(run_task)
+        self.submitted: list[tuple[int, tuple[str, ...]]] = []
+
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
+        for folder in folders:
+            items = json.loads((folder / "task.json").read_text())["items"]
+            self.submitted.append((len(items), tuple(avoid)))
+        return super().submit(folders, token)
+
+
+def test_a_lost_device_is_tried_once_more_alone_and_elsewhere(tmp_path: Path) -> None:
+    """Then an illegal access is the network's fault, and a launch that failed the machine's."""
+    paths, backend = RunPaths(tmp_path), Elsewhere()
+    how = {1: "kernel", 2: "launch", 3: "lost once"}
+    settings = ClusterSettings(candidates_per_task=5)
+    done = dispatcher(paths, how, backend=backend, settings=settings).run(work(5))
+    outcomes = [done[i].result.outcome for i in range(5)]
+    assert [outcome.status for outcome in outcomes] == [
+        "scored", "invalid", "infrastructure", "scored", "scored",
+    ]  # fmt: skip
+    assert [done[i].attempts for i in range(5)] == [1, 2, 2, 2, 1]
+    assert "twice, the second time alone: line 9" in outcomes[1].failure
+    assert backend.submitted == [(5, ())] + [(1, ("gpu03",))] * 3
 
 
 def test_a_node_is_charged_once_a_task(tmp_path: Path) -> None:

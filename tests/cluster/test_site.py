@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from llmatic_hpc.cluster.site import Environment, Resources, Site, find_site, load_site, minutes
+from llmatic_hpc.cluster.launch import array_of
+from llmatic_hpc.cluster.site import (
+    ArrayResources,
+    Environment,
+    Resources,
+    Site,
+    find_site,
+    load_site,
+    minutes,
+)
+from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.config.fields import every_key
 from llmatic_hpc.errors import ConfigError
 
@@ -66,6 +76,22 @@ def test_environment_lines_do_what_they_say(tmp_path: Path) -> None:
     script = "\n".join([*environment.lines(), 'printf "%s|%s|%s" "$ODD" "$EMPTY" "$THEN"'])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == f"{odd}||{odd}!"
+
+
+def test_gpus_in_either_way_of_asking() -> None:
+    """--gpus-per-task wants to know the number of tasks; a run's own gres takes its place."""
+    site = Site(array=ArrayResources(gpus_per_task="a100:1", gres=""))
+    assert site.array.options() == ["--ntasks=1", "--gpus-per-task=a100:1"]
+    assert Resources(gres="gpu:2").options() == ["--gres=gpu:2"]
+    own = array_of(ClusterSettings(gres="gpu:1"), site).resources
+    assert own.options() == ["--gres=gpu:1"]
+
+
+def test_gpus_that_are_none() -> None:
+    """Jobs of such a site, the test bed's among them, are told to expect no accelerator."""
+    assert Environment(real_gpus=False).lines() == ["export LLMATIC_NO_ACCELERATOR=1"]
+    assert not load_site(SITES / "testbed.toml").environment.real_gpus
+    assert Environment().lines() == []
 
 
 def test_modules_are_loaded_by_one_command_before_all_else() -> None:

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 
-from llmatic_hpc.evaluation import build, measure
+from llmatic_hpc.evaluation import build, faults, measure
 from llmatic_hpc.evaluation.audit import count_with_fvcore
 from llmatic_hpc.evaluation.build import CandidateError
 from llmatic_hpc.evaluation.layers import Building, Counting
@@ -558,7 +558,7 @@ def test_candidate_errors_are_bounded() -> None:
     assert build.candidate_error(MemoryError()).status == "too_large"
     exhausted = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
     assert build.candidate_error(exhausted).status == "too_large"
-    assert len(build.candidate_error(ValueError("x" * 10**6)).message) == build.MESSAGE_LIMIT
+    assert len(build.candidate_error(ValueError("x" * 10**6)).message) == faults.MESSAGE_LIMIT
     assert build.candidate_error(error) is error
     assert isinstance(error, CandidateError)
 

@@ -18,6 +18,7 @@ from torch import nn
 from llmatic_hpc.config import ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import checkpoint, data, training
 from llmatic_hpc.evaluation.build import CandidateError
+from llmatic_hpc.evaluation.step import Descent
 from llmatic_hpc.evaluation.training import Images, Recipe, Trained, train
 
 RECIPE = Recipe(
@@ -110,6 +111,60 @@ def test_equals_a_plain_loop(images: Images) -> None:
     assert found.train_loss == pytest.approx(sum(losses) / 300, rel=1e-12)
     assert np.array_equal(found.predictions[1], test)
     assert np.mean(found.predictions[1] == 0) < 0.5
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_is_torchs_to_the_bit(momentum: float) -> None:
+    """Fifty steps over parameters of all shapes, one without a gradient now and then."""
+    drawn = torch.Generator().manual_seed(1)
+    shapes = ((64, 32, 3, 3), (64,), (10, 64), ())
+    ours, theirs = (
+        [nn.Parameter(torch.randn(s, generator=torch.Generator().manual_seed(2))) for s in shapes]
+        for _ in range(2)
+    )
+    descent = Descent(ours, rate=0.01, momentum=momentum)
+    optimiser = torch.optim.SGD(theirs, lr=0.01, momentum=momentum)
+    for step in range(50):
+        for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            gradient = torch.randn(a.shape, generator=drawn)
+            skipped = index == 1 and step % 3 == 0
+            a.grad, b.grad = (None if skipped else gradient.clone() for _ in range(2))
+        descent.step()
+        optimiser.step()
+    assert all(map(torch.equal, ours, theirs))
+
+
+def test_every_pixel_is_normalised_to_the_bit() -> None:
+    """As (x/255 - 0.5)/0.5 in this order; the images stay as they are."""
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(training.normalised(pixels), (pixels.float() / 255 - 0.5) / 0.5)
+    assert torch.equal(pixels, torch.arange(256, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("change", [{"precision": "bfloat16"}, {"channels_last": True}])
+def test_other_precisions_and_layouts_train_about_the_same(
+    images: Images, change: dict[str, object]
+) -> None:
+    """Not to the bit, which is why they are settings of their own."""
+    plain = run(Small, images, RECIPE)
+    found = run(Small, images, replace(RECIPE, **change))  # type: ignore[arg-type]
+    assert found.train_loss == pytest.approx(plain.train_loss, rel=0.05)
+    assert all(p.dtype == torch.float32 for p in found.network.parameters())
+
+
+def test_a_network_that_views_its_features_keeps_the_plain_layout(images: Images) -> None:
+    """It trains as it does without the setting, where it would fail with it."""
+
+    class Views(Small):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(F.relu(self.conv(x)).view(len(x), -1))
+
+    def contiguous(network: nn.Module) -> bool:
+        return network.conv.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+
+    recipe = replace(RECIPE, channels_last=True, epochs=1)
+    assert not contiguous(run(Views, images, recipe).network)
+    assert contiguous(run(Small, images, recipe).network)
 
 
 def test_every_epoch_trains_in_training_mode(images: Images) -> None:

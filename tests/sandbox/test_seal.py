@@ -166,7 +166,7 @@ def test_seccomp_binds_threads_that_were_there_before() -> None:
         "thread = threading.Thread(target=late)\n"
         "thread.start()\n"
         "confine._prctl(confine._PR_SET_NO_NEW_PRIVS, 1)\n"
-        "seccomp.restrict(unix_sockets=False)\n"
+        "seccomp.restrict(gpu=False)\n"
         "go.set()\n"
         "thread.join()\n"
         "print(*told)\n"

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from .kv_cache import KeyValueCache
-from .prefill import Pack, packs
-from .sampling import Row, Writer, draw, uniforms
+from .kv_cache import SHARING, KeyValueCache
+from .prefill import Pack, common, packs
+from .sampling import Row, Writer, draw, sent, uniforms
 
 ERROR = 5e-5
 """Bound on how much a logit in single precision depends on the batch (at most 2e-5 in 0.5 B
 parameters). Where that could decide, the row is computed once more on its own."""
+
+LEAST_SHARED = 32
+"""Fewer tokens that all rows begin with are not worth a part of their own."""
 
 
 class Batch:
@@ -26,9 +29,10 @@ class Batch:
         model: a causal language model for which :func:`suits` holds, in evaluation mode.
         writer: decides what ends a row.
         top_p: of all rows.
+        shared: so many first tokens are the same in all rows (:func:`shared_by`).
     """
 
-    def __init__(self, model: Any, writer: Writer, *, top_p: float) -> None:
+    def __init__(self, model: Any, writer: Writer, *, top_p: float, shared: int = 0) -> None:
         self.rows: list[Row] = []
         self._model = model
         # transformers has given this another name (5.24).
@@ -36,9 +40,12 @@ class Batch:
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self._writer = writer
         self._top_p = top_p
-        self._kept = KeyValueCache()
+        self._shared = shared
+        self._kept = KeyValueCache(shared)
         # In half precision the rounding is no smaller than what it would have to decide.
         self._error = ERROR if model.dtype == torch.float32 else 0.0
+        if shared:
+            model.set_attn_implementation(SHARING)
 
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> None:
@@ -47,11 +54,10 @@ class Batch:
         # The last token of a prompt is read by the first step, together with everyone's.
         heads = [tuple(row.prompt[:-1]) for row in rows]
         taken, longest = len(self.rows), max(map(len, heads))
-        self._kept.reserve(rows=taken + len(rows), before=longest, after=1)
-        window = getattr(self._model.config.get_text_config(), "sliding_window", None)
-        for pack in packs(heads, share=window is None or longest < window):
+        self._kept.reserve(rows=taken + len(rows), before=longest - self._shared, after=1)
+        for pack in packs(heads, share=sees_all(self._model, longest)):
             found = {
-                taken + n: torch.tensor(pack.columns[head], device=self._model.device)
+                taken + n: sent(pack.columns[head], self._model.device)
                 for n, head in enumerate(heads)
                 if head in pack.columns
             }
@@ -64,32 +70,43 @@ class Batch:
         """Write a token of every row; the rows that are over leave and are returned."""
         began, rows, device = time.perf_counter(), self.rows, self._model.device
         places = [len(row.prompt) + len(row.tokens) - 1 for row in rows]
-        slots, width = self._kept, max(places)
-        slots.extent.first = slots.extent.end - width
+        slots, width = self._kept, max(places) - self._shared
+        slots.first = slots.end - width
         slots.reserve(rows=len(rows), before=width, after=1)
-        position = torch.tensor(places, device=device)[:, None]
+        position = sent(places, device)[:, None]
         output = self._model(
-            input_ids=torch.tensor([row.ids[-1:] for row in rows], device=device),
+            input_ids=sent([row.last for row in rows], device)[:, None],
             position_ids=position,
-            attention_mask=(torch.arange(width + 1, device=device) >= width - position).long(),
+            attention_mask=self._mask(max(places), position),
             use_cache=True,
             **{self._cache_name: slots},
         )
-        slots.extent.end += 1
+        slots.end += 1
         for row, token in zip(rows, self._drawn(output.logits[:, -1]), strict=True):
             self._writer.write(row, token)
         charge(rows, began)
         return self._leave()
 
+    def _mask(self, longest: int, position: torch.Tensor) -> torch.Tensor:
+        """Return which columns each row sees: as many as it has tokens, up to the last."""
+        columns = torch.arange(self._shared, longest + 1, device=position.device)
+        seen = columns >= longest + self._shared - position
+        if not attends_plainly(self._model, longest):
+            return seen.long()
+        # Made here it is taken as it is; else transformers looks into it, and the host waits.
+        dtype = self._model.dtype
+        hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        return hidden.masked_fill_(~seen, torch.finfo(dtype).min)[:, None, None]
+
     def _drawn(self, logits: torch.Tensor) -> list[int]:
-        chances = uniforms(self.rows, logits.shape[-1])
+        chances = uniforms(self.rows, logits.shape[-1])  # while the device computes
         temperatures = [row.temperature for row in self.rows]
         tokens, unsure = draw(
             logits.float(), temperatures, chances, top_p=self._top_p, error=self._error
         )
         for n in [n for n, doubt in enumerate(unsure) if doubt]:
             row = self.rows[n]
-            ids = torch.tensor([row.ids], device=self._model.device)
+            ids = sent([row.ids], self._model.device)
             alone = self._model(input_ids=ids, use_cache=False).logits[:, -1]
             [tokens[n]], _ = draw(
                 alone.float(), [row.temperature], chances[n : n + 1], top_p=self._top_p
@@ -100,8 +117,8 @@ class Batch:
         cache, device = DynamicCache(), self._model.device
         mask = pack.mask(self._model.dtype)
         self._model.base_model(  # no logits
-            input_ids=torch.tensor([pack.tokens], device=device),
-            position_ids=torch.tensor([pack.positions], device=device),
+            input_ids=sent([pack.tokens], device),
+            position_ids=sent([pack.positions], device),
             attention_mask=None if mask is None else mask.to(device),
             use_cache=True,
             **{self._cache_name: cache},
@@ -130,6 +147,30 @@ def suits(model: Any) -> bool:
         and not getattr(config, "num_kv_shared_layers", 0)
         and "position_ids" in inspect.signature(model.forward).parameters
     )
+
+
+def sees_all(model: Any, tokens: int) -> bool:
+    """Return whether each of so many tokens attends to all before it, in every layer."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return window is None or tokens < window
+
+
+def attends_plainly(model: Any, tokens: int) -> bool:
+    """Return whether every layer computes PyTorch's own attention to all tokens before, through
+    transformers' interface for it."""
+    return (
+        sees_all(model, tokens)
+        and model._supports_attention_backend
+        and model.config._attn_implementation in ("sdpa", SHARING)
+    )
+
+
+def shared_by(model: Any, rows: Sequence[Row]) -> int:
+    """Count the first tokens that all rows have in common and that can be kept once for all."""
+    prompts = [row.prompt[:-1] for row in rows]
+    same = common(min(prompts), max(prompts))  # all others lie in between
+    longest = max(len(row.prompt) + row.limit for row in rows)
+    return same if same >= LEAST_SHARED and attends_plainly(model, longest) else 0
 
 
 def charge(rows: Sequence[Row], began: float) -> None:

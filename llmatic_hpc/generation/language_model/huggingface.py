@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,9 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from . import model_loading, packed_linear
-from .batch import Batch, suits
+from . import device, model_loading, packed_linear
+from .batch import Batch, shared_by, suits
+from .kv_cache import AHEAD
 from .sampling import Row, Writer
 from .static_batch import StaticBatch
 
@@ -26,6 +28,7 @@ REFILL = 8
 """New rows come in once this part of the batch, one in so many, is free: those who come together
 share the reading of what their prompts have in common."""
 
+_log = logging.getLogger(__name__)
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
@@ -50,11 +53,11 @@ class HuggingFace:
         self.problem = problem
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
-        self.device = _device(settings.device)
+        self.device = device.choose(settings.device)
         location = model_loading.locate(settings.model)
         loaded = model_loading.load(
             location,
-            dtype=_dtype(settings.dtype, self.device),
+            dtype=device.precision(settings.dtype, self.device),
             device=self.device,
             shown_as=settings.model,
             quantization=settings.quantization,
@@ -90,21 +93,32 @@ class HuggingFace:
         # by side, since they share the reading.
         asked.sort(key=lambda a: (-longest[a[0].parents], a[1], a[0].candidate))
         waiting = [self._row(request, prompt) for request, prompt in asked]
-        while waiting:
-            try:
-                for row in self._write(waiting):
-                    waiting = [w for w in waiting if w is not row]
-                    yield self._completion(row)
-            except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                self._shrink()
-                waiting = [row.afresh() for row in waiting]
+        moves = self.settings.idle == "cpu" and not self.settings.quantization
+        try:
+            if moves:
+                self._model.to(self.device)
+            while waiting:
+                try:
+                    for row in self._write(waiting):
+                        waiting = [w for w in waiting if w is not row]
+                        yield self._completion(row)
+                except (RuntimeError, MemoryError) as error:
+                    if not device.is_shortage(error):
+                        raise
+                    self._shrink()
+                    waiting = [row.afresh() for row in waiting]
+        except FloatingPointError as error:
+            raise self._not_finite(error) from None
+        finally:  # candidates may be trained on the same device next
+            if moves:
+                self._model.to("cpu")
+            device.give_back()
 
     def close(self) -> None:
         """Free the model's memory."""
         self._model = None
-        _free()
+        gc.collect()
+        device.give_back()
 
     def prompt(self, request: Request) -> str:
         """Return the text that the model gets to see, markup of its chat template included."""
@@ -129,20 +143,26 @@ class HuggingFace:
 
     def _too_long(self, request: Request, tokens: int) -> Completion:
         room = "" if tokens > self.context else f", which leaves {self.context - tokens} to write"
-        return Completion(
-            candidate=request.candidate,
-            text="",
-            form=self.form,
-            prefix=self._prefix,
+        return self._answer(
+            request.candidate,
             finished=False,
             failure=(
                 f"the parents do not fit the context: {tokens:,} tokens of {self.context:,}{room}"
             ),
         )
 
-    @property
-    def _prefix(self) -> str:
-        return prompts.PREFIX if self.form == "completion" else ""
+    def _completion(self, row: Row) -> Completion:
+        return self._answer(
+            row.candidate,
+            text=row.text,
+            tokens=len(row.tokens),
+            finished=row.finished,
+            seconds=row.seconds,
+        )
+
+    def _answer(self, candidate: int, *, text: str = "", **facts: Any) -> Completion:
+        prefix = prompts.PREFIX if self.form == "completion" else ""
+        return Completion(candidate, text, form=self.form, prefix=prefix, **facts)
 
     def _form(self, form: str) -> str:
         has_template = bool(getattr(self._tokenizer, "chat_template", None))
@@ -162,35 +182,46 @@ class HuggingFace:
             seed=request.seed,
         )
 
-    def _completion(self, row: Row) -> Completion:
-        return Completion(
-            candidate=row.candidate,
-            text=row.text,
-            form=self.form,
-            prefix=self._prefix,
-            tokens=len(row.tokens),
-            finished=row.finished,
-            seconds=row.seconds,
-        )
-
     def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
         """Write all rows to their ends; yields each as it is done."""
-        options: dict[str, Any] = {"top_p": self.settings.top_p}
-        batch: Batch | StaticBatch = (
-            Batch(self._model, self._writer, **options)
-            if suits(self._model)
-            else StaticBatch(self._model, self._writer, pad=self._pad, **options)
-        )
+        batch: Batch | StaticBatch
+        size, top_p = self._batch, self.settings.top_p
+        if suits(self._model):
+            shared = shared_by(self._model, waiting)
+            size = self._side_by_side(waiting, shared)
+            batch = Batch(self._model, self._writer, top_p=top_p, shared=shared)
+        else:
+            batch = StaticBatch(self._model, self._writer, top_p=top_p, pad=self._pad)
         admitted = 0
         while admitted < len(waiting) or batch.rows:
-            free = self._batch - len(batch.rows)
-            if admitted < len(waiting) and free * REFILL >= self._batch:
+            free = size - len(batch.rows)
+            if admitted < len(waiting) and free * REFILL >= size:
                 batch.admit(waiting[admitted : admitted + free])
                 admitted += free
             yield from batch.step()
 
+    def _side_by_side(self, waiting: Sequence[Row], shared: int) -> int:
+        """Return how many rows are written at a time: what is set, or less if memory is short."""
+        device.give_back()
+        longest = max(len(row.prompt) + row.limit for row in waiting)
+        free = device.memory_left(self.device)
+        try:
+            each = device.bytes_per_token(self._model.config, self._model.dtype)
+            fit = device.rows_that_fit(free, each, longest - shared + AHEAD, shared)
+        except (AttributeError, TypeError) as error:  # names of its own, or a number a layer
+            _log.info("%s: what a token takes is not known: %s", self.settings.model, error)
+            return self._batch
+        size = min(self._batch, max(1, fit))
+        _log.info(
+            "%d completions, %d at a time (generator.batch = %d): up to %d tokens of %.0f kB each, "
+            "%d of them kept once for all; %s has %.1f GB left",
+            len(waiting), size, self.settings.batch, longest, each / 1e3, shared, self.device,
+            free / 1e9,
+        )  # fmt: skip
+        return size
+
     def _shrink(self) -> None:
-        _free()
+        device.give_back()
         if self._batch == 1:
             raise GeneratorError(
                 f"{self.settings.model}: not enough memory on {self.device} for a single "
@@ -199,33 +230,15 @@ class HuggingFace:
             )
         self._batch = self._batch // 2
 
-
-def _device(wanted: str) -> str:
-    device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except Exception as error:  # torch raises many kinds here
-        reason = str(error).strip().splitlines()[0]
-        raise GeneratorError(
-            f"generator.device = {wanted!r} is not available on this machine ({reason}); set it to "
-            "'auto' or 'cpu', or ask SLURM for a GPU (cluster.gres)"
-        ) from None
-    return device
-
-
-def _dtype(wanted: str, device: str) -> torch.dtype:
-    """Return the precision of the weights; ``auto`` is half precision on a GPU only.
-
-    On a CPU with AVX512-BF16 bfloat16 wrote 1.2 to 1.6 times as fast (0.5 B parameters, 8 rows,
-    one thread), but its coarse rounding lets a text depend on who shares its batch, and on
-    other CPUs it is slow.
-    """
-    if wanted != "auto":
-        dtype: torch.dtype = getattr(torch, wanted)
-        return dtype
-    if not device.startswith("cuda"):
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    def _not_finite(self, error: FloatingPointError) -> GeneratorError:
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        advice = "set generator.dtype = 'float32', or fetch the model again"
+        if dtype == "float32":
+            advice = "its weights may be damaged: fetch the model again"
+        return GeneratorError(
+            f"{self.settings.model}: cannot be sampled from in {dtype} on {self.device}: {error}; "
+            f"{advice}"
+        )
 
 
 def _context(config: Any) -> int:
@@ -233,15 +246,3 @@ def _context(config: Any) -> int:
     text = config.get_text_config()
     known = (getattr(text, key, None) for key in _CONTEXT_KEYS)
     return next((n for n in known if isinstance(n, int) and n > 0), sys.maxsize)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "allocate memory" in str(error) or "out of memory" in str(error)
-    )
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

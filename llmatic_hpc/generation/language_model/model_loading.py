@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import json
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from transformers import (
 from ...errors import GeneratorError
 from ..base import ModelUnavailable
 from . import model_files as weights
+from .device import check_memory, is_shortage
 
 HUB_SECONDS = 10.0
 """Longest wait for the hub's first answer."""
@@ -49,15 +50,6 @@ _NEXT = (
 
 
 @dataclass(frozen=True)
-class Location:
-    """Location of a model's files."""
-
-    folder: Path
-    gguf: str = ""
-    """File name inside the folder; empty: an ordinary folder of a transformers model."""
-
-
-@dataclass(frozen=True)
 class LanguageModel:
     """A causal model in evaluation mode on its device, and its tokenizer."""
 
@@ -65,8 +57,8 @@ class LanguageModel:
     tokenizer: Any
 
 
-def locate(model: str, *, download: bool = True) -> Location:
-    """Find the files of ``model``: a .gguf file, a local folder, or a hub name.
+def locate(model: str, *, download: bool = True) -> Path:
+    """Find ``model``, a .gguf file, a local folder or a hub name: its file or its folder.
 
     A hub name is looked for in the local cache first. Only if it is not whole there, and
     ``download`` is set, the hub is asked (and answers within 10 seconds or counts as out of
@@ -83,11 +75,11 @@ def locate(model: str, *, download: bool = True) -> Location:
                 f"{model}: a file, but not a .gguf file; set generator.model to the folder of "
                 "the model, to a .gguf file or to a hub name"
             )
-        return Location(path.parent, path.name)
+        return path
     if path.is_dir():
         if problem := weights.lacking(path):
             raise GeneratorError(f"{model}: {problem}")
-        return Location(path)
+        return path
     if path.suffix.lower() == ".gguf" or model.startswith(("/", "./", "../", "~")):
         raise GeneratorError(  # a fallback is for a hub out of reach, not for a slip in a path
             f"{model}: no such file or folder; generator.model names it"
@@ -96,11 +88,11 @@ def locate(model: str, *, download: bool = True) -> Location:
         raise ModelUnavailable(
             f"{model!r}: neither a local folder nor a hub name (owner/name)", _NEXT
         )
-    return Location(_from_hub(model, download=download))
+    return _from_hub(model, download=download)
 
 
 def load(
-    location: Location,
+    location: Path,
     *,
     dtype: torch.dtype,
     device: str,
@@ -118,18 +110,20 @@ def load(
         _check_quantization(location, shown_as)
     with _explained(shown_as):
         try:
-            if location.gguf:
+            if location.is_file():
                 loaded = _load_gguf(location, dtype, device)
             else:
-                needed = weights.bytes_needed(location.folder, dtype)
+                needed = weights.bytes_needed(location, dtype)
                 # Embeddings stay as they are: somewhat more than the bits alone would take.
                 needed = int(needed * {"8bit": 0.6, "4bit": 0.35}.get(quantization, 1.0))
-                weights.check_memory(needed, dtype, device, shown_as)
-                loaded = _load_folder(location.folder, dtype, quantization, device)
+                check_memory(needed, dtype, device, shown_as)
+                loaded = _load_folder(location, dtype, quantization, device)
             if not quantization:
                 loaded.model.to(device)
             loaded.model.eval()
-        except (torch.OutOfMemoryError, MemoryError):
+        except Exception as error:
+            if not is_shortage(error):
+                raise
             raise GeneratorError(
                 f"{shown_as}: the weights do not fit the memory of {device}; choose a smaller "
                 "model or set generator.dtype = 'bfloat16'"
@@ -170,19 +164,18 @@ def _explained(shown_as: str) -> Iterator[None]:
             raise GeneratorError(f"{shown_as}: cannot be loaded: {_explain(error)}") from error
 
 
-def check(location: Location) -> int:
+def check(location: Path) -> int:
     """Check, without loading it, that a model is a causal language model, and whole.
 
     Returns the bytes of its weights on disk. Raises :class:`GeneratorError`.
     """
-    folder = location.folder
-    if location.gguf:
-        weights.gguf_elements(folder / location.gguf)
-        return (folder / location.gguf).stat().st_size
-    with _explained(str(folder)):
-        _check_causal(folder)
-        AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return weights.size_on_disk(folder)
+    if location.is_file():
+        weights.gguf_elements(location)
+        return location.stat().st_size
+    with _explained(str(location)):
+        _check_causal(location)
+        AutoTokenizer.from_pretrained(location, local_files_only=True)
+    return weights.size_on_disk(location)
 
 
 def _check_causal(folder: Path) -> None:
@@ -199,8 +192,8 @@ def _check_causal(folder: Path) -> None:
         )
 
 
-def _check_quantization(location: Location, shown_as: str) -> None:
-    if location.gguf:
+def _check_quantization(location: Path, shown_as: str) -> None:
+    if location.suffix.lower() == ".gguf":
         raise GeneratorError(
             f"{shown_as}: a GGUF file has its own precision; leave generator.quantization empty, "
             "or set generator.model to a model in transformers' format"
@@ -239,25 +232,25 @@ def _load_folder(
     return LanguageModel(model, tokenizer)
 
 
-def _load_gguf(location: Location, dtype: torch.dtype, device: str) -> LanguageModel:
+def _load_gguf(file: Path, dtype: torch.dtype, device: str) -> LanguageModel:
     """Load the copy kept of an earlier load, else the GGUF file (much slower)."""
-    file = location.folder / location.gguf
-    elements = weights.gguf_elements(file)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     copy = _converted(digest, dtype)
-    is_kept = not weights.lacking(copy)
-    needed = weights.bytes_needed(copy, dtype) if is_kept else elements * dtype.itemsize
-    weights.check_memory(needed, dtype, device, str(file))
-    if is_kept:
+    if not weights.lacking(copy):
+        check_memory(weights.bytes_needed(copy, dtype), dtype, device, str(file))
         try:
             return _load_folder(copy, dtype)
         except Exception as error:
             _log.info("%s: the converted copy cannot be used (%s); reading %s", copy, error, file)
+    check_memory(weights.gguf_elements(file) * dtype.itemsize, dtype, device, str(file))
     shutil.rmtree(copy, ignore_errors=True)
-    source = {"gguf_file": location.gguf, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(location.folder, **source)
-    model = AutoModelForCausalLM.from_pretrained(location.folder, dtype=dtype, **source)
+    source = {"gguf_file": file.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+    model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, **source)
+    # Its numbers are plain now, but to save it as it came is refused.
+    model.hf_quantizer = None
+    vars(model.config).pop("quantization_config", None)
     _keep(LanguageModel(model, tokenizer), copy)
     return LanguageModel(model, tokenizer)
 
@@ -270,22 +263,12 @@ def _converted(digest: str, dtype: torch.dtype) -> Path:
 
 def _keep(loaded: LanguageModel, folder: Path) -> None:
     """Write a copy that loads quickly; failing to must not matter."""
-    from safetensors.torch import save_model
-
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        size = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
-        if shutil.disk_usage(folder.parent).free < 2 * size:
+        if shutil.disk_usage(folder.parent).free < 2 * loaded.model.get_memory_footprint():
             return
-        beside.mkdir()
-        # save_pretrained refuses a model that came quantised, though it no longer is.
-        save_model(loaded.model, str(beside / weights.NAMES[0]), metadata={"format": "pt"})
-        config = loaded.model.config.to_dict()
-        config.pop("quantization_config", None)
-        config["architectures"] = [type(loaded.model).__name__]
-        (beside / "config.json").write_text(json.dumps(config, default=str), encoding="utf-8")
-        loaded.model.generation_config.save_pretrained(beside)
+        loaded.model.save_pretrained(beside)
         loaded.tokenizer.save_pretrained(beside)
         beside.rename(folder)
     except Exception as error:
@@ -302,8 +285,8 @@ def _from_hub(name: str, *, download: bool) -> Path:
         folder = Path(snapshot_download(name, local_files_only=True))
         problem = weights.lacking(folder)
     except Exception:  # not cached; the name may not even be one
-        folder, problem = None, "not in the local cache"
-    if folder is not None and not problem:
+        problem = "not in the local cache"
+    if not problem:
         return folder
     if constants.HF_HUB_OFFLINE or not download:
         why = "and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "and not fetched"
@@ -334,43 +317,37 @@ def _from_hub(name: str, *, download: bool) -> Path:
 def _ask_hub(name: str) -> list[str]:
     """Ask for the files of a hub model, for ``HUB_SECONDS`` at most."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-    answer: list[Any] = []
+    answer: Future[Any] = Future()
 
     def ask() -> None:
         try:
-            answer.append(HfApi().model_info(name, timeout=HUB_SECONDS))
+            answer.set_result(HfApi().model_info(name, timeout=HUB_SECONDS))
         except Exception as error:
-            answer.append(error)
+            answer.set_exception(error)
 
     # Resolving a host name may hang for minutes and cannot be interrupted: leave it behind.
-    thread = threading.Thread(target=ask, daemon=True, name="ask-hub")
-    thread.start()
-    thread.join(HUB_SECONDS)
-    if not answer:
-        raise ModelUnavailable(
-            f"{name}: not in the local cache, and the hub did not answer within "
-            f"{HUB_SECONDS:.0f} seconds",
-            _NEXT,
-        )
-    if not isinstance(answer[0], Exception):
-        return [s.rfilename for s in answer[0].siblings or []]
-    kinds = {kind.__name__ for kind in type(answer[0]).__mro__}
-    if "GatedRepoError" in kinds:
-        raise ModelUnavailable(
-            f"{name}: gated",
+    threading.Thread(target=ask, daemon=True, name="ask-hub").start()
+    try:
+        return [file.rfilename for file in answer.result(HUB_SECONDS).siblings or []]
+    except TimeoutError:
+        wait = f"{HUB_SECONDS:.0f} seconds"
+        reason = f"not in the local cache, and the hub did not answer within {wait}"
+        advice = _NEXT
+    except GatedRepoError:
+        reason = "gated"
+        advice = (
             f"accept its licence at https://huggingface.co/{name} and log in (`hf auth login`, or "
-            "the environment variable HF_TOKEN)",
+            "the environment variable HF_TOKEN)"
         )
-    if "RepositoryNotFoundError" in kinds or "HFValidationError" in kinds:
-        raise ModelUnavailable(
-            f"{name}: neither a local folder nor a model on the hub",
-            f"check the name, log in if it is private (`hf auth login`), or {_NEXT}",
-        )
-    raise ModelUnavailable(
-        f"{name}: not in the local cache, and the hub cannot be reached ({_explain(answer[0])})",
-        _NEXT,
-    )
+    except (RepositoryNotFoundError, HFValidationError):
+        reason = "neither a local folder nor a model on the hub"
+        advice = f"check the name, log in if it is private (`hf auth login`), or {_NEXT}"
+    except Exception as error:
+        reason = f"not in the local cache, and the hub cannot be reached ({_explain(error)})"
+        advice = _NEXT
+    raise ModelUnavailable(f"{name}: {reason}", advice)
 
 
 def _explain(error: BaseException) -> str:

@@ -60,17 +60,17 @@ def packs(prompts: Iterable[Sequence[int]], *, share: bool = True) -> Iterator[P
     pack = Pack()
     last: tuple[int, ...] = ()
     for prompt in sorted({tuple(p) for p in prompts if p}):
-        common = _common(last, prompt) if share else 0
-        if pack.tokens and (not share or len(pack.tokens) + len(prompt) - common > PACK):
+        same = common(last, prompt) if share else 0
+        if pack.tokens and (not share or len(pack.tokens) + len(prompt) - same > PACK):
             yield pack
-            pack, common = Pack(), 0
-        pack.add(prompt, pack.columns[last][:common] if common else ())
+            pack, same = Pack(), 0
+        pack.add(prompt, pack.columns[last][:same] if same else ())
         last = prompt
     if pack.tokens:
         yield pack
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def common(one: Sequence[int], other: Sequence[int]) -> int:
     """Count the tokens that both begin with."""
     length = min(len(one), len(other))
     return next((n for n in range(length) if one[n] != other[n]), length)

@@ -56,6 +56,11 @@ class Row:
         return Row(self.candidate, self.prompt, self.limit, self.temperature, self.seed)
 
     @property
+    def last(self) -> int:
+        """The last token so far."""
+        return (self.tokens or self.prompt)[-1]
+
+    @property
     def ids(self) -> list[int]:
         """The prompt and what has been written so far."""
         return self.prompt + self.tokens
@@ -67,6 +72,11 @@ def uniforms(rows: Sequence[Row], vocabulary: int) -> torch.Tensor:
     return torch.stack(
         [torch.rand(count, generator=row.generator, dtype=torch.float64) for row in rows]
     )
+
+
+def sent(values: Any, device: torch.device, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    """Return ``values`` as a tensor on its way to ``device``: the host does not wait for it."""
+    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 def draw(
@@ -93,23 +103,28 @@ def draw(
 
     Returns:
         The tokens, and for each whether logits off by ``error`` could have made it another.
+
+    Raises:
+        FloatingPointError: a row's likeliest token is not a finite number.
     """
-    rows = len(logits)
-    heat = torch.tensor(temperatures, dtype=torch.float64).clamp(min=GREEDY)
-    slack = 2 * error / heat
-    scaled = (logits - logits.amax(-1, keepdim=True)) / heat.to(logits)[:, None]
-    weights = scaled.exp_()
-    unsure = torch.zeros(rows, dtype=torch.bool)
-    if top_p < 1:
-        unsure = _restrict(weights, top_p, slack)
+    rows, device = len(logits), logits.device
+    heat = sent(temperatures, device, torch.float64).clamp(min=GREEDY)
+    noise = -(-sent(chances, device, torch.float64).log()).log()
+    slack, best = 2 * error / heat, logits.amax(-1, keepdim=True)
+    weights = ((logits - best) / heat.to(logits.dtype)[:, None]).exp_()
+    unsure = _restrict(weights, top_p, slack) if top_p < 1 else torch.zeros_like(heat).bool()
     blocks = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
     blocks = blocks.view(rows, -1, BLOCK)
-    noise = -(-chances.log()).log()
-    block, lead = _winner(blocks.sum(-1).cpu().double().log() + noise[:, :-BLOCK])
-    inside = blocks[torch.arange(rows, device=blocks.device), block.to(blocks.device)]
-    place, margin = _winner(inside.cpu().double().log() + noise[:, -BLOCK:])
-    tokens: list[int] = (block * BLOCK + place).tolist()
-    return tokens, (unsure | (lead < slack) | (margin < slack)).tolist()
+    block, lead = _winner(blocks.sum(-1).double().log() + noise[:, :-BLOCK])
+    inside = blocks[torch.arange(rows, device=device), block]
+    place, margin = _winner(inside.double().log() + noise[:, -BLOCK:])
+    unsure = unsure | (lead < slack) | (margin < slack)
+    # All that the host wants to know at once: it waits for the device here, and nowhere else.
+    found = torch.stack([block * BLOCK + place, unsure.long(), best[:, 0].isfinite().long()])
+    tokens, doubts, finite = found.tolist()
+    if not all(finite):
+        raise FloatingPointError("the likelihood of a token is NaN or infinite")
+    return tokens, [bool(doubt) for doubt in doubts]
 
 
 def _winner(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,20 +137,22 @@ def _winner(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch.Tensor:
     """Set to 0, in place, what is not in the nucleus; return which rows' edges are unsure."""
     total, every = weights.sum(-1, keepdim=True), weights.shape[-1]
-    for count in (min(LIKELIEST, every), every):
+    few = [min(LIKELIEST, every)] if weights.device.type == "cpu" else []  # a look makes it wait
+    for count in (*few, every):
         likely, order = weights.topk(count, dim=-1)
         share = likely.cumsum(-1) / total
-        if bool((share[:, -1] >= top_p).all()):
+        if count == every or bool((share[:, -1] >= top_p).all()):
             break
     before = share - likely / total
     inside = before < top_p
     kept = inside.sum(-1, keepdim=True)
-    edge = likely.gather(-1, torch.cat([kept - 1, kept.clamp(max=likely.shape[-1] - 1)], dim=-1))
+    ends = torch.cat([kept - 1, kept], dim=-1).clamp(0, likely.shape[-1] - 1)
+    edge = likely.gather(-1, ends)
     weights.zero_().scatter_(-1, order, likely.masked_fill(~inside, 0.0))
     # It could be one token more or less, or the next best in the place of the last.
-    nearest = (before - top_p).abs().amin(-1).cpu()
-    drop = (edge[:, 0] / edge[:, 1]).log().cpu()
-    whole = (kept[:, 0] == likely.shape[-1]).cpu()
+    nearest = (before - top_p).abs().amin(-1)
+    drop = (edge[:, 0] / edge[:, 1]).log()
+    whole = kept[:, 0] == likely.shape[-1]
     return (nearest < slack * top_p * (1 - top_p)) | ((drop < slack) & ~whole)
 
 

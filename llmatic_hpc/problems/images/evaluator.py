@@ -15,7 +15,7 @@ from ...cluster.local import stop_orphans
 from ...cluster.placement import back_end, kind_of, packing, tasks_at_once, threads_per_task
 from ...config import Config
 from ...errors import ClusterError, Interrupted
-from ...evaluation import worker
+from ...evaluation import selftest, worker
 from ...evaluation.screen import Screener
 from ...rundir.files import write_atomically
 from ...rundir.paths import RunPaths
@@ -39,10 +39,11 @@ class Trained(Evaluator):
     repeatable: bool = False
     _screener: Screener | None = None
 
-    def ready(self) -> None:
-        """See :meth:`.Evaluator.ready`."""
-        is_slurm = self.backend is None and kind_of(self.config.cluster) == "slurm"
-        if is_slurm and shutil.which("sbatch") is None:
+    def prepare(self) -> None:
+        """See :meth:`.Evaluator.prepare`; what an element of an array is given, its worker sees."""
+        if kind_of(self.config.cluster) != "slurm":
+            selftest.require(self.config.training.device)
+        elif self.backend is None and shutil.which("sbatch") is None:
             raise ClusterError(
                 "cluster.kind = 'slurm', and there is no sbatch here: load the cluster's module, "
                 "log in to a node that has it, or set cluster.kind = 'local'"

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import GeneratorError
 from llmatic_hpc.generation import extract, shown
-from llmatic_hpc.generation.language_model import batch, huggingface, prefill
+from llmatic_hpc.generation.language_model import batch, device, huggingface, prefill
 from llmatic_hpc.generation.language_model.huggingface import HuggingFace
 from llmatic_hpc.generation.language_model.prefill import packs
 from llmatic_hpc.generation.language_model.sampling import Row, Writer
@@ -224,6 +224,60 @@ def test_other_errors_of_the_model_are_not_swallowed(
     generator._model = None
     with pytest.raises(AttributeError):
         list(generator.generate([ask(0)]))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_likelihoods_that_are_no_numbers(
+    settings: Settings, problem: Problem, ask: Ask, wrong: float
+) -> None:
+    """The error names the model, its precision and what to try."""
+    generator = HuggingFace(settings(), problem)
+    with torch.no_grad():
+        generator._model.lm_head.bias[3] = wrong
+    with pytest.raises(GeneratorError, match=r"tiny: cannot be sampled from in float32 .* damaged"):
+        list(generator.generate([ask(0)]))
+
+
+def test_what_all_rows_share_is_kept_once(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes of the cache are those of one beginning and of each row's own; the texts those of
+    rows that keep all of it."""
+    made: list[batch.Batch] = []
+
+    class Noted(batch.Batch):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(huggingface, "Batch", Noted)
+    generator = HuggingFace(settings(batch=20), problem)
+    requests = [ask(n) for n in range(20)]
+    sharing = by_candidate(list(generator.generate(requests)))
+    monkeypatch.setattr(huggingface, "shared_by", lambda model, rows: 0)
+    assert by_candidate(list(generator.generate(requests))) == sharing
+    one, other = (b._kept for b in made)
+    sizes = [sum(x.nbytes for p in (*c.common, *c.buffers) for x in p) for c in (one, other)]
+    assert one.shared > 100
+    token = device.bytes_per_token(generator._model.config, torch.float32)
+    assert token == 2 * 2 * 64 * 4
+    assert sizes == [token * (one.shared + 20 * one.columns), token * 20 * other.columns]
+    assert other.columns - one.columns == one.shared
+
+
+def test_the_batch_is_chosen_by_the_free_memory(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """No more rows than fit are begun with, and the log says how many and why."""
+    monkeypatch.setattr(device, "memory_left", lambda where: 2_000_000)
+    generator = HuggingFace(settings(batch=20), problem)
+    model = OutOfMemory(generator._model)
+    generator._model = model
+    with caplog.at_level("INFO", logger="llmatic_hpc"):
+        assert len(list(generator.generate([ask(n) for n in range(20)]))) == 20
+    assert 2 <= max(model.sizes) < 20
+    assert f"20 completions, {max(model.sizes)} at a time (generator.batch = 20)" in caplog.text
 
 
 def test_shared_beginnings_are_read_once(settings: Settings, problem: Problem, ask: Ask) -> None:

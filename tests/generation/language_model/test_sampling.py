@@ -77,3 +77,15 @@ def test_an_error_changes_only_what_is_unsure(temperature: float, top_p: float) 
     changed = [a != b for a, b in zip(tokens, others, strict=True)]
     assert not any(c and not u for c, u in zip(changed, unsure, strict=True))
     assert sum(unsure) < n / 5
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_what_is_no_number_is_an_error(top_p: float, wrong: float) -> None:
+    """One such logit is enough; a token without any likelihood is none."""
+    logits = torch.randn(3, 500)
+    logits[0, 7] = -torch.inf
+    draw(logits, [1.0] * 3, chances(3, 500), top_p=top_p)
+    logits[1, 5] = wrong
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        draw(logits, [1.0] * 3, chances(3, 500), top_p=top_p)
