@@ -153,7 +153,9 @@ def evaluate(
         for line in differences:
             click.echo(line)
         if repeated and differences:
-            around = repeated.surroundings() or ["machine and packages are those of the record"]
+            around = repeated.surroundings(outcome) or [
+                "machine and packages are those of the record"
+            ]
             click.echo("The recorded result did not come again: " + "; ".join(around))
     if differences or (not repeated and outcome.status != "scored"):
         sys.exit(1)

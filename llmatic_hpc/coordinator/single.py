@@ -83,13 +83,15 @@ class Recorded:
             if before != now and not (math.isnan(before) and math.isnan(now))
         ]
 
-    def surroundings(self) -> list[str]:
-        """Say in what this machine and its packages differ from those that evaluated it."""
+    def surroundings(self, outcome: Outcome) -> list[str]:
+        """Say in what device, machine and packages differ from those that evaluated it."""
         here, then = environment.describe(), self.record.environment
         before = {**then, **then.get("packages", {})}
         before["host"] = self.record.candidates["node"][self.candidate].decode() or then.get("host")
-        now = {**here, **here["packages"]}
-        names = ("host", "platform", "cores", "python", "torch", "numpy", "llmatic_hpc")
+        device = self.record.candidates["device"][self.candidate].decode()
+        before["device"] = device or outcome.device  # older records do not say
+        now = {**here, **here["packages"], "device": outcome.device}
+        names = ("host", "device", "platform", "cores", "python", "torch", "numpy", "llmatic_hpc")
         return [
             f"{name}: recorded {before[name]}, here {now[name]}"
             for name in names
