@@ -12,7 +12,7 @@
 #   PROTOCOLS  paper, sound                                  (both)
 #   QUERIES    of each run; empty: what the configuration says
 #   JOBS       runs at a time                                (2)
-#   RUNS       where they go                                 (runs/nasbench201)
+#   RUNS       where they go                                 (runs/nasbench201-all)
 #   LLMATIC    the command                                   (llmatic)
 #   PYTHON     what has h5py and numpy                       (python3)
 set -euo pipefail
@@ -28,7 +28,7 @@ SEEDS=${SEEDS:-10}
 DATASETS=${DATASETS:-cifar10 cifar100 imagenet16_120}
 PROTOCOLS=${PROTOCOLS:-paper sound}
 QUERIES=${QUERIES:-}
-RUNS=${RUNS:-runs/nasbench201}
+RUNS=${RUNS:-runs/nasbench201-all}
 LLMATIC=${LLMATIC:-llmatic}
 PYTHON=${PYTHON:-python3}
 export TABLE CONFIGS QUERIES RUNS LLMATIC

@@ -19,11 +19,12 @@ fi
 say "searching: llmatic run $config --run-dir $run (some minutes on two cores)"
 .venv/bin/llmatic run "$config" --run-dir "$run" "${model[@]}"
 .venv/bin/llmatic verify "$run"
+[ -t 1 ] || .venv/bin/llmatic status "$run" --map    # on a terminal the run drew its map itself
 
 say "done. The record is $run/run.h5. Look at it, and take the best network with you:"
 cat <<EOF
   . .venv/bin/activate
-  llmatic status $run
+  llmatic status $run --map
   llmatic export $run --best --output best.py
   llmatic run $config --run-dir $run ${model[*]:+${model[*]} }--generations 6    # search on
 EOF

@@ -70,6 +70,8 @@ class LocalBackend(Backend):
         if (device := self._free_device(folder)) is not None:
             (folder / DEVICE).write_text(device)
             environment |= accelerators.only(device)
+        # Processes inherit it: Ctrl-C on the terminal is the coordinator's, which tells them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             job = executor.submit(Task(OnDevice(self.run_task, environment), folder))
         except OSError as error:
@@ -77,6 +79,8 @@ class LocalBackend(Backend):
                 f"{folder}: no worker process could be started: {error}. "
                 "Free some memory, processes or disk space, then start the run again"
             ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._jobs[folder] = job
         return str(job.job_id)
 

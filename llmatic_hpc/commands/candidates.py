@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..config import Config
 from ..errors import LLMaticError
+from ..rundir.paths import RunPaths
 from ..types import PENDING, Screened
-from .options import PATH, json_option, load_config, print_json, set_option
+from .options import PATH, json_option, load_config, print_json, run_of, set_option
 
 
 def read_source(path: Path) -> str:
@@ -51,7 +55,10 @@ def screen(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Screen source files: verdict, reason, width, depth, FLOPs, parameters."""
+    """Screen source files without training.
+
+    Verdict, reason, width, depth, FLOPs, parameters.
+    """
     from ..coordinator.single import audit_screened, screen_sources
 
     settings = load_config(config, overrides)
@@ -85,18 +92,52 @@ def screen(
 
 
 @click.command()
-@click.argument("file", type=PATH)
-@click.option("--config", type=PATH, help="Problem, training and limits.")
+@click.argument("file", metavar="FILE|RUN", type=PATH, callback=run_of)
+@click.option("--candidate", type=click.IntRange(0), help="Of a run: this candidate, once more.")
+@click.option("--config", type=PATH, help="Problem, training and limits of a file.")
+@click.option("--training-seed", type=click.IntRange(0, 2**63 - 1),
+              help="Default: the run's, or as recorded.")  # fmt: skip
 @set_option
 @json_option
-def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Train and score one source file as a compute node would."""
-    from ..coordinator.single import evaluate_source
+def evaluate(
+    file: Path,
+    candidate: int | None,
+    config: Path | None,
+    training_seed: int | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Train and score a file or candidate.
 
-    settings = load_config(config, overrides)
-    screened, outcome = evaluate_source(settings, read_source(file))
+    As a compute node would. Of a run's candidate it says whether the recorded number came
+    again, and exits with 1 if it did not.
+    """
+    from .. import store
+    from ..coordinator import single
+
+    known = None
+    if candidate is None:
+        if file.is_dir():
+            raise click.UsageError(f"{file} is a folder: say --candidate N of its run")
+        settings, source = load_config(config, overrides), read_source(file)
+        seed = settings.run.seed if training_seed is None else training_seed
+        origin = f"settings of {config}" if config else "default settings (no --config)"
+    else:
+        if config is not None:
+            raise click.UsageError("--candidate goes by the settings of its run: no --config")
+        known = single.recorded(store.load(RunPaths(file).record), candidate, overrides)
+        settings, source = known.config, known.source
+        seed = known.seed if training_seed is None else training_seed
+        origin = f"settings of the run, candidate {known.candidate}"
+    with _working(settings, f"{file}: {origin}", seed):
+        screened, outcome = single.evaluate_source(settings, source, seed)
+    repeated = known if training_seed is None else None
+    differences = repeated.differences(outcome) if repeated else []
     if as_json:
-        print_json({"file": str(file), **sizes(screened), **asdict(outcome)})
+        more = {"equal": not differences, "differences": differences} if repeated else {}
+        print_json(
+            {"file": str(file), "training_seed": seed, **sizes(screened), **asdict(outcome)} | more
+        )
     else:
         click.echo(f"{file}: {with_reason(outcome.status, outcome.failure)}")
         if outcome.status == "scored":
@@ -107,8 +148,41 @@ def evaluate(file: Path, config: Path | None, overrides: tuple[str, ...], as_jso
                 f"{outcome.test_accuracy:.4f}, {how}, {outcome.epochs} epochs in "
                 f"{outcome.train_seconds:.1f} s"
             )
-    if outcome.status != "scored":
+        if repeated and not differences:
+            click.echo("as recorded, to the last digit")
+        for line in differences:
+            click.echo(line)
+        if repeated and differences:
+            around = repeated.surroundings(outcome) or [
+                "machine and packages are those of the record"
+            ]
+            click.echo("The recorded result did not come again: " + "; ".join(around))
+    if differences or (not repeated and outcome.status != "scored"):
         sys.exit(1)
+
+
+@contextmanager
+def _working(settings: Config, origin: str, seed: int) -> Iterator[None]:
+    """Say on standard error what is evaluated and by what, and for how long it has been going."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from ..problems import kind_of
+
+    training = settings.training
+    click.echo(f"{origin}\n  data: {kind_of(settings).data(settings)}", err=True)
+    trains = kind_of(settings).contained
+    if trains:
+        click.echo(
+            f"  training: {training.epochs} epochs, batch {training.batch}, learning rate "
+            f"{training.learning_rate:g}, seed {seed}; fitness on the {training.fitness_split} "
+            f"split; at most {settings.containment.wall_seconds:g} s",
+            err=True,
+        )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task("training" if trains else "looking it up", total=None)
+        yield
 
 
 @click.command()

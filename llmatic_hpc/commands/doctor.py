@@ -19,6 +19,7 @@ from ..coordinator import environment
 from ..errors import DataError, LLMaticError
 from ..evaluation import selftest
 from ..evaluation.screen import Screener
+from ..generation import ModelUnavailable
 from ..problems.images.kind import image_classification
 from ..sandbox import confine, landlock
 from ..sandbox.container import Container
@@ -132,7 +133,8 @@ def _model(config: Config) -> Finding:
     try:
         return Finding("model", OK, model_of(config, download=False))
     except LLMaticError as error:
-        state = WARNING if config.generator.fallback else FAULT
+        falls_back = config.generator.fallback and isinstance(error, ModelUnavailable)
+        state = WARNING if falls_back else FAULT
         advice = "'llmatic prefetch CONFIG' fetches it where the network is"
         return Finding("model", state, str(error), advice)
 
@@ -218,10 +220,16 @@ def _slurm() -> Iterator[Finding]:
         advice = "on a cluster, load its module or log in to a node that has them"
         yield Finding("Slurm", WARNING, found, advice)
         return
-    if scheduler.queue() is None:
+    queue = scheduler.queue()
+    if queue is None:
         advice = "is the controller (slurmctld) up? 'scontrol ping' says"
         yield Finding("Slurm", FAULT, "squeue does not answer", advice)
         return
+    for queued in queue.values():
+        if queued.is_held and queued.name.startswith("llmatic"):
+            found = f"job {queued.job} ({queued.name}) is held: {queued.reason}"
+            advice = f"'scontrol release {queued.job}' lets it start, once its node is well"
+            yield Finding("Slurm", WARNING, found, advice)
     limits = scheduler.limits()
     size = limits.array_size - 1 if limits.array_size else "?"
     submitted = limits.submitted or "no limit that it tells"

@@ -1,7 +1,11 @@
-"""The commands that look at runs: status, verify, export, compare. Thin, see :mod:`.main`."""
+"""The commands that look at runs: status, elites, runs, verify, export, compare.
+
+Thin, see :mod:`.main`.
+"""
 
 from __future__ import annotations
 
+import glob
 import math
 import time
 from collections.abc import Iterator
@@ -13,7 +17,7 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import PATH, json_option, print_json, run_argument
+from .options import PATH, json_option, print_json, run_argument, show, write_new
 
 
 @click.command()
@@ -21,38 +25,97 @@ from .options import PATH, json_option, print_json, run_argument
 @json_option
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
-def status(run_dir: Path, as_json: bool, watch: bool, rates: bool) -> None:
-    """Show where a run stands: candidates, best, archives, queue, hours, time left."""
-    from rich.console import Console, Group, RenderableType
+@click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
+def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool) -> None:
+    """Show where a run stands.
+
+    Candidates, best, archives, queue, hours, time left.
+    """
+    from rich.console import Group, RenderableType
     from rich.live import Live
+    from rich.text import Text
 
     from .. import store
     from ..report import rates as of_completions
+    from ..report.map import network_map
     from ..report.status import render
     from ..report.status import status as status_of
 
     paths = RunPaths(run_dir)
+    if not paths.record.exists() and next(run_dir.glob("*/run.h5"), None):
+        list_runs(run_dir, as_json)
+        return
 
-    def standings() -> Iterator[dict[str, Any]]:
+    if watch and not paths.record.exists():
+        click.echo(f"waiting for {paths.record}; Ctrl-C ends it", err=True)
+        while not paths.record.exists():
+            time.sleep(0.5)
+
+    def standings() -> Iterator[tuple[store.Record, dict[str, Any]]]:
         while True:
-            values = status_of(store.load(paths.record), paths)
-            yield values
+            record = store.load(paths.record)
+            values = status_of(record, paths)
+            yield record, values
             if not watch or values["state"] != "running":
                 return
             time.sleep(2)
 
-    def shown(values: dict[str, Any]) -> RenderableType:
-        more = [of_completions.render(values["rates"])] if rates else []
+    def shown(record: store.Record, values: dict[str, Any]) -> RenderableType:
+        more: list[RenderableType] = []
+        if rates:
+            more.append(of_completions.render(values["rates"]))
+        if with_map:
+            more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)
 
-    found = standings()
     if as_json:
-        for values in found:
+        for _, values in standings():
             print_json(values)
         return
-    with Live(shown(next(found)), console=Console(), auto_refresh=False) as live:
-        for values in found:
-            live.update(shown(values), refresh=True)
+    if not watch:
+        show(shown(*next(standings())))
+        return
+    with Live(auto_refresh=False) as live:
+        for found in standings():
+            live.update(shown(*found), refresh=True)
+
+
+@click.command()
+@run_argument
+@json_option
+def elites(run_dir: Path, as_json: bool) -> None:
+    """List the elites of the network archive, the fittest first."""
+    from .. import store
+    from ..report import listing
+
+    rows = listing.elites(store.load(RunPaths(run_dir).record))
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        show(listing.render_elites(rows) if rows else "no elites yet")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+@json_option
+def runs(folder: Path, as_json: bool) -> None:
+    """List every run below a folder with its state and its best."""
+    list_runs(folder, as_json)
+
+
+def list_runs(folder: Path, as_json: bool) -> None:
+    """Print the runs below a folder. Raises ``LLMaticError`` where there are none."""
+    from ..report import listing
+
+    rows = list(listing.runs(folder))
+    if not rows:
+        raise LLMaticError(f"{folder}: no run below it (a folder with a run.h5)")
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        show(listing.render_runs(rows))
 
 
 @click.command()
@@ -104,8 +167,9 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 @click.option("--max-flops", type=float, default=math.inf,
               help="With --best: the fittest with at most so many.")  # fmt: skip
 @click.option("--output", type=PATH, required=True, help="File to write.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def export(
-    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path
+    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path, force: bool
 ) -> None:
     """Write a network to a file, with its provenance as a comment."""
     from .. import store
@@ -119,14 +183,12 @@ def export(
     if best:
         candidate = best_candidate(record, max_flops=max_flops)
         if candidate is None:
-            raise LLMaticError(f"{path}: no scored candidate with at most {max_flops:g} FLOPs yet")
+            limit = f" with at most {max_flops:g} FLOPs" if math.isfinite(max_flops) else ""
+            raise LLMaticError(f"{path}: no candidate{limit} has a score yet")
     assert candidate is not None
     if candidate >= record.rows:
         raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
-    try:
-        output.write_text(exported_source(record, candidate), encoding="utf-8")
-    except OSError as error:
-        raise LLMaticError(f"{output}: cannot be written: {error.strerror}") from error
+    write_new(output, exported_source(record, candidate), force=force)
     click.echo(f"candidate {candidate} written to {output}", err=True)
 
 
@@ -136,20 +198,30 @@ def export(
               help="Compare as if each run had ended after so many.")  # fmt: skip
 @json_option
 def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
-    """Compare methods: mean and standard deviation over the seeds of each."""
-    from rich.console import Console
+    """Compare methods over their seeds.
 
+    Mean and standard deviation over the seeds of each; patterns such as 'runs/a-*' are expanded.
+    """
     from .. import store
     from ..report.compare import compare as compared
     from ..report.compare import render
     from ..report.methods import look
 
-    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in runs])
+    paths = [found for path in runs for found in _expanded(path)]
+    rows = compared([look(path, store.load(RunPaths(path).record), queries or 0) for path in paths])
     if as_json:
         for row in rows:
             print_json(row)
     else:
-        Console().print(render(rows))
+        show(render(rows))
 
 
-COMMANDS = (status, verify, export, compare)
+def _expanded(path: Path) -> list[Path]:
+    """Return the runs that a pattern stands for, as a shell would; else the path itself."""
+    if path.exists():
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path)))]
+    return [one for one in found if RunPaths(one).record.exists()] or [path]
+
+
+COMMANDS = (status, elites, runs, verify, export, compare)

@@ -7,9 +7,11 @@ standard error.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import asdict, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,15 @@ from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
 from . import candidates, look
-from .options import PATH, json_option, load_config, print_json, run_argument, set_option
+from .options import (
+    PATH,
+    json_option,
+    load_config,
+    print_json,
+    run_argument,
+    set_option,
+    write_new,
+)
 from .process import logging_to, stop_on_signals
 
 if TYPE_CHECKING:
@@ -50,7 +60,11 @@ def main() -> None:
         click.echo(f"llmatic: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("llmatic: interrupted", err=True)
+        click.echo(
+            "llmatic: interrupted. A run is intact as of its last commit: the same command "
+            "continues it",
+            err=True,
+        )
         sys.exit(130)
     except BrokenPipeError:  # `llmatic status RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,6 +85,7 @@ def run(
     overrides: tuple[str, ...],
 ) -> None:
     """Start or continue a run. The same line again always continues it."""
+    from .. import store
     from ..coordinator.loop import Coordinator
     from ..report.progress import observer
 
@@ -85,8 +100,14 @@ def run(
         stop_on_signals() as stop,
         observer(settings.search.generations) as watch,
     ):
+        if paths.record.exists():
+            watch.knows(store.load(paths.record))
         record = Coordinator(settings, paths, watch, stop).run()
     click.echo(summary(record, paths), err=True)
+    if sys.stdout.isatty():
+        from ..report.map import network_map
+
+        click.echo(f"\n{network_map(record)}")
 
 
 def default_directory(config: Path, settings: Config) -> Path:
@@ -100,24 +121,60 @@ def default_directory(config: Path, settings: Config) -> Path:
 def summary(record: Record, paths: RunPaths) -> str:
     """Say in words how a finished run ended and what to do next."""
     from ..report.status import best_candidate
+    from ..store.rows import queries
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
     if environment.generator_kind(record.environment) == "procedural":
         generator = record.environment["generator"]
         lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
+    budget, spent = int(record.config["search"].get("queries", 0)), queries(record)
+    if spent < budget:
+        lines.append(
+            f"NOTE: {spent} of {budget} queries are spent: search.generations = "
+            f"{record.config['search']['generations']} ended it. The same command with more "
+            "--generations spends the rest."
+        )
     best = best_candidate(record)
     if best is None:
         lines.append("No candidate could be trained; see 'llmatic status' for the reasons.")
         return "\n".join(lines)
     fitness = float(record.candidates["fitness"][best])
+    is_trained = math.isfinite(record.candidates["train_loss"][best])
+    once = ", of one training with one seed" if is_trained else ""
+    again = f"  llmatic evaluate {paths.root} --candidate {best} --training-seed 1"
     lines += [
-        f"Best network: candidate {best}, fitness {fitness:.4f}.",
+        f"Best network: candidate {best}, fitness {fitness:.4f}{once}.",
         "Next:",
-        f"  llmatic status {paths.root}",
+        f"  llmatic status {paths.root} --map",
+        *([again] if is_trained else []),
         f"  llmatic verify {paths.root}",
         f"  llmatic export {paths.root} --best --output best.py",
     ]
     return "\n".join(lines)
+
+
+STARTS = {
+    "quickstart": "quickstart.toml",
+    "cifar10": "cifar10.toml",
+    "nasbench201": "nasbench201.toml",
+    "site": "sites/example.toml",
+}
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(list(STARTS)), default="quickstart")
+@click.option("--output", type=PATH, help="Default: KIND.toml here.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+def init(kind: str, output: Path | None, force: bool) -> None:
+    """Write a commented configuration to begin with."""
+    # In the package the folder is a link, in an installation a copy.
+    text = (resources.files("llmatic_hpc") / "configs" / STARTS[kind]).read_text(encoding="utf-8")
+    output = output or Path(f"{kind}.toml")
+    write_new(output, text, force=force)
+    then = f"submit CONFIG RUN --site {output}" if kind == "site" else f"doctor {output}"
+    click.echo(
+        f"{output} written. Change what is particular to you, then: llmatic {then}", err=True
+    )
 
 
 @cli.command()
@@ -130,7 +187,10 @@ def summary(record: Record, paths: RunPaths) -> str:
 def submit(
     config: Path, run_dir: Path, site: str | None, dry_run: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Start or continue a run as a Slurm job, which requeues itself at its time limit."""
+    """Run as a Slurm job.
+
+    It starts or continues the run, and requeues itself at its time limit.
+    """
     from ..cluster.launch import plan, preview
     from ..cluster.launch import submit as submit_job
     from ..cluster.site import Site, find_site, load_site

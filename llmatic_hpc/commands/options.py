@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import config as configuration
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import ConfigError, LLMaticError
+from ..rundir.paths import RunPaths
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -20,7 +24,13 @@ set_option = click.option(
 
 PATH = click.Path(path_type=Path)
 
-run_argument = click.argument("run_dir", metavar="RUN", type=PATH)
+
+def run_of(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Return the directory of a run also where its record, run.h5, is named."""
+    return path.parent if path.name == RunPaths(path).record.name and path.is_file() else path
+
+
+run_argument = click.argument("run_dir", metavar="RUN", type=PATH, callback=run_of)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -28,6 +38,30 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 def print_json(values: dict[str, Any]) -> None:
     """Print one object as a line of JSON, with null for NaN and infinity."""
     click.echo(json.dumps(finite(values), ensure_ascii=True))
+
+
+def show(content: RenderableType) -> None:
+    """Print text or tables; where that is no terminal without blanks at the ends of lines."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(content)
+        return
+    with console.capture() as capture:
+        console.print(content)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Write a file of a user's choice, one that is there only with ``force``."""
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise LLMaticError(f"{path}: exists; --force overwrites it") from None
+    except OSError as error:
+        raise LLMaticError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def finite(value: Any) -> Any:

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
 
 
@@ -99,6 +100,9 @@ def logging_to(paths: RunPaths) -> Iterator[None]:
     logger.propagate = False
     try:
         yield
+    except (LLMaticError, Interrupted) as error:
+        logger.error("%s", error)
+        raise
     finally:
         logger.removeHandler(handler)
         with suppress(OSError):

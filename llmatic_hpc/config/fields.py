@@ -146,7 +146,7 @@ def _read(
         table = tomllib.loads(resolved.read_text(encoding="utf-8"))
     except FileNotFoundError:
         by = f" (extended by {seen[-1]})" if seen else ""
-        near = nearest(path.name, [p.name for p in resolved.parent.glob("*.toml")])
+        near = _nearest_file(resolved)
         raise ConfigError(f"{path}: no such file{by}{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
@@ -159,6 +159,11 @@ def _read(
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: extends: expected a file name, got {parent!r}")
     return [*_read(resolved.parent / parent, paths, (*seen, resolved)), (path, table)]
+
+
+def _nearest_file(path: Path) -> str:
+    near = nearest(path.stem, [p.stem for p in path.parent.glob("*.toml")])
+    return near.replace("?", ".toml?")
 
 
 def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) -> None:
@@ -188,7 +193,9 @@ def merge(
     for key, value in table.items():
         name = f"{prefix}{key}"
         if key not in known:
-            near = nearest(key, list(known), prefix) or nearest(name, every_key(root))
+            every = every_key(root)
+            near = _same_last(name, every) or nearest(key, list(known), prefix)
+            near = near or nearest(name, every)
             raise ConfigError(f"{origin}: unknown setting {name}{near}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
@@ -238,10 +245,19 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
 
 def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
     """Return ``; did you mean ...?`` for the most similar of the ``known`` names, or nothing."""
-    last = name.rpartition(".")[2]
-    found = [k for k in known if k.rpartition(".")[2] == last]  # under the wrong table
-    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{found[0]}?" if found else ""
+    by_last = {_last(k): k for k in reversed(known)}
+    found = difflib.get_close_matches(_last(name), by_last, n=1, cutoff=0.7)
+    return f"; did you mean {prefix}{by_last[found[0]]}?" if found else ""
+
+
+def _same_last(name: str, known: Sequence[str]) -> str:
+    """Return :func:`nearest` for a key that stands under the wrong table, or under none."""
+    found = [k for k in known if _last(k) == _last(name)]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _toml_value(value: Any) -> str:

@@ -37,10 +37,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
     """Change ``config`` by ``KEY=VALUE`` settings; ``origin`` is what an error names."""
+    changed = config
     for text in overrides:
-        config = merge(config, parse_override(text), "--set")
-    _check_together(config, origin)
-    return config
+        changed = merge(changed, parse_override(text), "--set")
+    try:
+        _check_together(changed, origin)
+    except ConfigError:
+        _check_together(config, origin)  # a fault of the file is told as such
+        _check_together(changed, "--set")
+    return changed
 
 
 def from_tables(tables: Mapping[str, Any], origin: str) -> Config:

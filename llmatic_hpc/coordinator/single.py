@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from .. import config as configuration
 from .. import generation, problems
 from ..config import Config
 from ..errors import LLMaticError
 from ..evaluation.audit import Audit, audit
 from ..generation.extract import extracted_from
+from ..store import Record, rows
 from ..types import NO_PROMPT, Completion, Examined, Outcome, Request, Screened
+from . import environment
+
+COMPARED = ("fitness", "valid_accuracy", "test_accuracy", "train_loss")
+"""Columns that the same training gives again to the last digit."""
 
 
 def screen_sources(config: Config, sources: Sequence[str]) -> list[Screened]:
@@ -37,10 +44,89 @@ def audit_screened(
     ]
 
 
-def evaluate_source(config: Config, source: str) -> tuple[Screened, Outcome]:
-    """Screen and score a source text as a run would."""
+def evaluate_source(
+    config: Config, source: str, seed: int | None = None
+) -> tuple[Screened, Outcome]:
+    """Screen and score a source text as a run would; ``seed`` of its training: None, the run's."""
     with problems.alone(config) as evaluator:
-        return evaluator.judge(source)
+        return evaluator.judge(source, seed=seed)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Candidate of a record, with all that its evaluation went by."""
+
+    record: Record
+    candidate: int
+    """The one that was evaluated; of a duplicate its original."""
+    config: Config
+
+    @property
+    def source(self) -> str:
+        """Source text as it was trained."""
+        return str(self.record.candidates["source"][self.candidate])
+
+    @property
+    def seed(self) -> int:
+        """Seed of its training."""
+        return int(self.record.candidates["seed"][self.candidate])
+
+    def differences(self, outcome: Outcome) -> list[str]:
+        """Say in what another evaluation differs from the recorded one: nothing, if it is equal."""
+        table, status = self.record.candidates, self.record.status(self.candidate)
+        if outcome.status != status:
+            return [f"status: recorded {status}, now {outcome.status}"]
+        pairs = [(k, float(table[k][self.candidate]), getattr(outcome, k)) for k in COMPARED]
+        return [
+            f"{name.replace('_', ' ')}: recorded {before!r}, now {now!r}"
+            for name, before, now in pairs
+            if before != now and not (math.isnan(before) and math.isnan(now))
+        ]
+
+    def surroundings(self, outcome: Outcome) -> list[str]:
+        """Say in what device, machine and packages differ from those that evaluated it."""
+        here, then = environment.describe(), self.record.environment
+        before = {**then, **then.get("packages", {})}
+        before["host"] = self.record.candidates["node"][self.candidate].decode() or then.get("host")
+        device = self.record.candidates["device"][self.candidate].decode()
+        before["device"] = device or outcome.device  # older records do not say
+        now = {**here, **here["packages"], "device": outcome.device}
+        names = ("host", "device", "platform", "cores", "python", "torch", "numpy", "llmatic_hpc")
+        return [
+            f"{name}: recorded {before[name]}, here {now[name]}"
+            for name in names
+            if before.get(name, now[name]) != now[name]
+        ]
+
+
+def recorded(record: Record, candidate: int, overrides: Sequence[str] = ()) -> Recorded:
+    """Find what a candidate's evaluation went by; ``overrides`` may say where the data are now.
+
+    Raises :class:`LLMaticError` where there is no such candidate or it has no source.
+    """
+    if candidate >= record.rows:
+        raise LLMaticError(f"there is no candidate {candidate}; there are {record.rows}")
+    original = int(record.candidates["duplicate_of"][candidate])
+    row = candidate if original < 0 else original
+    if not record.candidates["source"][row]:
+        raise LLMaticError(f"candidate {row} has no source: {record.candidates['failure'][row]}")
+    config = configuration.override(configuration.from_tables(record.config, "run.h5"), overrides)
+    training = replace(config.training, threads=_threads(record, config))
+    if not config.search.train_start and rows.is_of_start(record, row):
+        training = replace(training, epochs=0)
+    return Recorded(record, row, replace(config, training=training))
+
+
+def _threads(record: Record, config: Config) -> int:
+    """Return the threads that trained a candidate of the record; 0: as many as a job was given."""
+    from ..cluster.placement import threads_per_task
+
+    kind = config.cluster.kind
+    if kind == "auto":
+        kind = "slurm" if record.environment.get("slurm") else "local"
+    placed = replace(config, cluster=replace(config.cluster, kind=kind))
+    threads = threads_per_task(placed)
+    return max(1, threads // config.cluster.workers_per_task) if threads else 0
 
 
 def screen(source: str, config: Config | None = None) -> Screened:

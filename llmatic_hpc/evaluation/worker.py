@@ -71,10 +71,15 @@ def run_task(task: Path) -> int:
 
 
 def evaluate_source(
-    source: str, config: Config, *, weights: Path | None = None
+    source: str,
+    config: Config,
+    *,
+    training_seed: int | None = None,
+    weights: Path | None = None,
 ) -> tuple[Screened, Outcome]:
-    """Screen and train one source as a compute node would, with the seed of the run.
+    """Screen and train one source as a compute node would.
 
+    ``training_seed``: None is the seed of the run, which always draws the data's splits.
     ``weights``: where to put the trained parameters, as safetensors.
     Raises :class:`~llmatic_hpc.errors.DataError` and
     :class:`~llmatic_hpc.errors.ContainmentError`.
@@ -96,7 +101,7 @@ def evaluate_source(
             evaluator = _Evaluator(container, dataset, config.training, config.containment, threads)
             outcome = evaluator.evaluate(
                 source,
-                seed=config.run.seed,
+                seed=config.run.seed if training_seed is None else training_seed,
                 epochs=config.training.epochs,
                 folder=Path(scratch),
                 weights=weights is not None,

@@ -36,13 +36,16 @@ def create(
     Args:
         settings: ``[generator]`` of the configuration.
         problem: what the networks are for.
-        notify: told, in a sentence, where something else than asked for is made.
+        notify: told, in a sentence, that a model is being loaded, which takes a while, and where
+            something else than asked for is made.
 
     Raises:
         ModelUnavailable: the model cannot be had and no fallback is set.
         GeneratorError: the generator cannot be loaded.
     """
     # Imported where needed: transformers and torch take seconds that others need not wait.
+    if settings.kind == "huggingface":
+        notify(f"loading the model {settings.model}")
     try:
         made: Generator = GENERATORS.get(settings.kind)(settings, problem)
         made.kind = settings.kind  # the name under which it is registered

@@ -57,8 +57,11 @@ class Evaluator(ABC):
         """
 
     @abstractmethod
-    def judge(self, source: str) -> tuple[Screened, Outcome]:
-        """Screen and score one source text outside of any run."""
+    def judge(self, source: str, *, seed: int | None = None) -> tuple[Screened, Outcome]:
+        """Screen and score one source text outside of any run.
+
+        ``seed`` of its training, where it is trained; None: the run's.
+        """
 
     def interrupted(self) -> None:  # noqa: B027
         """End what should not go on without the run, which is being left."""
@@ -121,7 +124,7 @@ class Immediate(Evaluator):
             on_result(result)
         return Evaluated(found)
 
-    def judge(self, source: str) -> tuple[Screened, Outcome]:
+    def judge(self, source: str, *, seed: int | None = None) -> tuple[Screened, Outcome]:
         """See :meth:`Evaluator.judge`."""
         screened = self.screen(source)
         if screened.status != PENDING:

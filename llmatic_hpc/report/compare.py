@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def compare(runs: Sequence[Run]) -> list[Row]:
             unfinished = [str(run.path) for run in method.runs if not run.finished]
             about = {"problem": kind, "method": method.name, "title": method.title}
             about |= {"differs": method.differs, "note": method.note, "unfinished": unfinished}
+            about["warnings"] = list(_doubts(method))
             rows.append(about | comparison.row(method))
     return rows
 
@@ -92,9 +94,23 @@ def render(rows: Sequence[Row]) -> RenderableType:
         comparison = _comparison(kind)
         parts += comparison.tables([row for row in rows if row["problem"] == kind])
         notes += comparison.notes
+    notes += [f"WARNING, {row['title']}: {text}" for row in rows for text in row["warnings"]]
     if unfinished := [path for row in rows for path in row["unfinished"]]:
         notes.append(f"* not finished: {', '.join(unfinished)}")
     return Group(*parts, Text("\n".join(notes)))
+
+
+def _doubts(method: Method) -> Iterator[str]:
+    """Say why runs of one row may not be seeds of one experiment."""
+    for seed, count in Counter(run.seed for run in method.runs).items():
+        if count > 1:
+            paths = ", ".join(str(run.path) for run in method.runs if run.seed == seed)
+            yield f"seed {seed} counts {count} times ({paths})"
+    searches = [run.record.config["search"] for run in method.runs]
+    for name in ("queries", "generations"):
+        budgets = sorted({int(search.get(name, 0)) for search in searches})
+        if len(budgets) > 1 and len({len(run.queries) for run in method.runs}) > 1:
+            yield f"runs of different budgets: search.{name} is {', '.join(map(str, budgets))}"
 
 
 def _comparison(kind: str) -> Comparison:

@@ -6,6 +6,7 @@ methods is told.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from rich import progress
 from rich.console import Console
 
 from ..store import Record
-from .status import generation_line
+from .status import best_candidate, generation_line
+
+log = logging.getLogger(__name__)
 
 STAGES = ("generated", "screened", "trained")
 PLAIN_SECONDS = 20.0
@@ -47,7 +50,7 @@ class _Standing:
 
     @property
     def best(self) -> str:
-        """The best fitness that this process has seen, in words."""
+        """The best fitness of the run so far, in words."""
         if self._candidate < 0:
             return "best none yet"
         return f"best {self._fitness:.4f} (candidate {self._candidate})"
@@ -59,10 +62,20 @@ class _Standing:
         return f"{self._tokens / seconds:.0f} tokens/s, " if self._tokens and seconds > 0 else ""
 
     def scored(self, candidate: int, fitness: float) -> None:
-        if fitness > self._fitness:
+        # Results come in any order; of equals the first candidate is the best, as in the record.
+        if (fitness, -candidate) > (self._fitness, -self._candidate):
             self._fitness, self._candidate = fitness, candidate
 
+    def knows(self, record: Record) -> None:
+        """Take over the best of a run that is continued."""
+        if (best := best_candidate(record)) is not None:
+            self.scored(best, float(record.candidates["fitness"][best]))
+
     def notice(self, text: str) -> None:
+        log.info(text)
+        self.show(text)
+
+    def show(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def generation_done(self, record: Record) -> None:
@@ -100,7 +113,7 @@ class Bars(_Standing):
             transient=True,
         )
 
-    def notice(self, text: str) -> None:
+    def show(self, text: str) -> None:
         self.progress.console.print(text, highlight=False, markup=False)
 
     def stage(self, generation: int, name: str, total: int) -> None:

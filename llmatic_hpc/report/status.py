@@ -15,6 +15,7 @@ from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record
 from ..store.record import PROPOSED
+from ..store.rows import queries
 from ..types import STATUSES
 from . import axes, rates
 
@@ -31,8 +32,8 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
     done = record.committed_generations
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
-    queries = counts["scored"]
-    is_spent = done >= total or bool(budget and queries >= budget)
+    spent = counts["scored"]
+    is_spent = done >= total or bool(budget and spent >= budget)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
@@ -46,7 +47,7 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "generation": done,
         "generations": total,
         "candidates": record.rows,
-        "queries": queries,
+        "queries": spent,
         "budget": budget or None,
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
@@ -59,7 +60,9 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
         "qd_score": float(last.get("network_qd_score", 0.0)),
+        "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
+        "held_jobs": _held_jobs(paths) if state == "stopped" else [],
         "array": _array(record, paths),
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
@@ -83,6 +86,12 @@ def render(values: dict[str, Any]) -> RenderableType:
     by = f" (host {held.get('host')}, process {held.get('pid')})" if held else ""
     row("state", values["state"] + by)
     row("generation", f"{values['generation']} of {values['generations']}")
+    for job in values["held_jobs"]:
+        row("job", f"{job['job']} is held by Slurm ({job['reason']}) and starts no more by itself; "
+                   f"'scontrol release {job['job']}' lets it")  # fmt: skip
+    if writing := values["writing"]:
+        first = "; a model is loaded before the first" if not writing["completions"] else ""
+        row("writing", f"{writing['completions']} of {writing['candidates']} completions{first}")
     if flight := values["in_flight"]:
         row("in flight", f"{flight['results']} of {flight['candidates']} candidates evaluated")
     if array := values["array"]:
@@ -105,19 +114,24 @@ def render(values: dict[str, Any]) -> RenderableType:
             f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, test accuracy "
             f"{tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
         )
-    row("networks", f"{values['network_elites']} elites in {values['network_cells']} cells"
-                    f"{_reached(values)}, QD score {values['qd_score']:.3f}")  # fmt: skip
+    elites = counted(values["network_elites"], "elite")
+    row("networks", f"{elites} in {values['network_cells']} cells{_reached(values)}, "
+                    f"QD score {values['qd_score']:.3f}")  # fmt: skip
     for text in axes.warnings(values):
         row("map", text)
-    row("prompts", f"{values['prompt_elites']} elites in {values['prompt_cells']} cells")
+    row("prompts", f"{counted(values['prompt_elites'], 'elite')} in {values['prompt_cells']} cells")
     hours = values["hours"]
     spent = "hours saved" if values["benchmark"] else "hours"
     row(spent, f"{hours['useful']:.2f} useful, {hours['untrainable']:.2f} on what got no score, "
-                 f"{_lost(hours)}; {hours['queueing']:.2f} queueing")  # fmt: skip
+                 f"{_lost(hours)}; {hours['queueing']:.2f} waiting for a worker, "
+                 "summed over candidates")  # fmt: skip
     row("coordinator", f"{hours['coordinator_generating']:.2f} hours generating, "
                        f"{hours['coordinator_idle']:.2f} idle")  # fmt: skip
     if values["seconds_left"] and values["state"] != "finished":
-        row("time left", f"about {values['seconds_left'] / 60:.0f} minutes at this pace")
+        row(
+            "time left",
+            f"about {counted(round(values['seconds_left'] / 60), 'minute')} at this pace",
+        )
     return Group(table)
 
 
@@ -125,8 +139,13 @@ def _reached(values: dict[str, Any]) -> str:
     """Describe what of the map networks reached, fit or not, and how many lay beside it."""
     clipped, reached = values["network_clipped"], values["network_reached"]
     parts = [f"{reached} of them reached"] if reached is not None else []
-    parts += [f"{clipped} candidates clipped to the bounds"] if clipped else []
+    parts += [f"{counted(clipped, 'candidate')} clipped to the bounds"] if clipped else []
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def counted(number: int, thing: str) -> str:
+    """Return ``1 elite``, ``2 elites``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _array_line(array: dict[str, Any]) -> str:
@@ -156,9 +175,11 @@ def generation_line(record: Record) -> str:
     text = "no candidate has a score yet"
     if best is not None:
         text = f"best {float(record.candidates['fitness'][best]):.4f} (candidate {best})"
+    budget = int(record.config["search"].get("queries", 0))
+    spent = f", {queries(record)}/{budget} queries" if budget else ""
     return (
-        f"generation {record.committed_generations}/{record.config['search']['generations']} "
-        f"done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
+        f"generation {record.committed_generations}/{record.config['search']['generations']}"
+        f"{spent} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
         f"{last['network_elites']} network elites, {last['prompt_elites']} prompt elites; {text}"
     )
 
@@ -196,6 +217,33 @@ def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
     except OSError:
         names = set()
     return {"candidates": pending, "results": len(names)}
+
+
+def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
+    """Count the completions of the generation that is being written; None while none is."""
+    if record.phase == PROPOSED or not paths.plan.exists():
+        return None
+    try:
+        written = paths.completions.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        written = 0
+    return {"completions": written, "candidates": int(record.config["search"]["batch"])}
+
+
+def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
+    """List jobs of this run's coordinator that Slurm has given up starting, with its reasons."""
+    if next(paths.logs.glob("slurm-*.log"), None) is None and not paths.successor.exists():
+        return []
+    from ..cluster import scheduler  # submitit, which look-ups do without
+    from ..cluster.chain import successor_of
+    from ..cluster.launch import job_name
+
+    name, successor = job_name(paths.root.resolve()), successor_of(paths)
+    return [
+        {"job": queued.job, "reason": queued.reason}
+        for queued in (scheduler.queue() or {}).values()
+        if queued.is_held and (queued.name == name or queued.job == successor)
+    ]
 
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:

@@ -72,6 +72,8 @@ def explain_os_error(error: OSError, what: str) -> str:
         errno.EDQUOT: "your quota is used up: free some space, then start the run again",
         errno.EROFS: "the file system is read-only: remount it, or choose another --run-dir",
         errno.EACCES: "permission denied: choose a --run-dir that you may write to",
+        errno.EEXIST: "it is a file and no folder: choose another --run-dir",
+        errno.ENOTDIR: "part of it is a file and no folder: choose another --run-dir",
         errno.EPERM: "permission denied: choose a --run-dir that you may write to",
     }.get(error.errno or 0, f"{_one_line(error)}; start the run again once that is mended")
     return f"{what}: {advice}. What was committed before is intact."

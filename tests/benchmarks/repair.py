@@ -70,6 +70,8 @@ def main() -> None:
     parser.add_argument("--failures", action="store_true", help="say what stayed beyond repair")
     options = parser.parse_args()
     files = [f for p in options.files for f in (sorted(p.glob("*.jsonl")) if p.is_dir() else [p])]
+    if missing := [str(f) for f in files if not f.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for file in files:
         for entry in entries_of(file):

@@ -101,6 +101,8 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     [
         ("[search]\ngeneration = 5\n", ["search.generation", "did you mean search.generations?"]),
         ("[serch]\n", ["serch", "did you mean search?"]),
+        ("generations = 5\n", ["generations", "did you mean search.generations?"]),
+        ("[search]\nepoch = 5\n", ["search.epoch", "did you mean training.epochs?"]),
         ("[search]\nepochs = 5\n", ["search.epochs", "did you mean training.epochs?"]),
         ("[search]\ngenerations = 'x'\n", ["search.generations", "a whole number", "'x'"]),
         ("[search]\ngenerations = true\n", ["search.generations", "a whole number", "True"]),
@@ -155,6 +157,26 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     write(tmp_path, "", "quickstart.toml")
     with pytest.raises(ConfigError, match=r"no such file; did you mean quickstart\.toml\?"):
         config.load(tmp_path / "quickstrat.toml")
+
+
+def test_what_is_like_nothing_is_not_guessed(tmp_path: Path) -> None:
+    """Neither a key of the same table nor a file that shares the ending alone."""
+    with pytest.raises(ConfigError) as unknown:
+        config.load(write(tmp_path, "[training]\noptimiser = 1\n"))
+    assert "did you mean" not in str(unknown.value)
+    write(tmp_path, "", "pyproject.toml")
+    with pytest.raises(ConfigError) as missing:
+        config.load(tmp_path / "nope.toml")
+    assert "did you mean" not in str(missing.value)
+
+
+def test_an_override_is_blamed_for_its_own_fault(tmp_path: Path) -> None:
+    """A list of the wrong length by --set is no fault of the file, and the other way round."""
+    with pytest.raises(ConfigError, match=r"^--set: archive\.network\.lower must have 2"):
+        config.load(write(tmp_path, ""), ["archive.network.lower=[1.0]"])
+    path = write(tmp_path, "[archive.network]\nlower = [1.0]\n")
+    with pytest.raises(ConfigError, match=r"a\.toml: archive\.network\.lower must have 2"):
+        config.load(path, ["search.batch=5"])
 
 
 @pytest.mark.parametrize("text", ["search.generations", "=5", "a..b=1", ".a=1"])

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -84,6 +85,36 @@ def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
     assert differences(load(finished), tmp_path / "inline", {}) == []
 
 
+def test_the_recorded_number_comes_again(finished: Path) -> None:
+    """The best trained once more is the same to the last digit; another seed is no repetition."""
+    table = load(finished).candidates
+    best = int(np.nanargmax(np.where(table["status"] == b"scored", table["fitness"], np.nan)))
+    done = llmatic("evaluate", finished, "--candidate", str(best), "--json")
+    said = json.loads(done.stdout)
+    assert said["equal"]
+    assert said["fitness"] == table["fitness"][best]
+    assert said["train_loss"] == table["train_loss"][best]
+    assert "digits" in done.stderr
+    assert f"1 epochs, batch 16, learning rate 0.01, seed {table['seed'][best]}" in done.stderr
+    other = llmatic("evaluate", finished / "run.h5", "--candidate", str(best), "--json",
+                    "--training-seed", "5")  # fmt: skip
+    assert "equal" not in json.loads(other.stdout)
+    assert json.loads(other.stdout)["train_loss"] != table["train_loss"][best]
+
+
+def test_a_number_that_does_not_come_again_is_said(finished: Path, tmp_path: Path) -> None:
+    """An edited loss exits with 1, names both numbers, and says that the machine is the same."""
+    record = load(finished)
+    row = int(np.flatnonzero(record.candidates["status"] == b"scored")[0])
+    record.update(row, {"train_loss": 0.25})
+    (tmp_path / "run").mkdir()
+    store.commit(RunPaths(tmp_path / "run"), record)
+    done = llmatic("evaluate", tmp_path / "run", "--candidate", str(row), check=False)
+    assert done.returncode == 1
+    assert "train loss: recorded 0.25, now" in done.stdout
+    assert "machine and packages are those of the record" in done.stdout
+
+
 def test_the_same_line_again_continues(finished: Path) -> None:
     """A finished run is done at once; more generations go on from there; status says where."""
     before = (finished / "run.h5").read_bytes()
@@ -122,6 +153,20 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
     missing = run(tmp_path / "x", "problem.data=/nowhere/data.h5", check=False)
     assert missing.returncode == 1
     assert "/nowhere/data.h5" in missing.stderr
+    (tmp_path / "file").write_text("")
+    assert "is a file and no folder" in run(tmp_path / "file", check=False).stderr
+
+
+def test_slurm_that_is_not_here_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a generation is written, and without a record."""
+    monkeypatch.setenv("PATH", "/usr/sbin:/sbin")
+    done = run(tmp_path / "run", "cluster.kind=slurm", check=False)
+    assert done.returncode == 1
+    assert "there is no sbatch here" in done.stderr
+    assert not (tmp_path / "run" / "run.h5").exists()
+    assert "no sbatch" in (tmp_path / "run" / "logs" / "coordinator.log").read_text()
 
 
 def images(path: Path, **changed: np.ndarray) -> str:
@@ -384,17 +429,42 @@ def test_real_images(test_data: Path, tmp_path: Path) -> None:
 
 def test_a_stop_by_signal_saves_everything(tmp_path: Path) -> None:
     """SIGUSR1, as a batch system sends it before the limit: exit 75, then continue."""
-    folder = tmp_path / "run"
+    stopped_by(signal.SIGUSR1, tmp_path / "run")
+
+
+def test_ctrl_c_ends_with_one_message(tmp_path: Path) -> None:
+    """SIGINT reaches the workers, too, which say nothing; the log has what the terminal had."""
+    said = stopped_by(signal.SIGINT, tmp_path / "run", until="screened")
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("llmatic: ")
+    log = (tmp_path / "run" / "logs" / "coordinator.log").read_text()
+    assert "screened" in log
+    assert "2/2 done" in log
+
+
+def stopped_by(number: int, folder: Path, until: str = "") -> str:
+    """Send a signal to a run's process group once it says ``until``; then let it end.
+
+    Returns standard error after the signal.
+    """
     words = [word for setting in SMALL for word in ("--set", setting)]
     command = [
         sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
         str(folder), *words,
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stderr is not None
-        process.stderr.readline()
-        process.send_signal(signal.SIGUSR1)
-        process.stderr.read()
+        while until not in process.stderr.readline():
+            pass
+        if until:
+            time.sleep(4)  # until its workers live
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        said = process.stderr.read()
         assert process.wait(60) == 75
     run(folder)
     assert load(folder).committed_generations == 2
+    return said

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from llmatic_hpc.report import progress
+from llmatic_hpc.report import progress, status
 from llmatic_hpc.report.progress import Lines
+
+from ..store.conftest import made_up
+
+
+def test_what_it_says_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines of a run go to the log, too, and so does what ended a generation."""
+    with caplog.at_level(logging.INFO, "llmatic_hpc"):
+        lines = Lines(3)
+        lines.knows(record := made_up())
+        lines.stage(0, "trained", 1)
+        lines.advance("trained")
+        lines.generation_done(record)
+    best = status.best_candidate(record)
+    said = [one.getMessage() for one in caplog.records]
+    assert said[0].startswith("generation 1/3: trained 1/1, best ")
+    assert said[0].endswith(f"(candidate {best})")
+    assert said[1].endswith(f"(candidate {best})")
+
+
+def test_of_equals_the_first_candidate_is_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the order of results is, as in the record."""
+    lines = Lines(3)
+    for candidate in (7, 3, 5):
+        lines.scored(candidate, 0.5)
+    assert lines.best == "best 0.5000 (candidate 3)"
+
+
+def test_queries_are_counted_where_they_are_the_budget() -> None:
+    """The line of a generation says how many are spent."""
+    record = made_up()
+    assert "queries" not in status.generation_line(record)
+    record.config["search"]["queries"] = 500
+    spent = int((record.candidates["status"] == b"scored").sum())
+    assert f"generation 3/3, {spent}/500 queries done" in status.generation_line(record)
 
 
 @pytest.fixture

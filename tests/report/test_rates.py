@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,11 @@ def test_generate_shows_what_was_repaired(runs: dict[bool, Path]) -> None:
     )
     assert left["verdict"] == "invalid"
     assert not left["repairs"]
+
+
+def test_the_measurement_of_repair_says_what_is_not_there() -> None:
+    """One line in place of a traceback."""
+    words = (sys.executable, "-m", "tests.benchmarks.repair", "nope.jsonl")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("error: no such file: nope.jsonl")

@@ -10,8 +10,12 @@ from rich.console import Console
 
 from llmatic_hpc.cluster import submission_prefix
 from llmatic_hpc.cluster.journal import Journal
+from llmatic_hpc.cluster.launch import job_name
+from llmatic_hpc.commands import doctor
+from llmatic_hpc.coordinator.in_flight import InFlight
 from llmatic_hpc.report.status import render, status
 from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.types import Completion
 
 from ..cluster.commands import Commands
 from ..store.conftest import made_up
@@ -85,6 +89,48 @@ def test_an_axis_that_tells_nothing_apart(
     assert f"choose another archive.network.{setting} in a new run" in text(values)
     record.candidates["descriptors"][:4, 1] = 2e9  # less than nine tenths are left
     assert status(record, RunPaths(tmp_path))["network_collapsed"] == []
+
+
+def test_a_coordinator_that_slurm_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job starts no more by itself: status names what lets it; others' jobs are not its own."""
+    commands = Commands(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", commands.search_path)
+    record, paths = made_up(2), RunPaths(tmp_path / "run")
+    name, held = job_name(paths.root.resolve()), "launch failed requeued held"
+    commands.queue(f"7|PENDING||{name}|{held}", f"8|PENDING||another|{held}",
+                   f"9|PENDING||{name}|Priority")  # fmt: skip
+    assert status(record, paths)["held_jobs"] == []  # never submitted
+    paths.logs.mkdir(parents=True)
+    (paths.logs / "slurm-7.log").touch()
+    values = status(record, paths)
+    assert values["held_jobs"] == [{"job": "7", "reason": held}]
+    assert "'scontrol release 7'" in text(values)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+        found = [f.advice for f in doctor._slurm() if "held" in f.found]
+    assert len(found) == 1
+    assert found[0].startswith("'scontrol release 7'")
+
+
+def test_what_is_being_written(tmp_path: Path) -> None:
+    """Before the first completion a model is loaded; then they are counted."""
+    record, paths = made_up(), RunPaths(tmp_path)
+    assert status(record, paths)["writing"] is None
+    in_flight = InFlight(paths)
+    in_flight.begin(record.run_id, 3)
+    assert "0 of 12 completions; a model is loaded" in text(status(record, paths))
+    in_flight.keep_completion(Completion(36, "", "chat"))
+    assert status(record, paths)["writing"] == {"completions": 1, "candidates": 12}
+    assert status(made_up(in_flight=True), paths)["writing"] is None
+
+
+def test_one_is_not_plural(tmp_path: Path) -> None:
+    """1 elite, 1 minute."""
+    values = status(made_up(2), RunPaths(tmp_path))
+    said = text(values | {"network_elites": 1, "seconds_left": 60})
+    assert "1 elite in 100 cells" in said
+    assert "about 1 minute at this pace" in said
+    assert "waiting for a worker, summed over candidates" in said
 
 
 def test_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def locate(model: str, *, download: bool = True) -> Path:
 
     Raises:
         ModelUnavailable: neither here nor to be had.
-        GeneratorError: it is here, but damaged or incomplete.
+        GeneratorError: it is here, but damaged or incomplete; or a path that is not there.
     """
     path = Path(model).expanduser()
     if path.is_file():
@@ -81,7 +81,9 @@ def locate(model: str, *, download: bool = True) -> Path:
             raise GeneratorError(f"{model}: {problem}")
         return path
     if path.suffix.lower() == ".gguf" or model.startswith(("/", "./", "../", "~")):
-        raise ModelUnavailable(f"{model}: no such file or folder", _NEXT)
+        raise GeneratorError(  # a fallback is for a hub out of reach, not for a slip in a path
+            f"{model}: no such file or folder; generator.model names it"
+        )
     if model.count("/") > 1 or not model.strip("/ "):
         raise ModelUnavailable(
             f"{model!r}: neither a local folder nor a hub name (owner/name)", _NEXT

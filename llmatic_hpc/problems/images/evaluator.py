@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ class Trained(Evaluator):
         """See :meth:`.Evaluator.prepare`; what an element of an array is given, its worker sees."""
         if kind_of(self.config.cluster) != "slurm":
             selftest.require(self.config.training.device)
+        elif self.backend is None and shutil.which("sbatch") is None:
+            raise ClusterError(
+                "cluster.kind = 'slurm', and there is no sbatch here: load the cluster's module, "
+                "log in to a node that has it, or set cluster.kind = 'local'"
+            )
 
     def start(self) -> str:
         """See :meth:`.Evaluator.start`: read all data, measure an initial network of one's own."""
@@ -86,9 +92,9 @@ class Trained(Evaluator):
         }
         return Evaluated(found, dispatcher.lost)
 
-    def judge(self, source: str) -> tuple[Screened, Outcome]:
+    def judge(self, source: str, *, seed: int | None = None) -> tuple[Screened, Outcome]:
         """Screen, train and judge a source text here, as a compute node would."""
-        return worker.evaluate_source(source, self.config)
+        return worker.evaluate_source(source, self.config, training_seed=seed)
 
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
