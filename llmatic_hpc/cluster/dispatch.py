@@ -281,9 +281,12 @@ class Dispatcher:
             return None
         reason = reason or f"its task ended without a result{f' ({cause})' if cause else ''}"
         node = node or (ending.node if cause != CANCELLED else "")
-        self._journal.write("failed", item=item, reason=reason, task=task, node=node)
+        fault = accelerators.fault(reason)
+        # A kernel that went astray may be the candidate's own doing: no node is charged for it.
+        charged = "" if fault == accelerators.KERNEL else node
+        self._journal.write("failed", item=item, reason=reason, task=task, node=charged)
         log.warning("candidate %d, attempt %d: %s", candidate, attempt, reason)
-        if (fault := accelerators.fault(reason)) in accelerators.LOST:
+        if fault in accelerators.LOST:
             causes = self._journal.state.suspected[candidate]
             before = any(c.startswith(LOST_DEVICE) and a != attempt for c, a in causes)
             self._journal.write("suspected", item=item, cause=LOST_DEVICE + node)

@@ -50,7 +50,8 @@ def tasks_at_once(config: Config) -> int:
     """Return how many tasks run at once on this machine."""
     if kind_of(config.cluster) == "inline":
         return 1
-    gpus = 0 if config.training.device == "cpu" else len(accelerators.visible())
+    on_cpu = config.training.device == "cpu" or not accelerators.expected()
+    gpus = 0 if on_cpu else len(accelerators.visible())
     return config.cluster.array_parallelism or gpus or available_cores()
 
 

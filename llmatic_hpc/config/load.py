@@ -189,6 +189,13 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "
             f"them; problem.kind = {config.problem.kind!r} has {problem.seeds}"
         )
+    if search.start == "seeds" and (
+        not search.start_elites or search.variant in ("random", *BASELINES)
+    ):
+        yield (
+            "search.start = 'seeds' needs a start phase: search.start_elites above 0, and a "
+            f"variant that has one, not {search.variant!r}"
+        )
     if generator.kind == "replay" and not generator.replay:
         yield "generator.kind = 'replay' needs generator.replay, a file"
     if generator.kind == "endpoint":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..config import AUTO, Config, settled
+from ..config import AUTO, Config, changed_settings, settled
 from ..errors import ConfigError
 from ..problems.evaluator import Evaluator
 from ..store import rows
@@ -36,3 +36,11 @@ def of_run(before: Config, config: Config) -> Config:
         if getattr(network, key) == AUTO
     }
     return replace(config, archive=replace(config.archive, network=replace(network, **numbers)))
+
+
+def changed(before: Config, config: Config) -> list[str]:
+    """List the settings in which a run and its continuation differ and must not."""
+    try:
+        return changed_settings(settled(before), settled(config))
+    except ConfigError:  # bounds of the run under other axes
+        return changed_settings(before, config)

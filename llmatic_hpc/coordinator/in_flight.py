@@ -51,6 +51,7 @@ class InFlight:
         for path in (
             paths.completions,
             paths.times,
+            paths.forgotten,
             *_others(paths.results, kept),
             *_others(paths.checkpoints, kept),
             *_others(paths.submissions, kept_submissions),
@@ -60,12 +61,22 @@ class InFlight:
             else:
                 path.unlink(missing_ok=True)
 
-    def forget(self) -> None:
-        """Forget what became of submissions, so that all of them are due again."""
-        paths = self._paths
-        paths.journal.unlink(missing_ok=True)
-        for folder in (paths.results, paths.tasks, paths.submissions):
-            shutil.rmtree(folder, ignore_errors=True)
+    def forget(self, *, again: bool) -> bool:
+        """Forget what became of submissions, so that all of them are due again.
+
+        Unless ``again``, only once in a generation: False, and nothing is forgotten, where it was
+        done before.
+        """
+        paths, times = self._paths, len(list(self._paths.forgotten.glob("*")))
+        if times and not again:
+            return False
+        # Whole at every instant: no kill leaves results of submissions that nobody knows of.
+        aside = paths.forgotten / str(times)
+        aside.mkdir(parents=True)
+        for path in (paths.results, paths.journal, paths.tasks, paths.submissions):
+            if path.exists():
+                path.rename(aside / path.name)
+        return True
 
     def completions(self) -> dict[int, Completion]:
         """Read what was written so far, by candidate; a line that a kill tore is not there."""

@@ -209,8 +209,7 @@ class Coordinator:
             record = store.load(self.paths.record)
             before = configuration.from_tables(record.config, str(self.paths.record))
             self.config = bounds.of_run(before, self.config)
-            both = map(configuration.settled, (before, self.config))
-            if changed := configuration.changed_settings(*both):
+            if changed := bounds.changed(before, self.config):
                 raise ConfigError(
                     f"{self.paths.root}: this run was started with other settings: "
                     f"{'; '.join(changed)}. Continue it with the old ones "
@@ -365,8 +364,9 @@ class Coordinator:
         began = time.time()
         self._told.stage(record.committed_generations, "trained", len(due))
         evaluated = evaluator.evaluate(record, due, self._on_result)
-        if why := rows.spoiled([evaluated.rows.get(row, {}) for row in due]):
-            self._in_flight.forget()
+        why = rows.spoiled([evaluated.rows.get(row, {}) for row in due])
+        # One candidate alone may be the machine's fault by its own doing, and not for ever.
+        if why and self._in_flight.forget(again=len(due) > 1):
             raise LLMaticError(
                 f"the machine spoiled every candidate of generation {record.committed_generations}"
                 f", most often: {why}. Nothing is lost: mend that and start the run again"

@@ -227,7 +227,8 @@ def _blame(perform: Perform) -> Reply:
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a candidate's, too
         try:
             fault = build.candidate_error(error)
-            if fault.status == "too_large" and (others := device.crowded()):
+            memory = fault.status == "too_large" and not isinstance(error, MemoryError)
+            if memory and (others := device.crowded(fault.message)):
                 fault = build.CandidateError("infrastructure", f"{others}: {fault.message}")
         except MemoryError:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -49,13 +50,22 @@ def in_use() -> str:
     return f"{_accelerator()} {module.get_device_name()}"
 
 
-def crowded() -> str:
-    """Say how much of the accelerator's memory others hold; empty where that is little."""
+def crowded(message: str) -> str:
+    """Say how much of the accelerator's memory others hold, by which a network may have failed.
+
+    Empty where that is little, or where what ``message`` says was asked for fits no empty device.
+    """
     if (module := _started()) is None:
         return ""
-    free, total = module.mem_get_info()
-    others = total - free - module.memory_reserved()
-    if others < max(_OTHERS_BYTES, total // 10):
+    try:
+        free, total = module.mem_get_info()
+        own, most = module.memory_reserved(), module.max_memory_reserved()
+    except Exception:  # a device that cannot say, or one that was lost meanwhile
+        return ""
+    others = total - free - own
+    if asked := re.search(r"tried to allocate ([\d.]+) ([kmgt])ib", message, re.IGNORECASE):
+        most += float(asked[1]) * 1024 ** (1 + "kmgt".index(asked[2].lower()))
+    if others < max(_OTHERS_BYTES, total // 10) or most > total:
         return ""
     return f"others held {others / 1e9:.1f} of {total / 1e9:.1f} GB of the device"
 
@@ -69,7 +79,7 @@ def share(place: torch.device, processes: int) -> None:
     """Bound this process's part of the memory: too large a network fails alone."""
     module = torch.get_device_module(place)
     if processes > 1 and hasattr(module, "set_per_process_memory_fraction"):
-        module.set_per_process_memory_fraction(1 / processes, place)
+        module.set_per_process_memory_fraction(1 / processes, place.index)  # None: the current
 
 
 def set_precision(place: torch.device, precision: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -71,9 +73,12 @@ def require(wanted: str) -> None:
         )
 
 
-def compare(containment: ContainmentSettings, wanted: str, source: str = SOURCE) -> Compared:
+def compare(
+    containment: ContainmentSettings, wanted: str, source: str = SOURCE, *, device: str = ""
+) -> Compared:
     """Train a network for :data:`STEPS` on the device and on the CPU, contained as candidates are.
 
+    ``device``: which one, by its name in the environment; empty: the first.
     Raises :class:`ContainmentError` where it cannot be done or the two differ.
     """
     draw = np.random.default_rng(0)
@@ -85,7 +90,7 @@ def compare(containment: ContainmentSettings, wanted: str, source: str = SOURCE)
         "validation_images": images[:_IMAGES],
         "test_images": images[:0],
     }
-    with Container(containment, arrays=arrays) as container:
+    with Container(containment, arrays=arrays, devices=[device] if device else []) as container:
         replies = [container.run(_job(source, place, due(place))) for place in (wanted, "cpu")]
     for reply in replies:
         if reply.status != "trained":
@@ -102,15 +107,28 @@ def compare(containment: ContainmentSettings, wanted: str, source: str = SOURCE)
 
 
 def once(containment: ContainmentSettings, wanted: str, folder: Path) -> None:
-    """Run :func:`compare` where this is the first task of a run on this node; keep what it found.
+    """Run :func:`compare` on each device here that no task of the run has tried; keep its findings.
 
     Raises :class:`ContainmentError` as that does, and ``OSError`` where nothing can be kept.
     """
-    kept = folder / f"device-{socket.gethostname()}.json"
-    if due(wanted) and not kept.exists():
-        found = compare(containment, wanted)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, json.dumps(asdict(found)) + "\n")
+    if not due(wanted):
+        return
+    devices = accelerators.visible() or ("",)
+    # Under Slurm's constraints every element may know its only device as number 0.
+    given = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
+    names = given.split(",") if given.count(",") == len(devices) - 1 else devices
+    for device, name in zip(devices, names, strict=True):
+        known = re.sub(r"[^\w.-]", "_", f"{node_name()}-{name}".rstrip("-"))
+        kept = folder / f"device-{known}.json"
+        if not kept.exists():
+            found = compare(containment, wanted, device=device)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, json.dumps(asdict(found)) + "\n")
+
+
+def node_name() -> str:
+    """Return what Slurm, else the system, calls this machine."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _job(source: str, device: str, expected: str) -> Job:

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -301,7 +300,7 @@ class _Worker:
             attempt=candidate.attempt,
             source_sha256=candidate.source_sha256,
             outcome=outcome,
-            node=socket.gethostname(),
+            node=selftest.node_name(),
             slurm_job=_slurm_job(),
             started=started,
             finished=time.time(),

@@ -67,7 +67,7 @@ def runs(folder: Path) -> Iterator[dict[str, Any]]:
     for file in sorted(folder.rglob(RunPaths(Path()).record.name)):
         paths = RunPaths(file.parent)
         try:
-            values = status(load(file), paths)
+            values = status(load(file), paths, asks=False)
         except RecordError as error:
             yield {"run": str(paths.root), "state": "unreadable", "error": str(error)}
             continue

@@ -23,8 +23,11 @@ _LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_lim
 """Accounts of hours that were lost, and their causes in words."""
 
 
-def status(record: Record, paths: RunPaths) -> dict[str, Any]:
-    """Return plain values for ``llmatic status --json``; None stands for an unknown value."""
+def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, Any]:
+    """Return plain values for ``llmatic status --json``; None stands for an unknown value.
+
+    Unless it ``asks``, nothing is said of what Slurm has to say.
+    """
     table, history = record.candidates, record.history
     counts = Counter(value.decode() for value in table["status"])
     best = best_candidate(record)
@@ -62,8 +65,8 @@ def status(record: Record, paths: RunPaths) -> dict[str, Any]:
         "qd_score": float(last.get("network_qd_score", 0.0)),
         "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
-        "held_jobs": _held_jobs(paths) if state == "stopped" else [],
-        "array": _array(record, paths),
+        "held_jobs": _held_jobs(paths) if asks and state == "stopped" else [],
+        "array": _array(record, paths) if asks else None,
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),

@@ -40,6 +40,8 @@ class RunPaths:
     tasks = _Below("generation/tasks")  # one folder per submitted task
     # One folder per job array: submitit's pickles and the elements' output.
     submissions = _Below("generation/submissions")
+    # What the machine spoiled as a whole, a folder each time.
+    forgotten = _Below("generation/forgotten")
     # Id of the job that continues a chained coordinator.
     successor = _Below("generation/successor")
 

@@ -219,7 +219,9 @@ class Container(contextlib.AbstractContextManager["Container"]):
         os.set_blocking(reader, False)
         now = time.monotonic()
         busy = [running.device for running in self._running.values()]
-        device = min(self._devices, key=busy.count, default="")
+        turn = (tries - 1) % max(len(self._devices), 1)  # another one, when it is tried again
+        devices = [*self._devices[turn:], *self._devices[:turn]]
+        device = min(devices, key=busy.count, default="")
         sharing = -(-self._slots // max(len(self._devices), 1))
         self._running[number] = _Running(
             job, reader, scratch, now, now + job.seconds, tries, device

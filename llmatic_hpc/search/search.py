@@ -9,8 +9,8 @@ The paper leaves open points. They are settled as follows.
 
 Start phase
     lasts while the network archive holds fewer than ``start_elites`` elites when a generation
-    begins, or is not full where it has fewer cells; and, not in the paper, for
-    ``start_generations`` generations at most. Every candidate descends from the initial network
+    begins; and, not in the paper, for ``start_generations`` generations at most, or until all cells
+    are full. Every candidate descends from the initial network
     (no parents), its prompt is uniformly random, its temperature the generator's, no prompt
     individual is selected. With ``start = "seeds"`` (not in the paper) the first candidates of
     all are the problem's seeds instead, without a prompt (operator ``seed``). Where there is no
@@ -233,7 +233,10 @@ class Search:
             return "search", "neighbour", "neighbour"
         archive, population = self.network_archive, self.network_population
         room = archive.tessellation.cells if population is None else population.size
-        is_short = len(self._networks) < min(settings.start_elites, room)
+        needed = settings.start_elites
+        if settings.start_generations:  # older records wait for more than there is room for
+            needed = min(needed, room)
+        is_short = len(self._networks) < needed
         if is_short and self._generation < (settings.start_generations or math.inf):
             return "start", "mutation", "mutation"
         if settings.variant in ("mutation-only", "crossover-only"):

@@ -139,7 +139,7 @@ MIG = "MIG-d2dbf7c4-5c3e-5a55-a6fd-1d3a2ef4b3ec"
         ({"SLURM_STEP_GPUS": "3"}, [], (), "SLURM_STEP_GPUS=3"),
         ({"SLURM_JOB_GPUS": "0", accelerators.NONE_TO_EXPECT: "1"}, ["nvidia0"], ("0",), None),
         ({"ROCR_VISIBLE_DEVICES": "2,3"}, ["kfd"], ("2", "3"), "ROCR_VISIBLE_DEVICES=2,3"),
-        ({}, ["kfd", "dri/renderD128", "dri/renderD129"], ("0", "1"), "there is DEV/kfd"),
+        ({}, ["kfd", "dri/renderD128", "dri/renderD129"], ("0", "1"), None),  # on many a desktop
         ({}, ["dri/renderD128"], (), None),
         ({"ZE_AFFINITY_MASK": "0.0,0.1"}, [], ("0.0", "0.1"), "ZE_AFFINITY_MASK=0.0,0.1"),
     ],

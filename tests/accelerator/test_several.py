@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llmatic_hpc.cluster import LocalBackend
-from llmatic_hpc.config import accelerators
+from llmatic_hpc.config import ContainmentSettings, accelerators
 from llmatic_hpc.evaluation.worker import run_task
 from llmatic_hpc.sandbox import container
 
@@ -55,6 +55,27 @@ def test_an_element_trains_on_all_its_devices(
     assert [(r.outcome.status, r.outcome.device) for r in results if r] == [("scored", "cpu")] * 3
     assert told[:2] == [(NAMES[0], 1), (NAMES[1], 1)]
     assert told[2][1] == 1
+
+
+def test_what_failed_is_tried_again_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try is alone, and would else always be on the first device."""
+    told: list[str] = []
+    tell = container.Container._tell
+
+    def noted(self: Any, message: Any, *descriptors: int) -> None:
+        if message["op"] == "run":
+            told.append(message["environment"]["CUDA_VISIBLE_DEVICES"])
+            message = {**message, "parameters": {}}  # the child knows no such recipe
+        tell(self, message, *descriptors)
+
+    monkeypatch.setattr(container.Container, "_tell", noted)
+    job = container.Job(
+        kind="train", source=INITIAL, seconds=60.0, limit="", parameters={}, success="trained",
+        payload_bytes=0,
+    )  # fmt: skip
+    with container.Container(ContainmentSettings(), devices=NAMES) as contained:
+        assert contained.run(job).status == "infrastructure"
+    assert told == [NAMES[0], NAMES[1], NAMES[0]]
 
 
 def seen(folder: Path) -> int:

@@ -64,3 +64,18 @@ def test_a_generation_that_is_spoiled_as_a_whole_stops_the_run(
     table = store.load(RunPaths(tmp_path / "run").record).candidates
     assert set(table["status"]) <= {b"scored", b"duplicate"}
     assert set(table["device"][table["status"] == b"scored"]) == {b"cpu"}
+
+
+def test_a_single_candidate_stops_the_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be its own doing; the second time it is on the record, and the run goes on."""
+    monkeypatch.setattr(selftest, "require", lambda _wanted: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(LLMaticError, match="spoiled every candidate of generation 0"):
+        start(tmp_path / "run", "search.batch=1")
+    start(tmp_path / "run", "search.batch=1")
+    record = store.load(RunPaths(tmp_path / "run").record)
+    assert record.committed_generations == 1
+    assert list(record.candidates["status"]) == [b"infrastructure"]
+    assert not RunPaths(tmp_path / "run").generation.exists()

@@ -76,7 +76,7 @@ def evaluated(paths: RunPaths) -> list[str]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -259,7 +259,8 @@ def kill_tasks(paths: RunPaths) -> bool:
 
     found = [pid for folder, pid in _task_processes() if folder.parent == paths.tasks]
     for pid in found:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+            os.kill(pid, signal.SIGKILL)
     return bool(found)
 
 

@@ -260,16 +260,17 @@ def test_start_phase_ends_after_so_many_generations(make_search: MakeSearch) -> 
             assert search.tell(fate(proposals)).generation.phase == phase
 
 
-def test_start_phase_needs_no_more_elites_than_there_are_cells() -> None:
-    """A map of four cells is full with four."""
+@pytest.mark.parametrize(("bound", "phase"), [(9, "search"), (0, "start")])
+def test_start_phase_needs_no_more_elites_than_there_are_cells(bound: int, phase: str) -> None:
+    """A map of four cells is full with four; without a bound older records go on waiting."""
     archive = ArchiveSettings()
     search = Search(
-        replace(SearchSettings(), batch=60, start_elites=10),
+        replace(SearchSettings(), batch=60, start_elites=10, start_generations=bound),
         replace(archive, network=replace(archive.network, cells=4)),
         descriptors=DESCRIPTORS, prompts=PROMPTS, temperature=TEMPERATURE, seed=0,
     )  # fmt: skip
     assert search.tell(spread(search.ask())).generation.network_elites == 4
-    assert search.tell(spread(search.ask())).generation.phase == "search"
+    assert search.tell(spread(search.ask())).generation.phase == phase
 
 
 def test_seeds_are_the_first_candidates(network_cells: Tessellation) -> None:
