@@ -113,6 +113,8 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[search]\ncrossover_neighbours = []\n", ["must not be empty"]),
         ("[generator]\nkind = 'hugging'\n", ["one of", "did you mean huggingface?"]),
         ("[search]\nstart = 'seeds'\n[problem]\nkind = 'nasbench201'\n", ["with seeds", "has 0"]),
+        ("[search]\nstart = 'seeds'\nstart_elites = 0\n", ["start phase", "start_elites"]),
+        ("[search]\nstart = 'seeds'\nvariant = 'random'\n", ["start phase", "'random'"]),
         ("[search]\nstart = 'seeds'\nbatch = 3\n", ["search.batch", "has 6"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
