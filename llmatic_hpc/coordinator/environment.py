@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import RecordError
 
 if TYPE_CHECKING:
+    from ..problems.evaluator import Evaluator
     from ..store import Record
 
 PACKAGES = (
@@ -67,14 +68,20 @@ def describe() -> dict[str, Any]:
     }
 
 
-def refuse_other_data(
-    record: Record, facts: Mapping[str, Any], data_sha256: str, path: Path
-) -> None:
+def refuse_other_data(record: Record, evaluator: Evaluator, data_sha256: str, path: Path) -> None:
     """Refuse to continue a run on other data than it was started with.
 
     Raises :class:`RecordError`, which names ``path``, the record. A record from before there was
-    a digest of its data is continued.
+    a digest of its data is continued, unless the data have a validation split of their own: the
+    versions of that time did not know it, and drew one from the training images.
     """
+    if evaluator.own_validation and not record.data_sha256:
+        raise RecordError(
+            f"{path}: this run was started by a version that drew the validation split from the "
+            "training images; this one takes the split that the data have of their own. Continue "
+            "it with the version that started it, or choose another --run-dir"
+        )
+    facts = evaluator.facts()
     known = {name: record.environment.get(name) for name in facts}
     here = dict(facts)
     if record.data_sha256:

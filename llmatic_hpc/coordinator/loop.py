@@ -216,7 +216,7 @@ class Coordinator:
                     f"({self.paths.config}), or choose another --run-dir"
                 )
             data_sha256 = evaluator.start()
-            environment.refuse_other_data(record, evaluator.facts(), data_sha256, self.paths.record)
+            environment.refuse_other_data(record, evaluator, data_sha256, self.paths.record)
             if record.prompts != self._problem.prompts:
                 raise RecordError(
                     f"{self.paths.record}: made with other prompts than this version has; "

@@ -54,6 +54,8 @@ class TaskSpec:
     workers: int = 1
     """Candidates that train side by side. ``containment.wall_seconds`` is each one's limit all
     the same: what is slower for its siblings' sake has to fit in it."""
+    data_sha256: str = ""
+    """Digest of the data that the run was started with; empty: the data are not compared."""
 
     def to_json(self) -> str:
         """Return JSON text that :meth:`from_json` reads back to an equal specification."""

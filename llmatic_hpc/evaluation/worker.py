@@ -250,7 +250,7 @@ class _Worker:
             with Container(
                 spec.containment, threads=threads, slots=slots, devices=devices
             ) as container:
-                dataset = data.load(spec.problem, spec.training, seed=spec.seed)
+                dataset = self._data()
                 container.share(data.for_training(dataset))
                 evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)
                 with self._stop.tells(container):
@@ -262,6 +262,18 @@ class _Worker:
                 self._write(candidate, Outcome("infrastructure", wire.one_line(where)), now)
             left = []
         return CHECKPOINTED if left else 0
+
+    def _data(self) -> data.Dataset:
+        spec = self._spec
+        if not spec.data_sha256:
+            return data.load(spec.problem, spec.training, seed=spec.seed)
+        dataset, digest, _ = data.checked(spec.problem, spec.training, seed=spec.seed)
+        if digest != spec.data_sha256:
+            raise DataError(
+                f"{spec.problem.data}: other data on this node than the run was started with: "
+                f"data_sha256 is {digest} here, and {spec.data_sha256} on the record"
+            )
+        return dataset
 
     def _train(
         self, container: Container, evaluator: _Evaluator, left: list[CandidateSpec]

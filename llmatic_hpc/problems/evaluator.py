@@ -25,6 +25,8 @@ class Evaluator(ABC):
     """Screens and scores the candidates of one problem."""
 
     problem: Problem
+    own_validation: bool = False
+    """True, from :meth:`start` on, where fitness is on a validation split of the data's own."""
     repeatable: bool
     """True where results cost nothing to have again, so that none is kept before a commit."""
 

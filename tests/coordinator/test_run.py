@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from llmatic_hpc import store
+from llmatic_hpc import config as configuration
+from llmatic_hpc import problems, store
+from llmatic_hpc.evaluation.worker import TASK_FILE, TaskSpec
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 
@@ -233,6 +236,38 @@ def test_a_run_continues_on_its_own_data_only(tmp_path: Path) -> None:
         del file.attrs["data_sha256"]
     run(folder, *few, images(data))
     assert load(folder).committed_generations == 2
+
+
+def test_a_task_says_which_data_its_run_was_started_with(finished: Path, tmp_path: Path) -> None:
+    """By the digest on the record; empty where that has none."""
+    record = load(finished)
+    config = configuration.from_tables(record.config, "record")
+    evaluator = problems.kind_of(config).evaluator(
+        config, RunPaths(tmp_path), notice=print, stop=threading.Event()
+    )
+    assert len(record.data_sha256) == 64
+    for digest in (record.data_sha256, ""):
+        record.data_sha256 = digest
+        evaluator._dispatcher(record).write_task(tmp_path, [])
+        text = (tmp_path / TASK_FILE).read_text()
+        assert TaskSpec.from_json(text, origin="task").data_sha256 == digest
+
+
+def test_an_old_run_is_not_validated_on_another_split(tmp_path: Path) -> None:
+    """Without a digest it drew a validation split, where this version takes the data's own."""
+    few = ("search.batch=2", "problem.train_images=0", "problem.test_images=0")
+    random, folder = np.random.default_rng(0), tmp_path / "run"
+    pixels, labels = random.integers(0, 256, (60, 8, 8)).astype(np.uint8), np.arange(60) % 3
+    parts = {f"{what}_{part}": array for part in ("train", "val", "test")
+             for what, array in (("x", pixels), ("y", labels))}  # fmt: skip
+    data = images(tmp_path / "data.npz", **parts)
+    run(folder, *few, data, "search.generations=1")
+    with h5py.File(folder / "run.h5", "a") as file:
+        del file.attrs["data_sha256"]
+    refused = run(folder, *few, data, check=False)
+    assert refused.returncode == 1
+    assert "drew the validation split from the training images" in refused.stderr
+    assert "with the version that started it, or choose another --run-dir" in refused.stderr
 
 
 def test_invariant_7_a_second_coordinator_is_refused_and_a_run_can_be_stopped(

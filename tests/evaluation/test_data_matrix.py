@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,10 @@ BAD: list[tuple[str, Mapping[str, Any], str]] = [
     ("several labels", both(labels=lambda y: np.ones((len(y), 3), int)), "not a single 1"),
     ("soft labels", both(labels=lambda y: np.full((len(y), 2), 0.5)), "not a single 1"),
     ("missing classes", both(labels=lambda y: y * 2), "no image of class 1"),
+    ("a missing class of those from 1", both(labels=lambda y: y + 1 + (y == 2)),
+     "no image of class 3, but one of class 4; expected the labels 1 to K"),
+    ("text in Latin-1", PLAIN | {"y_train": np.array([b"dog", b"caf\xe9"])[LABELS % 2]},
+     r"y_train has label b'caf\\xe9', which is no text in UTF-8"),
     ("negative labels", both(labels=lambda y: y - 1), "from -1 to 1; expected 0 to K-1"),
     ("one class", both(labels=lambda y: y * 0), "at least 2"),
     ("fewer labels", PLAIN | {"y_train": LABELS[:20]}, "24 images but 20 labels"),
@@ -87,6 +92,7 @@ BAD: list[tuple[str, Mapping[str, Any], str]] = [
     ("infinite", both(lambda x: np.where(x > 9, np.inf, x)), "expected uint8"),
     ("floats to 1000", both(lambda x: x * 4.0), "from 0.0 to 1020.0; expected uint8"),
     ("floats to 2", both(lambda x: x / 127), "from 0.0 to 2.0.*; expected uint8"),
+    ("floats to 16", both(lambda x: np.rint(x / 255 * 16)), "from 0.0 to 16.0; .*with 128 or more"),
     ("standardized", both(lambda x: (x / 1.0 - 127) / 64), "from -1.98.* to 2.0; expected uint8"),
     ("wide integers", both(lambda x: x.astype(int) * 200), "from 0 to 51000; expected uint8"),
     ("a test range of its own", PLAIN | {"x_train": PIXELS / 255, "x_test": SIGNED[:6]},
@@ -246,6 +252,34 @@ def test_a_folder_with_cifar10_is_that(tmp_path: Path) -> None:
     (save(tmp_path) / "cifar-10-batches-py").mkdir()
     with pytest.raises(DataError, match="CIFAR-10 is damaged or incomplete"):
         load(tmp_path)
+
+
+def test_images_of_a_folder_are_in_memory_once(tmp_path: Path) -> None:
+    """What is read needs little more than what comes of it."""
+    for part in ("train", "test"):
+        save(tmp_path / part, size=(200, 150))
+    files = {part: folders._files(tmp_path / part) for part in ("train", "test")}
+    files["test"] = files["test"][::8]
+    folders._converted(files, tmp_path)
+    tracemalloc.start()
+    try:
+        found = folders._converted(files, tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.3 * (found.train.images.nbytes + found.test.images.nbytes)
+
+
+@pytest.mark.parametrize("layout", ["training", "images/train"])
+def test_folders_of_another_layout(tmp_path: Path, layout: str) -> None:
+    """Layouts that are accepted are named, and no CIFAR-10 is fetched beside the images."""
+    save(tmp_path / layout)
+    for action in (load, described, lambda path: data.fetch(ProblemSettings(data=str(path)))):
+        with pytest.raises(DataError, match="CLASS/FILE, or as train/CLASS/FILE") as caught:
+            action(tmp_path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="CLASS/FILE, or as train/CLASS/FILE"):
+        load(tmp_path / "none")
 
 
 def test_refused_folders(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from llmatic_hpc.config import Config, ContainmentSettings, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import LLMaticError
-from llmatic_hpc.evaluation import worker
+from llmatic_hpc.evaluation import data, worker
 from llmatic_hpc.evaluation.tasks import write_result
 from llmatic_hpc.evaluation.worker import CandidateSpec, TaskSpec, read_result, run_task
 from llmatic_hpc.rundir.paths import RunPaths
@@ -341,6 +341,23 @@ def test_missing_data_is_infrastructure(tmp_path: Path) -> None:
         assert found is not None
         assert found.outcome.status == "infrastructure"
         assert "none.npz: no such file" in found.outcome.failure
+
+
+def test_other_data_on_a_node_are_infrastructure(tmp_path: Path) -> None:
+    """Both digests are named; on the data of the run the same candidate is scored."""
+    _, right, _ = data.checked(ProblemSettings(), TRAINING, seed=0)
+    spec, again = candidate(0, INITIAL, epochs=0), candidate(0, INITIAL, epochs=0, attempt=2)
+    run_task(task(tmp_path, [spec], data_sha256="0" * 64))
+    found = result_of(tmp_path, spec)
+    assert found is not None
+    assert found.outcome.status == "infrastructure"
+    assert "other data on this node than the run was started with" in found.outcome.failure
+    assert right in found.outcome.failure
+    assert "0" * 64 in found.outcome.failure
+    run_task(task(tmp_path, [again], data_sha256=right))
+    found = result_of(tmp_path, again)
+    assert found is not None
+    assert found.outcome.status == "scored"
 
 
 def test_a_device_that_is_not_there_is_infrastructure(tmp_path: Path) -> None:

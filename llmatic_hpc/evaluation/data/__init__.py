@@ -23,9 +23,10 @@ Without a test part a fixed stratified fifth becomes it.
 Images in arrays are (N, height, width), (N, height, width, channels) or (N, channels, height,
 width); :func:`.shaping.channels_last` tells which. They are integers from 0 to 255, booleans, or
 floating point from 0 to 1, -1 to 1 or 0 to 255, of which the first that holds all training images
-is meant. All become uint8, 256 steps of that range: what was made of uint8 comes back as it was,
-and finer differences are rounded away. Labels are integers from 0 or from 1 on, texts, or one-hot
-rows. Tables, sequences, videos and numbers to predict are refused.
+is meant; 0 to 255 only with a value of 128 or more. All become uint8, 256 steps of that range:
+what was made of uint8 comes back as it was, and finer differences are rounded away. Labels are
+integers from 0 or from 1 on, texts, or one-hot rows. Tables, sequences, videos and numbers to
+predict are refused.
 """
 
 from .loading import checked, describe, for_training, load

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
-from .named import FETCH, SUFFIXES
+from .named import FETCH, LAYOUTS, SUFFIXES
 from .shaping import Raw, channels_last, numbered, shaped
 from .splits import Dataset, count_classes
 
@@ -64,8 +64,8 @@ def _open(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix not in SUFFIXES:
         missing = f" (and there is no such file or folder; to have CIFAR-10 there, {FETCH})"
         raise DataError(
-            f"problem.data = {str(path)!r}: expected digits, a folder with CIFAR-10, or a file "
-            f"that ends in .h5 or .npz{'' if path.exists() else missing}"
+            f"problem.data = {str(path)!r}: expected digits, torchvision:NAME:FOLDER, {LAYOUTS}, "
+            f"or a file that ends in .h5 or .npz{'' if path.exists() else missing}"
         )
     if not path.is_file():
         raise DataError(f"{path}: no such file; problem.data names it")

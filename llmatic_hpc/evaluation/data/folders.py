@@ -55,7 +55,7 @@ def _converted(files: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Da
     mode = "L" if all(mode in ("1", "L") for _, mode in found) else "RGB"
     parts = {
         part: Raw(
-            np.stack([_pixels(file, mode, (width, height)) for file, _ in listed]),
+            _stacked([file for file, _ in listed], mode, (width, height)),
             np.array([label for _, label in listed]),
             f"{path}: {part} images",
             f"{path}: {part} classes",
@@ -63,6 +63,15 @@ def _converted(files: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Da
         for part, listed in files.items()
     }
     return shaped(parts, str(path))
+
+
+def _stacked(files: Sequence[str], mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read images into one array, which is all the memory that they take."""
+    width, height = size
+    images = np.empty((len(files), height, width, *((3,) if mode == "RGB" else ())), np.uint8)
+    for image, file in zip(images, files, strict=True):
+        image[...] = _pixels(file, mode, size)
+    return images
 
 
 def _files(folder: Path) -> Sequence[tuple[str, str]]:

@@ -28,14 +28,16 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
 
 def checked(
     problem: ProblemSettings, training: TrainingSettings, *, seed: int
-) -> tuple[Dataset, str]:
+) -> tuple[Dataset, str, bool]:
     """Load as :func:`load` does; return a SHA-256 of all that the settings name, too.
 
     It is one of content, before the settings choose among it: the same for the same images and
-    labels in another file, and for every seed.
+    labels in another file, and for every seed. Last: true where the validation split is the
+    data's own.
     """
     found = _read(problem.data)
-    return _wanted(found, problem, training, seed), _sha256(found)
+    wanted = _wanted(found, problem, training, seed)
+    return wanted, _sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
 
 
 def _wanted(

@@ -21,6 +21,12 @@ FETCH = "run `llmatic prefetch CONFIG` where the network is"
 FETCH_SECONDS = 15.0
 """Longest silence of the server that data come from, seconds."""
 TORCHVISION = "torchvision:"
+ARCHIVE = "cifar-10-python.tar.gz"
+LAYOUTS = (
+    f"a folder with CIFAR-10 ({folders.CIFAR10} in it), a folder of images as CLASS/FILE, or as "
+    "train/CLASS/FILE and perhaps test/CLASS/FILE and val/CLASS/FILE"
+)
+"""Folders that are accepted, for messages."""
 _BY_TRAIN = ({"train": True}, {"train": False})
 _BY_SPLIT = ({"split": "train"}, {"split": "test"})
 _PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -34,7 +40,8 @@ def fetch(problem: ProblemSettings) -> str:
     """Download what ``problem.data`` names of torchvision, or CIFAR-10 where it is a folder for it,
     with a bar on standard error unless it is whole there; say where the data lie.
 
-    Raises :class:`~llmatic_hpc.errors.DataError` where the download fails.
+    Raises :class:`~llmatic_hpc.errors.DataError` where the download fails, and for a folder that
+    holds something else: it is not mixed with CIFAR-10.
     """
     path = Path(problem.data).expanduser()
     if problem.data == "digits":
@@ -43,8 +50,16 @@ def fetch(problem: ProblemSettings) -> str:
         name, root = _name_and_folder(problem.data)
     elif path.suffix in SUFFIXES or path.is_file() or folders.holds_images(path):
         return str(path)
+    elif path.name == folders.CIFAR10:
+        name, root = "CIFAR10", path.parent
     else:
-        name, root = "CIFAR10", path.parent if path.name == folders.CIFAR10 else path
+        name, root = "CIFAR10", path
+        cifar10 = (root / folders.CIFAR10, root / ARCHIVE)
+        if root.is_dir() and any(root.iterdir()) and not any(one.exists() for one in cifar10):
+            raise DataError(
+                f"{root}: holds something else than CIFAR-10, which is not fetched into it; for "
+                f"CIFAR-10 name a new or empty folder; else expected {LAYOUTS}"
+            )
     wanted = _torchvision(name)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)  # torchvision would wait forever
@@ -134,4 +149,7 @@ def cifar10_root(path: Path) -> Path:
     for root in (path, path.parent if path.name == folders.CIFAR10 else path):
         if (root / folders.CIFAR10).is_dir():
             return root
-    raise DataError(f"{path}: no folder {folders.CIFAR10} in it; to have CIFAR-10 there, {FETCH}")
+    raise DataError(
+        f"{path}: no data found in it; expected {LAYOUTS}; to have CIFAR-10 in an empty folder, "
+        f"{FETCH}"
+    )

@@ -101,7 +101,7 @@ def numbered(
                 )
         return {name: np.searchsorted(known, labels) for name, labels in flat.items()}
     first = 1 if known.size and known[0] == 1 else 0
-    count_classes(flat["train"] - first, parts["train"][1])
+    count_classes(flat["train"] - first, parts["train"][1], first)
     for name, labels in flat.items():
         if labels.dtype.kind == "U":
             raise DataError(f"{parts[name][1]} holds text, the training labels are numbers")
@@ -129,7 +129,13 @@ def _flat(labels: NDArray[Any], where: str) -> NDArray[Any]:
     if labels.dtype.kind == "O" and all(isinstance(one, str | bytes) for one in labels.flat):
         labels = labels.astype(bytes if isinstance(next(labels.flat, ""), bytes) else str)
     if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8")
+        try:
+            labels = np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{where} has label {error.object!r}, which is no text in UTF-8; expected text in "
+                "UTF-8, integers from 0 or 1 on, or one-hot rows"
+            ) from None
     if labels.dtype.kind == "f":
         raise DataError(
             f"{where} holds {dtype}, as for regression; only classes can be learned: expected "
@@ -150,13 +156,12 @@ def _flat(labels: NDArray[Any], where: str) -> NDArray[Any]:
 def _span(images: NDArray[Any]) -> tuple[int, int] | None:
     """Return the range that floating point is meant to fill; None where it fits in none.
 
-    What would be only the lowest part of 0 to 255, and lose its fractions there, does not fit.
+    What would be only the darker half of 0 to 255 is likely of a range of its own, such as 0 to
+    16, and does not fit.
     """
     low, high = (images.min(), images.max()) if images.size else (0, 0)
     span = next((one for one in _RANGES if one[0] <= low and high <= one[1]), None)
-    if span == (0, 255) and high < 128 and not (images == np.rint(images)).all():
-        return None
-    return span
+    return None if span == (0, 255) and high < 128 else span
 
 
 def _bytes(images: NDArray[Any], where: str, span: tuple[int, int] | None) -> NDArray[np.uint8]:
@@ -172,8 +177,8 @@ def _bytes(images: NDArray[Any], where: str, span: tuple[int, int] | None) -> ND
             here = f" ({bottom} to {top} here)" if bottom < top else ""
             raise DataError(
                 f"{where} holds {images.dtype} from {low} to {high}; expected uint8, other "
-                "integers from 0 to 255, or floating point from 0 to 1, -1 to 1 or 0 to 255, as "
-                f"the training images{here}"
+                "integers from 0 to 255, or floating point from 0 to 1, -1 to 1 or 0 to 255 (with "
+                f"128 or more), as the training images{here}"
             )
         if kind == "f" and bottom < 0:
             images = np.rint((images.astype(np.result_type(images, np.float32)) + 1.0) * 127.5)

@@ -66,16 +66,19 @@ def stratified(
     return np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
 
 
-def count_classes(labels: NDArray[np.int64], where: str) -> int:
-    """Count the classes. Each must have an image, or the numbering is not what it seems."""
+def count_classes(labels: NDArray[np.int64], where: str, first: int = 0) -> int:
+    """Count the classes. Each must have an image, or the numbering is not what it seems.
+
+    ``first``: the user's own number of class 0, for messages.
+    """
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"{where}: there are {len(present)} classes; expected at least 2")
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps):
         raise DataError(
-            f"{where}: no image of class {int(gaps[0])}, but one of class {int(present[-1])}; "
-            "expected the labels 0 to K-1"
+            f"{where}: no image of class {int(gaps[0]) + first}, but one of class "
+            f"{int(present[-1]) + first}; expected the labels {'1 to K' if first else '0 to K-1'}"
         )
     return len(present)
 

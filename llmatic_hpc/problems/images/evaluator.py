@@ -52,7 +52,9 @@ class Trained(Evaluator):
     def start(self) -> str:
         """See :meth:`.Evaluator.start`: read all data, measure an initial network of one's own."""
         config = self.config
-        _, digest = data.checked(config.problem, config.training, seed=config.run.seed)
+        _, digest, self.own_validation = data.checked(
+            config.problem, config.training, seed=config.run.seed
+        )
         if config.problem.initial:
             (found,) = self.examine([self.problem.initial_source], repair=False)
             if found.screened.status != PENDING:
@@ -147,6 +149,7 @@ class Trained(Evaluator):
                 containment=config.containment,
                 candidates=tuple(candidates),
                 workers=config.cluster.workers_per_task,
+                data_sha256=record.data_sha256,
             )
             write_atomically(folder / worker.TASK_FILE, spec.to_json())
 
