@@ -33,6 +33,13 @@ def holds_images(path: Path) -> bool:
     return any(file.suffix.lower() in _IMAGES for file in files)
 
 
+def has_pictures(path: Path) -> bool:
+    """Return whether a folder holds image files, however they lie in it, four levels deep."""
+    levels = ("*", "*/*", "*/*/*", "*/*/*/*")
+    files = itertools.chain.from_iterable(path.glob(level) for level in levels)
+    return any(file.suffix.lower() in _IMAGES for file in files)
+
+
 def read(path: Path) -> Dataset:
     """Return all images of a folder as one size and one number of channels.
 

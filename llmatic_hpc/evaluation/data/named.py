@@ -21,7 +21,6 @@ FETCH = "run `llmatic prefetch CONFIG` where the network is"
 FETCH_SECONDS = 15.0
 """Longest silence of the server that data come from, seconds."""
 TORCHVISION = "torchvision:"
-ARCHIVE = "cifar-10-python.tar.gz"
 LAYOUTS = (
     f"a folder with CIFAR-10 ({folders.CIFAR10} in it), a folder of images as CLASS/FILE, or as "
     "train/CLASS/FILE and perhaps test/CLASS/FILE and val/CLASS/FILE"
@@ -41,7 +40,7 @@ def fetch(problem: ProblemSettings) -> str:
     with a bar on standard error unless it is whole there; say where the data lie.
 
     Raises :class:`~llmatic_hpc.errors.DataError` where the download fails, and for a folder that
-    holds something else: it is not mixed with CIFAR-10.
+    holds images: they are not mixed with CIFAR-10.
     """
     path = Path(problem.data).expanduser()
     if problem.data == "digits":
@@ -54,11 +53,10 @@ def fetch(problem: ProblemSettings) -> str:
         name, root = "CIFAR10", path.parent
     else:
         name, root = "CIFAR10", path
-        cifar10 = (root / folders.CIFAR10, root / ARCHIVE)
-        if root.is_dir() and any(root.iterdir()) and not any(one.exists() for one in cifar10):
+        if not (root / folders.CIFAR10).exists() and folders.has_pictures(root):
             raise DataError(
-                f"{root}: holds something else than CIFAR-10, which is not fetched into it; for "
-                f"CIFAR-10 name a new or empty folder; else expected {LAYOUTS}"
+                f"{root}: holds images, so CIFAR-10 is not fetched into it; for CIFAR-10 name "
+                f"another folder; else expected {LAYOUTS}"
             )
     wanted = _torchvision(name)
     before = socket.getdefaulttimeout()
