@@ -39,6 +39,30 @@ def test_devices_are_hidden_where_candidates_are_measured(
     assert _screen() == "pending"
 
 
+def test_a_network_is_repaired_beside_a_device_as_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rules to the same text; repaired, it trains on the device."""
+    pytest.importorskip("sklearn")
+    wrong = INITIAL.replace("1024", "1000")
+    assert wrong != INITIAL
+
+    def repaired() -> tuple[str, str]:
+        with Screener(
+            input_shape=(3, 32, 32), classes=10, containment=ContainmentSettings(), slots=1
+        ) as screener:
+            (found,) = screener.examine([wrong], repair=True)
+        return found.source, found.screened.status
+
+    here = repaired()
+    simulated.plugin(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert repaired() == here
+    assert here[1] == "pending"
+    _, there = worker.evaluate_source(here[0], Config(training=TrainingSettings(epochs=1)))
+    assert (there.status, there.device) == ("scored", "sim Simulated")
+
+
 def test_one_that_cannot_be_hidden_is_the_machines_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
