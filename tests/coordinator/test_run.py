@@ -400,7 +400,7 @@ def test_evaluate_and_generate(tmp_path: Path) -> None:
     assert 0 <= outcome["test_accuracy"] <= 1
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_invariant_1_killed_at_any_instant(tmp_path: Path, count: int) -> None:
     """Kills at random: the archives of an undisturbed run, nothing evaluated twice."""
     finish(tmp_path / "reference")
