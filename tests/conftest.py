@@ -1,4 +1,4 @@
-"""What all tests share: where real data and a real model lie, if they do."""
+"""Fixtures that all tests share: where real data and a real model lie, if they do."""
 
 from __future__ import annotations
 

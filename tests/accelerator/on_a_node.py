@@ -1,4 +1,4 @@
-"""What happens on a node whose driver is of no use: run by test_driver.py, where /dev has a GPU."""
+"""A node whose driver is of no use: run by test_driver.py, where /dev has a GPU."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def missing() -> str:
 
 @dataclass
 class Counts:
-    """What happened on the device."""
+    """Counts of the events on the device."""
 
     waits: list[str] = field(default_factory=list)
     """Operations for which a host would have waited."""
@@ -259,7 +259,7 @@ def _raw(value: Any) -> Any:
 # --- random numbers ------------------------------------------------------------------------------
 
 _states: dict[int, torch.Tensor] = {}
-"""Of the devices' generators by index, where they have some of their own."""
+"""States of the devices' generators by index, where they have some of their own."""
 
 
 class _Drawing(contextlib.AbstractContextManager[None]):
@@ -283,7 +283,7 @@ class _Drawing(contextlib.AbstractContextManager[None]):
 
 
 class _Module:
-    """What ``torch.sim`` offers, as ``torch.cuda`` and ``torch.xpu`` do."""
+    """Functions of ``torch.sim``, as ``torch.cuda`` and ``torch.xpu`` do."""
 
     def __init__(self) -> None:
         self._current = 0
@@ -394,7 +394,7 @@ def plugin(folder: Path, function: str = "load") -> None:
 
 
 class Graph:
-    """What ``torch.cuda.CUDAGraph`` is: kernels recorded once, replayed on the same memory.
+    """Stand-in for ``torch.cuda.CUDAGraph``: kernels recorded once, replayed on the same memory.
 
     Recording runs them as well, which a GPU does not; whoever records has to undo that in any
     case. What would make a host wait is an error while it records, as on a GPU.

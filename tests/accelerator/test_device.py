@@ -36,7 +36,7 @@ def full(free: int, own: int) -> SimpleNamespace:
 def test_memory_that_others_hold(
     monkeypatch: pytest.MonkeyPatch, free: int, own: int, status: str
 ) -> None:
-    """Of 80 GB: a network that fails while others hold a tenth is tried again."""
+    """A network that fails while others hold a tenth of 80 GB is tried again."""
     monkeypatch.setattr(device, "_started", lambda: full(free, own))
     header, _ = child._blame(out_of_memory)  # type: ignore[arg-type]
     assert header["status"] == status
@@ -45,7 +45,7 @@ def test_memory_that_others_hold(
 
 
 def test_too_large_for_an_empty_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no device of this size could hold is not the others' fault; nor is main memory."""
+    """Others are not at fault where no device of this size could hold what is asked for."""
     monkeypatch.setattr(device, "_started", lambda: full(1 * GB, 30 * GB))
     for asked in ("200.00 GiB", "1.50 TiB"):
         header, _ = child._blame(partial(out_of_memory, asked))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from .apart import apart
 
 @apart
 def test_the_same_texts_with_one_wait_a_token(tmp_path: Path) -> None:
-    """What every row writes is what it writes on the CPU, whole vocabulary or nucleus; a step
+    """Every row writes what it writes on the CPU, whole vocabulary or nucleus; a step
     waits for the device once; afterwards its memory is given back and the weights have left."""
     from llmatic_hpc.generation.language_model import batch
     from llmatic_hpc.generation.language_model.huggingface import HuggingFace

@@ -37,7 +37,7 @@ def test_replayed_steps_end_in_the_bits_of_plain_ones() -> None:
 
 @apart
 def test_on_a_device_without_graphs_steps_stay_plain() -> None:
-    """Whatever is asked for."""
+    """Nothing is recorded, though it is asked for."""
     simulated.start()
     with simulated.counting() as counts:
         run(STATIC, "sim", GRAPH)
@@ -63,7 +63,7 @@ def test_what_cannot_be_replayed_is_not(what: str) -> None:
 
 @apart
 def test_a_replay_that_differs_is_given_up() -> None:
-    """Whatever the sieve lets through; the state is that before the comparison."""
+    """The sieve may let it through; the state is that before the comparison."""
     simulated.start()
     simulated.give_graphs()
     value, calls = torch.zeros(1, device="sim"), [0]

@@ -1,4 +1,4 @@
-"""What a child on an accelerator may still do once it is sealed; what it may not stays so."""
+"""A sealed child on an accelerator: what it may still do; what it may not stays so."""
 
 from __future__ import annotations
 

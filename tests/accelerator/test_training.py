@@ -72,7 +72,7 @@ LEFT_BEHIND = {
         body="x = self.b(self.a(x))",
     ),
 }  # fmt: skip
-"""What works on a CPU and not on a GPU, where nothing is done about it."""
+"""Networks that work on a CPU and not on a GPU, where nothing is done about it."""
 
 
 def images(device: str = "cpu") -> Images:

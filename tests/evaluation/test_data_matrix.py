@@ -248,14 +248,14 @@ def test_images_are_read_once(
 
 
 def test_a_folder_with_cifar10_is_that(tmp_path: Path) -> None:
-    """Whatever else lies in it."""
+    """It may hold anything else beside."""
     (save(tmp_path) / "cifar-10-batches-py").mkdir()
     with pytest.raises(DataError, match="CIFAR-10 is damaged or incomplete"):
         load(tmp_path)
 
 
 def test_images_of_a_folder_are_in_memory_once(tmp_path: Path) -> None:
-    """What is read needs little more than what comes of it."""
+    """Reading needs little more memory than its result."""
     for part in ("train", "test"):
         save(tmp_path / part, size=(200, 150))
     files = {part: folders._files(tmp_path / part) for part in ("train", "test")}

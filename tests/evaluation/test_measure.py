@@ -1,4 +1,4 @@
-"""What is measured is what is defined: against hand formulas, fvcore and torchvision."""
+"""Measures equal their definitions: against hand formulas, fvcore and torchvision."""
 
 from __future__ import annotations
 
