@@ -75,7 +75,9 @@ def main() -> None:
 @click.argument("config", type=PATH)
 @click.option("--run-dir", type=PATH, help="Default: runs/<config's name>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Short for --set run.seed=N.")
-@click.option("--generations", type=click.IntRange(1), help="Short for search.generations.")
+@click.option(
+    "--generations", type=click.IntRange(1, 1_000_000), help="Short for search.generations."
+)
 @set_option
 def run(
     config: Path,

@@ -151,14 +151,14 @@ class _Gate(Names):
                 self.visit(base)
                 what = quoted(path or ast.unparse(base))
                 raise Refused(node, f"a class may not derive from {what}")
-        bound = set(network.bindings(*node.body))
-        for name in bound:
+        bound = dict.fromkeys(network.bindings(*node.body))
+        for name in bound:  # in the order of the source: of two faults the first is told
             self.bindable(name, node)
             if name in allowlist.RESERVED:
                 raise Refused(node, f"{quoted(name)} belongs to nn.Module")
             if name not in allowlist.METHODS:
                 self.hidden(name, node)
-        self.class_scope = bound
+        self.class_scope = set(bound)
         self._all(node.body)
         self.class_scope = None
 

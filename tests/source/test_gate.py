@@ -769,3 +769,13 @@ def test_the_gate_is_fast() -> None:
             gate.check(source, max_bytes=LIMIT)
         best = min(best, time.process_time() - started)
     assert len(sources) / best > 100
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_of_two_faults_in_a_class_the_first_is_told(reverse: bool) -> None:
+    """In the order of the source, whatever seed Python hashes with."""
+    names = sorted(allowlist.RESERVED, reverse=reverse)[:8]
+    body = "\n".join(f"    {name} = 1" for name in names)
+    source = f"import torch.nn as nn\n\n\nclass Net(nn.Module):\n{body}\n"
+    found = gate.check(source, max_bytes=LIMIT)
+    assert f"{names[0]} " in found.failure.replace("'", " ")
