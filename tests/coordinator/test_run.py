@@ -78,8 +78,9 @@ def test_the_same_seed_gives_the_same_record(finished: Path, tmp_path: Path) -> 
     """Twice the same: candidate table (timings aside) and archives; another seed differs."""
     run(tmp_path / "again")
     assert differences(load(finished), tmp_path / "again", {}) == []
-    run(tmp_path / "other", "run.seed=1")
-    assert differences(load(finished), tmp_path / "other", {}) != []
+    run(tmp_path / "other", "run.seed=1", "search.generations=1", "training.epochs=0")
+    sources = [load(root).candidates["source"][:6] for root in (finished, tmp_path / "other")]
+    assert list(sources[0]) != list(sources[1])
 
 
 def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
@@ -214,9 +215,6 @@ def test_an_initial_network_that_does_not_fit_is_refused(tmp_path: Path) -> None
     doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
     assert doctor.returncode == 1
     assert "  fault  problem.initial: invalid: " in doctor.stdout
-    initial.write_text(source.format(64))
-    doctor = llmatic("doctor", "configs/smoke.toml", *words, check=False)
-    assert "     ok  a contained child: " in doctor.stdout
 
 
 def test_a_run_continues_on_its_own_data_only(tmp_path: Path) -> None:
@@ -436,7 +434,8 @@ def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
 def test_seeds_are_the_first_candidates(tmp_path: Path) -> None:
     """They are trained like any other, counted, and parents afterwards."""
     folder = tmp_path / "run"
-    run(folder, "search.start=seeds", "search.batch=8", "search.mutation_probability=1.0")
+    settings = ("search.start=seeds", "search.batch=8", "search.mutation_probability=1.0")
+    run(folder, *settings, "training.epochs=0")
     record = load(folder)
     table = record.candidates
     assert table["operator"].tolist() == [b"seed"] * 6 + [b"mutation"] * 10
