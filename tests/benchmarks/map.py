@@ -1,4 +1,4 @@
-"""How much of the map real networks fill: cells by the paper's axes, and by the shipped ones.
+"""Cells of the map that real networks fill: by the paper's axes, and by the shipped ones.
 
     python -m tests.benchmarks.map FOLDER_OR_FILE... [--samples 200]
 

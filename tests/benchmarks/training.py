@@ -1,4 +1,4 @@
-"""How much of a bare training step's speed is left in the training loop.
+"""Ratio of a bare training step's speed that is left in the training loop.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.training [--repeats 5] [--steps 60] [--initial]
 

@@ -28,7 +28,7 @@ def test_what_it_says_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_of_equals_the_first_candidate_is_the_best(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the order of results is, as in the record."""
+    """The best is the record's, in any order of results."""
     lines = Lines(3)
     for candidate in (7, 3, 5):
         lines.scored(candidate, 0.5)

@@ -505,7 +505,7 @@ def test_context_of_many_kinds_of_model(tiny_model: Path) -> None:
 def test_create_makes_what_the_settings_say(
     settings: Settings, problem: Problem, tmp_path: Path
 ) -> None:
-    """Where the wish is granted, only loading a model, which takes a while, is said."""
+    """A wish that is granted says only that a model is being loaded, which takes a while."""
     said: list[str] = []
     assert isinstance(create(settings(), problem, notify=said.append), HuggingFace)
     assert said.pop() == f"loading the model {settings().model}"

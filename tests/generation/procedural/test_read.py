@@ -282,7 +282,7 @@ def test_random_text_is_a_parent_like_any(text: str) -> None:
 
 
 def test_what_people_wrote() -> None:
-    """Of networks that the gate must let in, all but a few are read, and give children."""
+    """Networks that the gate must let in are read, all but a few, and give children."""
     readable = 0
     sources = [file.read_text(encoding="utf-8") for file in HONEST]
     for number, source in enumerate(sources):
