@@ -175,6 +175,14 @@ def test_a_lost_device_is_tried_once_more_alone_and_elsewhere(tmp_path: Path) ->
     assert backend.submitted == [(5, ())] + [(1, ("gpu03",))] * 3
 
 
+def test_no_node_is_charged_for_a_stray_kernel(tmp_path: Path) -> None:
+    """It may be the network's own doing; a launch that failed is the machine's."""
+    for how, charged in (("kernel", []), ("launch", ["gpu03", "gpu03"])):
+        backend = OnOneNode()
+        dispatcher(RunPaths(tmp_path / how), {0: how}, backend=backend).run(work(1))
+        assert [node for node, _ in backend.blamed] == charged
+
+
 def test_a_node_is_charged_once_a_task(tmp_path: Path) -> None:
     """However many candidates a task had; and the next coordinator knows it, too."""
     paths = RunPaths(tmp_path)
