@@ -57,6 +57,8 @@ class Descriptor:
     """False: an axis only where ``archive.network.axes`` names it."""
     reach: float = 100.0
     """Automatic bounds end at so many times the initial network's value."""
+    late: bool = False
+    """True: a column of the result, known only once a candidate has been evaluated."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Descriptors:
     flops: float
     """Multiply-adds for one image."""
     params: int
+    activation_bytes: int = -1
+    """Most memory of tensors alive at once for one image, in evaluation; -1: not measured."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,8 @@ class Outcome:
     train_seconds: float = 0.0
     device: str = ""
     """Type and name of the device that it was trained on."""
+    milliseconds: float = float("nan")
+    """Least time of a batch of ``training.batch`` images there, in evaluation."""
 
 
 @dataclass(frozen=True)

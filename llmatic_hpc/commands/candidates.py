@@ -84,6 +84,8 @@ def screen(
                 f":{name} width {size.width}, depth {size.depth}, {size.flops:.4g} FLOPs, "
                 f"{size.params} parameters"
             )
+            if size.activation_bytes >= 0:
+                text += f", {size.activation_bytes} bytes of activations"
         click.echo(text)
         for line in counts.lines() if counts else ():
             click.echo(f"    {line}")

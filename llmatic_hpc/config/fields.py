@@ -211,13 +211,14 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
         if not isinstance(value, Mapping):
             raise ConfigError(f"{origin}: {name} is a table, got {value!r}")
         return dict(value)
-    if get_origin(kind) is Union:  # a list, or a word in its place
+    if get_origin(kind) is Union:  # a list or a number, or a word in its place
         kind, word = get_args(kind)
         if value in get_args(word):
             return value
         if isinstance(value, str):
+            what = "a list" if get_origin(kind) is tuple else "a number"
             raise ConfigError(
-                f"{origin}: {name} must be a list or {get_args(word)[0]!r}, got {value!r}"
+                f"{origin}: {name} must be {what} or {get_args(word)[0]!r}, got {value!r}"
             )
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):

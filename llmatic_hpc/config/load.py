@@ -21,6 +21,7 @@ from .fields import merge, nearest, parse_override, read_into
 from .registry import GENERATORS, PROBLEMS
 from .settings import AUTO, BASELINES, Config, GeneratorSettings, NetworkArchiveSettings
 
+BOUNDS = ("lower", "upper")
 # Relative to the file that names them.
 PATHS = ("problem.data", "problem.initial", "problem.table", "generator.replay", "generator.model")
 
@@ -64,18 +65,32 @@ def network_axes(
     automatic bounds, which :func:`settled` makes numbers.
     """
     where = f"{origin}: " if origin else ""
-    found = _chosen_axes(settings, descriptors, where)
-    if AUTO in (settings.lower, settings.upper):
+    found = _checked_axes(settings, descriptors, where)
+    if settings.is_automatic:
         raise ConfigError(
             f"{where}archive.network.lower and upper = 'auto' are settled by a run; give numbers"
         )
-    for one in found:
-        if not one.lower < one.upper:
+    return found
+
+
+def _checked_axes(
+    settings: NetworkArchiveSettings, descriptors: Sequence[Descriptor], where: str
+) -> tuple[Descriptor, ...]:
+    """Return the axes; an automatic bound is still the problem's own."""
+    found = _chosen_axes(settings, descriptors, where)
+    automatic = (settings.automatic(key, len(found)) for key in BOUNDS)
+    for one, lower, upper in zip(found, *automatic, strict=True):
+        if one.late and (lower or upper):
+            raise ConfigError(
+                f"{where}archive.network.lower and upper: {one.name} is measured where candidates "
+                "train, so that 'auto' cannot know it beforehand; give numbers"
+            )
+        if not (lower or upper) and not one.lower < one.upper:
             raise ConfigError(
                 f"{where}archive.network.upper must exceed "
                 f"archive.network.lower; for {one.name} they are {one.upper:g} and {one.lower:g}"
             )
-        if one.scale == "log" and one.lower <= 0:
+        if one.scale == "log" and not lower and one.lower <= 0:
             raise ConfigError(
                 f"{where}archive.network.scale = 'log' needs a lower bound of "
                 f"{one.name} above 0 (archive.network.lower)"
@@ -97,7 +112,7 @@ def _chosen_axes(
                 f"{', '.join(known)}{nearest(name, list(known))}"
             )
     found = [known[name] for name in settings.axes] or [one for one in descriptors if one.chosen]
-    for key in ("lower", "upper", "scale"):
+    for key in (*BOUNDS, "scale"):
         values = getattr(settings, key)
         if not values or values == AUTO:
             continue
@@ -107,7 +122,8 @@ def _chosen_axes(
                 f"{'words' if key == 'scale' else 'numbers'}, for "
                 f"{', '.join(one.name for one in found)}; or none, for the problem's own"
             )
-        found = [replace(one, **{key: v}) for one, v in zip(found, values, strict=True)]
+        given = [{} if value == AUTO else {key: value} for value in values]
+        found = [replace(one, **change) for one, change in zip(found, given, strict=True)]
     return tuple(found)
 
 
@@ -122,11 +138,17 @@ def settled(config: Config, initial: Mapping[str, float] = MappingProxyType({}))
     axes = _chosen_axes(
         archive, PROBLEMS.get(config.problem.kind)().descriptors(config.problem), ""
     )
-    if archive.lower == AUTO:
-        axes = tuple(replace(one, lower=initial[one.name] / 10) for one in axes)
-    if archive.upper == AUTO:
-        upper = [min(one.reach * initial[one.name], most.get(one.name, math.inf)) for one in axes]
-        axes = tuple(replace(one, upper=u) for one, u in zip(axes, upper, strict=True))
+    automatic = (archive.automatic(key, len(axes)) for key in BOUNDS)
+    axes = tuple(
+        replace(
+            one,
+            lower=initial[one.name] / 10 if lower else one.lower,
+            upper=min(one.reach * initial[one.name], most.get(one.name, math.inf))
+            if upper
+            else one.upper,
+        )
+        for one, lower, upper in zip(axes, *automatic, strict=True)
+    )
     archive = replace(
         archive,
         axes=tuple(one.name for one in axes),
@@ -143,10 +165,7 @@ def _check_together(config: Config, origin: str) -> None:
     problem = PROBLEMS.get(config.problem.kind, origin)()
     problem.check(config, origin)
     archive, axes = config.archive.network, problem.descriptors(config.problem)
-    if AUTO in (archive.lower, archive.upper):
-        _chosen_axes(archive, axes, f"{origin}: ")
-    else:
-        network_axes(archive, axes, origin)
+    _checked_axes(archive, axes, f"{origin}: ")
     GENERATORS.check(config.generator.kind, origin)
     for fault in _faults(config, problem):
         raise ConfigError(f"{origin}: {fault}")

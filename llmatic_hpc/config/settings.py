@@ -98,20 +98,31 @@ class NetworkArchiveSettings:
     kind: str = setting("cvt", "tessellation", choices=("cvt", "grid"))
     axes: tuple[str, ...] = setting(
         (), "measured values that are the axes, two or more; empty: the problem's own; of image "
-        "classification there are ratio, flops, params, depth, width"
+        "classification there are ratio, flops, params, depth, width, activation_bytes and "
+        "milliseconds"
     )  # fmt: skip
-    lower: tuple[float, ...] | Literal["auto"] = setting(
-        (), "lower bounds, one per axis; empty: the problem's own; auto: a tenth of the initial "
-        "network's values"
+    lower: tuple[float | Literal["auto"], ...] | Literal["auto"] = setting(
+        (), "lower bounds, one per axis; empty: the problem's own; auto, for one axis or for all: "
+        "a tenth of the initial network's value"
     )  # fmt: skip
-    upper: tuple[float, ...] | Literal["auto"] = setting(
+    upper: tuple[float | Literal["auto"], ...] | Literal["auto"] = setting(
         (), "upper bounds, likewise; auto: 10,000 times the initial network's FLOPs or parameters, "
-        "100 times its other values, and never more than containment allows"
+        "1,000 times its memory, 100 times its other values, and never more than containment allows"
     )  # fmt: skip
     scale: tuple[str, ...] = setting(
         (), "of each axis; log: by its logarithm; empty: the problem's own",
         choices=("linear", "log"),
     )  # fmt: skip
+
+    @property
+    def is_automatic(self) -> bool:
+        """True where a bound of any axis is to be settled."""
+        return AUTO in self.lower or AUTO in self.upper
+
+    def automatic(self, key: str, axes: int) -> tuple[bool, ...]:
+        """Return of each axis whether its bound ``lower`` or ``upper`` is to be settled."""
+        value = getattr(self, key)
+        return (True,) * axes if value == AUTO else tuple(v == AUTO for v in value or [0] * axes)
 
     RETIRED: ClassVar[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
         "log_flops": lambda on: {"scale": ["linear", "log"]} if on else {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from ..config import AUTO, Config, changed_settings, settled
+from ..config import Config, changed_settings, settled
 from ..errors import ConfigError
 from ..problems.evaluator import Evaluator
 from ..store import rows
@@ -16,7 +17,7 @@ def of_initial(config: Config, evaluator: Evaluator) -> Config:
 
     Raises :class:`ConfigError` where that does not fit.
     """
-    if AUTO not in (config.archive.network.lower, config.archive.network.upper):
+    if not config.archive.network.is_automatic:
         return config
     verdict = evaluator.examine([evaluator.problem.initial_source], repair=False)[0].screened
     if verdict.status != PENDING:
@@ -30,11 +31,15 @@ def of_initial(config: Config, evaluator: Evaluator) -> Config:
 def of_run(before: Config, config: Config) -> Config:
     """Return ``config``, its automatic bounds those of the run that it continues."""
     network = config.archive.network
-    numbers = {
-        key: getattr(before.archive.network, key)
-        for key in ("lower", "upper")
-        if getattr(network, key) == AUTO
-    }
+    numbers: dict[str, Any] = {}
+    for key in ("lower", "upper"):
+        known = getattr(before.archive.network, key)
+        places = network.automatic(key, len(known))
+        if any(places) and len(places) == len(known):
+            numbers[key] = tuple(
+                number if is_automatic else getattr(network, key)[axis]
+                for axis, (is_automatic, number) in enumerate(zip(places, known, strict=True))
+            )
     return replace(config, archive=replace(config.archive, network=replace(network, **numbers)))
 
 

@@ -182,6 +182,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
             "train_loss": trained.train_loss,
             "epochs": trained.epochs,
             "device_bytes": device.most_bytes(),
+            "milliseconds": trained.milliseconds,
         }
         payload = b"".join(p.astype("<i8").tobytes() for p in trained.predictions)
         return {"status": "trained", "failure": "", "values": values}, payload

@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode
 from ..source.allowlist import words
 from . import flops
 from .flops import PRODUCTS, RECURRENT, Arguments, Options, argument
+from .memory import Alive
 
 LAYERS = words(
     """
@@ -234,10 +235,18 @@ class Counting(Running):
     """A mode for running a network that counts its layers, their widths and multiply-adds.
 
     ``max_layers`` and ``max_flops`` end a run that goes beyond: :class:`TooMany` is raised.
+    ``alive`` is shown every tensor that a function returns.
     """
 
-    def __init__(self, *, max_layers: float = math.inf, max_flops: float = math.inf) -> None:
+    def __init__(
+        self,
+        *,
+        max_layers: float = math.inf,
+        max_flops: float = math.inf,
+        alive: Alive | None = None,
+    ) -> None:
         super().__init__()
+        self._alive = alive
         self.flops = 0
         self.flops_of: Counter[str] = Counter()
         """Multiply-adds by name of the function."""
@@ -279,6 +288,9 @@ class Counting(Running):
         elif name in flops.CONVOLUTIONS and flops.about(args, kwargs) > 4 * left:
             raise TooMany("flops")
         result = super().__torch_function__(func, types, args, kwargs)
+        if self._alive is not None:
+            with torch._C.DisableTorchFunction():
+                self._alive.show(result)
         if name in flops.FROM_OUTPUT:
             self._spend(name, flops.FROM_OUTPUT[name](result, *args, **kwargs))
         is_layer = name.removesuffix("_with_indices") in LAYERS

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..types import PENDING, Descriptors, Screened
 from . import build
 from .build import CandidateError
 from .layers import Building, Counting, OverBudget, Running, TooMany
+from .memory import Alive
 
 SMALL_PARAMS = 2_000_000
 SMALL_FLOPS = 30_000_000
@@ -141,12 +143,12 @@ class _Attempt:
         model.eval()
         batch = 1
         try:
-            counting = self._counted(model, images[:1])
+            counting, alive = self._counted(model, images[:1])
         except CandidateError:
             if self.device != "cpu":
                 raise
             batch = 2  # some networks refuse one image alone
-            counting = self._counted(model, images[:2])
+            counting, alive = self._counted(model, images[:2])
         if (flops := counting.flops / batch) > self.max_flops:
             number = f"{flops:.3e} multiply-adds for one image"
             bound = f"containment.max_flops = {self.max_flops:g}"
@@ -166,14 +168,16 @@ class _Attempt:
             if all(p.grad is None for p in parameters):
                 raise CandidateError("invalid", "the backward step reaches no parameter")
         depth, width = max(1, counting.depth), max(1, counting.width)
-        return Descriptors(width, depth, ratio=width / depth, flops=flops, params=params)
+        return Descriptors(width, depth, width / depth, flops, params, alive.most // batch)
 
-    def _counted(self, model: nn.Module, images: Tensor) -> Counting:
+    def _counted(self, model: nn.Module, images: Tensor) -> tuple[Counting, Alive]:
         """Count one pass over ``images``."""
-        counting = Counting(max_layers=self.max_layers, max_flops=len(images) * self.flops)
+        alive = Alive(t for t in (*model.parameters(), *model.buffers()) if not is_lazy(t))
+        most_flops = len(images) * self.flops
+        counting = Counting(max_layers=self.max_layers, max_flops=most_flops, alive=alive)
         with counting, torch.no_grad():
             self._forward(model, images)
-        return counting
+        return counting, alive
 
     def _forward(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return the logits of ``images``, (N, classes), or raise :class:`CandidateError`."""

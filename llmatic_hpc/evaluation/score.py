@@ -34,7 +34,7 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
     if reply.status != "trained":
         return Outcome(reply.status, reply.failure, train_seconds=reply.seconds)
     predictions = np.frombuffer(reply.payload, "<i8").astype(np.int64)
-    loss, epochs = reply.values.get("train_loss"), reply.values.get("epochs")
+    loss, epochs, milliseconds = map(reply.values.get, ("train_loss", "epochs", "milliseconds"))
     fault = ""
     if len(reply.payload) != payload_bytes(dataset):
         fault = f"it has {len(reply.payload)} bytes of predictions"
@@ -44,7 +44,9 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
         fault = "its number of epochs is none"
     elif (loss is None) != (epochs == 0) or (loss is not None and loss < 0):
         fault = "its training loss is none"
-    if fault or type(epochs) is not int:
+    elif milliseconds is None or milliseconds <= 0:
+        fault = "its time of a batch is none"
+    if fault or type(epochs) is not int or milliseconds is None:
         return Outcome("invalid", f"reply: {fault}", train_seconds=reply.seconds)
     valid, test = np.split(predictions, [len(dataset.validation)])
     valid_accuracy = accuracy(valid, dataset.validation.labels)
@@ -57,4 +59,5 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
         train_loss=float("nan") if loss is None else float(loss),
         epochs=epochs,
         train_seconds=reply.seconds,
+        milliseconds=float(milliseconds),
     )

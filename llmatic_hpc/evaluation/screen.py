@@ -25,7 +25,7 @@ GROUP = 8
 """Sources that are measured in one child at first."""
 
 _MEASURES = tuple(field.name for field in fields(Descriptors))
-_WHOLE = ("width", "depth", "params")
+_WHOLE = ("width", "depth", "params", "activation_bytes")
 
 
 class Screener:

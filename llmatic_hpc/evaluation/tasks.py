@@ -150,6 +150,7 @@ _OUTCOME: dict[str, Any] = {
     "epochs": _count,
     "train_seconds": _number(null=False),
     "device": _text(500),
+    "milliseconds": _number(),
 }
 _RESULT: dict[str, Any] = {
     "run_id": _text(200),

@@ -39,6 +39,9 @@ _LOOK_STEPS = 500
 
 _CALIBRATION_STEPS = 100
 
+_TIMED = 5
+"""Forward passes, of which the fastest counts."""
+
 
 class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
     """Raised once the state is on disk, as far as possible: continue from it later."""
@@ -80,6 +83,8 @@ class Trained:
     predictions: tuple[NDArray[np.int64], NDArray[np.int64]]
     """Classes of the validation and of the test images."""
     network: nn.Module
+    milliseconds: float | None
+    """Least time of a batch of test images, in evaluation; None without test images."""
 
 
 def train(
@@ -134,7 +139,9 @@ def train(
                 raise Checkpointed
             parts.append(part)
         predictions.append(np.concatenate(parts))
-    return Trained(run.train_loss, run.epoch, (predictions[0], predictions[1]), network)
+    valid, test = predictions
+    took = run.milliseconds(images.test_images)
+    return Trained(run.train_loss, run.epoch, (valid, test), network, took)
 
 
 def calibrate(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -263,6 +270,15 @@ class _Run:
                     raise CandidateError("diverged", "the network's outputs are not finite")
                 found = outputs.argmax(dim=1).cpu().numpy()
             yield found
+
+    def milliseconds(self, images: torch.Tensor) -> float | None:
+        """Return the least of a few times that a batch takes, the classes' way back included."""
+        times = []
+        for _ in range(_TIMED if len(images) else 0):
+            started = time.perf_counter()
+            next(self.predict(images[: self._recipe.batch]))
+            times.append(1000 * (time.perf_counter() - started))
+        return min(times, default=None)
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         with self._manner():

@@ -106,9 +106,10 @@ def advance(
     for row in out:
         if (original := int(table["duplicate_of"][row])) >= 0:
             if record.status(original) != PENDING:
-                record.update(row, rows.duplicate(record, original))
+                found = rows.duplicate(record, original)
+                record.update(row, rows.with_late(record, row, found))
         elif row in results:
-            record.update(row, results[row])
+            record.update(row, rows.with_late(record, row, results[row]))
     first = int(np.searchsorted(table["generation"], generation))
     for row in {*out, *range(first, record.rows)} - set(record.out()):
         record.update(row, {"told": generation})

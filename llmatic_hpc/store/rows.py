@@ -130,6 +130,15 @@ def result(found: Result) -> dict[str, Any]:
     return {**vars(found.outcome), "slurm_job": found.slurm_job, "node": found.node}
 
 
+def with_late(record: Record, row: int, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete what a result says by the axes that only an evaluation can measure."""
+    if not any(name in found for name in record.axes):
+        return dict(found)
+    known = record.candidates["descriptors"][row].tolist()
+    measured = [found.get(name, value) for name, value in zip(record.axes, known, strict=True)]
+    return {**found, "descriptors": tuple(measured)}
+
+
 def duplicate(record: Record, original: int) -> dict[str, Any]:
     """Return what a duplicate takes over from the candidate that was first."""
     table = record.candidates
@@ -137,7 +146,8 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
     if status == "infrastructure":
         failure = f"a duplicate of candidate {original}, which the machine spoiled"
         return {"status": status, "failure": failure}
-    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs")
+    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs",
+              "milliseconds")  # fmt: skip
     why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
     return {
         "status": "duplicate",

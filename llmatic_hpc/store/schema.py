@@ -83,6 +83,8 @@ CANDIDATES = (
     Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
     Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
     Column("params", "i8", -1, "number of parameters", "1"),
+    Column("activation_bytes", "i8", -1, "most memory alive at once for one image", "byte"),
+    Column("milliseconds", "f8", NAN, "least time of a batch, in evaluation, on its device", "ms"),
     Column("descriptors", "f8", NAN, "as measured, by the axes of archives/network", "", AXES),
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
     Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
@@ -108,12 +110,14 @@ CANDIDATES = (
 
 LATER = frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
+    "activation_bytes", "milliseconds",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
 
 TIMINGS = frozenset({
     "generate_seconds", "queue_seconds", "train_seconds", "attempts", "slurm_job", "node", "device",
+    "milliseconds",
 })  # fmt: skip
 """Columns that differ between two runs of the same configuration and seed."""
 

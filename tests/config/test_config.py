@@ -78,6 +78,28 @@ def test_automatic_bounds_are_of_the_initial_network_and_the_limits() -> None:
     assert config.settled(done) == done
 
 
+def test_one_axis_alone_may_have_an_automatic_bound() -> None:
+    """The other keeps its number, and the text of a setting says which is which."""
+    asked = config.override(
+        Config(),
+        ["archive.network.lower=[0.5, 'auto']", "archive.network.upper=['auto', 1e7]"],
+    )
+    assert config.from_tables(tomllib.loads(settings.to_toml(asked)), "text") == asked
+    with pytest.raises(ConfigError, match="settled by a run"):
+        config.network_axes(asked.archive.network, DESCRIPTORS)
+    done = config.settled(asked, {"ratio": 3.0, "flops": 2000.0})
+    assert done.archive.network.lower == (0.5, 200.0)
+    assert done.archive.network.upper == (300.0, 1e7)
+
+
+def test_what_is_measured_in_training_has_no_automatic_bound() -> None:
+    """No initial network tells beforehand how long a batch takes on the device."""
+    chosen = ["archive.network.axes=['milliseconds', 'params']"]
+    assert config.override(Config(), chosen)
+    with pytest.raises(ConfigError, match=r"milliseconds is measured where candidates train"):
+        config.override(Config(), [*chosen, "archive.network.upper=['auto', 1e7]"])
+
+
 def test_extends_and_overrides(tmp_path: Path) -> None:
     """What a file says wins over what it extends, and --set wins over both."""
     (tmp_path / "base").mkdir()

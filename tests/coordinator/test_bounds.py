@@ -16,3 +16,15 @@ def test_other_axes_are_a_difference_and_no_fault_of_the_bounds() -> None:
     changed = bounds.changed(before, bounds.of_run(before, load(SMOKE)))
     assert any(line.startswith("archive.network.axes") for line in changed)
     assert bounds.changed(before, before) == []
+
+
+def test_a_continued_run_keeps_the_bound_that_was_settled_for_one_axis() -> None:
+    """The number of the other axis is compared as it is."""
+    before = override(Config(), ["archive.network.lower=[1,7]", "archive.network.upper=[200,1e7]"])
+    asked = override(
+        Config(), ["archive.network.lower=[1,'auto']", "archive.network.upper=[300,'auto']"]
+    )
+    found = bounds.of_run(before, asked)
+    assert found.archive.network.lower == (1.0, 7.0)
+    assert found.archive.network.upper == (300.0, 1e7)
+    assert len(bounds.changed(before, found)) == 1

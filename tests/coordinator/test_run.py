@@ -74,6 +74,25 @@ def test_a_run_leaves_a_verified_record(finished: Path) -> None:
     assert said["candidates"] == 12
 
 
+def test_memory_and_time_are_axes_and_the_replay_agrees(tmp_path: Path) -> None:
+    """A time is known once a candidate is trained; duplicates have their original's."""
+    axes = ("archive.network.axes=['activation_bytes', 'milliseconds']",
+            "archive.network.lower=['auto', 0.01]", "archive.network.upper=['auto', 1000.0]",
+            "archive.network.scale=['log', 'log']", "search.generations=1")  # fmt: skip
+    run(tmp_path / "run", *axes)
+    record = load(tmp_path / "run")
+    assert list(store.verify(record)) == []
+    table = record.candidates
+    scored = np.isin(table["status"], (b"scored", b"duplicate")) & np.isfinite(table["fitness"])
+    assert scored.any()
+    for column, name in enumerate(("activation_bytes", "milliseconds")):
+        found = table["descriptors"][scored, column]
+        assert (found == table[name][scored]).all()
+        assert (found > 0).all()
+    assert np.isnan(table["descriptors"][~scored, 1]).all()
+    assert record.config["archive"]["network"]["lower"][1] == 0.01
+
+
 def test_the_same_seed_gives_the_same_record(finished: Path, tmp_path: Path) -> None:
     """Twice the same: candidate table (timings aside) and archives; another seed differs."""
     run(tmp_path / "again")

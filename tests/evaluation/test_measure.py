@@ -330,6 +330,27 @@ def test_widths_of_sequences() -> None:
     assert described(net(forward, init=init)).width == 60
 
 
+@pytest.mark.parametrize(
+    ("forward", "planes"),
+    [
+        ("return self.fc(torch.flatten(self.b(self.a(x)), 1))", 3 + 8 + 4),
+        ("return self.fc(torch.flatten(self.b(F.relu(self.a(x))), 1))", 3 + 8 + 8),
+        ("return self.fc(torch.flatten(self.b(F.relu_(self.a(x))), 1))", 3 + 8 + 4),
+        # A view keeps what it views; a second branch keeps the first.
+        ("y = self.a(x)[:, :4]; return self.fc(torch.flatten(y, 1))", 3 + 8 + 10 / 64),
+        ("y = self.a(x); z = self.b(y); return self.fc((self.b(y) + z).flatten(1))", 3 + 8 + 12),
+        ("y = self.a(x); del y; return self.fc(self.b(self.a(x)).flatten(1))", 3 + 8 + 4),
+    ],
+)
+def test_memory_by_hand(forward: str, planes: float) -> None:
+    """Peak memory is that of the tensors alive at once: planes of 8 x 8 numbers of 4 bytes."""
+    init = "self.a = nn.Conv2d(3, 8, 1); self.b = nn.Conv2d(8, 4, 1); self.fc = nn.Linear(256, 10)"
+    source = net(forward, init=init)
+    for device in ("cpu", "meta"):
+        attempt = measure._Attempt((3, 8, 8), 10, 10**6, 1e9, 100, device)
+        assert attempt.measure(source).activation_bytes == planes * 64 * 4, device
+
+
 def measured_on(device: str, source: str) -> Descriptors:
     """The measures that one device gives, without bounds."""
     return measure._Attempt((3, 32, 32), 10, 10**9, 1e30, 10**6, device).measure(source)

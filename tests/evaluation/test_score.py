@@ -21,7 +21,8 @@ DATASET = Dataset(split(0, 1, 2), split(0, 1, 2, 2), split(2, 1), 3)
 
 def trained(*classes: int, **values: float | None) -> Reply:
     payload = np.array(classes, "<i8").tobytes()
-    return Reply("trained", "", {"train_loss": 0.5, "epochs": 2, **values}, payload, 9.0)
+    known = {"train_loss": 0.5, "epochs": 2, "milliseconds": 7.0}
+    return Reply("trained", "", {**known, **values}, payload, 9.0)
 
 
 def test_accuracy_is_the_fraction_of_hits() -> None:
@@ -60,6 +61,8 @@ def test_without_a_validation_split_there_is_no_validation_accuracy() -> None:
         trained(0, 1, 2, 0, 2, 2, 2),
         trained(0, 1, 2, 0, 2, 2, train_loss=None),
         trained(0, 1, 2, 0, 2, 2, train_loss=-1.0),
+        trained(0, 1, 2, 0, 2, 2, milliseconds=None),
+        trained(0, 1, 2, 0, 2, 2, milliseconds=0.0),
         trained(0, 1, 2, 0, 2, 2, epochs=-1),
         trained(0, 1, 2, 0, 2, 2, epochs=1.5),
         trained(0, 1, 2, 0, 2, 2, epochs=None),

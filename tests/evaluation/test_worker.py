@@ -146,8 +146,9 @@ def test_side_by_side_changes_no_result(
     for spec, alone in zip(CANDIDATES, finished[1], strict=True):
         found = result_of(tmp_path, spec)
         assert found is not None
-        assert replace(found.outcome, train_seconds=0.0) == replace(
-            alone.outcome, train_seconds=0.0, train_loss=found.outcome.train_loss
+        untimed = {"train_seconds": 0.0, "milliseconds": 0.0}
+        assert replace(found.outcome, **untimed) == replace(
+            alone.outcome, **untimed, train_loss=found.outcome.train_loss
         )
         assert found.outcome.train_loss == alone.outcome.train_loss or math.isnan(
             found.outcome.train_loss
@@ -208,7 +209,8 @@ def test_a_stop_reaches_all_who_train_side_by_side(
     assert [r.outcome.status for r in results if r] == ["scored"] * 3
     assert results[0] is not None
     alone = finished[1][9].outcome
-    assert replace(results[0].outcome, train_seconds=0.0) == replace(alone, train_seconds=0.0)
+    untimed = {"train_seconds": 0.0, "milliseconds": 0.0}
+    assert replace(results[0].outcome, **untimed) == replace(alone, **untimed)
     assert len(list(paths.results.iterdir())) == 3
     assert list(paths.checkpoints.iterdir()) == []
 

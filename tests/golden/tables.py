@@ -14,7 +14,7 @@ import numpy as np
 
 MEASURED = frozenset((
     "candidates/generate_seconds", "candidates/queue_seconds", "candidates/train_seconds",
-    "candidates/slurm_job", "candidates/node",
+    "candidates/milliseconds", "candidates/slurm_job", "candidates/node",
     "history/started", "history/finished", "history/generate_seconds", "history/screen_seconds",
     "history/evaluate_seconds", "history/lost_machine_seconds",
     "history/lost_preempted_seconds", "history/lost_limit_seconds",

@@ -27,6 +27,8 @@ FURTHER = (
     Descriptor("params", 1e2, 1e8, "parameters", scale="log", chosen=False, reach=1e4),
     Descriptor("depth", 1.0, 1e3, scale="log", chosen=False),
     Descriptor("width", 1.0, 1e4, scale="log", chosen=False),
+    Descriptor("activation_bytes", 1e3, 1e9, "peak memory", "B", "log", chosen=False, reach=1e3),
+    Descriptor("milliseconds", 0.1, 1e3, "batch time", "ms", "log", chosen=False, late=True),
 )
 """Axes that the settings may choose."""
 

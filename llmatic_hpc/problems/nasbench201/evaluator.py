@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...config import AUTO, Config, ProblemSettings, from_tables, network_axes
+from ...config import Config, ProblemSettings, from_tables, network_axes
 from ...errors import ConfigError, DataError
 from ...store import Difference, Record
 from ...types import PENDING, Examined, Outcome, Screened
@@ -57,7 +57,7 @@ def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
         raise ConfigError(f"{where} is no cell: {initial.failure}")
     given = config.archive.network
     (_, least), (_, most) = cells.bounds(dataset)
-    if AUTO in (given.lower, given.upper):
+    if given.is_automatic:
         return
     axes = network_axes(given, NASBench201().descriptors(config.problem))
     (flops,) = [one for one in axes if one.name == "flops"]
