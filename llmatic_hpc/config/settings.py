@@ -106,8 +106,9 @@ class NetworkArchiveSettings:
         "a tenth of the initial network's value"
     )  # fmt: skip
     upper: tuple[float | Literal["auto"], ...] | Literal["auto"] = setting(
-        (), "upper bounds, likewise; auto: 10,000 times the initial network's FLOPs or parameters, "
-        "1,000 times its memory, 100 times its other values, and never more than containment allows"
+        (), "upper bounds, likewise; auto: 10,000 times the initial network's FLOPs, 1,000 times "
+        "its parameters or memory, 40 times its ratio, 100 times its other values, and never more "
+        "than containment allows"
     )  # fmt: skip
     scale: tuple[str, ...] = setting(
         (), "of each axis; log: by its logarithm; empty: the problem's own",

@@ -73,7 +73,7 @@ def test_automatic_bounds_are_of_the_initial_network_and_the_limits() -> None:
         config.network_axes(asked.archive.network, FURTHER + DESCRIPTORS)
     done = config.settled(asked, {"params": 50, "depth": 4, "flops": 2000.0, "ratio": 1.0})
     assert done.archive.network.lower == (5.0, 0.4, 200.0)
-    assert done.archive.network.upper == (500_000.0, 400.0, 1e6)
+    assert done.archive.network.upper == (50_000.0, 400.0, 1e6)
     assert done.archive.network.scale == ("log", "linear", "log")
     assert config.settled(done) == done
 
@@ -89,7 +89,7 @@ def test_one_axis_alone_may_have_an_automatic_bound() -> None:
         config.network_axes(asked.archive.network, DESCRIPTORS)
     done = config.settled(asked, {"ratio": 3.0, "flops": 2000.0})
     assert done.archive.network.lower == (0.5, 200.0)
-    assert done.archive.network.upper == (300.0, 1e7)
+    assert done.archive.network.upper == (120.0, 1e7)
 
 
 def test_what_is_measured_in_training_has_no_automatic_bound() -> None:

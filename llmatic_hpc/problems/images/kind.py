@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ..evaluator import Evaluator
 
 DESCRIPTORS = (
-    Descriptor("ratio", 0.0, 200.0, "width / depth"),
+    Descriptor("ratio", 0.0, 200.0, "width / depth", reach=40.0),
     Descriptor("flops", 2e8, 5e9, "FLOPs", "FLOP", reach=1e4),
 )
 """Axes and bounds of the paper (section 4.1)."""
 
 FURTHER = (
-    Descriptor("params", 1e2, 1e8, "parameters", scale="log", chosen=False, reach=1e4),
+    Descriptor("params", 1e2, 1e8, "parameters", scale="log", chosen=False, reach=1e3),
     Descriptor("depth", 1.0, 1e3, scale="log", chosen=False),
     Descriptor("width", 1.0, 1e4, scale="log", chosen=False),
     Descriptor("activation_bytes", 1e3, 1e9, "peak memory", "B", "log", chosen=False, reach=1e3),
