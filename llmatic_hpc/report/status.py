@@ -18,6 +18,7 @@ from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
 from . import axes, rates
+from .recipe import recipe
 
 _LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
 """Accounts of hours that were lost, and their causes in words."""
@@ -54,6 +55,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "budget": budget or None,
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
+        "training": recipe(record) or None,
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),
@@ -107,6 +109,8 @@ def render(values: dict[str, Any]) -> RenderableType:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
     row("written by", values["generator"] or "nothing yet")
+    if values["training"]:
+        row("trained by", values["training"])
     if values["candidates"]:
         row("completions", rates.line(values["rates"]))
     if best := values["best"]:
