@@ -215,7 +215,8 @@ def cross_entropy(
 ) -> torch.Tensor:
     """Return the mean loss of ``outputs``, (N, K), for ``labels``, (N,): a number.
 
-    As that of ``torch.nn.functional``, which with ``smoothing`` makes the host wait for a GPU.
+    As that of ``torch.nn.functional``, which makes the host wait for a GPU where labels are
+    smoothed and weighted, and in earlier versions wherever they are smoothed.
     ``weights`` of the classes, (K,): the mean is a weighted one. ``smoothing``: this part of a
     label's probability is spread over all classes (Szegedy et al., 2016, section 7).
     """

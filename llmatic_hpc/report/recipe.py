@@ -1,4 +1,4 @@
-"""Training of a record's candidates, in words."""
+"""Settings that a record's candidates were trained by."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..errors import ConfigError
 from ..store import Record
 
 
-def recipe(record: Record, candidate: int | slice = slice(None)) -> str:
-    """Return ``sgd, batch 32, ...``, by which a candidate, or any, was trained.
+def trained_by(record: Record, candidate: int | slice = slice(None)) -> TrainingSettings | None:
+    """Return the settings by which a candidate, or any of all, was trained.
 
-    Empty where none was, which is where there is no loss, and for settings of a newer version.
+    None where none was, which is where there is no loss, and for settings of a newer version.
     """
     if not np.isfinite(record.candidates["train_loss"][candidate]).any():
-        return ""
+        return None
     try:
-        settings = merge(TrainingSettings(), record.config["training"], "run.h5", "training.")
+        found: TrainingSettings = merge(TrainingSettings(), record.config["training"], "run.h5")
     except ConfigError:
-        return ""
-    return str(settings.recipe())
+        return None
+    return found
