@@ -112,13 +112,10 @@ def test_the_loss_is_torchs_to_the_bit(
 
 
 def test_no_loss_selects_what_a_host_would_have_to_count() -> None:
-    """As torch's smoothed one does, but not for the tensors of tests/accelerator."""
+    """As torch's smoothed one does, though not for the tensors of tests/accelerator."""
     labels = torch.arange(12) % 4
     outputs, weights = torch.ones(12, 4), step.balanced(labels, 4)
-    with torch.autograd.profiler.profile() as profile:
-        F.cross_entropy(outputs, labels, weights, label_smoothing=0.1)
     waiting = {"aten::masked_select", "aten::item", "aten::nonzero"}
-    assert waiting & {event.name for event in profile.function_events}
     for smoothing in (0.0, 0.1):
         for chosen in (None, weights):
             with torch.autograd.profiler.profile() as profile:
