@@ -176,9 +176,9 @@ def _working(settings: Config, origin: str, seed: int) -> Iterator[None]:
     trains = kind_of(settings).contained
     if trains:
         click.echo(
-            f"  training: {training.epochs} epochs, batch {training.batch}, learning rate "
-            f"{training.learning_rate:g}, seed {seed}; fitness on the {training.fitness_split} "
-            f"split; at most {settings.containment.wall_seconds:g} s",
+            f"  training: {training.epochs} epochs, {training.recipe()}, seed {seed}; fitness on "
+            f"the {training.fitness_split} split; at most "
+            f"{settings.containment.wall_seconds:g} s",
             err=True,
         )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

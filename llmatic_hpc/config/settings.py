@@ -256,8 +256,33 @@ class TrainingSettings:
 
     epochs: int = setting(50, "passes over the training images", low=0, high=100_000)
     batch: int = setting(32, "images per optimiser step", low=1)
-    learning_rate: float = setting(0.001, "of stochastic gradient descent", low=0.0)
-    momentum: float = setting(0.9, "of stochastic gradient descent", low=0.0, high=1.0)
+    optimizer: str = setting(
+        "sgd", "stochastic gradient descent; adamw: Adam with decoupled weight decay",
+        choices=("sgd", "adamw"),
+    )  # fmt: skip
+    learning_rate: float = setting(0.001, "of the optimizer, at the first step", low=0.0)
+    momentum: float = setting(
+        0.9, "of stochastic gradient descent; adamw has its own and takes none", low=0.0, high=1.0
+    )
+    weight_decay: float = setting(
+        0.0, "sgd: this times the weights is added to their gradients; adamw: this times the rate "
+        "is taken off the weights at every step", low=0.0,
+    )  # fmt: skip
+    schedule: str = setting(
+        "constant", "of the learning rate; cosine: down to 0 along half a cosine, over all steps "
+        "of all epochs", choices=("constant", "cosine"),
+    )  # fmt: skip
+    label_smoothing: float = setting(
+        0.0, "this part of a label's probability is spread over all classes", low=0.0, high=1.0
+    )
+    class_weights: str = setting(
+        "none", "of the loss; balanced: n / (K n_c), by the training labels of each of K classes",
+        choices=("none", "balanced"),
+    )  # fmt: skip
+    augmentation: tuple[str, ...] = setting(
+        (), "of the training images, anew every epoch; flip: mirrors every other one by chance; "
+        "crop: shifts each by up to four pixels, with black beside", choices=("flip", "crop"),
+    )  # fmt: skip
     fitness_split: str = setting(
         "validation", "test is the paper's protocol, validation the sound one",
         choices=("validation", "test"),
@@ -280,8 +305,23 @@ class TrainingSettings:
     )
     graph: str = resumable(
         "off", "auto: on an accelerator that can, record a step once and replay it where that is "
-        "the same to the last bit (experimental)", choices=("off", "auto"),
+        "the same to the last bit (experimental); not with adamw or a schedule, whose rates change",
+        choices=("off", "auto"),
     )  # fmt: skip
+
+    def recipe(self) -> str:
+        """Return in words how it trains: ``sgd, batch 32, learning rate 0.001, momentum 0.9``."""
+        rate = f"learning rate {self.learning_rate:g}"
+        parts = {
+            f"{self.optimizer}, batch {self.batch}, {rate}": True,
+            f"momentum {self.momentum:g}": self.optimizer == "sgd",
+            f"{self.schedule} schedule": self.schedule != "constant",
+            f"weight decay {self.weight_decay:g}": self.weight_decay > 0,
+            f"label smoothing {self.label_smoothing:g}": self.label_smoothing > 0,
+            f"{self.class_weights} class weights": self.class_weights != "none",
+            f"augmented by {' and '.join(self.augmentation)}": bool(self.augmentation),
+        }
+        return ", ".join(text for text, is_said in parts.items() if is_said)
 
 
 @dataclass(frozen=True)

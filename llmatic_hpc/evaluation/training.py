@@ -1,14 +1,15 @@
-"""Train a network by the paper's protocol, inside the contained child.
+"""Train a network, inside the contained child.
 
-Stochastic gradient descent with momentum on the cross-entropy, a fixed number of epochs, no
-augmentation (paper, section 4.1). The images lie as one uint8 tensor on the device and are
-normalised per batch to (x/255 - 0.5)/0.5; nothing is read back from the device per step. A
-network begins with the same weights on every device, for it is made on the CPU.
+By the paper's protocol unless the recipe says otherwise: stochastic gradient descent with momentum
+on the cross-entropy, a fixed number of epochs, no augmentation (paper, section 4.1). The images lie
+as one uint8 tensor on the device and are normalised per batch to (x/255 - 0.5)/0.5; nothing is read
+back from the device per step. A network begins with the same weights on every device, for it is
+made on the CPU.
 
 A training that is interrupted at any step and continued from its checkpoint ends, on a CPU,
 in the same bits as an undisturbed one: parameters, all buffers, momentum, the generators of
-torch, numpy and Python, the permutation of the running epoch and the loss so far are all
-restored. What a network keeps in plain Python attributes is not.
+torch, numpy and Python, the order and the changes of the running epoch's images and the loss so
+far are all restored. What a network keeps in plain Python attributes is not.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ import contextlib
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from ..source import forward
-from . import checkpoint
+from . import augmentation, checkpoint
 from .build import CANDIDATE_EXCEPTIONS, CandidateError
 from .placing import Generators, place
-from .step import Descent, Recorded, records
+from .step import AdamW, Descent, Optimiser, Recorded, balanced, cosine, cross_entropy, records
 
 _LOOK_STEPS = 500
 """Steps after which a loss that is not finite ends a training."""
@@ -49,7 +49,7 @@ class Checkpointed(Exception):  # noqa: N818 (an answer to a request)
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training."""
+    """Numbers and words of a training, by the names of ``TrainingSettings``."""
 
     epochs: int
     batch: int
@@ -61,6 +61,12 @@ class Recipe:
     precision: str = "float32"
     channels_last: bool = False
     graph: str = "off"
+    optimizer: str = "sgd"
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    augmentation: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Trained:
     """A finished training."""
 
     train_loss: float | None
-    """Mean cross-entropy over the last epoch's steps; None without epochs."""
+    """Mean over the last epoch of the loss that was descended; None without epochs."""
     epochs: int
     predictions: tuple[NDArray[np.int64], NDArray[np.int64]]
     """Classes of the validation and of the test images."""
@@ -193,7 +199,10 @@ class _Run:
         trainable = [p for p in network.parameters() if p.requires_grad]
         if recipe.epochs and not trainable:
             raise CandidateError("invalid", "the network has no parameters to train")
-        self._optimiser = Descent(trainable, rate=recipe.learning_rate, momentum=recipe.momentum)
+        self._optimiser = _optimiser(trainable, recipe)
+        self._weights: torch.Tensor | None = None
+        if recipe.class_weights == "balanced":
+            self._weights = balanced(images.train_labels, classes)
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.epoch = 0
         self._step = 0
@@ -210,24 +219,28 @@ class _Run:
             self._layout = torch.channels_last
             network.to(memory_format=torch.channels_last)
         self._learn: Callable[[torch.Tensor], None] = self._learn_plainly
-        if recipe.graph == "auto" and records(self._device) and forward.repeats_itself(source):
+        # A rate that changes is a number in the kernels of a step, which a graph would keep.
+        steady = recipe.optimizer == "sgd" and recipe.schedule == "constant"
+        may_record = recipe.graph == "auto" and steady and records(self._device)
+        if may_record and forward.repeats_itself(source):
             self._learn = Recorded(self._learn_plainly, self._tensors, recipe.batch)
 
     # --- training -------------------------------------------------------------------------
 
     def steps(self) -> Iterator[bool]:
         """Train; after every step say whether it was the last of its epoch."""
-        while self.epoch < self._recipe.epochs:
+        recipe, in_all = self._recipe, self._recipe.epochs * len(self._bounds)
+        while self.epoch < recipe.epochs:
             if self._step == 0:
-                # On the CPU whatever the device, so that every device sees the same order.
-                self._order = torch.randperm(
-                    len(self._images.train_images), generator=self._generator
-                )
+                self._order = self._drawn()
                 self._loss.zero_()
             self._network.train()  # evaluation, or the network itself, may have left it
             order = self._order.to(self._device)
             while self._step < len(self._bounds):
                 start, end = self._bounds[self._step]
+                if recipe.schedule == "cosine":
+                    done = self.epoch * len(self._bounds) + self._step
+                    self._optimiser.rate = cosine(recipe.learning_rate, done, in_all)
                 self._learn(order[start:end])
                 self._step += 1
                 if self._step % _LOOK_STEPS == 0:
@@ -239,10 +252,26 @@ class _Run:
             self.epoch, self._step = self.epoch + 1, 0
             yield True
 
+    def _drawn(self) -> torch.Tensor:
+        """Return the numbers of an epoch's images in their order, (N,); augmented (N, 4), each with
+        what was drawn for it. On the CPU whatever the device: the same everywhere.
+        """
+        count = len(self._images.train_images)
+        order = torch.randperm(count, generator=self._generator)
+        if not self._recipe.augmentation:
+            return order
+        changes = augmentation.draw(count, seed=self._recipe.seed, epoch=self.epoch)
+        return torch.cat([order[:, None], changes], dim=1)
+
     def _learn_plainly(self, chosen: torch.Tensor) -> None:
-        labels = self._images.train_labels.index_select(0, chosen)
-        outputs = self._forward(self._images.train_images.index_select(0, chosen))
-        loss = F.cross_entropy(outputs, labels)
+        recipe = self._recipe
+        numbers = chosen[:, 0] if recipe.augmentation else chosen
+        labels = self._images.train_labels.index_select(0, numbers)
+        images = self._images.train_images.index_select(0, numbers)
+        if recipe.augmentation:
+            images = augmentation.changed(images, chosen[:, 1:], recipe.augmentation)
+        outputs = self._forward(images)
+        loss = cross_entropy(outputs, labels, self._weights, recipe.label_smoothing)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
@@ -252,7 +281,7 @@ class _Run:
         """Yield every tensor that a step changes."""
         yield from self._network.parameters()
         yield from self._network.buffers()
-        yield from (v for v in self._optimiser.velocities if v is not None)
+        yield from self._optimiser.state().values()
         yield self._loss
 
     def _check_loss(self) -> None:
@@ -325,8 +354,7 @@ class _Run:
             f"parameter.{name}": p for name, p in self._network.named_parameters()
         }
         tensors |= {f"buffer.{name}": b for name, b in self._network.named_buffers()}
-        velocities = self._optimiser.velocities
-        tensors |= {f"momentum.{i}": v for i, v in enumerate(velocities) if v is not None}
+        tensors |= self._optimiser.state()
         generators = Generators.now(self._device)
         tensors |= {
             "loss": self._loss,
@@ -357,11 +385,7 @@ class _Run:
                 and all(_alike(tensors[f"parameter.{n}"], p) for n, p in parameters.items())
                 and all(_named(tensors, "parameter.", parameters))
                 and all(_named(tensors, "buffer.", buffers))
-                and all(
-                    _alike(tensors[f"momentum.{i}"], p)
-                    for i, p in enumerate(self._optimiser.parameters)
-                    if f"momentum.{i}" in tensors
-                )
+                and self._optimiser.fits(tensors)
                 and _alike(tensors["loss"], self._loss)
                 and (values["step"] == 0 or len(tensors["order"]) == self._bounds[-1][1])
             )
@@ -381,15 +405,20 @@ class _Run:
                 else:  # a buffer that the network replaces as it goes
                     owner._buffers[key] = saved.to(self._device)
             self._loss.copy_(tensors["loss"])
-        for index in range(len(self._optimiser.velocities)):
-            if (velocity := tensors.get(f"momentum.{index}")) is not None:
-                self._optimiser.velocities[index] = velocity.to(self._device)
+        self._optimiser.restore(tensors)
         self.epoch, self._step = values["epoch"], values["step"]
         self._order = tensors["order"]
         self.train_loss = values["train_loss"]
         self._generator.set_state(tensors["random.order"])
         generators.apply(self._device)
         return True
+
+
+def _optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> Optimiser:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return AdamW(parameters, rate=rate, decay=decay)
+    return Descent(parameters, rate=rate, momentum=recipe.momentum, decay=decay)
 
 
 def _materialise(network: nn.Module, images: Images) -> None:

@@ -40,6 +40,12 @@ _SECONDS = "seconds"
 _WEIGHTS = "weights.safetensors"
 TASK_FILE = "task.json"
 """File that tells the candidates of a task, in the folder of the task."""
+_RECIPE = (
+    "batch", "learning_rate", "momentum", "checkpoint_seconds", "evaluation_batch", "precision",
+    "channels_last", "graph", "optimizer", "weight_decay", "schedule", "label_smoothing",
+    "class_weights", "augmentation",
+)  # fmt: skip
+"""Settings of a training that the child is told."""
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
@@ -157,18 +163,8 @@ class _Evaluator:
         training = self._training
         differs = self._limit != self._containment.wall_seconds
         here = f", {self._limit:.3g} on this device" if differs else ""
-        recipe = {
-            "epochs": epochs,
-            "batch": training.batch,
-            "learning_rate": training.learning_rate,
-            "momentum": training.momentum,
-            "seed": seed,
-            "checkpoint_seconds": training.checkpoint_seconds,
-            "evaluation_batch": training.evaluation_batch,
-            "precision": training.precision,
-            "channels_last": training.channels_last,
-            "graph": training.graph,
-        }
+        recipe = {name: getattr(training, name) for name in _RECIPE}
+        recipe |= {"epochs": epochs, "seed": seed}
         identity = {
             "source": source,
             "data": self._fingerprint,

@@ -6,6 +6,7 @@ import math
 
 from ..store import Record
 from ..types import NO_PROMPT
+from .recipe import trained_by
 
 
 def exported_source(record: Record, candidate: int) -> str:
@@ -23,6 +24,8 @@ def exported_source(record: Record, candidate: int) -> str:
     prompt = int(table["prompt"][candidate])
     cell = table["architecture"][candidate]
     trained = "by the benchmark" if cell else f"with seed {int(table['seed'][candidate])}"
+    if settings := trained_by(record, candidate):
+        trained += f": {settings.recipe()}"
     lines = [
         f"candidate {candidate} of run {record.run_id}",
         f"status: {text('status')}; fitness {number('fitness')}, validation accuracy "

@@ -18,6 +18,7 @@ from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
 from . import axes, rates
+from .recipe import trained_by
 
 _LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
 """Accounts of hours that were lost, and their causes in words."""
@@ -40,6 +41,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
+    how = trained_by(record)
     pace = float(np.median(np.nansum(parts, axis=0))) if done else None
     return {
         "run": str(paths.root),
@@ -54,6 +56,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "budget": budget or None,
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
+        "training": f"{how.epochs} epochs, {how.recipe()}" if how else None,
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),
@@ -107,6 +110,8 @@ def render(values: dict[str, Any]) -> RenderableType:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
     row("written by", values["generator"] or "nothing yet")
+    if values["training"]:
+        row("training", values["training"])
     if values["candidates"]:
         row("completions", rates.line(values["rates"]))
     if best := values["best"]:

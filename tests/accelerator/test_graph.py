@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from llmatic_hpc.evaluation import step
+from llmatic_hpc.evaluation.training import Recipe
 from llmatic_hpc.source import forward
 
 from . import simulated
@@ -19,13 +21,13 @@ GRAPH = replace(RECIPE, graph="auto", batch=16)
 STATIC = PLAIN.replace("nn.Dropout(0.25)", "nn.Identity()")
 
 
-def _replayed(source: str) -> tuple[int, bool]:
+def _replayed(source: str, recipe: Recipe = GRAPH) -> tuple[int, bool]:
     """How many steps were replayed, and whether it came to what plain steps come to."""
     simulated.start(own_random=True)
     simulated.give_graphs()
-    plain = run(source, "sim", replace(GRAPH, graph="off"))
+    plain = run(source, "sim", replace(recipe, graph="off"))
     with simulated.counting() as counts:
-        found = run(source, "sim", GRAPH)
+        found = run(source, "sim", recipe)
     return counts.kernels["graph"], same(found, plain)
 
 
@@ -33,6 +35,22 @@ def _replayed(source: str) -> tuple[int, bool]:
 def test_replayed_steps_end_in_the_bits_of_plain_ones() -> None:
     """All full batches but the first three; two replays are the comparison's."""
     assert _replayed(STATIC) == (2 + 2 * 8 - 3, True)
+
+
+@apart
+def test_flips_and_crops_are_what_each_replay_is_given() -> None:
+    """They change from step to step, as do the images; the loss does not."""
+    recipe = replace(
+        GRAPH, augmentation=("flip", "crop"), class_weights="balanced", label_smoothing=0.1
+    )
+    assert _replayed(STATIC, recipe) == (2 + 2 * 8 - 3, True)
+
+
+@pytest.mark.parametrize("change", [{"schedule": "cosine"}, {"optimizer": "adamw"}])
+@apart
+def test_where_rates_change_steps_stay_plain(change: dict[str, Any]) -> None:
+    """A graph would keep the rate that it was recorded with."""
+    assert _replayed(STATIC, replace(GRAPH, **change)) == (0, True)
 
 
 @apart

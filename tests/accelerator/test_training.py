@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from llmatic_hpc.evaluation import build, checkpoint, placing, training
-from llmatic_hpc.evaluation.step import Descent
+from llmatic_hpc.evaluation.step import AdamW, Descent
 from llmatic_hpc.evaluation.training import Images, Recipe, Trained
 
 from . import simulated
@@ -21,6 +22,10 @@ from .apart import apart
 RECIPE = Recipe(
     epochs=2, batch=32, learning_rate=0.01, momentum=0.9, seed=3,
     checkpoint_seconds=1e9, evaluation_batch=16,
+)  # fmt: skip
+EVERYTHING = replace(
+    RECIPE, optimizer="adamw", weight_decay=0.01, schedule="cosine", label_smoothing=0.1,
+    class_weights="balanced", augmentation=("flip", "crop"),
 )  # fmt: skip
 COUNT = 140  # the last batch is short
 
@@ -107,11 +112,12 @@ def same(a: Trained, b: Trained) -> bool:
     )
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, EVERYTHING], ids=["plain", "everything"])
 @apart
-def test_it_equals_the_cpus_and_no_step_waits() -> None:
+def test_it_equals_the_cpus_and_no_step_waits(recipe: Recipe) -> None:
     """Loss, predictions and weights; the host waits at the end of an epoch and for predictions."""
     simulated.start()
-    here = run(PLAIN, "cpu")
+    here = run(PLAIN, "cpu", recipe)
     waits: list[int] = []
     with simulated.counting() as counts:
 
@@ -119,7 +125,7 @@ def test_it_equals_the_cpus_and_no_step_waits() -> None:
             waits.append(len(counts.waits))
             return False
 
-        there = run(PLAIN, "sim", asked=asked)
+        there = run(PLAIN, "sim", recipe, asked=asked)
     assert {p.device.type for p in there.network.parameters()} == {"sim"}
     assert same(here, there)
     # After each step of an epoch but the last, whose loss is read.
@@ -128,16 +134,23 @@ def test_it_equals_the_cpus_and_no_step_waits() -> None:
 
 @apart
 def test_a_step_of_descent_is_three_kernels() -> None:
-    """However many parameters there are; and a step's own work is counted in tens."""
+    """And one of AdamW eight, however many parameters there are."""
     simulated.start()
     network = build.build(PLAIN).to("sim")
-    descent = Descent(list(network.parameters()), rate=0.1, momentum=0.9)
-    for parameter in network.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    descent.step()
-    with simulated.counting() as counts:
-        descent.step()
-    assert counts.kernels == {"_foreach_mul_": 1, "_foreach_add_": 2}
+    parameters = list(network.parameters())
+    kernels = []
+    for optimiser in (
+        Descent(parameters, rate=0.1, momentum=0.9),
+        AdamW(parameters, rate=0.1, decay=0.1),
+    ):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+        with simulated.counting() as counts:
+            optimiser.step()
+        kernels.append(counts.kernels)
+    assert kernels[0] == {"_foreach_mul_": 1, "_foreach_add_": 2}
+    assert kernels[1].total() == 8
 
 
 @pytest.mark.parametrize("what", LEFT_BEHIND)
@@ -166,16 +179,21 @@ def _interrupted(at: int) -> Callable[[], bool]:
     return lambda: next(calls, None) is None
 
 
-@pytest.mark.parametrize("at", [1, 4, 7, 11])
+@pytest.mark.parametrize(
+    ("at", "recipe"),
+    [(1, RECIPE), (4, RECIPE), (7, RECIPE), (11, RECIPE), (2, EVERYTHING), (7, EVERYTHING)],
+)
 @apart
-def test_continued_from_a_checkpoint_it_ends_in_the_same_bits(at: int, tmp_path: Path) -> None:
+def test_continued_from_a_checkpoint_it_ends_in_the_same_bits(
+    at: int, recipe: Recipe, tmp_path: Path
+) -> None:
     """Although the device draws from a generator of its own."""
     simulated.start(own_random=True)
-    undisturbed = run(PLAIN, "sim")
+    undisturbed = run(PLAIN, "sim", recipe)
     with pytest.raises(training.Checkpointed):
-        run(PLAIN, "sim", folder=tmp_path, identity="a", asked=_interrupted(at))
+        run(PLAIN, "sim", recipe, folder=tmp_path, identity="a", asked=_interrupted(at))
     torch.rand(5, device="sim")
-    assert same(run(PLAIN, "sim", folder=tmp_path, identity="a"), undisturbed)
+    assert same(run(PLAIN, "sim", recipe, folder=tmp_path, identity="a"), undisturbed)
 
 
 @apart

@@ -186,7 +186,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 def test_what_is_like_nothing_is_not_guessed(tmp_path: Path) -> None:
     """Neither a key of the same table nor a file that shares the ending alone."""
     with pytest.raises(ConfigError) as unknown:
-        config.load(write(tmp_path, "[training]\noptimiser = 1\n"))
+        config.load(write(tmp_path, "[training]\npatience = 1\n"))
     assert "did you mean" not in str(unknown.value)
     write(tmp_path, "", "pyproject.toml")
     with pytest.raises(ConfigError) as missing:

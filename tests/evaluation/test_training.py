@@ -18,7 +18,6 @@ from torch import nn
 from llmatic_hpc.config import ProblemSettings, TrainingSettings
 from llmatic_hpc.evaluation import checkpoint, data, training
 from llmatic_hpc.evaluation.build import CandidateError
-from llmatic_hpc.evaluation.step import Descent
 from llmatic_hpc.evaluation.training import Images, Recipe, Trained, train
 
 RECIPE = Recipe(
@@ -111,27 +110,6 @@ def test_equals_a_plain_loop(images: Images) -> None:
     assert found.train_loss == pytest.approx(sum(losses) / 300, rel=1e-12)
     assert np.array_equal(found.predictions[1], test)
     assert np.mean(found.predictions[1] == 0) < 0.5
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_descent_is_torchs_to_the_bit(momentum: float) -> None:
-    """Fifty steps over parameters of all shapes, one without a gradient now and then."""
-    drawn = torch.Generator().manual_seed(1)
-    shapes = ((64, 32, 3, 3), (64,), (10, 64), ())
-    ours, theirs = (
-        [nn.Parameter(torch.randn(s, generator=torch.Generator().manual_seed(2))) for s in shapes]
-        for _ in range(2)
-    )
-    descent = Descent(ours, rate=0.01, momentum=momentum)
-    optimiser = torch.optim.SGD(theirs, lr=0.01, momentum=momentum)
-    for step in range(50):
-        for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            gradient = torch.randn(a.shape, generator=drawn)
-            skipped = index == 1 and step % 3 == 0
-            a.grad, b.grad = (None if skipped else gradient.clone() for _ in range(2))
-        descent.step()
-        optimiser.step()
-    assert all(map(torch.equal, ours, theirs))
 
 
 def test_every_pixel_is_normalised_to_the_bit() -> None:

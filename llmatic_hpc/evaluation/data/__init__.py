@@ -29,8 +29,11 @@ integers from 0 or from 1 on, texts, or one-hot rows. Tables, sequences, videos 
 predict are refused.
 """
 
-from .loading import checked, describe, for_training, load
+from .loading import checked, describe, for_training, load, refuse_augmentation
 from .named import fetch
 from .splits import Dataset, Split, stratified
 
-__all__ = ["Dataset", "Split", "checked", "describe", "fetch", "for_training", "load", "stratified"]
+__all__ = [
+    "Dataset", "Split", "checked", "describe", "fetch", "for_training", "load",
+    "refuse_augmentation", "stratified",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ProblemSettings, TrainingSettings
-from ...errors import DataError
+from ...errors import ConfigError, DataError
 from . import arrays, folders, named
 from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, whole
 
+_SHIFT = 4
+"""Pixels, see :data:`~llmatic_hpc.evaluation.augmentation.PADDING`, whose module needs torch."""
+
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
-    """Load the data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`.
+    """Load the data that the settings name. Raises :class:`~llmatic_hpc.errors.DataError`, and
+    :class:`~llmatic_hpc.errors.ConfigError` for settings that do not fit the data.
 
     With ``training.fitness_split = "validation"`` data's own validation split is taken where there
     is one; else a stratified part of the training images,
@@ -40,9 +45,23 @@ def checked(
     return wanted, _sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
 
 
+def refuse_augmentation(augmentation: Sequence[str], input_shape: tuple[int, ...]) -> None:
+    """Raise ``ConfigError`` where data of ``input_shape`` are no images to flip and shift.
+
+    Images are (channels, height, width), higher and wider than the largest shift.
+    """
+    if augmentation and (len(input_shape) != 3 or min(input_shape[1:]) <= _SHIFT):
+        raise ConfigError(
+            f"training.augmentation = {list(augmentation)} is for images of more than {_SHIFT} by "
+            f"{_SHIFT} pixels, and the data have shape {input_shape}: say training.augmentation = "
+            "[]"
+        )
+
+
 def _wanted(
     found: Dataset, problem: ProblemSettings, training: TrainingSettings, seed: int
 ) -> Dataset:
+    refuse_augmentation(training.augmentation, found.input_shape)
     train = at_most(found.train, problem.train_images)
     test = at_most(found.test, problem.test_images)
     if training.fitness_split == "test":
