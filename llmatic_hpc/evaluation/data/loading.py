@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from ...config import ProblemSettings, TrainingSettings
 from ...errors import DataError
 from . import arrays, folders, named
-from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, whole
+from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, sha256, whole
 
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
@@ -37,7 +36,7 @@ def checked(
     """
     found = _read(problem.data)
     wanted = _wanted(found, problem, training, seed)
-    return wanted, _sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
+    return wanted, sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
 
 
 def _wanted(
@@ -85,15 +84,6 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
         "validation_images": planes(dataset.validation),
         "test_images": planes(dataset.test),
     }
-
-
-def _sha256(data: Dataset) -> str:
-    digest = hashlib.sha256(str(data.classes).encode())
-    for one in (data.train, data.validation, data.test):
-        digest.update(repr(one.images.shape).encode())
-        digest.update(np.ascontiguousarray(one.images).data)
-        digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
-    return digest.hexdigest()
 
 
 def _read(data: str) -> Dataset:

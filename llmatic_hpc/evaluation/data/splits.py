@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -105,3 +106,13 @@ def drawn(split: Split, count: int, purpose: int = _FIXED, seed: int = 0) -> tup
 def whole(train: Split, test: Split, classes: int, validation: Split | None = None) -> Dataset:
     """Put together all that there is, before settings choose among it."""
     return Dataset(train, validation or train.take(np.empty(0, np.int64)), test, classes)
+
+
+def sha256(data: Dataset) -> str:
+    """Return a digest of all images and labels, whatever files they came from."""
+    digest = hashlib.sha256(str(data.classes).encode())
+    for one in (data.train, data.validation, data.test):
+        digest.update(repr(one.images.shape).encode())
+        digest.update(np.ascontiguousarray(one.images).data)
+        digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
+    return digest.hexdigest()
