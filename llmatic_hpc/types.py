@@ -65,7 +65,8 @@ class Problem:
 
     name: str
     input_shape: tuple[int, ...]
-    """Shape of one example, without the batch: channels, height, width."""
+    """Shape of one example, without the batch: channels, height and width of an image, channels and
+    length of a sequence, or features."""
     classes: int
     """A network maps (N, \\*input_shape) to (N, classes)."""
     initial_source: str

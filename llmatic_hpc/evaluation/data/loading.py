@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...config import ProblemSettings, TrainingSettings
 from ...errors import DataError
-from . import arrays, folders, named
+from . import arrays, cache, folders, named
 from .scaling import standardised
 from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, sha256, whole
 
@@ -26,17 +26,22 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
 
 
 def checked(
-    problem: ProblemSettings, training: TrainingSettings, *, seed: int
+    problem: ProblemSettings, training: TrainingSettings, *, seed: int, known: str = ""
 ) -> tuple[Dataset, str, bool]:
     """Load as :func:`load` does; return a SHA-256 of all that the settings name, too.
 
     It is one of content, before the settings choose among it: the same for the same images and
-    labels in another file, and for every seed. Last: true where the validation split is the
-    data's own.
+    labels in another file, and for every seed. Data ``known`` by it are taken from the cache where
+    they are there: a compute node then walks no folder of images. Last: true where the validation
+    split is the data's own.
     """
-    found = _read(problem)
+    found = cache.of_digest(known) if known else None
+    digest = sha256(found) if found is not None else ""
+    if found is None or digest != known:
+        found = _read(problem)
+        digest = sha256(found)
     wanted = _wanted(found, problem, training, seed)
-    return wanted, sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
+    return wanted, digest, len(found.validation) > 0 and len(wanted.validation) > 0
 
 
 def _wanted(
@@ -66,8 +71,8 @@ def _chosen(
 def describe(problem: ProblemSettings) -> tuple[tuple[int, ...], int]:
     """Return :attr:`.Dataset.input_shape` and the number of classes.
 
-    Images, sequences and tables in files of arrays are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are
-    missing or unreadable.
+    Of files of arrays only labels are read. Raises :class:`~llmatic_hpc.errors.DataError` where the
+    data are missing or unreadable.
     """
     path = Path(problem.data).expanduser()
     if not _is_file(problem.data):

@@ -1,4 +1,4 @@
-"""Images, sequences, tables and labels of any accepted shape and type, checked and made into one."""
+"""Data and labels of any accepted shape and type, checked and made into one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Raw:
 def shaped(parts: Mapping[str, Raw], origin: str, layout: str = "images") -> Dataset:
     """Make data of the parts ``train``, ``test`` and ``validation``.
 
-    ``layout`` is that of ``problem.layout``. The last part may be missing; without a test part a fixed stratified fifth becomes it. Raises
-    :class:`~llmatic_hpc.errors.DataError`, which says what was found and what is expected.
+    ``layout`` is that of ``problem.layout``. The last part may be missing; without a test part a
+    fixed stratified fifth becomes it. Raises :class:`~llmatic_hpc.errors.DataError`, which says
+    what was found and what is expected.
     """
     train = parts["train"]
     noun = layout = meant(train.images.ndim, layout)
@@ -225,7 +226,7 @@ def _numbers(part: Raw, layout: str) -> NDArray[Any]:
     numbers = arranged(part.images, part.where, layout)
     if numbers.dtype.kind not in "biuf":
         raise DataError(
-            f"{part.where} holds {numbers.dtype}; expected numbers (text can become numbers, or one "
+            f"{part.where} holds {numbers.dtype}; expected numbers (text can become one "
             "column of 0 and 1 for each of its values)"
         )
     return finite(np.ascontiguousarray(numbers), part.where)

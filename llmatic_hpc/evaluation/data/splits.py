@@ -25,8 +25,8 @@ every run of a configuration is tested on the same images."""
 class Split:
     """Images, (N, height, width, channels) uint8, and their labels, (N,) int64.
 
-    In their place sequences, (N, channels, length), or tables, (N, features): numbers of any type as
-    they were found, float32 where candidates are trained on them.
+    In their place sequences, (N, channels, length), or tables, (N, features): numbers of any type
+    as they were found, float32 where candidates are trained on them.
     """
 
     images: NDArray[Any]
