@@ -152,7 +152,7 @@ class Descriptors:
     depth: int
     ratio: float
     flops: float
-    """Multiply-adds for one image."""
+    """Multiply-adds for one example."""
     params: int
 
 

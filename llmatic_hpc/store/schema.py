@@ -81,7 +81,7 @@ CANDIDATES = (
     Column("width", "i8", -1, "largest number of output features or channels", "1"),
     Column("depth", "i8", -1, "number of executed layers", "1"),
     Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
-    Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
+    Column("flops", "f8", NAN, "multiply-adds for one example, as measured", "FLOP"),
     Column("params", "i8", -1, "number of parameters", "1"),
     Column("descriptors", "f8", NAN, "as measured, by the axes of archives/network", "", AXES),
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
