@@ -73,7 +73,6 @@ GOOD: list[tuple[str, Mapping[str, Any], tuple[int, int, int]]] = [
 ]  # fmt: skip
 
 
-
 def numbers(change: Callable[[Any], Any] = np.asarray, **more: Any) -> dict[str, Any]:
     """Sequences, changed, in place of the plain images."""
     return both(lambda x: change(NUMBERS[: len(x)])) | more

@@ -59,11 +59,14 @@ def of_digest(content: str) -> Dataset | None:
     """Return the data with the SHA-256 ``content``, if they are here; nothing else is looked at."""
     path = _path(content)
     try:
-        return _load(path)
+        found = _load(path)
+        if (now := sha256(found)) != content:
+            raise ValueError(f"its content has the digest {now}")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s: is damaged: %s", path, error)
+        log.warning("%s: is damaged and read anew: %s", path, error)
         return None
 
 
