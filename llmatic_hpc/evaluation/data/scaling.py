@@ -14,10 +14,11 @@ from ...errors import DataError
 from .splits import Dataset, Split, chunks
 
 Numbers = NDArray[Any]
+_EXPECTED = "expected numbers: fill such places in, or leave their rows out"
 _AXES = {2: ("row", "column"), 3: ("sequence", "channel", "step")}
 
 
-def finite(numbers: Numbers, where: str, why: str = "expected numbers") -> Numbers:
+def finite(numbers: Numbers, where: str, why: str = _EXPECTED) -> Numbers:
     """Return the numbers, (N, F) or (N, C, L).
 
     Raises :class:`~llmatic_hpc.errors.DataError` with the place of the first that is none.
