@@ -67,7 +67,8 @@ class Problem:
 
     name: str
     input_shape: tuple[int, ...]
-    """Shape of one example, without the batch: channels, height, width."""
+    """Shape of one example, without the batch: channels, height and width of an image, channels and
+    length of a sequence, or features."""
     classes: int
     """A network maps (N, \\*input_shape) to (N, classes)."""
     initial_source: str
@@ -153,7 +154,7 @@ class Descriptors:
     depth: int
     ratio: float
     flops: float
-    """Multiply-adds for one image."""
+    """Multiply-adds for one example."""
     params: int
     activation_bytes: int = -1
     """Most memory of tensors alive at once for one image, in evaluation; -1: not measured."""

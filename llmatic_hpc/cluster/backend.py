@@ -29,7 +29,7 @@ class Work:
     candidate: int
     source_sha256: str
     flops: float
-    """Multiply-adds for one image, by which tasks are balanced."""
+    """Multiply-adds for one example, by which tasks are balanced."""
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,12 @@ class ProblemSettings:
         "digits, torchvision:NAME:FOLDER, or a path: CIFAR-10 in torchvision's folder, a "
         "folder of images by class, or an .npz or .h5 file",
     )
-    train_images: int = setting(0, "use at most this many for training; 0: all", low=0)
-    test_images: int = setting(0, "use at most this many for testing; 0: all", low=0)
+    layout: str = setting(
+        "auto", "of arrays in a file; auto: (N, features) are tables, all else images; sequences: "
+        "(N, channels, length) or (N, length)", choices=("auto", "images", "sequences", "tables"),
+    )  # fmt: skip
+    train_images: int = setting(0, "use at most this many examples for training; 0: all", low=0)
+    test_images: int = setting(0, "use at most this many examples for testing; 0: all", low=0)
     initial: str = setting("", "file of the initial network; empty: the paper's")
     prompts: tuple[str, ...] = setting((), "mutation prompts; empty: the paper's")
     table: str = resumable(
@@ -254,8 +258,8 @@ class ProblemSettings:
 class TrainingSettings:
     """Training of a candidate, and its fitness."""
 
-    epochs: int = setting(50, "passes over the training images", low=0, high=100_000)
-    batch: int = setting(32, "images per optimiser step", low=1)
+    epochs: int = setting(50, "passes over the training data", low=0, high=100_000)
+    batch: int = setting(32, "examples per optimiser step", low=1)
     optimizer: str = setting(
         "sgd", "stochastic gradient descent; adamw: Adam with decoupled weight decay",
         choices=("sgd", "adamw"),
@@ -288,14 +292,14 @@ class TrainingSettings:
         choices=("validation", "test"),
     )  # fmt: skip
     validation_fraction: float = setting(
-        0.1, "of the training images, stratified by class", low=0.001, high=0.9
+        0.1, "of the training data, stratified by class", low=0.001, high=0.9
     )
     device: str = resumable("auto", "auto, cpu, cuda")
     threads: int = resumable(0, "CPU threads per worker; 0: cores / workers", low=0)
     checkpoint_seconds: float = resumable(
         60.0, "save the training state at the end of an epoch this often", low=0.0
     )
-    evaluation_batch: int = setting(500, "images per forward pass of an evaluation", low=1)
+    evaluation_batch: int = setting(500, "examples per forward pass of an evaluation", low=1)
     precision: str = setting(
         "float32", "of layers; tf32: products of an accelerator in 10 bits; bfloat16: autocast",
         choices=("float32", "tf32", "bfloat16"),
@@ -341,7 +345,7 @@ class ContainmentSettings:
     file_bytes: int = setting(4 << 30, "largest file that a candidate may write", low=0)
     source_bytes: int = setting(100_000, "longest source text", low=100)
     max_params: int = setting(200_000_000, "most parameters", low=1)
-    max_flops: float = setting(2e10, "most multiply-adds for one image", low=1.0)
+    max_flops: float = setting(2e10, "most multiply-adds for one example", low=1.0)
     max_layers: int = setting(2_000, "most executed layers", low=1)
 
 

@@ -45,7 +45,7 @@ def measure(
 ) -> Screened:
     """Return the verdict on ``source``: ``pending`` and descriptors, ``invalid`` or ``too_large``.
 
-    ``input_shape`` is that of one image without the batch. ``canonical_sha256`` stays empty.
+    ``input_shape`` is that of one example without the batch. ``canonical_sha256`` stays empty.
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
@@ -57,7 +57,7 @@ def measure(
     )
     beyond = {
         "layers": f"more than containment.max_layers = {max_layers} executed layers",
-        "flops": f"more than containment.max_flops = {max_flops:g} multiply-adds for one image",
+        "flops": f"more than containment.max_flops = {max_flops:g} {_per(input_shape)}",
     }
     failure = ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
@@ -82,6 +82,10 @@ def measure(
                     continue
                 return Screened(error.status, error.message, built=error.built)
     return Screened(status="too_large", failure=failure)
+
+
+def _per(input_shape: tuple[int, ...]) -> str:
+    return f"multiply-adds for one {'image' if len(input_shape) == 3 else 'example'}"
 
 
 def warm_up() -> None:
@@ -150,7 +154,7 @@ class _Attempt:
             batch = 2  # some networks refuse one image alone
             counting, alive = self._counted(model, images[:2])
         if (flops := counting.flops / batch) > self.max_flops:
-            number = f"{flops:.3e} multiply-adds for one image"
+            number = f"{flops:.3e} {_per(self.input_shape)}"
             bound = f"containment.max_flops = {self.max_flops:g}"
             raise CandidateError("too_large", f"{number}, more than {bound}")
         parameters = list(model.parameters())

@@ -71,7 +71,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Images:
-    """Images for a child: (N, C, H, W) uint8, with labels, int64, for training alone."""
+    """Images, (N, C, H, W) uint8, or sequences, (N, C, L), or tables, (N, F), of float32, for a
+    child, with labels, int64, for training alone."""
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
@@ -182,8 +183,12 @@ def batches(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 images into float32 in [-1, 1]: (x/255 - 0.5)/0.5, to the bit."""
-    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
+    """Turn uint8 images into float32 in [-1, 1]: (x/255 - 0.5)/0.5, to the bit.
+
+    Of other data, which come standardised, it is a copy: a network may write into its input.
+    """
+    numbers = images.to(torch.float32, copy=True)
+    return numbers.div_(127.5).sub_(1) if images.dtype == torch.uint8 else numbers
 
 
 class _Run:
@@ -337,6 +342,8 @@ class _Run:
 
     def _takes_channels_last(self) -> bool:
         """Try it out: a network may view its features as what then has no such view."""
+        if self._images.train_images.dim() != 4:
+            return False
         layout = torch.channels_last
         images = normalised(self._images.train_images[:2]).contiguous(memory_format=layout)
         try:

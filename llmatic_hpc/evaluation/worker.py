@@ -263,7 +263,9 @@ class _Worker:
         spec = self._spec
         if not spec.data_sha256:
             return data.load(spec.problem, spec.training, seed=spec.seed)
-        dataset, digest, _ = data.checked(spec.problem, spec.training, seed=spec.seed)
+        dataset, digest, _ = data.checked(
+            spec.problem, spec.training, seed=spec.seed, known=spec.data_sha256
+        )
         if digest != spec.data_sha256:
             raise DataError(
                 f"{spec.problem.data}: other data on this node than the run was started with: "

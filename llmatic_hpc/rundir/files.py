@@ -14,11 +14,12 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(
     path: Path,
-    content: str | bytes,
+    content: str | bytes | Callable[[IO[bytes]], object],
     *,
     check: Callable[[Path], None] | None = None,
     shared: bool = False,
@@ -27,18 +28,19 @@ def write_atomically(
 
     Args:
         path: the file; what it was before is replaced.
-        content: all of it; text is written as UTF-8.
+        content: all of it; text is written as UTF-8; a function is given the file and writes what
+            is too large to be held.
         check: is given the written file before it takes its place; what it raises prevents that.
         shared: several processes may write to ``path``, after a node failure, say.
 
-    Raises ``OSError``, and what ``check`` raises, with ``path`` as it was.
+    Raises ``OSError``, and what ``check`` or ``content`` raises, with ``path`` as it was.
     """
     data = content.encode() if isinstance(content, str) else content
     writer = f".{socket.gethostname()}.{os.getpid()}" if shared else ""
     beside = path.with_name(f"{path.name}{writer}.tmp")
     try:
         with open(beside, "wb") as file:
-            file.write(data)
+            data(file) if callable(data) else file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if check is not None:

@@ -81,7 +81,7 @@ CANDIDATES = (
     Column("width", "i8", -1, "largest number of output features or channels", "1"),
     Column("depth", "i8", -1, "number of executed layers", "1"),
     Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
-    Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
+    Column("flops", "f8", NAN, "multiply-adds for one example, as measured", "FLOP"),
     Column("params", "i8", -1, "number of parameters", "1"),
     Column("activation_bytes", "i8", -1, "most memory alive at once for one image", "byte"),
     Column("milliseconds", "f8", NAN, "least time of a batch, in evaluation, on its device", "ms"),

@@ -157,7 +157,7 @@ def test_numbers_become_bytes(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"y_train": np.arange(40) % 4 + 1}, "label 0, but the training labels are 1 to 4"),
-        ({"y_train": np.arange(40) % 4 * 2}, "no image of class 1"),
+        ({"y_train": np.arange(40) % 4 * 2}, "no example of class 1"),
         ({"y_train": np.zeros(40, int)}, "at least 2"),
         ({"y_train": np.arange(40) % 4 - 1}, "-1 to 2"),
         ({"y_train": np.arange(40) % 4 / 1.0}, "float64"),

@@ -1,8 +1,9 @@
-"""Data sets of every kind: accepted with the right shape and classes, or refused in one line."""
+"""Data sets of every kind: trained on, or refused in one line before anything is generated."""
 
 from __future__ import annotations
 
 import struct
+import threading
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,13 +13,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from llmatic_hpc import problems
+import llmatic_hpc as lm
+from llmatic_hpc import problems, store
 from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
-from llmatic_hpc.errors import DataError
-from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.errors import DataError, Interrupted
+from llmatic_hpc.evaluation import build, data, training, worker
 from llmatic_hpc.evaluation.data import folders
+from llmatic_hpc.rundir.paths import RunPaths
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 6, 5, 3)).astype(np.uint8)
 PIXELS[0, 0, 0] = 0, 255, 128
@@ -29,6 +33,8 @@ PLAIN: dict[str, Any] = {"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS[
 SHAPE = (3, 6, 5)
 SIGNED = np.float32(PIXELS / 127.5 - 1)
 SQUARE = np.zeros((24, 8, 8, 13), np.uint8)
+NUMBERS = np.random.default_rng(1).normal(50, 20, (24, 6, 5))
+"""Sequences of six channels; a column or two of a table."""
 
 
 def both(images: Callable[[Any], Any] | None = None, labels: Callable[[Any], Any] | None = None):  # type: ignore[no-untyped-def]
@@ -66,17 +72,82 @@ GOOD: list[tuple[str, Mapping[str, Any], tuple[int, int, int]]] = [
     ("a validation split", PLAIN | {"x_val": PIXELS[:9], "y_val": LABELS[:9]}, SHAPE),
 ]  # fmt: skip
 
+
+def numbers(change: Callable[[Any], Any] = np.asarray, **more: Any) -> dict[str, Any]:
+    """Sequences, changed, in place of the plain images."""
+    return both(lambda x: change(NUMBERS[: len(x)])) | more
+
+
+def strange(array: np.ndarray, value: float, *place: int) -> np.ndarray:
+    """A copy with another number in one place."""
+    array = array.copy()
+    array[place] = value
+    return array
+
+
+TABLE = NUMBERS[:, :, 0]
+OTHERS: list[tuple[str, str, Mapping[str, Any], tuple[int, ...]]] = [
+    ("a table", "auto", numbers(lambda x: x[:, :, 0]), (6,)),
+    ("a table by name", "tables", numbers(lambda x: np.float32(x[:, :, 0])), (6,)),
+    ("a table of whole numbers", "auto", numbers(lambda x: x[:, 0].astype(int)), (5,)),
+    ("a table of bytes", "auto", both(lambda x: x[:, 0, :, 0]), (5,)),
+    ("a table of truth values", "auto", numbers(lambda x: x[:, 0] > 50), (5,)),
+    ("a table of halves", "auto", numbers(lambda x: np.float16(x[:, 0])), (5,)),
+    ("one feature", "auto", numbers(lambda x: x[:, 0, :1]), (1,)),
+    ("a constant feature", "auto", numbers(lambda x: strange(x[:, 0], 3, ..., 1)), (5,)),
+    ("dates in seconds", "auto", numbers(lambda x: x[:, 0] + 1.7e9), (5,)),
+    ("a table and texts", "auto", {"x": TABLE, "y": NAMES[LABELS]}, (6,)),
+    ("a table's own validation", "auto",
+     numbers(lambda x: x[:, 0], x_val=NUMBERS[:9, 0], y_val=LABELS[:9]), (5,)),
+    ("sequences", "sequences", numbers(), (6, 5)),
+    ("sequences of whole numbers", "sequences", numbers(lambda x: x.astype(np.int16)), (6, 5)),
+    ("sequences of one channel", "sequences", numbers(lambda x: x[:, 0]), (1, 5)),
+    ("sequences of one step", "sequences", numbers(lambda x: x[:, :, :1]), (6, 1)),
+    ("a constant channel", "sequences", numbers(lambda x: strange(x, 3, ..., 1, slice(None))),
+     (6, 5)),
+    ("gray images", "auto", both(lambda x: x[..., 0]), (1, 6, 5)),
+    ("gray images by name", "images", both(lambda x: x[..., 0]), (1, 6, 5)),
+]  # fmt: skip
+"""What is not, or might be taken for other than, images, with ``problem.layout``."""
+
+BAD_OTHERS: list[tuple[str, str, Mapping[str, Any], str]] = [
+    ("sequences as images", "auto", numbers(), 'want problem.layout = "sequences"'),
+    ("a table as images", "images", numbers(lambda x: x[:, 0]), r"\(24, 5\); expected images"),
+    ("images as tables", "tables", PLAIN, r"\(24, 6, 5, 3\); expected tables, \(N, features\)"),
+    ("images as sequences", "sequences", PLAIN, r"expected sequences, \(N, channels, length\)"),
+    ("no features", "auto", numbers(lambda x: x[:, 0, :0]), r"\(24, 0\); expected tables"),
+    ("a column alone", "tables", numbers(lambda x: x[:, 0, 0]), r"\(24,\); expected tables"),
+    ("not a number in a table", "auto",
+     numbers(lambda x: x[:, 0]) | {"x_train": strange(NUMBERS[:, 0], np.nan, 7, 2)},
+     "x_train has nan in row 7, column 2, counted from 0"),
+    ("infinite in a test row", "auto",
+     numbers(lambda x: x[:, 0]) | {"x_test": strange(NUMBERS[:6, 0], -np.inf, 5, 4)},
+     "x_test has -inf in row 5, column 4"),
+    ("not a number in a sequence", "sequences", numbers(lambda x: strange(x, np.nan, 3, 1, 2)),
+     "sequence 3, channel 1, step 2"),
+    ("too large a number", "auto",
+     numbers(lambda x: x[:, 0]) | {"x_test": strange(NUMBERS[:6, 0], 1e300, 2, 0)},
+     "test part has inf in row 2, column 0.*too large"),
+    ("a table of texts", "auto", numbers(lambda x: x[:, 0].astype(str)), "x_train holds <U"),
+    ("a table of complex numbers", "auto", numbers(lambda x: x[:, 0] * 1j), "complex128"),
+    ("a target of numbers", "auto",
+     numbers(lambda x: x[:, 0]) | {"y_train": NUMBERS[:, 0, 0]}, "float64, as for regression"),
+    ("other features", "auto", numbers(lambda x: x[:, 0]) | {"x_test": NUMBERS[:6, 0, :3]},
+     "training rows of shape .* test rows"),
+    ("fewer labels than rows", "auto", numbers(lambda x: x[:, 0]) | {"y_test": LABELS[:5]},
+     "6 rows but 5 labels"),
+]  # fmt: skip
+
 BAD: list[tuple[str, Mapping[str, Any], str]] = [
-    ("a table", both(lambda x: x.reshape(len(x), -1)), r"\(24, 90\).*\(N, 1, features\)"),
     ("videos", both(lambda x: x[:, None]), r"\(24, 1, 6, 5, 3\); expected images"),
     ("a cube", both(lambda x: np.zeros((len(x), 9, 9, 9))), "channels can be told"),
     ("no pixels", both(lambda x: x[:, :0]), "expected images"),
     ("a regression target", both(labels=lambda y: y / 7), "float64, as for regression"),
     ("several labels", both(labels=lambda y: np.ones((len(y), 3), int)), "not a single 1"),
     ("soft labels", both(labels=lambda y: np.full((len(y), 2), 0.5)), "not a single 1"),
-    ("missing classes", both(labels=lambda y: y * 2), "no image of class 1"),
+    ("missing classes", both(labels=lambda y: y * 2), "no example of class 1"),
     ("a missing class of those from 1", both(labels=lambda y: y + 1 + (y == 2)),
-     "no image of class 3, but one of class 4; expected the labels 1 to K"),
+     "no example of class 3, but one of class 4; expected the labels 1 to K"),
     ("text in Latin-1", PLAIN | {"y_train": np.array([b"dog", b"caf\xe9"])[LABELS % 2]},
      r"y_train has label b'caf\\xe9', which is no text in UTF-8"),
     ("negative labels", both(labels=lambda y: y - 1), "from -1 to 1; expected 0 to K-1"),
@@ -129,14 +200,66 @@ def test_accepted_arrays(
         assert np.array_equal(found.test.images, PIXELS[:6])
 
 
-@pytest.mark.parametrize(("content", "message"), [c[1:] for c in BAD], ids=[c[0] for c in BAD])
-def test_refused_arrays(tmp_path: Path, content: Mapping[str, Any], message: str) -> None:
-    """One line that names the file, what was found and what is expected."""
+def begin(path: Path, layout: str, folder: Path) -> Config:
+    """Do what ``llmatic run`` does before it generates anything, and be told to stop there."""
+    config = Config()
+    network = replace(config.archive.network, cells=4)
+    config = replace(
+        config,
+        archive=replace(config.archive, network=network, samples=100),
+        problem=ProblemSettings(data=str(path), layout=layout),
+        training=TrainingSettings(epochs=1, batch=8, fitness_split="test", device="cpu"),
+    )
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted):
+        lm.run(config, folder, stop=stop)
+    return config
+
+
+REFUSED = [(name, "auto", *case) for name, *case in BAD] + BAD_OTHERS
+
+
+@pytest.mark.parametrize(
+    ("layout", "content", "message"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED]
+)
+def test_refused_at_the_start(
+    tmp_path: Path, layout: str, content: Mapping[str, Any], message: str
+) -> None:
+    """One line that names the file, what was found and what is expected; there is no run."""
     path = write(tmp_path / "data.npz", content)
     with pytest.raises(DataError, match=message) as caught:
-        load(path)
+        begin(path, layout, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["coordinator.lock"]
+
+
+ACCEPTED = [(name, "auto", *case) for name, *case in GOOD] + OTHERS
+
+
+@pytest.mark.parametrize(
+    ("layout", "content", "shape"), [c[1:] for c in ACCEPTED], ids=[c[0] for c in ACCEPTED]
+)
+def test_trained_on(
+    tmp_path: Path, layout: str, content: Mapping[str, Any], shape: tuple[int, ...]
+) -> None:
+    """A run begins, and its initial network learns from what a child would be given."""
+    config = begin(write(tmp_path / "data.npz", content), layout, tmp_path / "run")
+    record = store.load(RunPaths(tmp_path / "run").record)
+    found = data.load(config.problem, config.training, seed=0)
+    problem = problems.problem_of(config)
+    assert found.input_shape == problem.input_shape == shape
+    assert len(problem.prompts) == 13
+    arrays = {name: torch.from_numpy(a) for name, a in data.for_training(found).items()}
+    recipe = training.Recipe(1, 8, 0.01, 0.9, seed=0, checkpoint_seconds=1e9, evaluation_batch=9)
+    trained = training.train(
+        lambda: build.build(problem.initial_source), training.Images(**arrays), recipe, classes=3
+    )
+    assert trained.train_loss is not None
+    assert 0 < trained.train_loss < 100
+    assert [len(one) for one in trained.predictions] == [0, len(found.test)]
+    assert data.checked(config.problem, config.training, seed=9)[1] == record.data_sha256
 
 
 def write(path: Path, content: Mapping[str, Any]) -> Path:
@@ -237,7 +360,7 @@ def test_images_are_read_once(
         with pytest.raises(TypeError):
             load(tmp_path)
     assert not np.array_equal(load(tmp_path).train.images, first.train.images)
-    kept = sorted(empty_cache.iterdir())
+    kept = sorted(empty_cache.glob("data-*"))
     assert len(kept) == 2
     again = load(tmp_path)
     for file in kept:
@@ -298,7 +421,7 @@ def test_refused_folders(tmp_path: Path) -> None:
         load(folder)
     save(tmp_path / "other" / "train")
     (save(tmp_path / "other" / "test") / "cat").rename(tmp_path / "other" / "test" / "fox")
-    with pytest.raises(DataError, match="'fox', which no training image has"):
+    with pytest.raises(DataError, match="'fox', which no training example has"):
         load(tmp_path / "other")
 
 

@@ -1,4 +1,4 @@
-"""Read, check and split images and labels.
+"""Read, check and split images, sequences or tables, and labels.
 
 Accepted for ``problem.data``:
 
@@ -16,24 +16,28 @@ a folder of images by class
 an .h5 or .npz file
     with ``train/images``, ``train/labels``, ``test/images``, ``test/labels`` and perhaps
     ``val/images``, ``val/labels``; or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps
-    ``x_val``, ``y_val``; or ``images``, ``labels``
+    ``x_val``, ``y_val``; or ``images``, ``labels``; or ``x``, ``y``
 
 Without a test part a fixed stratified fifth becomes it.
 
-Images in arrays are (N, height, width), (N, height, width, channels) or (N, channels, height,
-width); :func:`.shaping.channels_last` tells which. They are integers from 0 to 255, booleans, or
-floating point from 0 to 1, -1 to 1 or 0 to 255, of which the first that holds all training images
-is meant; 0 to 255 only with a value of 128 or more. All become uint8, 256 steps of that range:
-what was made of uint8 comes back as it was, and finer differences are rounded away. Labels are
-integers from 0 or from 1 on, texts, or one-hot rows. Tables, sequences, videos and numbers to
-predict are refused.
+Arrays in a file are what ``problem.layout`` says: ``auto`` takes (N, features) for tables and all
+else for images. Images are (N, height, width), (N, height, width, channels) or (N, channels,
+height, width); :func:`.shaping.channels_last` tells which. They are integers from 0 to 255,
+booleans, or floating point from 0 to 1, -1 to 1 or 0 to 255, of which the first that holds all
+training images is meant; 0 to 255 only with a value of 128 or more. All become uint8, 256 steps of
+that range: what was made of uint8 comes back as it was, and finer differences are rounded away.
+Sequences, (N, channels, length) or (N, length), and tables are finite numbers of any type; those
+that candidates get are float32, standardised (:func:`.scaling.standardised`).
+
+Labels are integers from 0 or from 1 on, texts, or one-hot rows. Videos and numbers to predict are
+refused.
 """
 
-from .loading import checked, describe, for_training, load, refuse_augmentation
+from .loading import checked, describe, for_training, load, refuse_augmentation, remark
 from .named import fetch
 from .splits import Dataset, Split, stratified
 
 __all__ = [
     "Dataset", "Split", "checked", "describe", "fetch", "for_training", "load",
-    "refuse_augmentation", "stratified",
+    "refuse_augmentation", "remark", "stratified",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Images and labels in an .npz or .h5 file."""
+"""Images, sequences or tables, and labels, in an .npz or .h5 file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import DataError
 from .named import FETCH, LAYOUTS, SUFFIXES
-from .shaping import Raw, channels_last, numbered, shaped
-from .splits import Dataset, count_classes
+from .shaping import Raw, arranged, numbered, shaped
+from .splits import Dataset, Split, count_classes
 
 _Names = dict[str, tuple[str, str]]
 _KEYS: tuple[tuple[_Names, _Names], ...] = (
@@ -26,36 +26,43 @@ _KEYS: tuple[tuple[_Names, _Names], ...] = (
         {"validation": ("x_val", "y_val")},
     ),
     ({"train": ("images", "labels")}, {}),
+    ({"train": ("x", "y")}, {}),
 )
 """Arrays by the part that they are: those that are needed, and those that may be there, too."""
 
 
-def read(path: Path) -> Dataset:
-    """Return all images of the file."""
+def read(path: Path, layout: str) -> Dataset:
+    """Return all that the file holds, as ``problem.layout`` says."""
     with _open(path) as found:
         names = _names(found, path)
         parts = {
             part: Raw(found[images][:], found[labels][:], f"{path}: {images}", f"{path}: {labels}")
             for part, (images, labels) in names.items()
         }
-    return shaped(parts, str(path))
+    return shaped(parts, str(path), layout)
 
 
-def describe(path: Path) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of an image (channels, height, width) and the number of classes.
-
-    Images are not read.
-    """
+def describe(path: Path, layout: str) -> tuple[tuple[int, ...], int]:
+    """Return :attr:`.Dataset.input_shape` and the number of classes; only labels are read."""
     with _open(path) as found:
         images, labels = _names(found, path)["train"]
-        shape = _shape(path, images) if path.suffix == ".npz" else found[images].shape
+        shape = _shape(found, path, images)
         where = f"{path}: {labels}"
         classes = count_classes(numbered({"train": (found[labels][:], where)})["train"], where)
-    _, height, width, channels = channels_last(
-        np.broadcast_to(0, shape),
-        f"{path}: {images}",  # of one zero
-    ).shape
-    return (channels, height, width), classes
+    of_one_zero = arranged(np.broadcast_to(0, shape), f"{path}: {images}", layout)
+    return Split(of_one_zero, np.empty(0, np.int64)).shape, classes
+
+
+def remark(path: Path) -> str:
+    """Say that an array which may hold sequences is read as gray images; else nothing."""
+    with _open(path) as found:
+        images = _names(found, path)["train"][0]
+        if len(_shape(found, path, images)) != 3:
+            return ""
+    return (
+        f"{images} has three dimensions and is read as gray images, (N, height, width); set "
+        'problem.layout = "sequences" where they are (N, channels, length)'
+    )
 
 
 @contextlib.contextmanager
@@ -104,8 +111,11 @@ def _names(arrays: Mapping[str, Any], path: Path) -> _Names:
     raise DataError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but needs {accepted}")
 
 
-def _shape(path: Path, name: str) -> tuple[int, ...]:
-    """Read the shape of an array in an .npz file, without the array."""
+def _shape(found: Mapping[str, Any], path: Path, name: str) -> tuple[int, ...]:
+    """Read the shape of an array without the array."""
+    if path.suffix != ".npz":
+        shape: tuple[int, ...] = found[name].shape
+        return shape
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0

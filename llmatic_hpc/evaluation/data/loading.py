@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...config import ProblemSettings, TrainingSettings
 from ...errors import ConfigError, DataError
-from . import arrays, folders, named
-from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, whole
+from . import arrays, cache, folders, named
+from .scaling import standardised
+from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, sha256, whole
 
 _SHIFT = 4
 """Pixels, see :data:`~llmatic_hpc.evaluation.augmentation.PADDING`, whose module needs torch."""
@@ -24,25 +23,30 @@ def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> 
     :class:`~llmatic_hpc.errors.ConfigError` for settings that do not fit the data.
 
     With ``training.fitness_split = "validation"`` data's own validation split is taken where there
-    is one; else a stratified part of the training images,
-    drawn with ``seed`` (that of the run), becomes the validation split. ``train_images`` and
-    ``test_images`` choose stratified and always the same images.
+    is one; else a stratified part of the training images, drawn with ``seed`` (that of the run),
+    becomes the validation split. ``train_images`` and ``test_images`` choose stratified and always
+    the same images. Sequences and tables are standardised by what is left for training.
     """
-    return _wanted(_read(problem.data), problem, training, seed)
+    return _wanted(_read(problem), problem, training, seed)
 
 
 def checked(
-    problem: ProblemSettings, training: TrainingSettings, *, seed: int
+    problem: ProblemSettings, training: TrainingSettings, *, seed: int, known: str = ""
 ) -> tuple[Dataset, str, bool]:
     """Load as :func:`load` does; return a SHA-256 of all that the settings name, too.
 
     It is one of content, before the settings choose among it: the same for the same images and
-    labels in another file, and for every seed. Last: true where the validation split is the
-    data's own.
+    labels in another file, and for every seed. Data ``known`` by it are taken from the cache where
+    they are there: a compute node then walks no folder of images. Last: true where the validation
+    split is the data's own.
     """
-    found = _read(problem.data)
+    found = cache.of_digest(known) if known else None
+    digest = known
+    if found is None:
+        found = _read(problem)
+        digest = sha256(found)
     wanted = _wanted(found, problem, training, seed)
-    return wanted, _sha256(found), len(found.validation) > 0 and len(wanted.validation) > 0
+    return wanted, digest, len(found.validation) > 0 and len(wanted.validation) > 0
 
 
 def refuse_augmentation(augmentation: Sequence[str], input_shape: tuple[int, ...]) -> None:
@@ -62,6 +66,12 @@ def _wanted(
     found: Dataset, problem: ProblemSettings, training: TrainingSettings, seed: int
 ) -> Dataset:
     refuse_augmentation(training.augmentation, found.input_shape)
+    return standardised(_chosen(found, problem, training, seed), problem.data)
+
+
+def _chosen(
+    found: Dataset, problem: ProblemSettings, training: TrainingSettings, seed: int
+) -> Dataset:
     train = at_most(found.train, problem.train_images)
     test = at_most(found.test, problem.test_images)
     if training.fitness_split == "test":
@@ -70,33 +80,43 @@ def _wanted(
         count = round(training.validation_fraction * len(train))
         if not 0 < count < len(train):
             raise DataError(
-                f"{problem.data}: {len(train)} training images are too few for "
+                f"{problem.data}: {len(train)} examples for training are too few for "
                 f"training.validation_fraction = {training.validation_fraction:g}"
             )
         validation, train = drawn(train, count, VALIDATION, seed)
     return whole(train, test, found.classes, validation)
 
 
-def describe(problem: ProblemSettings) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of an image (channels, height, width) and the number of classes.
+def describe(problem: ProblemSettings) -> tuple[tuple[int, ...], int]:
+    """Return :attr:`.Dataset.input_shape` and the number of classes.
 
-    Images of arrays are not read. Raises :class:`~llmatic_hpc.errors.DataError` where the data are
-    missing or unreadable.
+    Of files of arrays only labels are read. Raises :class:`~llmatic_hpc.errors.DataError` where the
+    data are missing or unreadable.
     """
     path = Path(problem.data).expanduser()
+    if not _is_file(problem.data):
+        _refuse_layout(problem)
     if problem.data.startswith(named.TORCHVISION) or folders.holds_images(path):
-        found = _read(problem.data)
+        found = _read(problem)
         return found.input_shape, found.classes
     if problem.data == "digits" or (path.is_dir() and named.cifar10_root(path)):
         return (3, 32, 32), 10
-    return arrays.describe(path)
+    return arrays.describe(path, problem.layout)
+
+
+def remark(problem: ProblemSettings) -> str:
+    """Say what should be looked at in how the data are read; empty where nothing is."""
+    if problem.layout != "auto" or not _is_file(problem.data):
+        return ""
+    return arrays.remark(Path(problem.data).expanduser())
 
 
 def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
-    """Return what a child may see: images (N, C, H, W), and labels of the training images only."""
+    """Return what a child may see: images (N, C, H, W), sequences (N, C, L) or tables (N, F), and
+    labels of those for training only."""
 
-    def planes(split: Split) -> NDArray[np.uint8]:
-        return split.images.transpose(0, 3, 1, 2)
+    def planes(split: Split) -> NDArray[Any]:
+        return split.images.transpose(0, 3, 1, 2) if split.images.ndim == 4 else split.images
 
     return {
         "train_images": planes(dataset.train),
@@ -106,17 +126,10 @@ def for_training(dataset: Dataset) -> dict[str, NDArray[Any]]:
     }
 
 
-def _sha256(data: Dataset) -> str:
-    digest = hashlib.sha256(str(data.classes).encode())
-    for one in (data.train, data.validation, data.test):
-        digest.update(repr(one.images.shape).encode())
-        digest.update(np.ascontiguousarray(one.images).data)
-        digest.update(np.ascontiguousarray(one.labels, dtype="<i8").data)
-    return digest.hexdigest()
-
-
-def _read(data: str) -> Dataset:
-    path = Path(data).expanduser()
+def _read(problem: ProblemSettings) -> Dataset:
+    data, path = problem.data, Path(problem.data).expanduser()
+    if not _is_file(data):
+        _refuse_layout(problem)
     if data == "digits":
         return whole(*divided(named.digits(), data))
     if data.startswith(named.TORCHVISION):
@@ -125,4 +138,18 @@ def _read(data: str) -> Dataset:
         return folders.read(path)
     if path.is_dir():
         return whole(*named.cifar10(path), 10)
-    return arrays.read(path)
+    return arrays.read(path, problem.layout)
+
+
+def _is_file(data: str) -> bool:
+    """Return whether data are, or would be, a file of arrays."""
+    named_here = data == "digits" or data.startswith(named.TORCHVISION)
+    return not named_here and not Path(data).expanduser().is_dir()
+
+
+def _refuse_layout(problem: ProblemSettings) -> None:
+    if problem.layout in ("sequences", "tables"):
+        raise DataError(
+            f"problem.layout = {problem.layout!r}, but problem.data = {problem.data!r} are images; "
+            "leave the layout at 'auto', or name an .npz or .h5 file"
+        )

@@ -1,4 +1,4 @@
-"""Images and labels of any accepted shape and type, checked and made into one."""
+"""Data and labels of any accepted shape and type, checked and made into one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from .scaling import finite
 from .splits import Dataset, Split, count_classes, divided, whole
 
 _RANGES = ((0, 1), (-1, 1), (0, 255))
 """Ranges of floating point. The first that holds all training images is meant."""
+_SEQUENCES = '; sequences, (N, channels, length), want problem.layout = "sequences"'
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Images and labels as they were found, and their names for messages."""
+    """Images (or sequences, or tables) and labels as they were found, and their names."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
@@ -26,21 +28,29 @@ class Raw:
     of_labels: str
 
 
-def shaped(parts: Mapping[str, Raw], origin: str) -> Dataset:
+def shaped(parts: Mapping[str, Raw], origin: str, layout: str = "images") -> Dataset:
     """Make data of the parts ``train``, ``test`` and ``validation``.
 
-    The last may be missing; without a test part a fixed stratified fifth becomes it. Raises
-    :class:`~llmatic_hpc.errors.DataError`, which says what was found and what is expected.
+    ``layout`` is that of ``problem.layout``. The last part may be missing; without a test part a
+    fixed stratified fifth becomes it. Raises :class:`~llmatic_hpc.errors.DataError`, which says
+    what was found and what is expected.
     """
     train = parts["train"]
-    span = _span(train.images) if np.issubdtype(train.images.dtype, np.floating) else None
+    noun = layout = meant(train.images.ndim, layout)
+    span = None
+    if layout == "images" and np.issubdtype(train.images.dtype, np.floating):
+        span = _span(train.images)
+    elif layout == "tables":
+        noun = "rows"
     classes = numbered({name: (part.labels, part.of_labels) for name, part in parts.items()})
     splits = {}
     for name, part in parts.items():
-        split = Split(_bytes(part.images, part.where, span), classes[name])
+        is_image = layout == "images"
+        images = _bytes(part.images, part.where, span) if is_image else _numbers(part, layout)
+        split = Split(images, classes[name])
         if len(split.images) != len(split):
             raise DataError(
-                f"{part.where} has {len(split.images)} images but {len(split)} labels; expected "
+                f"{part.where} has {len(split.images)} {noun} but {len(split)} labels; expected "
                 "one label for each"
             )
         splits[name] = split
@@ -49,12 +59,34 @@ def shaped(parts: Mapping[str, Raw], origin: str) -> Dataset:
     for name, split in splits.items():
         if not len(split) or split.images.shape[1:] != shape:
             raise DataError(
-                f"{origin}: training images of shape {shape} and {len(split)} {name} images of "
+                f"{origin}: training {noun} of shape {shape} and {len(split)} {name} {noun} of "
                 f"shape {split.images.shape[1:]}; there must be some, and of one shape"
             )
     if "test" not in splits:
         splits["train"], splits["test"], _ = divided(splits["train"], origin)
     return whole(splits["train"], splits["test"], count, splits.get("validation"))
+
+
+def meant(axes: int, layout: str) -> str:
+    """Return the layout of arrays with so many axes: ``auto`` is images, of two axes tables."""
+    return ("tables" if axes == 2 else "images") if layout == "auto" else layout
+
+
+def arranged(array: NDArray[Any], where: str, layout: str) -> NDArray[Any]:
+    """View an array as images, (N, height, width, channels), sequences, (N, channels, length), or
+    tables, (N, features). Raises :class:`~llmatic_hpc.errors.DataError` where it is none."""
+    layout = meant(array.ndim, layout)
+    if layout == "images":
+        return channels_last(array, where)
+    if layout == "sequences" and array.ndim == 2:
+        array = array[:, None]
+    expected = {"sequences": "(N, channels, length) or (N, length)", "tables": "(N, features)"}
+    if array.ndim != (3 if layout == "sequences" else 2) or 0 in array.shape[1:]:
+        raise DataError(
+            f"{where} has shape {array.shape}; expected {layout}, {expected[layout]}, as "
+            f'problem.layout = "{layout}" says'
+        )
+    return array
 
 
 def channels_last(images: NDArray[Any], where: str) -> NDArray[Any]:
@@ -79,7 +111,8 @@ def channels_last(images: NDArray[Any], where: str) -> NDArray[Any]:
     raise DataError(
         f"{where} has shape {shape}; expected images, (N, height, width), (N, height, width, "
         "channels) or (N, channels, height, width), in which channels can be told from height and "
-        "width. Tables and sequences can be given as images: (N, features) as (N, 1, features)"
+        'width; or tables, (N, features); or, with problem.layout = "sequences", sequences, (N, '
+        "channels, length)"
     )
 
 
@@ -97,7 +130,7 @@ def numbered(
         for name, labels in flat.items():
             if strange := sorted(set(labels.tolist()) - set(known.tolist())):
                 raise DataError(
-                    f"{parts[name][1]} has label {strange[0]!r}, which no training image has"
+                    f"{parts[name][1]} has label {strange[0]!r}, which no training example has"
                 )
         return {name: np.searchsorted(known, labels) for name, labels in flat.items()}
     first = 1 if known.size and known[0] == 1 else 0
@@ -115,7 +148,7 @@ def numbered(
 
 
 def _flat(labels: NDArray[Any], where: str) -> NDArray[Any]:
-    """Return one label per image: int64, or text."""
+    """Return one label per example: int64, or text."""
     shape, dtype = labels.shape, labels.dtype
     if labels.ndim == 2 and shape[1] == 1:
         labels = labels[:, 0]
@@ -123,7 +156,7 @@ def _flat(labels: NDArray[Any], where: str) -> NDArray[Any]:
         if not ((labels == 0) | (labels == 1)).all() or not (labels.sum(axis=1) == 1).all():
             raise DataError(
                 f"{where} has shape {shape}, but not a single 1 in every row; expected one class "
-                "per image: integers from 0 or 1 on, text, or one-hot rows"
+                "per example: integers from 0 or 1 on, text, or one-hot rows"
             )
         labels = labels.argmax(axis=1)
     if labels.dtype.kind == "O" and all(isinstance(one, str | bytes) for one in labels.flat):
@@ -143,8 +176,8 @@ def _flat(labels: NDArray[Any], where: str) -> NDArray[Any]:
         )
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
         raise DataError(
-            f"{where} holds {dtype} of shape {shape}; expected one class per image: integers from "
-            "0 or 1 on, text, or one-hot rows"
+            f"{where} holds {dtype} of shape {shape}; expected one class per example: integers "
+            "from 0 or 1 on, text, or one-hot rows"
         )
     if labels.dtype.kind == "U":
         return labels
@@ -166,7 +199,7 @@ def _span(images: NDArray[Any]) -> tuple[int, int] | None:
 
 def _bytes(images: NDArray[Any], where: str, span: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Make uint8 of numbers; floating point by the range of the training images, if it is one."""
-    images = channels_last(images, where)
+    ndim, images = images.ndim, channels_last(images, where)
     kind = images.dtype.kind
     if kind == "b":
         images = images.astype(np.uint8) * np.uint8(255)
@@ -178,7 +211,7 @@ def _bytes(images: NDArray[Any], where: str, span: tuple[int, int] | None) -> ND
             raise DataError(
                 f"{where} holds {images.dtype} from {low} to {high}; expected uint8, other "
                 "integers from 0 to 255, or floating point from 0 to 1, -1 to 1 or 0 to 255 (with "
-                f"128 or more), as the training images{here}"
+                f"128 or more), as the training images{here}{_SEQUENCES * (ndim == 3)}"
             )
         if kind == "f" and bottom < 0:
             images = np.rint((images.astype(np.result_type(images, np.float32)) + 1.0) * 127.5)
@@ -186,3 +219,14 @@ def _bytes(images: NDArray[Any], where: str, span: tuple[int, int] | None) -> ND
             images = np.rint(images * 255.0 if top == 1 else images)
         images = images.astype(np.uint8)
     return np.ascontiguousarray(images)
+
+
+def _numbers(part: Raw, layout: str) -> NDArray[Any]:
+    """Return sequences or tables of finite numbers, of whatever type."""
+    numbers = arranged(part.images, part.where, layout)
+    if numbers.dtype.kind not in "biuf":
+        raise DataError(
+            f"{part.where} holds {numbers.dtype}; expected numbers (text can become one "
+            "column of 0 and 1 for each of its values)"
+        )
+    return finite(np.ascontiguousarray(numbers), part.where)

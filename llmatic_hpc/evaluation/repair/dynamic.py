@@ -45,6 +45,10 @@ _SPATIAL = (
     nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Upsample, nn.PixelShuffle,
 )  # fmt: skip
+_ALONG_SEQUENCES = (
+    nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+)  # fmt: skip
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _SIZED: tuple[tuple[Any, str, int, int, float], ...] = (
     (nn.Linear, "in_features", -1, 1, 3),
@@ -89,6 +93,8 @@ class _Trial:
     def __init__(self, source: str, input_shape: tuple[int, ...], classes: int) -> None:
         self._text = Text(source)
         self._classes = classes
+        self._has_sequences = len(input_shape) == 2
+        self._spatial = _ALONG_SEQUENCES if self._has_sequences else _SPATIAL
         self._watch = Watch()
         self._model: nn.Module | None = None
         self._error: BaseException | None = None
@@ -146,14 +152,21 @@ class _Trial:
             return
         if x.shape[0] != IMAGES:
             yield from self._views()
-        if isinstance(module, nn.Linear) and x.dim() > 3:
+        if isinstance(module, nn.Linear) and (x.dim() > 3 or self._is_map(x)):
             yield from self._flatten(module, x, call.place)
-        elif isinstance(module, _SPATIAL) and x.dim() == 2:
+        elif isinstance(module, self._spatial) and x.dim() == 2:
             yield from self._order(call.place, self._chain())
         elif not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) == 1:
             for kind, name, dimension, fewest, most in _SIZED:
                 if isinstance(module, kind) and fewest <= x.dim() <= most:
                     yield from self._size(module, name, x.shape[dimension])
+
+    def _is_map(self, x: Tensor) -> bool:
+        """Return whether (N, C, L) are channels of a sequence, not what attention or a recurrent
+        layer made of its steps."""
+        ran = (m for m in self._watch.kept if id(m) in self._watch.called)
+        by_step = any(isinstance(m, (nn.RNNBase, nn.MultiheadAttention)) for m in ran)
+        return self._has_sequences and x.dim() == 3 and not by_step
 
     def _size(self, module: nn.Module, name: str, size: int) -> Iterator[Finding]:
         """Correct a layer's input size where it is written down for this layer alone."""
@@ -225,14 +238,15 @@ class _Trial:
         return flattened(value) is not None or isinstance(self._called(value), nn.Flatten)
 
     def _needs_images(self, statement: ast.stmt) -> bool:
-        """Return whether a statement calls a layer, or a function, for images."""
+        """Return whether a statement calls a layer, or a function, for images or sequences."""
         for node in ast.walk(statement):
             module = self._called(node)
-            if module is not None and any(isinstance(m, _SPATIAL) for m in module.modules()):
+            if module is not None and any(isinstance(m, self._spatial) for m in module.modules()):
                 return True
             match node:
                 case ast.Call(ast.Attribute(attr=name)) if module is None:
-                    if name.endswith("2d") or name == "interpolate":
+                    dimensions = "1d" if self._has_sequences else "2d"
+                    if name.endswith(dimensions) or name == "interpolate":
                         return True
         return False
 

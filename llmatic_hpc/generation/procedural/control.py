@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from ...types import Completion, Problem, Request
 from .draft import Draft, Edit
-from .edits import PROMPTED, Goal, always, any_edit
+from .edits import PROMPTED, PROMPTED_OF_TABLES, Goal, always, any_edit
 from .fit import fitted
 from .layers import Layer, MisfitError, Network, Site, has_weights
 from .random_network import fresh
@@ -60,6 +60,7 @@ class _Variation:
 
     def __init__(self, problem: Problem, request: Request) -> None:
         self.shape = problem.input_shape
+        self.dimensions = 1 if len(self.shape) == 2 else 2
         self.classes = problem.classes
         self.rng = random.Random(request.seed)
         self.strength = min(1.0, max(0.0, (request.temperature - 0.05) / 0.95))
@@ -70,12 +71,13 @@ class _Variation:
             return self._fresh()
         parents = []
         for source in request.parents:
-            layers = read(source)
+            layers = read(source, self.dimensions)
             parents.append(self._fit(layers) if layers else self._fresh())
         if request.operator == "crossover":
             return self._crossed(parents)
-        known = 0 <= request.prompt < len(PROMPTED)
-        return self._mutated(parents[0], *PROMPTED[request.prompt if known else 2])
+        prompted = PROMPTED_OF_TABLES if len(self.shape) == 1 else PROMPTED
+        known = 0 <= request.prompt < len(prompted)
+        return self._mutated(parents[0], *prompted[request.prompt if known else 2])
 
     def _fresh(self) -> Network:
         return self._fit(fresh(self.shape, self.rng))
@@ -135,7 +137,7 @@ class _Variation:
 
     def _cuts(self, network: Network) -> list[Site]:
         draft = self._draft(network)
-        return [*draft.gaps(3, nested=False), *draft.gaps(1, nested=False)]
+        return [*draft.maps(nested=False), *draft.vectors(nested=False)]
 
     def _fit(self, layers: Sequence[Layer]) -> Network:
         return fitted(layers, self.shape, self.classes)
@@ -145,5 +147,5 @@ class _Variation:
 
 
 def _scale(site: Site) -> float:
-    """Return the logarithm to base 2 of the map's height; a vector has none."""
-    return float(site.before[1].bit_length()) if len(site.before) == 3 else 0.0
+    """Return the logarithm to base 2 of the map's height or length; a vector has none."""
+    return float(site.before[1].bit_length()) if len(site.before) > 1 else 0.0

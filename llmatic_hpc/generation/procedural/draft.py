@@ -47,12 +47,20 @@ class Draft:
         """Return a draft of another network; raises MisfitError where that does not fit."""
         return Draft(network, self.shape, self.rng, self.strength)
 
-    def gaps(self, rank: int, *, nested: bool = True) -> list[Site]:
-        """List the sites before which a layer can go: not between a layer and its activation."""
+    def maps(self, *, nested: bool = True) -> list[Site]:
+        """List the sites with a map before which a layer can go: none between a layer and its
+        activation."""
+        return self._gaps(nested, of_maps=True)
+
+    def vectors(self, *, nested: bool = True) -> list[Site]:
+        """List the sites with a vector before which a layer can go; see :meth:`maps`."""
+        return self._gaps(nested, of_maps=False)
+
+    def _gaps(self, nested: bool, *, of_maps: bool) -> list[Site]:
         return [
             site
             for site in self.sites
-            if len(site.before) == rank
+            if (len(site.before) > 1) == of_maps
             and not isinstance(site.layer, Norm | Act)
             and (nested or len(site.path) == 1)
             and site.path != (len(self.network),)
@@ -108,9 +116,9 @@ def activation(draft: Draft) -> Act:
 
 def normalization(draft: Draft, shape: Shape) -> Norm:
     """Choose a normalization that suits the shape."""
-    if len(shape) != 3:
+    if len(shape) == 1:
         return Norm("batch" if draft.chance(0.6) or shape[0] < 2 else "layer")
-    used = [s.layer for s in draft.sites if isinstance(s.layer, Norm) and len(s.before) == 3]
+    used = [s.layer for s in draft.sites if isinstance(s.layer, Norm) and len(s.before) > 1]
     kind = draft.rng.choice(used).kind if used else "batch" if draft.chance(0.8) else "group"
     groups = next((g for g in (8, 4, 2) if shape[0] % g == 0 and shape[0] >= 2 * g), 1)
     if kind == "batch" or prod(shape) // groups < 2:
@@ -148,7 +156,7 @@ def dressing(layers: Any, path: Path) -> Network:
 def bridge_of(draft: Draft) -> Site:
     """Find where the map becomes a vector; raises MisfitError where there never was a map."""
     for site in draft.sites:
-        if len(site.before) == 3 and len(site.after) == 1:
+        if len(site.before) > 1 and len(site.after) == 1:
             return site
     raise MisfitError("there is no map")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from .draft import (
@@ -60,7 +61,7 @@ def _either(draft: Draft, edit: Edit, otherwise: Edit) -> Network:
 
 def add_conv(draft: Draft) -> Network:
     """Add a convolution, of about the width around it."""
-    gaps = draft.gaps(3)
+    gaps = draft.maps()
     gap = draft.choose([g for g in gaps if max(g.before[1:]) > 1] or gaps)
     width, outside = gap.before[0], len(gap.path) == 1
     if outside:
@@ -73,15 +74,21 @@ def add_conv(draft: Draft) -> Network:
 
 def add_linear(draft: Draft) -> Network:
     """Add a fully connected layer before the last."""
-    gap = draft.choose(draft.gaps(1, nested=False))
+    gap = draft.choose(draft.vectors(nested=False))
     width = draft.rng.choice((32, 64, 64, 128, 128, 256, 512)[: 5 + draft.up_to(2)])
     more: Network = (Dropout(0.5),) if draft.chance(0.3 * draft.strength) else ()
     return draft.insert(gap, *unit(draft, Linear(width), gap.before), *more)
 
 
+def add_narrow(draft: Draft) -> Network:
+    """Add a fully connected layer of few features before the last."""
+    gap = draft.choose(draft.vectors(nested=False))
+    return draft.insert(gap, *unit(draft, Linear(draft.rng.choice((4, 8, 8, 16))), gap.before))
+
+
 def add_pool(draft: Draft) -> Network:
     """Add a pooling that halves the map, or smooths one that is too small for that."""
-    gaps = draft.gaps(3, nested=False)
+    gaps = draft.maps(nested=False)
     gaps = [g for g in gaps if g.path > (0,)] or gaps
     kind = draft.rng.choice(("max", "max", "avg"))
     if large := [g for g in gaps if min(g.before[1:]) > 1]:
@@ -95,10 +102,10 @@ def add_pool(draft: Draft) -> Network:
 
 def add_dropout(draft: Draft) -> Network:
     """Add dropout, rather late than early."""
-    gaps = draft.gaps(1) + draft.gaps(3, nested=False)[-3:]
+    gaps = draft.vectors() + draft.maps(nested=False)[-3:]
     gap = draft.choose([g for g in gaps if g.path > (0,)] or gaps)
     rate = draft.rng.choice((0.1, 0.2, 0.25, 0.3, 0.5)[: 3 + draft.up_to(2)])
-    return draft.insert(gap, Dropout(rate, len(gap.before) == 3 and draft.chance(0.4)))
+    return draft.insert(gap, Dropout(rate, len(gap.before) > 1 and draft.chance(0.4)))
 
 
 def add_norm(draft: Draft) -> Network:
@@ -111,7 +118,7 @@ def add_norm(draft: Draft) -> Network:
         and len(site.path) == len(previous.path)
         and site.path != (len(draft.network),)
     ]
-    spot = draft.choose(bare or draft.gaps(3) + draft.gaps(1))
+    spot = draft.choose(bare or draft.maps() + draft.vectors())
     return draft.insert(spot, normalization(draft, spot.before))
 
 
@@ -132,8 +139,8 @@ def add_recurrent(draft: Draft) -> Network:
         bidirectional=draft.chance(0.3 * draft.strength),
     )
     if isinstance(bridge.layer, Recurrent) or draft.chance(0.25):
-        gaps = draft.gaps(3, nested=False)
-        few = [g for g in gaps if 1 < g.before[1] * g.before[2] <= MAX_STEPS] or [bridge]
+        gaps = draft.maps(nested=False)
+        few = [g for g in gaps if 1 < prod(g.before[1:]) <= MAX_STEPS] or [bridge]
         return draft.insert(draft.choose(few), replace(layer, steps="pixels", output="map"))
     return rebridged(draft, layer)
 
@@ -153,7 +160,7 @@ def add_residuals(draft: Draft) -> Network:
 def _wrap(draft: Draft) -> Network:
     """Add a connection around one to three consecutive units."""
     layers = draft.network
-    gaps = draft.gaps(1, nested=False) + draft.gaps(3, nested=False)
+    gaps = draft.vectors(nested=False) + draft.maps(nested=False)
     runs = []
     for start, before in ((gap.path[0], gap.before) for gap in gaps):
         for stop, after in ((gap.path[0], gap.before) for gap in gaps):
@@ -173,9 +180,9 @@ def _wrap(draft: Draft) -> Network:
 
 def _new_block(draft: Draft) -> Network:
     """Add a basic block of a ResNet on a map, or one fully connected layer on a vector."""
-    gaps = [g for g in draft.gaps(3, nested=False) if max(g.before[1:]) > 1]
+    gaps = [g for g in draft.maps(nested=False) if max(g.before[1:]) > 1]
     if not gaps or draft.chance(0.15):
-        gaps = [g for g in draft.gaps(1, nested=False) if 8 <= g.before[0] <= 512] or gaps
+        gaps = [g for g in draft.vectors(nested=False) if 8 <= g.before[0] <= 512] or gaps
     gap = draft.choose(gaps)
     channels = gap.before[0]
     if len(gap.before) == 1:
@@ -326,7 +333,8 @@ def move(draft: Draft) -> Network:
     """Move a pooling or dropout to another place."""
     site = draft.choose([s for s in draft.hidden(Pool, Dropout) if len(s.path) == 1])
     rest = draft.after(draft.replace(site))
-    return rest.insert(rest.choose(rest.gaps(len(site.before), nested=False)), site.layer)
+    gaps = rest.maps if len(site.before) > 1 else rest.vectors
+    return rest.insert(rest.choose(gaps(nested=False)), site.layer)
 
 
 ANY: dict[Edit, float] = {
@@ -396,6 +404,10 @@ def _larger(before: Sites, after: Sites) -> bool:
     return size_of(after).parameters > 1.2 * size_of(before).parameters
 
 
+def _wider(before: Sites, after: Sites) -> bool:
+    return size_of(after).parameters > size_of(before).parameters
+
+
 PROMPTED: tuple[tuple[Edit, Goal], ...] = (
     (add_layer, lambda before, after: len(after) > len(before)),
     (delete_layer, lambda before, after: len(after) < len(before)),
@@ -412,3 +424,7 @@ PROMPTED: tuple[tuple[Edit, Goal], ...] = (
     (add_recurrent, _more(Recurrent)),
 )
 """By the number of the prompt, in the order of the paper's thirteen."""
+
+_OF_TABLES = {6: (widen, _wider), 7: (add_narrow, _more(Linear)), 12: (change_activation, always)}
+PROMPTED_OF_TABLES = tuple(_OF_TABLES.get(number, known) for number, known in enumerate(PROMPTED))
+"""The same for tables, which are not convolved, pooled or read by steps."""

@@ -112,7 +112,7 @@ def _after(layer: Layer, shape: Shape) -> Shape | None:
 def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
     """Return whether a layer repeats one since the last that computes something."""
     if isinstance(layer, AdaptivePool):
-        return shape[1:] == (layer.size, layer.size)
+        return set(shape[1:]) == {layer.size}
     if isinstance(layer, Pool) and layer.stride == 1:
         return layer.size == 1 or set(shape[1:]) == {1} or layer in done[-1:]
     if not isinstance(layer, SMALL):
@@ -124,7 +124,7 @@ def _idle(layer: Layer, done: Sequence[Layer], shape: Shape) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
     """Return the layer as it can take the shape, or what stands in its place."""
-    spatial = len(shape) == 3
+    spatial = len(shape) > 1
     match layer:
         case Conv() if spatial:
             width = max(1, min(layer.width, MAX_WIDTH))
@@ -144,9 +144,10 @@ def _suited(layer: Layer, shape: Shape) -> tuple[Layer, ...]:
             return (linear,) if len(shape) == 1 else (Flatten(), linear)
         case Recurrent() if spatial:
             width = max(1, min(layer.width, MAX_WIDTH))
-            output = "mean" if (layer.steps, layer.output) == ("rows", "map") else layer.output
+            steps = layer.steps if len(shape) == 3 else "pixels"  # a sequence has no rows
+            output = "mean" if (steps, layer.output) == ("rows", "map") else layer.output
             layers = max(1, min(layer.layers, 3))
-            layer = replace(layer, width=width, output=output, layers=layers)
+            layer = replace(layer, width=width, steps=steps, output=output, layers=layers)
             return (*_fewer_steps(layer, shape), layer)
         case Norm():
             return _norm(layer, shape)
@@ -173,25 +174,23 @@ def _window(layer: Conv | Depthwise, shape: Shape) -> Conv | Depthwise:
 
 def _fewer_steps(layer: Recurrent, shape: Shape) -> list[Layer]:
     """List the poolings before a recurrent layer until it has few enough steps."""
-    _, height, width = shape
+    sizes = shape[1:]
     pools: list[Layer] = []
-    while (height if layer.steps == "rows" else height * width) > MAX_STEPS:
-        if min(height, width) < 2:
+    while (sizes[0] if layer.steps == "rows" else prod(sizes)) > MAX_STEPS:
+        if min(sizes) < 2:
             break
         pools.append(Pool("max"))
-        height, width = height // 2, width // 2
+        sizes = tuple(size // 2 for size in sizes)
     return pools
 
 
 def _norm(layer: Norm, shape: Shape) -> tuple[Layer, ...]:
-    if len(shape) == 3:
+    if len(shape) > 1:
         if layer.kind == "batch":
             return (Norm("batch"),)
         groups = gcd(layer.groups, shape[0]) if layer.kind == "group" else 1
         return (Norm("group", groups if prod(shape) // groups > 1 else 1),)
-    if len(shape) == 1:
-        return (Norm("batch" if layer.kind == "batch" else "layer"),)
-    return ()
+    return (Norm("batch" if layer.kind == "batch" else "layer"),)
 
 
 # --- bounds -----------------------------------------------------------------------------------
@@ -220,7 +219,7 @@ def _lightened(network: Network, sites: Sequence[Site], heavy: Site) -> Network:
     """Shrink the map before a layer whose matrix is too large, or else narrow the layer."""
     index = heavy.path[0]
     for site in reversed([s for s in sites if s.path[0] <= index and len(s.path) == 1]):
-        if isinstance(site.layer, Flatten | Recurrent) and len(site.before) == 3:
+        if isinstance(site.layer, Flatten | Recurrent) and len(site.before) > 1:
             if min(site.before[1:]) > 1:
                 return splice(network, site.path, 0, (Pool("max"),))
             break

@@ -2,7 +2,8 @@
 
 A network is a tuple of layers, each without its input size: that follows from what comes
 before, so that an edit never has to repair its neighbours. A shape is that of one example,
-(channels, height, width) of a map or (features,) of a vector. Nothing here imports torch.
+(channels, height, width) or (channels, length) of a map, or (features,) of a vector. Nothing
+here imports torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A square convolution to ``width`` channels."""
+    """A convolution to ``width`` channels, its window as long in every direction."""
 
     width: int
     kernel: int = 3
@@ -47,7 +48,8 @@ class Linear:
 class Recurrent:
     """A recurrent layer that reads a map as a sequence.
 
-    ``steps``: ``pixels``, each with its channels, or ``rows``, each with channels x width.
+    ``steps``: ``pixels``, each with its channels, or ``rows``, of an image alone, each with
+    channels x width.
     ``output``: a vector, of the ``last`` step or the ``mean`` over steps, or again a ``map``.
     """
 
@@ -86,7 +88,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePool:
-    """``max`` or ``avg`` pooling to a map of ``size`` x ``size``; 1 is global pooling."""
+    """``max`` or ``avg`` pooling to a map of ``size`` (x ``size``); 1 is global pooling."""
 
     kind: str = "avg"
     size: int = 1
@@ -214,7 +216,7 @@ def cost_of(layer: Layer, shape: Shape) -> Cost:
 
     Raises MisfitError where the layer, or one within it, cannot take the shape.
     """
-    channels, spatial = shape[0], len(shape) == 3
+    channels, spatial = shape[0], len(shape) > 1
     match layer:
         case Residual(body):
             after = shape
@@ -224,18 +226,18 @@ def cost_of(layer: Layer, shape: Shape) -> Cost:
         case Conv(width, kernel, groups=groups):
             after = (width, *_windows(kernel, layer, shape))
             _need(channels % groups == width % groups == 0, "groups do not divide the channels")
-            weights = channels // groups * width * kernel**2
+            weights = channels // groups * width * kernel ** len(after[1:])
             return Cost(after, weights + width, weights * prod(after[1:]))
         case Depthwise(kernel):
             after = (channels, *_windows(kernel, layer, shape))
-            weights = channels * kernel**2
+            weights = channels * kernel ** len(after[1:])
             return Cost(after, weights + channels, weights * prod(after[1:]))
         case Pool(_, size):
             _need(2 * layer.padding <= size, "padding beyond half the window")
             return Cost((channels, *_windows(size, layer, shape)))
         case AdaptivePool(_, size):
             _need(spatial and size <= min(shape[1:]), "pooling would enlarge the map")
-            return Cost((channels, size, size))
+            return Cost((channels, *(size for _ in shape[1:])))
         case Flatten():
             _need(len(shape) > 1, "a vector is flat already")
             return Cost((prod(shape),))
@@ -249,7 +251,7 @@ def cost_of(layer: Layer, shape: Shape) -> Cost:
         case Norm(kind, groups):
             # Over a single value each would give zero, and torch refuses some of these.
             several = channels % groups == 0 and prod(shape) // groups >= 2
-            fits = len(shape) in (1, 3) if kind == "batch" else (kind == "group") == spatial
+            fits = kind == "batch" or (kind == "group") == spatial
             _need(fits and (kind == "batch" or several), "the shape does not suit the kind")
             return Cost(shape, 2 * channels)
         case Dropout():
@@ -263,8 +265,8 @@ def _need(condition: bool, otherwise: str) -> None:
 
 
 def _windows(size: int, layer: Conv | Depthwise | Pool, shape: Shape) -> Shape:
-    """Count the places of a window in height and width."""
-    _need(len(shape) == 3, "there is no map")
+    """Count the places of a window in each direction."""
+    _need(len(shape) > 1, "there is no map")
     places = tuple((s + 2 * layer.padding - size) // layer.stride + 1 for s in shape[1:])
     _need(min(places) >= 1, "the map is smaller than the window")
     return places
@@ -274,14 +276,14 @@ def _projection(before: Shape, after: Shape) -> Cost:
     _need(len(before) == len(after), "a residual connection cannot join a map and a vector")
     if before == after:
         return Cost(after)
-    if len(before) == 3:
+    if len(before) > 1:
         skip_stride(before, after)
     weights = before[0] * after[0]
     return Cost(after, weights + after[0], weights * prod(after[1:]), weights)
 
 
 def skip_stride(before: Shape, after: Shape) -> int:
-    """Compute the stride of the 1x1 convolution that takes one map to the other.
+    """Compute the stride of the pointwise convolution that takes one map to the other.
 
     Raises MisfitError if there is none.
     """
@@ -292,11 +294,12 @@ def skip_stride(before: Shape, after: Shape) -> int:
 
 
 def _recurrent(layer: Recurrent, shape: Shape) -> Cost:
-    channels, height, width = shape
-    steps, features = height * width, channels
+    channels, *sizes = shape
+    steps, features = prod(sizes), channels
     if layer.steps == "rows":
+        _need(len(sizes) == 2, "there are no rows")
         _need(layer.output != "map", "rows do not give a map again")
-        steps, features = height, channels * width
+        steps, features = sizes[0], channels * sizes[1]
     directions = 2 if layer.bidirectional else 1
     gates = GATES[layer.cell] * layer.width
     parameters = macs = largest = 0
@@ -306,5 +309,5 @@ def _recurrent(layer: Recurrent, shape: Shape) -> Cost:
         parameters += directions * (weights + 2 * gates)
         macs += directions * weights * steps
         features = directions * layer.width
-    after = (features, height, width) if layer.output == "map" else (features,)
+    after = (features, *sizes) if layer.output == "map" else (features,)
     return Cost(after, parameters, macs, largest)

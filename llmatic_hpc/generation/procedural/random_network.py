@@ -31,12 +31,10 @@ def fresh(shape: Shape, rng: random.Random) -> list[Layer]:
     act = Act(rng.choice((*ACTS, "relu", "relu")))
     norm = rng.choices(("batch", "group", ""), (5, 2, 3))[0]
     layers: list[Layer] = []
-    if len(shape) == 3:
+    if len(shape) > 1:
         layers += _body(rng, act, norm)
         layers += _bridge(rng)
-    elif len(shape) > 1:
-        layers.append(Flatten())
-    for _ in range(rng.choice((0, 0, 1, 1, 2)) if len(shape) == 3 else rng.choice((1, 2, 3))):
+    for _ in range(rng.choice((0, 0, 1, 1, 2)) if len(shape) > 1 else rng.choice((1, 2, 3))):
         layers += [Linear(rng.choice((64, 128, 256, 512))), act]
         if rng.random() < 0.4:
             layers.append(Dropout(rng.choice((0.1, 0.25, 0.5))))

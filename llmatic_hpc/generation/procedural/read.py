@@ -25,15 +25,16 @@ MAX_LAYERS = 256
 MAX_ITEMS = 256
 
 
-def read(source: str) -> list[Layer] | None:
+def read(source: str, dimensions: int = 2) -> list[Layer] | None:
     """Return the layers that the network applies, in order; None where none can be made out.
 
-    Failing its forward pass, they are those that its constructor makes, in order.
+    Maps have as many ``dimensions``: 2 of images, 1 of sequences. Failing its forward pass, they
+    are the layers that its constructor makes, in order.
     """
     try:
         tree = parse(source)
         network = network_class(tree, assumed=STANDARD_NAMES, constructible=False)
-        return _Reader(tree).layers(network.name) if network else None
+        return _Reader(tree, dimensions).layers(network.name) if network else None
     except (ValueError, RecursionError, MemoryError, _TooMuchError):
         return None
 
@@ -95,7 +96,8 @@ def _item(whole: Any, index: Any) -> Any:
 
 
 class _Reader:
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, dimensions: int) -> None:
+        self._dimensions = dimensions
         self._names = {**STANDARD_NAMES, **imports(tree.body)}
         functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
         classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -112,14 +114,18 @@ class _Reader:
         """Return the layers of the network of that name."""
         net = self._called(self._defined[name], [], {})
         try:
-            made = tensor_in(self._called(net, [Tensor()], {}))
+            made = tensor_in(self._called(net, [self._input], {}))
         except _TooMuchError:
             made = None
         found = made.layers if made else []
         if not has_weights(found):
             self._steps = 0
-            found = self._called(list(net.attributes.values()), [Tensor()], {}).layers
+            found = self._called(list(net.attributes.values()), [self._input], {}).layers
         return found[:MAX_LAYERS] or None
+
+    @property
+    def _input(self) -> Tensor:
+        return Tensor(dimensions=self._dimensions)
 
     def _spend(self) -> None:
         self._steps += 1
@@ -191,7 +197,7 @@ class _Reader:
             return _items(given[0]) if given else []
         tensor = _first_tensor(given)
         if tensor is None:
-            return layer_of(name, Arguments(given, named))
+            return layer_of(name, Arguments(given, named), self._dimensions)
         return applied(name, tensor, Arguments(given[1:], named))
 
     # --- statements and expressions ---------------------------------------------------------

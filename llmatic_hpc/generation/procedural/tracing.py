@@ -42,10 +42,12 @@ class Tensor:
     """A tensor, as the steps from the input to it, of which no two layers are the same object."""
 
     steps: tuple[Step, ...] = ()
+    dimensions: int = 2
+    """Dimensions of the maps: 2 of images, 1 of sequences."""
 
     def then(self, *steps: Step) -> Tensor:
         """Return the tensor after further steps."""
-        return Tensor((*self.steps, *map(copy, steps)))
+        return replace(self, steps=(*self.steps, *map(copy, steps)))
 
     @property
     def layers(self) -> list[Layer]:
@@ -68,7 +70,7 @@ def join(first: Tensor, second: Tensor) -> Tensor:
     residual = Residual(tuple(_collapsed(longer.steps[shared:])))
     if not has_weights(residual.body) or _nesting(residual) > MAX_NESTING:
         return longer
-    return Tensor(longer.steps[:shared]).then(residual)
+    return replace(longer, steps=longer.steps[:shared]).then(residual)
 
 
 def _nesting(layer: Layer) -> int:
@@ -128,6 +130,9 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) < MAX_NUMBER
 
 
+_OF_IMAGES = ([2, 3], [3, 2], [-2, -1], [-1, -2])
+
+
 def applied(name: str, tensor: Tensor, arguments: Arguments) -> Tensor | None:
     """Return a tensor after a function or method of PyTorch; an unknown one changes nothing."""
     given = arguments.positional
@@ -146,15 +151,18 @@ def applied(name: str, tensor: Tensor, arguments: Arguments) -> Tensor | None:
             return tensor.then(Flatten())
         case "unflatten":
             return tensor.then("map")
+        case "permute" | "transpose" | "swapaxes" if tensor.dimensions == 1:
+            return tensor.then("map")  # behind a recurrent layer; in front of it nothing
         case "permute" | "transpose" | "swapaxes":
             return tensor.then("rows") if list(given[:3]) == [0, 2, 1] and given[3:] else tensor
         case "mean" | "amax" | "max" | "sum":
             dims = arguments.get(0, "dim")
             dims = list(dims) if isinstance(dims, list | tuple) else [dims, *given[1:2]]
-            if dims in ([2, 3], [3, 2], [-2, -1], [-1, -2]):
+            of_maps = ([2], [-1]) if tensor.dimensions == 1 else _OF_IMAGES
+            if dims in of_maps:
                 return tensor.then(AdaptivePool("max" if "max" in name else "avg"), Flatten())
             return tensor.then("mean")
-    layer = layer_of(name, arguments)
+    layer = layer_of(name, arguments, tensor.dimensions)
     return tensor.then(layer) if layer else tensor
 
 
@@ -172,9 +180,11 @@ ACTIVATIONS = {
 """Activations by what PyTorch calls them, in small letters; of some the nearest."""
 
 
-def layer_of(name: str, a: Arguments) -> Layer | None:
+def layer_of(name: str, a: Arguments, dimensions: int = 2) -> Layer | None:
     """Return the layer that a module or function of PyTorch stands for; None: none is known."""
     plain = name.replace("_", "").lower()  # LeakyReLU and leaky_relu are the same
+    if dimensions == 1:
+        plain = plain.replace("1d", "2d")
     match plain:
         case "conv2d":
             return _conv(a)

@@ -95,8 +95,8 @@ class _Writer:
         channels = before[0], after[0]
         if len(before) == 1:
             return f"{self._module('skip', 'Linear', *channels)}({saved})"
-        stride = skip_stride(before, after)
-        return f"{self._module('skip', 'Conv2d', *channels, 1, stride=stride)}({saved})"
+        stride, kind = skip_stride(before, after), f"Conv{len(before) - 1}d"
+        return f"{self._module('skip', kind, *channels, 1, stride=stride)}({saved})"
 
     def _apply(self, function: str, *given: object, **named: object) -> None:
         """Apply a function in a line of its own."""
@@ -108,18 +108,19 @@ class _Writer:
         self._value = _call(function, self._value)
 
     def _layer(self, layer: Layer, shape: Shape) -> None:
-        inputs = shape[0]
+        inputs, dimensions = shape[0], f"{len(shape) - 1}d"
         match layer:
             case Conv() | Depthwise():
                 width, groups = inputs, inputs
                 if isinstance(layer, Conv):
                     width, groups = layer.width, layer.groups
                 more = {"stride": layer.stride, "padding": layer.padding, "groups": groups}
-                self._apply(self._module("conv", "Conv2d", inputs, width, layer.kernel, **more))
+                name = f"Conv{dimensions}"
+                self._apply(self._module("conv", name, inputs, width, layer.kernel, **more))
             case Linear(width):
                 self._apply(self._module("fc", "Linear", inputs, width))
             case Norm("batch"):
-                name = f"BatchNorm{'2d' if len(shape) == 3 else '1d'}"
+                name = f"BatchNorm{max(1, len(shape) - 1)}d"
                 self._nest(self._module("bn", name, inputs))
             case Norm("group", groups):
                 self._nest(self._module("gn", "GroupNorm", groups, inputs))
@@ -129,11 +130,11 @@ class _Writer:
                 self._nest(f"{'torch' if name in IN_TORCH else 'F'}.{name}")
             case Pool(kind, size, stride, padding):
                 window = (size,) if stride == size else (size, f"stride={stride}")
-                self._apply(f"F.{kind}_pool2d", *window, padding=padding)
+                self._apply(f"F.{kind}_pool{dimensions}", *window, padding=padding)
             case AdaptivePool(kind, size):
-                self._apply(f"F.adaptive_{kind}_pool2d", size)
+                self._apply(f"F.adaptive_{kind}_pool{dimensions}", size)
             case Dropout(rate, channels):
-                name = f"Dropout{'2d' if channels else ''}"
+                name = f"Dropout{dimensions if channels else ''}"
                 self._apply(self._module("dropout", name, f"{rate:g}"))
             case Flatten():
                 self._apply("torch.flatten", 1)
@@ -142,12 +143,12 @@ class _Writer:
 
     def _recurrent(self, layer: Recurrent, shape: Shape) -> None:
         self.end()
-        channels, height, width = shape
+        channels, *sizes = shape
         rows = layer.steps == "rows"
         module = self._module(
             layer.cell.lower(),
             layer.cell,
-            channels * width if rows else channels,
+            channels * sizes[1] if rows else channels,
             layer.width,
             num_layers=layer.layers,
             batch_first=True,
@@ -157,10 +158,13 @@ class _Writer:
         output = {
             "last": "x[:, -1]",
             "mean": "x.mean(1)",
-            "map": f"x.transpose(1, 2).reshape(-1, {after}, {height}, {width})",
+            "map": "x.transpose(1, 2)",
         }[layer.output]
+        if layer.output == "map" and len(sizes) == 2:
+            output += f".reshape(-1, {after}, {sizes[0]}, {sizes[1]})"
+        steps = "x.flatten(2).transpose(1, 2)" if len(sizes) == 2 else "x.transpose(1, 2)"
         self.lines += [
-            "x = x.permute(0, 2, 1, 3).flatten(2)" if rows else "x = x.flatten(2).transpose(1, 2)",
+            f"x = {'x.permute(0, 2, 1, 3).flatten(2)' if rows else steps}",
             f"x, _ = {module}(x)",
             f"x = {output}",
         ]

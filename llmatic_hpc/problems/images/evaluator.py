@@ -55,6 +55,8 @@ class Trained(Evaluator):
         _, digest, self.own_validation = data.checked(
             config.problem, config.training, seed=config.run.seed
         )
+        if remark := data.remark(config.problem):
+            self.notice(f"{config.problem.data}: {remark}")
         if config.problem.initial:
             (found,) = self.examine([self.problem.initial_source], repair=False)
             if found.screened.status != PENDING:

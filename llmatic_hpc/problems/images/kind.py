@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,22 @@ PROMPTS = (
 )
 """The thirteen mutation prompts of appendix A, in its order. (Section 4.1 counts sixteen.)"""
 
+PROMPTS_OF_SEQUENCES = tuple(
+    text.replace("convolutional", "one-dimensional convolutional").replace(
+        "pooling", "one-dimensional pooling"
+    )
+    for text in PROMPTS
+)
+"""The same for sequences."""
+
+_OF_TABLES = {
+    6: "Make the layers wider to improve the above network",
+    7: "Add a narrow layer to improve the above network",
+    12: "Change the activation functions to improve the above network",
+}
+PROMPTS_OF_TABLES = tuple(_OF_TABLES.get(number, text) for number, text in enumerate(PROMPTS))
+"""The same for tables, without convolution, pooling and recurrence: three others in their place."""
+
 CROSSOVER_PROMPT = (
     "Combine the above two neural networks and create a third neural network class that also "
     "inherits from nn.Module and performs better than the above two neural networks"
@@ -82,26 +99,65 @@ class Net(nn.Module):
 """The network of appendix A without its last ReLU, which would clip the logits."""
 
 
+INITIAL_NETWORK_OF_SEQUENCES = INITIAL_NETWORK.replace("Conv2d", "Conv1d")
+
+INITIAL_NETWORK_OF_TABLES = """\
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({channels}, 8)
+        self.fc2 = nn.Linear(8, {classes})
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        return self.fc2(x)
+"""
+
+_ADVICE = {
+    2: "Shapes: the input is (N, {channels}, {size}), sequences of {size} steps with {channels} "
+    "channels; the output is (N, {classes}). Convolutions are nn.Conv1d with kernel size 3 and "
+    "padding 1, or kernel size 1. The first Linear layer takes channels * {size} features; flatten "
+    "right before it.",
+    1: "Shapes: the input is (N, {channels}), rows of a table; the output is (N, {classes}). The "
+    "first Linear layer takes {channels} features; nothing is to be flattened.",
+}
+"""Shapes in words for a model, by the number of dimensions; of images the generator says them."""
+
+_BY_DIMENSIONS = {
+    3: (PROMPTS, INITIAL_NETWORK),
+    2: (PROMPTS_OF_SEQUENCES, INITIAL_NETWORK_OF_SEQUENCES),
+    1: (PROMPTS_OF_TABLES, INITIAL_NETWORK_OF_TABLES),
+}
+
+
 def image_classification(
     *, input_shape: tuple[int, ...], classes: int, settings: ProblemSettings | None = None
 ) -> Problem:
-    """Describe the problem of classifying images of ``input_shape`` (channels, height, width).
+    """Describe the problem of classifying images of ``input_shape`` (channels, height, width),
+    sequences (channels, length), or rows of a table (features,).
 
     Raises :class:`ConfigError` when the file of the initial network cannot be read.
     """
     settings = settings or ProblemSettings()
-    channels, height, width = input_shape
-    initial = INITIAL_NETWORK.format(channels=channels, pixels=height * width, classes=classes)
+    prompts, initial = _BY_DIMENSIONS[len(input_shape)]
+    pixels = math.prod(input_shape[1:])
+    sizes = {"channels": input_shape[0], "pixels": pixels, "classes": classes}
     return Problem(
         name="image_classification",
         input_shape=input_shape,
         classes=classes,
-        initial_source=initial_of(settings) or initial,
-        prompts=settings.prompts or PROMPTS,
+        initial_source=initial_of(settings) or initial.format(**sizes),
+        prompts=settings.prompts or prompts,
         crossover_prompt=CROSSOVER_PROMPT,
         random_prompt=RANDOM_PROMPT,
         seeds=seeds(input_shape, classes),
         control="llmatic_hpc.problems.images.kind:control",
+        advice=_ADVICE.get(len(input_shape), "").format(size=pixels, **sizes),
     )
 
 
@@ -126,7 +182,7 @@ def control(settings: GeneratorSettings, problem: Problem) -> Generator:
 
 
 class ImageClassification(ProblemKind):
-    """Classify images by networks that are trained from scratch."""
+    """Classify images, sequences or rows of a table by networks that are trained from scratch."""
 
     contained = True
     seeds = len(SEEDS)
@@ -167,7 +223,11 @@ def _found(config: Config) -> str:
     from ...evaluation import data
 
     found = data.load(config.problem, config.training, seed=config.run.seed)
+    shape = found.input_shape
+    noun = {3: "images", 2: "sequences", 1: "rows"}[len(shape)]
+    size = f"{shape[0]} features" if len(shape) == 1 else " x ".join(map(str, shape))
+    remark = data.remark(config.problem)
     return (
-        f"{len(found.train) + len(found.validation):,} images for training, {len(found.test):,} "
-        f"for testing, {' x '.join(map(str, found.input_shape))}, {found.classes} classes"
+        f"{len(found.train) + len(found.validation):,} {noun} for training, {len(found.test):,} "
+        f"for testing, {size}, {found.classes} classes{remark and f'; {remark}'}"
     )

@@ -1,4 +1,4 @@
-"""Seeds of a search: small networks of published shapes, for images of any size.
+"""Seeds of a search: small networks of published shapes, for images, sequences and tables.
 
 They differ in shape and, so that they lie apart on the map, in width and depth.
 """
@@ -121,9 +121,132 @@ RECURRENT = """\
 
 SEEDS = (PLAIN, RESIDUAL, BOTTLENECK, DEPTHWISE, ATTENTION, RECURRENT)
 
+CONVOLVED = """\
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv1d({channels}, 64, {step}, stride={step})
+        self.gru = nn.GRU(64, 256, batch_first=True)
+        self.fc1 = nn.Linear(256, {classes})
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x)).transpose(1, 2)
+        x, last = self.gru(x)
+        return self.fc1(x[:, -1])
+"""
+"""A recurrent layer that a convolution leaves at most 32 steps (Ordóñez and Roggen, 2016)."""
+
+_ONE_DIMENSION = {"Conv2d": "Conv1d", "BatchNorm2d": "BatchNorm1d", "avg_pool2d": "avg_pool1d"}
+
+PERCEPTRON = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 64)
+        self.fc2 = nn.Linear(64, 64)
+        self.fc3 = nn.Linear(64, {classes})
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        x = F.relu(self.fc2(x))
+        return self.fc3(x)
+"""
+"""Two hidden layers (Rumelhart et al., 1986)."""
+
+RESIDUAL_PERCEPTRON = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 32)
+        self.bn2 = nn.BatchNorm1d(32)
+        self.fc2 = nn.Linear(32, 64)
+        self.fc3 = nn.Linear(64, 32)
+        self.bn4 = nn.BatchNorm1d(32)
+        self.fc4 = nn.Linear(32, {classes})
+
+    def forward(self, x):
+        x = self.fc1(x)
+        y = F.relu(self.fc2(self.bn2(x)))
+        x = x + self.fc3(y)
+        return self.fc4(F.relu(self.bn4(x)))
+"""
+"""A residual block for tables (Gorishniy et al., 2021)."""
+
+WIDE = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 512)
+        self.fc2 = nn.Linear(512, {classes})
+
+    def forward(self, x):
+        return self.fc2(F.relu(self.fc1(x)))
+"""
+"""One wide hidden layer (Cybenko, 1989)."""
+
+DEEP = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 16)
+        self.fc2 = nn.Linear(16, 16)
+        self.fc3 = nn.Linear(16, 16)
+        self.fc4 = nn.Linear(16, 16)
+        self.fc5 = nn.Linear(16, 16)
+        self.fc6 = nn.Linear(16, {classes})
+
+    def forward(self, x):
+        x = F.selu(self.fc1(x))
+        x = F.selu(self.fc2(x))
+        x = F.selu(self.fc3(x))
+        x = F.selu(self.fc4(x))
+        x = F.selu(self.fc5(x))
+        return self.fc6(x)
+"""
+"""Many narrow layers that normalise themselves (Klambauer et al., 2017)."""
+
+GATED = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 128)
+        self.gate1 = nn.Linear({features}, 128)
+        self.fc2 = nn.Linear(128, 256)
+        self.gate2 = nn.Linear(128, 256)
+        self.fc3 = nn.Linear(256, {classes})
+
+    def forward(self, x):
+        x = self.fc1(x) * torch.sigmoid(self.gate1(x))
+        x = self.fc2(x) * torch.sigmoid(self.gate2(x))
+        return self.fc3(x)
+"""
+"""Gated linear units (Dauphin et al., 2017)."""
+
+NARROW = """\
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear({features}, 4)
+        self.fc2 = nn.Linear(4, {classes})
+
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.fc1(x)))
+"""
+"""A bottleneck of four features (Hinton and Salakhutdinov, 2006)."""
+
+OF_TABLES = (PERCEPTRON, RESIDUAL_PERCEPTRON, WIDE, DEEP, GATED, NARROW)
+
 
 def seeds(input_shape: tuple[int, ...], classes: int) -> tuple[str, ...]:
-    """Return the sources for images of ``input_shape`` (channels, height, width)."""
-    channels, _, width = input_shape
-    sizes = {"channels": channels, "row": channels * width, "classes": classes}
-    return tuple(_IMPORTS + body.format(**sizes) for body in SEEDS)
+    """Return the sources for images of ``input_shape`` (channels, height, width), sequences
+    (channels, length), or tables (features,)."""
+    bodies: tuple[str, ...] = SEEDS
+    if len(input_shape) == 1:
+        sizes, bodies = {"features": input_shape[0]}, OF_TABLES
+    elif len(input_shape) == 2:
+        channels, length = input_shape
+        sizes = {"channels": channels, "step": -(-length // 32)}
+        bodies = (*map(_in_one_dimension, SEEDS[:-1]), CONVOLVED)
+    else:
+        channels, _, width = input_shape
+        sizes = {"channels": channels, "row": channels * width}
+    return tuple(_IMPORTS + body.format(**sizes, classes=classes) for body in bodies)
+
+
+def _in_one_dimension(body: str) -> str:
+    for two, one in _ONE_DIMENSION.items():
+        body = body.replace(two, one)
+    return body

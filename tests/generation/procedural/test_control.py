@@ -17,6 +17,7 @@ from torch import nn
 
 from llmatic_hpc.generation.procedural.control import Procedural
 from llmatic_hpc.problems.images.kind import image_classification
+from llmatic_hpc.source import gate
 from llmatic_hpc.types import Problem, Request
 
 CIFAR = image_classification(input_shape=(3, 32, 32), classes=10)
@@ -149,6 +150,65 @@ def test_odd_shapes() -> None:
             check(source, problem)
         for seed in range(5):
             check(ask(problem, -1, operator="random", seed=seed), problem)
+
+
+SEQUENCE = image_classification(input_shape=(6, 64), classes=4)
+LONG = image_classification(input_shape=(1, 3000), classes=3)
+TABLE = image_classification(input_shape=(13,), classes=3)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [SEQUENCE, pytest.param(LONG, marks=pytest.mark.slow), TABLE],
+    ids=["6x64", "1x3000", "13"],
+)
+def test_a_walk_on_sequences_and_tables_stays_valid(problem: Problem) -> None:
+    """Every prompt and crossover gives networks that pass the gate and can be trained."""
+    sources = chain(problem, 26, seed=7, prompts=range(13))
+    for prompt in range(13):
+        child = ask(problem, prompt, seed=prompt, temperature=0.6)
+        assert gate.check(child, max_bytes=100_000).status == "pending"
+        check(child, problem)
+    for source in sources[::5]:
+        check(source, problem)
+    for seed in range(3):
+        parents = (sources[7 * seed], sources[-1])
+        check(ask(problem, -1, operator="crossover", seed=seed, parents=parents), problem)
+    assert len(set(sources)) > 23
+    used = set(re.findall(r"[A-Za-z_]+2d", "".join(sources)))
+    assert not used
+    if problem is TABLE:
+        assert not re.findall(r"onv|ool\d|GRU|LSTM|RNN", "".join(sources))
+
+
+@pytest.mark.parametrize(
+    ("problem", "prompt", "names"),
+    [
+        (SEQUENCE, 5, ("Linear",)),
+        (SEQUENCE, 6, ("Conv1d",)),
+        (SEQUENCE, 7, ("max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")),
+        (SEQUENCE, 12, ("GRU", "LSTM", "RNN")),
+        (TABLE, 5, ("Linear",)),
+        (TABLE, 7, ("Linear",)),
+        (TABLE, 11, ("BatchNorm1d", "LayerNorm")),
+    ],
+)
+def test_adds_to_sequences_and_tables(
+    problem: Problem, prompt: int, names: tuple[str, ...]
+) -> None:
+    """There are more of what the prompt asks for."""
+    for seed in range(4):
+        child = ask(problem, prompt, seed=seed, temperature=0.3)
+        assert calls(child, *names) > calls(problem.initial_source, *names)
+
+
+def test_prompts_of_tables_alone() -> None:
+    """Layers become wider, activations others, in place of what tables have not."""
+    for seed in range(5):
+        wider = ask(TABLE, 6, seed=seed)
+        assert parameters(wider) > parameters(TABLE.initial_source)
+        assert calls(wider, "Linear") == 2
+        assert calls(ask(TABLE, 12, seed=seed), "relu") == 0
 
 
 def test_a_growing_search_stays_within_bounds() -> None:
