@@ -24,7 +24,7 @@ from torch import nn
 
 from ..sandbox import confine, wire
 from ..types import PENDING, Descriptors
-from . import build, device, graph_trace, measure, repair, training
+from . import build, calibration, device, graph_trace, measure, repair, training
 from .repair import dynamic
 
 Message = Mapping[str, Any]
@@ -205,7 +205,7 @@ def _prepare_calibrate(message: Message, _arrays: Arrays, _asked: _Asked) -> Per
     device.set_precision(place, message["parameters"]["precision"])
 
     def perform() -> Reply:
-        values = {"seconds": training.calibrate(place)}
+        values = {"seconds": calibration.calibrate(place)}
         return {"status": "calibrated", "failure": "", "values": values}, b""
 
     return perform

@@ -11,16 +11,16 @@ import torch
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
 from llmatic_hpc.errors import ContainmentError
-from llmatic_hpc.evaluation import training, worker
+from llmatic_hpc.evaluation import calibration, worker
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.sandbox.container import Reply
 
 
 def test_the_warm_pass_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one, in which a GPU's libraries load, is not."""
-    monkeypatch.setattr(training, "_CALIBRATION_STEPS", 2)
+    monkeypatch.setattr(calibration, "_STEPS", 2)
     times = itertools.accumulate([0.0, 60.0, 1.0, 2.5])
-    assert training.calibrate(torch.device("cpu"), clock=lambda: next(times)) == 2.5
+    assert calibration.calibrate(torch.device("cpu"), clock=lambda: next(times)) == 2.5
 
 
 class Answers:
