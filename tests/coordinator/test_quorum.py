@@ -36,7 +36,7 @@ class Net(nn.Module):
         return self.out(self.fc(x.flatten(1)))
 """
 WIDTHS = (4, 5, 6, 7, 7), (7, 4, 5, 6, 8)
-"""Of the networks of both generations; the same width is the same network."""
+"""Widths of the networks of both generations; the same width is the same network."""
 
 
 def settings(root: Path, quorum: float) -> Config:

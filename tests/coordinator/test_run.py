@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_record(finished: Path, tmp_path: Path) -> 
 
 
 def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
-    """Where candidates are evaluated changes nothing."""
+    """The place of evaluation changes nothing."""
     run(tmp_path / "inline", "cluster.kind=inline", "training.threads=1")
     assert differences(load(finished), tmp_path / "inline", {}) == []
 
@@ -329,7 +329,7 @@ class Net(nn.Module):
 
 
 def test_adversarial_completions_end_as_rows(tmp_path: Path) -> None:
-    """Whatever a model writes becomes a row with a status and a reason, and the run goes on."""
+    """Anything a model writes becomes a row with a status and a reason, and the run goes on."""
     texts = {
         "empty": "",
         "prose": "I am sorry, I cannot do that. " * 50,

@@ -95,7 +95,7 @@ def test_seeds_change_the_validation_split_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_no_label_of_validation_or_test_reaches_a_child(tmp_path: Path) -> None:
-    """What is shared has images of all splits, and labels of the training split alone."""
+    """The shared part has images of all splits, and labels of the training split alone."""
     found = load(npz(tmp_path, **arrays()), TRAINING)
     shared = data.for_training(found)
     assert sorted(shared) == ["test_images", "train_images", "train_labels", "validation_images"]

@@ -191,7 +191,7 @@ UNCOUNTED = {"recurrent", "encoder", "cells", "weight_norm", "einsum"}
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - UNCOUNTED))
 def test_flops_are_those_of_fvcore(name: str) -> None:
-    """Where fvcore knows every operation, its total is ours to the unit."""
+    """A network of which fvcore knows every operation has its total, to the unit."""
     assert described(NETWORKS[name]).flops == fvcore(build.build(NETWORKS[name]), (3, 32, 32))
 
 
@@ -311,7 +311,7 @@ def test_own_modules_without_children() -> None:
 
 
 def test_width_without_weights() -> None:
-    """If no layer has weights, every layer counts."""
+    """Every layer counts if none has weights."""
     source = net(
         "x = F.adaptive_avg_pool2d(x, (4, 1)).flatten(1)\nreturn x[:, :10] * self.a",
         init="self.a = nn.Parameter(torch.ones(10))",
@@ -357,7 +357,7 @@ def test_both_devices_agree(name: str) -> None:
     ],
 )
 def test_both_devices_see_a_mistake(forward: str) -> None:
-    """What torch refuses it refuses where shapes are only derived, too."""
+    """Layers that torch refuses it refuses where shapes are only derived, too."""
     source = net(
         f"{forward}\nreturn self.fc(x.flatten(1))",
         init="self.c = nn.Conv2d(3, 3, 1)\nself.fc = nn.Linear(3072, 10)",
@@ -580,7 +580,7 @@ def test_only_the_network_is_run() -> None:
 
 
 def test_real_completions(test_data: Path) -> None:
-    """What language models wrote gets a verdict, in milliseconds, or descriptors that fit."""
+    """Texts of language models get a verdict, in milliseconds, or descriptors that fit."""
     measure.warm_up()
     statuses = []
     started = time.process_time()
