@@ -294,6 +294,14 @@ def test_invariant_5_a_child_reports_findings_and_no_text() -> None:
             rules.apply(source, finding)
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("name", ["in_features", "in_features in a Sequential", "super missing"])
+def test_any_end_of_line_is_one(screener: Screener, name: str, end: str) -> None:
+    """Places are those that Python's tokenizer counts; repaired, every line ends in a newline."""
+    source, _ = SLIPS[name]
+    assert repaired(screener, source.replace("\n", end)).source == repaired(screener, source).source
+
+
 @given(st.binary(max_size=300) | st.recursive(
     st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=5)
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
