@@ -44,7 +44,7 @@ LAYERS = words(
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
     max_unpool1d max_unpool2d max_unpool3d
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
-    relu relu6 leaky_relu prelu rrelu selu celu gelu silu mish glu sigmoid log_sigmoid tanh
+    relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish glu sigmoid log_sigmoid tanh
     hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold
     softmax log_softmax softmin
     flatten unflatten pad constant_pad_nd interpolate upsample fold
