@@ -120,11 +120,13 @@ class Coordinator:
         try:
             self.paths.root.mkdir(parents=True, exist_ok=True)
             with lock.hold(self.paths.lock):
-                return self._run()
-        except Interrupted:
-            if self._evaluator is not None:
-                self._evaluator.interrupted()
-            raise
+                try:
+                    return self._run()
+                except Interrupted:
+                    # Under the lock still: the workers of the next coordinator are not ours to end.
+                    if self._evaluator is not None:
+                        self._evaluator.interrupted()
+                    raise
         except OSError as error:
             raise LLMaticError(explain_os_error(error, str(self.paths.root))) from error
         finally:

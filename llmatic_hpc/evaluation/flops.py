@@ -57,9 +57,14 @@ def _bilinear(*args: Any, **kwargs: Any) -> int:
     return int(x.numel() // max(1, x.shape[-1]) * weight.numel())
 
 
+def is_packed(args: Arguments) -> bool:
+    """Return whether a recurrent layer is given a packed sequence: the sizes of its batches stand
+    second then, and everything else one further."""
+    return isinstance(args[3], (list, tuple))
+
+
 def _recurrent(*args: Any, **_: Any) -> int:
-    # Packed sequences put the sizes of the batches second and everything else one further.
-    weights = args[2] if isinstance(args[2], (list, tuple)) else args[3]
+    weights = args[3] if is_packed(args) else args[2]
     steps = args[0].numel() // max(1, args[0].shape[-1])
     return int(steps * sum(w.numel() for w in weights if w.dim() == 2))
 

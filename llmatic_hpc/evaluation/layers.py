@@ -45,7 +45,7 @@ LAYERS = words(
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
     max_unpool1d max_unpool2d max_unpool3d
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
-    relu relu6 leaky_relu prelu rrelu selu celu gelu silu mish glu sigmoid logsigmoid tanh
+    relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish glu sigmoid log_sigmoid tanh
     hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold
     softmax log_softmax softmin
     flatten unflatten pad constant_pad_nd interpolate upsample fold
@@ -183,7 +183,7 @@ class Running(TorchFunctionMode):
                     return _made(args[0].shape, args[0], keeps_result=name in _KEEP_RESULT)
             elif name in ("batch_norm", "layer_norm", "group_norm"):
                 return _normalised(name, func, args, kwargs)
-            elif name in RECURRENT and isinstance(args[2], (list, tuple)):
+            elif name in RECURRENT and not flops.is_packed(args):
                 return _recurrent(name, args)
         return func(*args, **kwargs)
 

@@ -22,7 +22,7 @@ STATIC = PLAIN.replace("nn.Dropout(0.25)", "nn.Identity()")
 
 
 def _replayed(source: str, recipe: Recipe = GRAPH) -> tuple[int, bool]:
-    """How many steps were replayed, and whether it came to what plain steps come to."""
+    """Count of replayed steps, and whether they came to what plain steps come to."""
     simulated.start(own_random=True)
     simulated.give_graphs()
     plain = run(source, "sim", replace(recipe, graph="off"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from llmatic_hpc.config import ContainmentSettings, accelerators
 from llmatic_hpc.evaluation.worker import run_task
 from llmatic_hpc.sandbox import container
 
+from ..cluster.tasks import tell_device
 from ..evaluation.helpers import INITIAL, network
 from ..evaluation.test_worker import TRAINING, candidate, result_of, task
 
@@ -78,14 +77,6 @@ def test_what_failed_is_tried_again_on_another_device(monkeypatch: pytest.Monkey
     assert told == [NAMES[0], NAMES[1], NAMES[0]]
 
 
-def seen(folder: Path) -> int:
-    """Write down which device this task has, and stay until it may go."""
-    (folder / "seen").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    while not (folder / "go").exists():
-        time.sleep(0.02)
-    return 0
-
-
 def test_a_local_task_takes_the_device_that_is_free(
     tmp_path: Path, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
@@ -95,7 +86,7 @@ def test_a_local_task_takes_the_device_that_is_free(
         folder.mkdir()
 
     def backend() -> LocalBackend:
-        return LocalBackend(seen, parallelism=2, time_minutes=5, pause_seconds=0.05)
+        return LocalBackend(tell_device, parallelism=2, time_minutes=5, pause_seconds=0.05)
 
     first, later = backend(), backend()
     try:

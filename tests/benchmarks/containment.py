@@ -1,4 +1,4 @@
-"""What containment costs: the static part by sources a second, the child by candidate.
+"""Costs of containment: the static part by sources a second, the child by candidate.
 
     python -m tests.benchmarks.containment [--count 200]
 

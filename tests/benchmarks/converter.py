@@ -1,4 +1,4 @@
-"""How fast official files are read, and in how much memory.
+"""Speed and memory of reading official files.
 
 ``LLMATIC_TEST_DATA=FOLDER python -m tests.benchmarks.converter [CELLS]`` makes files of CELLS
 cells (1,000; the benchmark has 15,625) out of the three published ones, as a plain pickle, as
@@ -115,7 +115,7 @@ class Template:
 
 
 def templates(folder: Path) -> list[Template]:
-    """Of the three published cells."""
+    """Entries of the three published cells."""
     found = []
     for path in sorted(folder.glob("0*.pickle.pbz2")):
         cell = pickle.loads(bz2.decompress(path.read_bytes()))

@@ -1,4 +1,4 @@
-"""What the coordinator itself costs per generation of 100, early and late in a run.
+"""Cost of the coordinator itself per generation of 100, early and late in a run.
 
     python -m tests.benchmarks.coordinator --generations 201
 

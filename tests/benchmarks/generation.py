@@ -1,4 +1,4 @@
-"""How fast, how exact and how near its hardware the language model's engine writes a generation.
+"""Speed of the language model's engine, its exactness, and its distance from the hardware's bounds.
 
     python -m tests.benchmarks.generation --model FILE.gguf           # about 20 minutes, 2 cores
     python -m tests.benchmarks.generation --model FILE.gguf --quick   # a small check
@@ -68,7 +68,7 @@ def networks(problem: Problem, count: int) -> list[str]:
 
 
 def generation(problem: Problem, *, proposals: int, parents: int, seed: int) -> list[Request]:
-    """What a generation of the search asks for."""
+    """Requests of a generation of the search."""
     sources = networks(problem, parents)
     heat = np.random.default_rng(seed).uniform(0.1, 1.0, proposals)
     return [
@@ -87,7 +87,7 @@ def generation(problem: Problem, *, proposals: int, parents: int, seed: int) -> 
 
 @dataclass
 class Log:
-    """Where the engine's time went."""
+    """Parts of the engine's time."""
 
     read: list[tuple[int, float]] = field(default_factory=list)
     """Prompt tokens without what they share, seconds."""
@@ -299,7 +299,7 @@ def first_tokens(
 
 
 class Ceiling:
-    """What the machine does at best with the products of this model.
+    """Measure what the machine does at best with the products of this model.
 
     Args:
         products: the linear layers, the one that gives the logits included.
@@ -310,7 +310,7 @@ class Ceiling:
         self.parameters = sum(p.in_features * p.out_features for p in products)
 
     def seconds(self, rows: int, repeats: int = 2) -> float:
-        """Of one product of every weight with so many rows; the best of ``repeats``."""
+        """Time one product of every weight with so many rows; the best of ``repeats``."""
         inputs = {p.in_features: torch.randn(rows, p.in_features) for p in self.products}
         with torch.inference_mode():
             return min(
@@ -374,7 +374,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def agreement(one: Sequence[Completion], other: Sequence[Completion]) -> str:
-    """How many texts are the same."""
+    """Count the texts that are the same."""
     same = sum(a.text == b.text for a, b in zip(one, other, strict=True))
     return f"{same} of {len(one)}"
 

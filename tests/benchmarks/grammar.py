@@ -1,4 +1,4 @@
-"""Whether a grammar for networks would earn its place: completions with it and without.
+"""Worth of a grammar for networks: completions with it and without.
 
     pip install xgrammar
     python -m tests.benchmarks.grammar --model FILE_OR_FOLDER [--count 24]

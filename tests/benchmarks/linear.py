@@ -1,4 +1,4 @@
-"""How long a linear layer takes by three ways, in turns on one core; the best of 40 each.
+"""Time of a linear layer by three ways, in turns on one core; the best of 40 each.
 
     python -m tests.benchmarks.linear
 

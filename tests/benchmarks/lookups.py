@@ -1,4 +1,4 @@
-"""What a query of NAS-Bench-201 costs, and a generation of 100 of them in the coordinator.
+"""Cost of a query of NAS-Bench-201, and of a generation of 100 of them in the coordinator.
 
     python -m tests.benchmarks.lookups TABLE.h5
 

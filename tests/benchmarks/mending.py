@@ -1,4 +1,4 @@
-"""How many completions become cells of NAS-Bench-201: as written, and by each rule of mending.
+"""Count of completions that become cells of NAS-Bench-201: as written, and by each rule of mending.
 
     python -m tests.benchmarks.mending FILE_OR_RUN...
 

@@ -1,4 +1,4 @@
-"""What packing candidates into tasks saves: 100 that do nothing, on two slots.
+"""Gain of packing candidates into tasks: 100 that do nothing, on two slots.
 
     python -m tests.benchmarks.packing                   # worker processes on this machine
     python -m tests.benchmarks.packing --backend slurm   # arrays of slurm/testbed, two at once

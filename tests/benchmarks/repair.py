@@ -1,4 +1,4 @@
-"""What repair makes of real completions: fit as written, fit afterwards, distinct.
+"""Gain of repair on real completions: fit as written, fit afterwards, distinct.
 
     python -m tests.benchmarks.repair FOLDER_OR_FILE... [--failures]
 
@@ -31,7 +31,7 @@ SHAPE, CLASSES = (3, 32, 32), 10
 
 
 def examined(entries: Iterable[dict[str, Any]], screener: Screener) -> list[Examined]:
-    """What the screen and the rules make of completions; without those that have no class."""
+    """Verdicts of the screen and the rules on completions; without those that have no class."""
     initial = image_classification(
         input_shape=SHAPE, classes=CLASSES, settings=Config().problem
     ).initial_source

@@ -1,4 +1,4 @@
-"""How fast two trees of this package search NAS-Bench-201 with the control, side by side.
+"""Speed of two trees of this package on NAS-Bench-201 with the control, side by side.
 
     python -m tests.benchmarks.speed TABLE.h5 BASE_TREE [NEW_TREE] [--repeats 2] [--queries 2000]
 

@@ -1,4 +1,4 @@
-"""How a language model fares on NAS-Bench-201, from the records of its runs.
+"""Fortune of a language model on NAS-Bench-201, from the records of its runs.
 
     python -m tests.benchmarks.written_cells TABLE.h5 RUN...
 

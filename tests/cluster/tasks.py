@@ -70,3 +70,11 @@ def run_held_back(folder: Path) -> int:
         while not go.exists():
             time.sleep(0.02)
     return worker.run_task(folder / "task.json")
+
+
+def tell_device(folder: Path) -> int:
+    """Write down which device this task has, and stay until it may go."""
+    (folder / "seen").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    while not (folder / "go").exists():
+        time.sleep(0.02)
+    return 0

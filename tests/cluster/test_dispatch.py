@@ -324,7 +324,7 @@ def test_a_request_to_stop(tmp_path: Path) -> None:
 
 
 def test_with_enough_results_the_rest_is_left_and_found_again(tmp_path: Path) -> None:
-    """Whoever is late goes on; the next generation follows it and returns its result."""
+    """A late candidate goes on; the next generation follows it and returns its result."""
     paths, backend = RunPaths(tmp_path), local_backend()
     how = {3: "wait"}
     done = dispatcher(paths, how, backend=backend).run(work(5), enough=4)

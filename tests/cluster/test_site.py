@@ -146,7 +146,7 @@ def test_mistakes(tmp_path: Path, text: str, words: list[str]) -> None:
 
 
 def test_a_short_limit_is_fine_with_a_late_warning(tmp_path: Path) -> None:
-    """Whoever sets the warning may set a limit of minutes."""
+    """A site that sets the warning may set a limit of minutes."""
     text = "[coordinator]\ntime = '5'\nextra = ['--signal=B:USR1@60']\n"
     assert load_site(write(tmp_path, text)).coordinator.time == "5"
 

@@ -24,7 +24,7 @@ def write(folder: Path, text: str, name: str = "a.toml") -> Path:
 
 
 def test_toml_round_trip() -> None:
-    """What to_toml writes, load reads back to an equal configuration, odd texts included."""
+    """Everything to_toml writes, load reads back to an equal configuration, odd texts included."""
     odd = replace(Config().problem, data='a "b"\\c\x7f\u2028ü', prompts=("x", "y"))
     before = replace(Config(), problem=odd)
     again = config.from_tables(tomllib.loads(settings.to_toml(before)), "text")
@@ -101,7 +101,7 @@ def test_what_is_measured_in_training_has_no_automatic_bound() -> None:
 
 
 def test_extends_and_overrides(tmp_path: Path) -> None:
-    """What a file says wins over what it extends, and --set wins over both."""
+    """A file wins over what it extends, and --set wins over both."""
     (tmp_path / "base").mkdir()
     write(tmp_path / "base", "[search]\ngenerations = 3\nbatch = 7\n", "b.toml")
     child = write(tmp_path, 'extends = "base/b.toml"\n[search]\nbatch = 8\n')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from llmatic_hpc.cluster import LocalBackend, stop_orphans
 from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator.loop import Coordinator, Observer, Silent
 from llmatic_hpc.errors import Interrupted
+from llmatic_hpc.problems.images.evaluator import Trained
+from llmatic_hpc.rundir import lock
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
 
@@ -36,7 +39,7 @@ class Net(nn.Module):
         return self.out(self.fc(x.flatten(1)))
 """
 WIDTHS = (4, 5, 6, 7, 7), (7, 4, 5, 6, 8)
-"""Of the networks of both generations; the same width is the same network."""
+"""Widths of the networks of both generations; the same width is the same network."""
 
 
 def settings(root: Path, quorum: float) -> Config:
@@ -123,10 +126,21 @@ def test_a_generation_ends_without_a_slow_candidate(tmp_path: Path) -> None:
 
 # The coordinator leaves without waiting for the exit status of a worker that it has stopped.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_stopped_while_a_candidate_is_late(tmp_path: Path) -> None:
-    """No worker is left behind, and the next coordinator goes on with it."""
-    paths = RunPaths(tmp_path)
+def test_stopped_while_a_candidate_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is left behind, and the next coordinator goes on with it.
+
+    Workers are ended while the run is held: those of a next coordinator cannot be among them.
+    """
+    paths, held_by = RunPaths(tmp_path), []
+    end_workers = Trained.interrupted
+
+    def interrupted(evaluator: Trained) -> None:
+        held_by.append(lock.holder(paths.lock))
+        end_workers(evaluator)
+
+    monkeypatch.setattr(Trained, "interrupted", interrupted)
     run(paths, stopped=True)
+    assert [who and who["pid"] for who in held_by] == [os.getpid()]
     assert stop_orphans(paths.tasks) == 0
     assert [path.name for path in paths.results.iterdir()] == []
     (tmp_path / "go").touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -18,11 +21,13 @@ import pytest
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc import problems, store
+from llmatic_hpc.commands.main import main
 from llmatic_hpc.evaluation.worker import TASK_FILE, TaskSpec
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 
-from ..crash.kill_anywhere import differences, disturbed, finish
+from ..crash.kill_anywhere import differences, disturbed, finish, workers
+from ..slurm.bed import descendants
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -31,12 +36,29 @@ SMALL = (
 )  # fmt: skip
 
 
-def llmatic(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llmatic_hpc", *map(str, words)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+def llmatic(
+    *words: str | Path, check: bool = True, apart: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """The whole command, here; ``apart``: in a process of its own, as what takes signals must be.
+
+    A new process would import everything again, which takes longer than most commands.
+    """
+    line = [sys.executable, "-m", "llmatic_hpc", *map(str, words)]
+    if apart:
+        done = subprocess.run(
+            line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        )
+    else:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.object(sys, "argv", line[2:]), contextlib.chdir(ROOT),
+            contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+        ):  # fmt: skip
+            try:
+                code = main()
+            except SystemExit as left:
+                code = left.code
+        done = subprocess.CompletedProcess(line, code or 0, out.getvalue(), err.getvalue())
     assert "Traceback" not in done.stderr, done.stderr
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -45,7 +67,8 @@ def llmatic(*words: str | Path, check: bool = True) -> subprocess.CompletedProce
 def run(folder: Path, *settings: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """A small run with the procedural control."""
     words = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
-    return llmatic("run", "configs/smoke.toml", "--run-dir", folder, *words, check=check)
+    line = ("run", "configs/smoke.toml", "--run-dir", folder, *words)
+    return llmatic(*line, check=check, apart=True)
 
 
 def load(folder: Path) -> Record:
@@ -94,18 +117,15 @@ def test_memory_and_time_are_axes_and_the_replay_agrees(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_record(finished: Path, tmp_path: Path) -> None:
-    """Twice the same: candidate table (timings aside) and archives; another seed differs."""
-    run(tmp_path / "again")
+    """Twice the same: candidate table (timings aside) and archives; another seed differs.
+
+    The place of evaluation changes nothing, worker processes or the coordinator's own.
+    """
+    run(tmp_path / "again", "cluster.kind=inline", "training.threads=1")
     assert differences(load(finished), tmp_path / "again", {}) == []
     run(tmp_path / "other", "run.seed=1", "search.generations=1", "training.epochs=0")
     sources = [load(root).candidates["source"][:6] for root in (finished, tmp_path / "other")]
     assert list(sources[0]) != list(sources[1])
-
-
-def test_inline_equals_local(finished: Path, tmp_path: Path) -> None:
-    """Where candidates are evaluated changes nothing."""
-    run(tmp_path / "inline", "cluster.kind=inline", "training.threads=1")
-    assert differences(load(finished), tmp_path / "inline", {}) == []
 
 
 def test_the_recorded_number_comes_again(finished: Path) -> None:
@@ -168,11 +188,12 @@ def test_a_retired_value_begins_no_run(tmp_path: Path) -> None:
 
 def test_exit_codes_and_messages(tmp_path: Path) -> None:
     """Usage is 2, a bad file is 1, each with one message."""
-    assert llmatic("run", "nowhere.toml", check=False).returncode == 1
-    wrong = llmatic("run", "configs/smoke.toml", "--set", "search.generation=2", check=False)
+    assert llmatic("run", "nowhere.toml", check=False, apart=True).returncode == 1
+    words = ("run", "configs/smoke.toml", "--set", "search.generation=2")
+    wrong = llmatic(*words, check=False, apart=True)
     assert (wrong.returncode, "did you mean" in wrong.stderr) == (2, True)
     assert llmatic("status", tmp_path, check=False).returncode == 1
-    assert llmatic("nonsense", check=False).returncode == 2
+    assert llmatic("nonsense", check=False, apart=True).returncode == 2
     missing = run(tmp_path / "x", "problem.data=/nowhere/data.h5", check=False)
     assert missing.returncode == 1
     assert "/nowhere/data.h5" in missing.stderr
@@ -316,7 +337,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     """A disk that fills up in a run: a message, exit 1, and the record as committed before."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
     try:
@@ -348,7 +369,7 @@ class Net(nn.Module):
 
 
 def test_adversarial_completions_end_as_rows(tmp_path: Path) -> None:
-    """Whatever a model writes becomes a row with a status and a reason, and the run goes on."""
+    """Anything a model writes becomes a row with a status and a reason, and the run goes on."""
     texts = {
         "empty": "",
         "prose": "I am sorry, I cannot do that. " * 50,
@@ -447,7 +468,8 @@ def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
     assert record.archives["network"].lower.tolist() == [0.4, 1025.4, 0.25]
     assert (record.candidates["descriptors"][:, 0] == record.candidates["depth"]).any()
     assert next(iter(store.verify(record)), None) is None
-    llmatic("run", folder / "config.toml", "--run-dir", folder, *("--set", SMALL[0]))
+    words = ("run", folder / "config.toml", "--run-dir", folder, "--set", SMALL[0])
+    llmatic(*words, apart=True)
 
 
 def test_seeds_are_the_first_candidates(tmp_path: Path) -> None:
@@ -467,12 +489,12 @@ def test_real_images(test_data: Path, tmp_path: Path) -> None:
     """The paper's configuration on real CIFAR-10 images, small: better than chance."""
     settings = (
         "generator.kind=procedural", f"problem.data={test_data / 'cifar10.h5'}",
-        "search.generations=2", "search.batch=6", "search.start_elites=2",
+        "search.generations=2", "search.batch=4", "search.start_elites=2",
         "training.epochs=2", "training.learning_rate=0.01", "problem.train_images=2000",
-        "problem.test_images=500", "containment.max_flops=5e6",
+        "problem.test_images=500", "containment.max_flops=3e6",
     )  # fmt: skip
     words = [word for setting in settings for word in ("--set", setting)]
-    llmatic("run", "configs/cifar10.toml", "--run-dir", tmp_path / "run", *words)
+    llmatic("run", "configs/cifar10.toml", "--run-dir", tmp_path / "run", *words, apart=True)
     record = load(tmp_path / "run")
     assert np.nanmax(record.candidates["fitness"]) > 0.2  # chance is 0.1
     assert (record.archives["prompt"].elite >= 0).any()
@@ -493,7 +515,7 @@ def test_ctrl_c_ends_with_one_message(tmp_path: Path) -> None:
     assert said.splitlines()[-1].startswith("llmatic: ")
     log = (tmp_path / "run" / "logs" / "coordinator.log").read_text()
     assert "screened" in log
-    assert "2/2 done" in log
+    assert "1/1 done" in log
 
 
 def stopped_by(number: int, folder: Path, until: str = "") -> str:
@@ -501,7 +523,8 @@ def stopped_by(number: int, folder: Path, until: str = "") -> str:
 
     Returns standard error after the signal.
     """
-    words = [word for setting in SMALL for word in ("--set", setting)]
+    one = "search.generations=1"
+    words = [word for setting in (*SMALL, one) for word in ("--set", setting)]
     command = [
         sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
         str(folder), *words,
@@ -513,12 +536,23 @@ def stopped_by(number: int, folder: Path, until: str = "") -> str:
         while until not in process.stderr.readline():
             pass
         if until:
-            time.sleep(4)  # until its workers live
+            deadline = time.monotonic() + 60
+            while not is_training(folder) and time.monotonic() < deadline:
+                time.sleep(0.02)
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
         said = process.stderr.read()
         assert process.wait(60) == 75
-    run(folder)
-    assert load(folder).committed_generations == 2
+    run(folder, one)
+    assert load(folder).committed_generations == 1
     return said
+
+
+def is_training(folder: Path) -> bool:
+    """Return whether a worker of the run has started the process that trains its candidates."""
+    for pid in [child for worker in [*workers(folder)] for child in descendants(worker)]:
+        with contextlib.suppress(OSError):
+            if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return True
+    return False

@@ -92,7 +92,7 @@ def results(run: Path) -> dict[int, int]:
 
 
 def differences(reference: Record, run: Path, seen: dict[int, int]) -> list[str]:
-    """What a disturbed run has otherwise than the undisturbed one."""
+    """List what a disturbed run has otherwise than the undisturbed one."""
     record = store.load(RunPaths(run).record)
     found = [f"verify: {difference}" for difference in store.verify(record)][:3]
     for column in schema.CANDIDATES:

@@ -94,7 +94,7 @@ def llmatic(
 
 @dataclass
 class Bench:
-    """What all runs share: a configuration with its completions, and the record to compare with."""
+    """Common to all runs: a configuration with its completions, and the record to compare with."""
 
     folder: Path
     batch: int = 16
@@ -131,7 +131,7 @@ class Run:
     bed: Bed = field(default_factory=Bed)
     job: str = ""
     told: list[str] = field(default_factory=list)
-    """What a person would like to know about how it went."""
+    """Facts that a person would like to know about how it went."""
 
     @property
     def folder(self) -> Path:
@@ -156,7 +156,7 @@ class Run:
 
     @property
     def array_name(self) -> str:
-        """What the names of all of its arrays begin with."""
+        """The beginning of the names of all of its arrays."""
         return f"llmatic-{store.load(self.paths.record).run_id[:12]}"
 
     def elements(self, generation: int, *states: str) -> list[Element]:
@@ -239,7 +239,7 @@ class Run:
         self.told.append(f"{len(again)} candidates again, at most {max(again, default=1)} attempts")
 
     def left(self) -> list[Element]:
-        """What is in the queue of it."""
+        """Its jobs and elements in the queue."""
         names = (job_name(self.folder.resolve()), self.array_name)
         return [element for element in self.slurm.queue() if element.name.startswith(names)]
 

@@ -52,13 +52,17 @@ def test_digits_are_the_real_ones() -> None:
     assert (images == images[..., :1]).all()
     small = images[:, ::4, ::4, 0]
     assert (small.repeat(4, 1).repeat(4, 2) == images[..., 0]).all()
-    original = np.rint(sklearn.load_digits().images * (255 / 16)).astype(np.uint8)
-    assert sorted(i.tobytes() for i in small) == sorted(i.tobytes() for i in original)
+    theirs = sklearn.load_digits()
+    original = np.rint(theirs.images * (255 / 16)).astype(np.uint8)
+    labels = np.concatenate([found.train.labels, found.test.labels])
+    ours = sorted((i.tobytes(), int(k)) for i, k in zip(small, labels, strict=True))
+    pairs = zip(original, theirs.target, strict=True)
+    assert ours == sorted((i.tobytes(), int(k)) for i, k in pairs)
 
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra is named."""
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r'pip install "llmatic-hpc\[quickstart\]"'):
         load("digits")
 
@@ -95,7 +99,7 @@ def test_seeds_change_the_validation_split_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_no_label_of_validation_or_test_reaches_a_child(tmp_path: Path) -> None:
-    """What is shared has images of all splits, and labels of the training split alone."""
+    """The shared part has images of all splits, and labels of the training split alone."""
     found = load(npz(tmp_path, **arrays()), TRAINING)
     shared = data.for_training(found)
     assert sorted(shared) == ["test_images", "train_images", "train_labels", "validation_images"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules import activation
 
 from llmatic_hpc.evaluation import build, faults, measure
 from llmatic_hpc.evaluation.audit import count_with_fvcore
@@ -89,6 +93,23 @@ def test_lstm_by_hand() -> None:
     second = steps * 4 * hidden * (2 * hidden + hidden) * 2
     gru = steps * 3 * 12 * (2 * hidden + 12)
     assert described(NETWORKS["recurrent"]).flops == first + second + gru + 12 * 10
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_packed_sequences_cost_their_steps(kind: str, device: str) -> None:
+    """Three sequences of 5, 3 and 2 steps: ten times the weight matrices, as step by step."""
+    layer = getattr(nn, kind)(4, 6, bidirectional=True).to(device)
+    sequences = torch.zeros(5, 3, 4, device=device)
+    packed = nn.utils.rnn.pack_padded_sequence(sequences, [5, 3, 2])
+    with Counting() as counting, torch.no_grad():
+        layer(packed)
+    matrices = sum(w.numel() for w in layer.parameters() if w.dim() == 2)
+    assert (counting.flops, counting.depth, counting.width) == (10 * matrices, 1, 12)
+    with Counting() as counting, torch.no_grad():
+        for length in (5, 3, 2):
+            layer(sequences[:length, :1])
+    assert counting.flops == 10 * matrices
 
 
 def test_a_long_recurrence_is_measured_in_no_time() -> None:
@@ -191,7 +212,7 @@ UNCOUNTED = {"recurrent", "encoder", "cells", "weight_norm", "einsum"}
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - UNCOUNTED))
 def test_flops_are_those_of_fvcore(name: str) -> None:
-    """Where fvcore knows every operation, its total is ours to the unit."""
+    """A network of which fvcore knows every operation has its total, to the unit."""
     assert described(NETWORKS[name]).flops == fvcore(build.build(NETWORKS[name]), (3, 32, 32))
 
 
@@ -276,6 +297,22 @@ def test_an_activation_is_one_layer(relu: str) -> None:
     assert described(source).depth == 2
 
 
+def test_a_function_is_the_layer_that_its_module_is() -> None:
+    """Activations that torch has as both, by the names that it gives its functions itself."""
+    names = {"LeakyReLU": "leaky_relu", "LogSoftmax": "log_softmax"}
+    depths = {}
+    for name in activation.__all__:
+        function = getattr(F, names.get(name, name.lower()), None)
+        with (
+            Counting() as counting, warnings.catch_warnings(action="ignore"),
+            contextlib.suppress(TypeError),  # it wants more than a tensor
+        ):  # fmt: skip
+            function(torch.zeros(2, 4))
+            depths[name] = counting.depth
+    assert set(depths.values()) == {1}, depths
+    assert {"LogSigmoid", "Softplus", "GELU"} <= depths.keys()
+
+
 def test_what_is_executed_counts_as_often() -> None:
     """A shared layer counts each time, an unused one never."""
     init = (
@@ -311,7 +348,7 @@ def test_own_modules_without_children() -> None:
 
 
 def test_width_without_weights() -> None:
-    """If no layer has weights, every layer counts."""
+    """Every layer counts if none has weights."""
     source = net(
         "x = F.adaptive_avg_pool2d(x, (4, 1)).flatten(1)\nreturn x[:, :10] * self.a",
         init="self.a = nn.Parameter(torch.ones(10))",
@@ -378,7 +415,7 @@ def test_both_devices_agree(name: str) -> None:
     ],
 )
 def test_both_devices_see_a_mistake(forward: str) -> None:
-    """What torch refuses it refuses where shapes are only derived, too."""
+    """Layers that torch refuses it refuses where shapes are only derived, too."""
     source = net(
         f"{forward}\nreturn self.fc(x.flatten(1))",
         init="self.c = nn.Conv2d(3, 3, 1)\nself.fc = nn.Linear(3072, 10)",
@@ -601,7 +638,7 @@ def test_only_the_network_is_run() -> None:
 
 
 def test_real_completions(test_data: Path) -> None:
-    """What language models wrote gets a verdict, in milliseconds, or descriptors that fit."""
+    """Texts of language models get a verdict, in milliseconds, or descriptors that fit."""
     measure.warm_up()
     statuses = []
     started = time.process_time()

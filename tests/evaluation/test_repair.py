@@ -218,7 +218,7 @@ def test_each_rule_repairs_its_slip_and_nothing_else(screener: Screener, name: s
 
 
 def test_a_size_that_a_block_is_told(screener: Screener) -> None:
-    """Where a block hands its arguments on, the number is changed where the block is made."""
+    """A block that hands its arguments on has the number changed where the block is made."""
     source = (
         f"{STANDARD_IMPORTS}\n\nclass Block(nn.Module):\n"
         "    def __init__(self, inputs, outputs):\n        super().__init__()\n"
@@ -275,7 +275,7 @@ def test_without_repair(screener: Screener) -> None:
 
 
 def test_invariant_5_a_child_reports_findings_and_no_text() -> None:
-    """Whatever a child says, only changes that a rule makes, with numbers and names, happen."""
+    """Only changes that a rule makes, with numbers and names, happen, whatever a child says."""
     source = net(CONV + FC, "x = self.conv1(x)\n" + FLAT + "return self.fc1(x)")
     at = (8, 20, 8, 38)  # nn.Linear(7200, 10)
     evil = [
@@ -292,6 +292,14 @@ def test_invariant_5_a_child_reports_findings_and_no_text() -> None:
     for finding in evil:
         with pytest.raises(NotApplicableError):
             rules.apply(source, finding)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("name", ["in_features", "in_features in a Sequential", "super missing"])
+def test_any_end_of_line_is_one(screener: Screener, name: str, end: str) -> None:
+    """Places are those that Python's tokenizer counts; repaired, every line ends in a newline."""
+    source, _ = SLIPS[name]
+    assert repaired(screener, source.replace("\n", end)).source == repaired(screener, source).source
 
 
 @given(st.binary(max_size=300) | st.recursive(

@@ -190,7 +190,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
 
 
 def test_a_checkpoint_is_written_at_the_end_of_an_epoch(images: Images, tmp_path: Path) -> None:
-    """Whoever is killed without warning continues from there, to the same bits."""
+    """A training killed without warning continues from there, to the same bits."""
     undisturbed = run(Small, images, RECIPE)
     recipe = replace(RECIPE, checkpoint_seconds=0.0)
 
@@ -253,7 +253,7 @@ def test_a_damaged_or_foreign_checkpoint_means_none(
 
 @given(st.binary(max_size=200), st.integers(0, 5000))
 def test_no_bytes_make_a_checkpoint_raise(written: bytes, at: int) -> None:
-    """Whatever is written over a checkpoint, reading it gives the original or none."""
+    """Reading a checkpoint gives the original or none, whatever is written over it."""
     import tempfile
 
     original = checkpoint.Checkpoint({"a": torch.arange(100)}, {"epoch": 1})

@@ -125,7 +125,7 @@ def test_every_candidate_gets_its_own_result(finished: tuple[RunPaths, list[Resu
 
 
 def test_cores_are_those_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a cluster binds nobody to cores, a job takes no more than it asked for."""
+    """A job takes no more than it asked for, where a cluster binds nobody to cores, too."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
@@ -224,7 +224,7 @@ def test_evaluations_repeat_to_the_bit_and_follow_their_seed(
 
 
 def test_what_has_a_result_is_not_evaluated_again(tmp_path: Path) -> None:
-    """Of any attempt; but an infrastructure failure only counts for its own attempt.
+    """Results of any attempt count; but an infrastructure failure only for its own attempt.
 
     And time that earlier attempts used up counts: nobody outlasts a limit by interruptions.
     """
@@ -311,7 +311,7 @@ def test_interrupted_in_every_way_it_ends_in_the_same_result(
 
 
 def _a_child_runs() -> bool:
-    """Whether the warm parent below this process has a child."""
+    """Return whether the warm parent below this process has a child."""
     return any(confine.children_of(warm) for warm in confine.children_of(os.getpid()))
 
 
@@ -377,7 +377,7 @@ def test_a_device_that_is_not_there_is_infrastructure(tmp_path: Path) -> None:
 def test_no_child_to_be_had_is_infrastructure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where torch cannot be imported every candidate's result says so."""
+    """Every candidate's result says so where torch cannot be imported."""
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     spec = candidate(0, INITIAL)
@@ -441,7 +441,7 @@ def test_a_result_reads_back_with_null_for_nan(tmp_path: Path) -> None:
 
 
 def test_foreign_results_are_none(tmp_path: Path) -> None:
-    """Of another run, candidate or source; or not there."""
+    """Results of another run, candidate or source are none; nor is one that is not there."""
     path = tmp_path / "r.json"
     assert read(path) is None
     write_result(path, GOOD)
@@ -503,7 +503,7 @@ def test_results_with_odd_values_are_none(tmp_path: Path, change: dict[str, Any]
 def test_no_bytes_make_reading_a_result_raise(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    """Whatever lies there."""
+    """Any bytes that lie there are no result, and raise nothing."""
     path = tmp_path_factory.mktemp("r") / "r.json"
     path.write_bytes(content)
     assert read(path) is None

@@ -257,7 +257,7 @@ def test_what_is_sent(server: Server, make: Make, problem: Problem, ask: Ask) ->
 
 
 def test_the_text_ends_with_the_class(server: Server, make: Make, ask: Ask) -> None:
-    """Whatever comes after is cut; a text at the limit is not finished unless its class is."""
+    """Text that comes after is cut; a text at the limit is not finished unless its class is."""
     body = "\n    def forward(self, x):\n        return x\n"
     server.script = [completion(body + "print(1)\n", "length"), completion("\n    def f", "length")]
     generator = make(form="completion", concurrency=1)
@@ -365,7 +365,7 @@ def test_a_model_that_goes_away(server: Server, make: Make, ask: Ask) -> None:
 
 
 def test_leaving_hangs_up(server: Server, make: Make, ask: Ask) -> None:
-    """Whoever leaves the iterator, by an exception for example, waits for nothing, and the
+    """A caller that leaves the iterator, by an exception for example, waits for nothing, and the
     server need not go on writing."""
     generator = make(concurrency=4)
     server.script = [completion(), 30.0, 30.0, 30.0]

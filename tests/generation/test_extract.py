@@ -299,7 +299,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("form", ["completion", "chat"])
 def test_hostile_texts_are_answered_in_time(text: str, form: str) -> None:
-    """Whatever it is: no exception, no warning, about a second even on a slow machine, and a
+    """Any text: no exception, no warning, about a second even on a slow machine, and a
     source that parses or a reason."""
     started = time.process_time()
     found = extract(text, form=form, prefix=PREFIX)

@@ -85,7 +85,7 @@ ENDS = (
     ("while True:", "    x = self.edge_0_1(x)", "return x"),
     ("return sum(f(x) for f in (self.edge_0_3, self.edge_1_3, self.edge_2_3))",),
 )
-"""How the output comes about."""
+"""Ways in which the output comes about."""
 
 HOPELESS = (
     "",

@@ -1,4 +1,4 @@
-"""Which runs and verdicts are golden: settings, sources, and what each needs."""
+"""Golden runs and verdicts: settings, sources, and what each needs."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def prepare(work: Path) -> None:
 
 
 def _sets_twice(line: str) -> bool:
-    """Whether a completion makes two modules of one name: what repair says of the second depends
+    """Return whether a completion makes two modules of one name: repair's word on the second hangs
     on whether it comes to lie in the memory of the first."""
     names = re.findall(r"self\.(\w+) = nn\.", line.partition("def forward")[0])
     return len(names) > len(set(names))

@@ -1,4 +1,4 @@
-"""What a run or a screening comes to, as columns; and where two of them differ."""
+"""Columns of what a run or a screening comes to; and where two of them differ."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def of_record(path: Path) -> Columns:
 
 
 def of_verdicts(lines: Iterable[str], *, lenient: bool = False) -> Columns:
-    """What ``llmatic screen --json`` prints. ``lenient``: which limit a candidate met first
+    """Columns of the output of ``llmatic screen --json``. ``lenient``: which limit came first
     depends on the machine's load, and is left out."""
     verdicts = [json.loads(line) for line in lines]
     for verdict in verdicts:
@@ -88,7 +88,7 @@ def of_verdicts(lines: Iterable[str], *, lenient: bool = False) -> Columns:
 
 
 def of_completions(lines: Iterable[str]) -> Columns:
-    """What ``llmatic generate --json`` prints."""
+    """Columns of what ``llmatic generate --json`` prints."""
     written = [json.loads(line) for line in lines]
     names = dict.fromkeys(name for one in written for name in one)
     columns = {name: [one.get(name) for one in written] for name in names}
@@ -96,7 +96,7 @@ def of_completions(lines: Iterable[str]) -> Columns:
 
 
 def digest(columns: Columns) -> str:
-    """Of all values but settings, which name folders of the day."""
+    """Digest of all values but settings, which name folders of the day."""
     values = {name: column for name, column in columns.items() if not name.startswith("config/")}
     return shortened(json.dumps(values, sort_keys=True, default=_plain))
 
@@ -107,7 +107,7 @@ def shortened(text: str) -> str:
 
 
 def rows(columns: Columns) -> int:
-    """How many candidates or files there are."""
+    """Number of candidates or files."""
     return len(columns.get("candidates/status", columns.get("file", ())))
 
 

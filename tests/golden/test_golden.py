@@ -26,7 +26,7 @@ NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ex
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the runs read."""
+    """Inputs of the runs."""
     folder = tmp_path_factory.mktemp("work")
     runs.prepare(folder)
     return folder
@@ -40,7 +40,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_comes_out_as_recorded(name: str, tree: Tree, work: Path) -> None:
-    """What does not depend on the machine: proposals, sources, verdicts, scores of the table."""
+    """Columns that no machine changes: proposals, sources, verdicts, scores of the table."""
     if variable := expected.golden(name).missing():
         pytest.skip(f"real test data not here: set {variable}")
     if name == "screen-hostile" and metadata.version("torch") != EXPECTED["torch"]:

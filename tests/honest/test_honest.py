@@ -34,7 +34,7 @@ SEED = 11
 
 
 def test_there_are_enough_of_them() -> None:
-    """Of torchvision, of the paper, and of everything else that people do."""
+    """Networks of torchvision, of the paper, and of everything else that people do."""
     assert len(MODELS) >= 40
 
 
@@ -113,7 +113,7 @@ def test_its_score_is_that_of_training_it_plainly(
 
 
 def trained_plainly(source: str, dataset: Dataset) -> NDArray[np.int64]:
-    """What a network answers that was trained as a textbook would, with torch.optim."""
+    """Answers of a network that was trained as a textbook would, with torch.optim."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

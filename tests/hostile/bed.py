@@ -1,4 +1,4 @@
-"""What candidates are set upon: canaries, listeners, a victim, secrets; and whether they got it."""
+"""Targets of candidates: canaries, listeners, a victim, secrets; and whether they got them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def available() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of one step of one candidate."""
+    """Outcome of one step of one candidate."""
 
     step: str
     said: str
@@ -144,7 +144,7 @@ class Bed:
     # --- looking around -------------------------------------------------------------------
 
     def damage(self) -> list[str]:
-        """What the last candidate did that it must not; the bed is as new afterwards."""
+        """List what the last candidate did that it must not; the bed is as new afterwards."""
         found = []
         if (now := self._snapshot()) != self._before:
             changed = {path for path, _ in now.items() ^ self._before.items()}
@@ -279,7 +279,7 @@ class Bed:
 
 
 def faults(hostile: Hostile, seen: list[Seen]) -> list[str]:
-    """Where the outcome is another than the table says, or came too late."""
+    """Name what is otherwise than the table says, or came too late."""
     found = []
     for step in seen:
         expected = hostile.expect.get(step.step, r"pending: $" if step.step == "gate" else "")

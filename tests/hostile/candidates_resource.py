@@ -7,7 +7,7 @@ from .table import BOTH, CHILD, FORBIDDEN, HEAVY, HONEST, SLOW, Hostile, freed, 
 UNLUCKY = r"(invalid|too_slow|too_large): "
 GROWING = f"{HEAVY}|{SLOW}"
 LATE = HONEST + "|" + UNLUCKY
-"""Where nothing is allocated, on the meta device, it is measured; training shows what it takes."""
+"""Measured on the meta device, where nothing is allocated; training shows what it takes."""
 
 # What is plain enough for the gate: the child alone has to bear it, or the gate sees it.
 PLAIN = [

@@ -1,4 +1,4 @@
-"""Which layer stops what: runs every hostile candidate and prints a table.
+"""Table of which layer stops what: runs every hostile candidate.
 
 ::
 

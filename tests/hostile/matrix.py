@@ -23,7 +23,7 @@ CANDIDATES: list[Hostile] = [
 
 
 def claimed(hostile: Hostile, configuration: str) -> bool:
-    """Whether the layers of a configuration claim to stop a candidate."""
+    """Return whether the layers of a configuration claim to stop a candidate."""
     if configuration == "whole":
         return True
     return configuration in hostile.claims

@@ -19,7 +19,7 @@ DENIED = (
 SLOW = r"too_slow: it ran out of (CPU )?time"
 HEAVY = r"too_large: "
 HONEST = r"(pending|scored): $"
-"""Whatever it did, it came to nothing: a plain reply, and no better than guessing."""
+"""Nothing came of it: a plain reply, and no better than guessing."""
 
 
 @dataclass(frozen=True)
@@ -118,5 +118,5 @@ def freed(payload: str, *, name: str, when: str = "init") -> str:
 
 
 def reply(measure: str, train: str = "") -> dict[str, str]:
-    """What to expect of the child's two jobs."""
+    """Expectations of the child's two jobs."""
     return {"measure": measure, "train": train or measure}

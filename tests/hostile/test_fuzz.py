@@ -129,7 +129,7 @@ def look(source: str) -> None:
 
 
 def _dangers(source: str) -> list[str]:
-    """What no source that is let in may hold; by eye, and apart from the gate's own rules."""
+    """List what no source that is let in may hold; by eye, and apart from the gate's own rules."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names = [getattr(node, field, None) for field in ("id", "attr", "arg", "name", "module")]

@@ -1,4 +1,4 @@
-"""What hostile candidates do, each layer claims to stop; here it has to.
+"""Hostile candidates against each layer that claims to stop them; here it has to.
 
 ``pytest -m slow tests/hostile`` runs every candidate in every configuration that claims it;
 by default a few of each kind. ``python -m tests.hostile.claims`` makes a table of it.
@@ -68,7 +68,7 @@ def test_the_table_is_whole() -> None:
 
 @pytest.mark.parametrize("found", [generated.doors, generated.torch_functions])
 def test_the_gate_knows_no_other_way_out_of_torch(found: object) -> None:
-    """Whatever torch holds besides the vocabulary is refused, one by one."""
+    """Everything torch holds besides the vocabulary is refused, one by one."""
     expressions = found()  # type: ignore[operator]
     sources = generated.gathering(expressions)
     let_in = [

@@ -71,7 +71,7 @@ def test_a_check_sees_what_was_written_before_anybody_else_does(tmp_path: Path) 
 
 @pytest.mark.parametrize("torn", ["", "a\n", "a\nb", '{"eve'])
 def test_a_torn_line_spoils_no_other(tmp_path: Path, torn: str) -> None:
-    """What a kill left of a line stays a line of its own."""
+    """The rest of a line that a kill left stays a line of its own."""
     path = tmp_path / "lines"
     path.write_text(torn)
     append_line(path, "c")

@@ -49,7 +49,7 @@ def test_invariant_7_one_coordinator_per_run_directory(tmp_path: Path) -> None:
 
 
 def test_holder(tmp_path: Path) -> None:
-    """Who holds a lock can be asked without taking it."""
+    """The holder of a lock can be asked for without taking it."""
     path = tmp_path / "coordinator.lock"
     assert lock.holder(path) is None
     with lock.hold(path):

@@ -21,7 +21,7 @@ from llmatic_hpc.sandbox.container import Container, Job, Reply
 from ..evaluation.helpers import INITIAL, measuring, network
 
 KERNEL = frozenset(confine.LAYERS)
-"""What the kernel adds is switched off here, and has tests of its own in test_seal.py."""
+"""Layers of the kernel: switched off here, with tests of their own in test_seal.py."""
 SETTINGS = ContainmentSettings(memory_bytes=400 << 20, file_bytes=1 << 20)
 
 
@@ -264,7 +264,7 @@ def test_a_candidate_that_kills_the_warm_parent_is_not_blamed_and_blames_no_sibl
 
 
 def test_nothing_survives_the_judge(container: Container) -> None:
-    """When the judge's end of the socket closes, children and what escaped are killed."""
+    """Children and what escaped are killed when the judge's end of the socket closes."""
     with Container(SETTINGS, without=KERNEL) as doomed:
         doomed.run(measuring(INITIAL))
         warm = doomed.warm_pid
@@ -323,7 +323,7 @@ def test_a_fork_that_fails_is_infrastructure(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_python_without_torch_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where no warm parent can be had, the last words of the failed one are the message."""
+    """The last words of a warm parent that failed are the message, where none can be had."""
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (
@@ -334,7 +334,7 @@ def test_a_python_without_torch_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_shared_memory_is_sealed() -> None:
-    """What children share can be changed by none of them."""
+    """Arrays that children share can be changed by none of them."""
     array = np.arange(6, dtype=np.int64).reshape(2, 3).T
     descriptor = warm_parent.shared_memory("x", array)
     try:

@@ -76,7 +76,7 @@ JSON = st.recursive(
     st.binary(max_size=20),
 )
 def test_any_header_becomes_a_verdict(header: dict[str, object], payload: bytes) -> None:
-    """Whatever JSON says, what is believed has the types that ours have."""
+    """Values that are believed have the types that ours have, whatever JSON says."""
     body = json.dumps(header).encode()  # with NaN and Infinity, which JSON has not
     frame = wire._FRAME.pack(len(body), len(payload)) + body + payload
     reply = reply_of(JOB, READY + frame, 0)
@@ -127,7 +127,7 @@ def test_causes_have_names() -> None:
 
 @given(st.text())
 def test_one_line_is_one_short_printable_line(text: str) -> None:
-    """Whatever a message holds."""
+    """Any message becomes one, whatever it holds."""
     line = wire.one_line(text, 20)
     assert len(line) <= 20
     assert line.isprintable()

@@ -1,4 +1,4 @@
-"""What the kernel keeps from a child, each layer alone; and what happens where it is missing."""
+"""The kernel's layers around a child, each alone; and what happens where one is missing."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_a_layer_that_is_missing(
 
 
 def test_resident_memory_is_watched() -> None:
-    """What an address-space limit cannot hold (a GPU's driver needs terabytes) is measured."""
+    """Memory that no address-space limit holds (a GPU's driver needs terabytes) is measured."""
     hog = network("a = []\nwhile True:\n    a.append(bytes(10**6))")
     job = measuring(hog)
     with Container(ContainmentSettings(memory_bytes=300 << 20), kind="measure") as container:

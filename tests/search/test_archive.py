@@ -160,7 +160,7 @@ def test_a_candidate_is_added_once() -> None:
 
 
 def test_arrays_are_read_only() -> None:
-    """What a record reads cannot be written to."""
+    """Arrays that a record reads cannot be written to."""
     archive = PromptArchive(QUARTERS)
     for array in (archive.elites, archive.fitness, archive.descriptors, archive.curiosity):
         with pytest.raises(ValueError, match="read-only"):

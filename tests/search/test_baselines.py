@@ -15,7 +15,7 @@ NEIGHBOURS = 6
 
 
 def fitness_of(point: int) -> float:
-    """Of the points 0 to 4095: rugged, but the same each time."""
+    """Fitness of the points 0 to 4095: rugged, but the same each time."""
     return float(np.random.default_rng(point).random() + bin(point).count("1") / 4)
 
 
@@ -26,7 +26,7 @@ def neighbour(point: int, number: int) -> int:
 def drive(
     search: RegularizedEvolution | LocalSearch, generations: int, batch: int
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """What was asked (parent, number), and the points; random ones are drawn from the streams."""
+    """Proposals (parent, number), and the points; random ones are drawn from the streams."""
     points: list[int] = []
     asked: list[tuple[int, int]] = []
     for generation in range(generations):

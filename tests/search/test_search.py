@@ -140,7 +140,7 @@ def in_time_or_late(
 
 
 def test_late_evaluations_are_told_with_a_later_generation(make_search: MakeSearch) -> None:
-    """What is out is out; told later it does what it would do, once, before the others."""
+    """A candidate out is out; told later it does what it would do, once, before the others."""
     search = started(make_search, batch=20, mutation_probability=1.0)
     first = spread(search.ask())
     told = search.tell(first[3:])

@@ -27,7 +27,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def mean_squared_distance(centroids: NDArray[np.float64]) -> float:
-    """Of uniform points to their nearest centroid: what a CVT makes small."""
+    """Mean distance of uniform points to their nearest centroid: what a CVT makes small."""
     points = rng(99).random((20_000, 2))
     nearest = [cdist(chunk, centroids, "sqeuclidean").min(1) for chunk in np.split(points, 20)]
     return float(np.concatenate(nearest).mean())

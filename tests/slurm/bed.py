@@ -159,7 +159,7 @@ class Bed:
         Slurm().command("sacctmgr", "-i", "modify", "user", "root", "set", *limits, check=False)
 
     def pid(self, daemon: str) -> int:
-        """Of ``slurmctld``, ``slurmdbd`` or ``slurmd.NODE``."""
+        """Process id of ``slurmctld``, ``slurmdbd`` or ``slurmd.NODE``."""
         return int((self.folder / "run" / f"{daemon}.own").read_text().split()[0])
 
     def kill(self, daemon: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -216,7 +216,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_step_of(pid: int, log: str) -> bool:
-    """Whether a process is a slurmstepd of the node with that log, which it holds open."""
+    """Return whether a process is a slurmstepd of the node with that log, which it holds open."""
     with contextlib.suppress(OSError):
         if Path(f"/proc/{pid}/comm").read_text().strip() == "slurmstepd":
             return any(os.readlink(f"/proc/{pid}/fd/{n}") == log for n in (3, 4, 5)

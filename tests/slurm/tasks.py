@@ -1,4 +1,4 @@
-"""What elements of the tests' arrays run: no PyTorch, whose import takes longer than all else."""
+"""Tasks of the tests' arrays: no PyTorch, whose import takes longer than all else."""
 
 from __future__ import annotations
 

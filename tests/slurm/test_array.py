@@ -65,7 +65,7 @@ def without(tmp_path: Path, *missing: str) -> str:
 def test_arrays_equal_local_workers_after_refusals(
     new_run: Callable[[str], Run], tmp_path: Path
 ) -> None:
-    """What Slurm refuses says what to change and costs nothing; the rest is as it is locally."""
+    """Refusals say what to change and cost nothing; the rest is as it is locally."""
     run = new_run("refused")
     words = ("run", run.bench.config, "--run-dir", run.folder)
     nowhere = llmatic(*words, "--set", "cluster.partition=nowhere", check=False)

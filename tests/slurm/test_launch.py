@@ -287,7 +287,7 @@ def test_dry_run_prints_what_would_run(
 def test_refusals_say_what_to_change(
     slurm: Slurm, tmp_path: Path, setting: str, words: list[str]
 ) -> None:
-    """What the real sbatch refuses names the setting, its value, and where to look."""
+    """Refusals of the real sbatch name the setting, its value, and where to look."""
     path = tmp_path / "site.toml"
     path.write_text(f"[coordinator]\n{setting}\n")
     result = CliRunner().invoke(cli, submit_command(tmp_path / "run", "--site", path))

@@ -37,7 +37,7 @@ def test_syntax(script: Path) -> None:
 def test_mistakes(
     tmp_path: Path, arguments: list[str], variables: dict[str, str], code: int, words: str
 ) -> None:
-    """What cannot work is said before anything runs."""
+    """A mistake is said before anything runs."""
     done = subprocess.run(
         ["bash", SLURM / "launch.sh", *arguments],
         env={**os.environ, **variables},

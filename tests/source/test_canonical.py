@@ -198,7 +198,7 @@ def test_attributes_of_torch_keep_their_names() -> None:
 
 
 def test_names_that_strings_say_are_kept() -> None:
-    """What is reached by its name is not renamed."""
+    """Attributes that are reached by their names are not renamed."""
     base = (
         f"{HEADER}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.NAME = nn.Linear(3072, 10)\n        self.other = nn.Linear(10, 10)\n"

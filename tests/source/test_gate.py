@@ -42,7 +42,7 @@ def network(*, top: str = "", init: str = "", forward: str = "", end: str = "") 
 
 
 def test_the_plain_network_is_let_in() -> None:
-    """What the hostile cases below add to is honest itself."""
+    """The source that the hostile cases below add to is honest itself."""
     assert status(network()) == "pending"
 
 
@@ -537,7 +537,7 @@ def test_type_hints_are_let_in_where_nothing_evaluates_them() -> None:
     ],
 )
 def test_what_is_no_network_is_invalid(source: str, said: str) -> None:
-    """Whatever the parser cannot take, or no network comes of, is invalid; nothing escapes."""
+    """Text that the parser cannot take, or no network comes of, is invalid; nothing escapes."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         verdict = gate.check(source, max_bytes=LIMIT)
@@ -602,7 +602,7 @@ def test_warnings_of_the_parser_do_not_leak() -> None:
     ],
 )
 def test_honest_statements_are_let_in(statement: str) -> None:
-    """What people write in networks besides layers."""
+    """Code that people write in networks besides layers."""
     for source in (network(init=f"x = 0\n        {statement}"), network(forward=statement)):
         verdict = gate.check(source, max_bytes=LIMIT)
         assert verdict.status == "pending", (statement, verdict)
@@ -741,7 +741,7 @@ def test_any_damage_gets_a_verdict(name: str, rng: random.Random) -> None:
 
 
 def test_real_completions(test_data: Path) -> None:
-    """Of what language models wrote, nothing honest is forbidden: few are, and rightly."""
+    """Nothing honest that language models wrote is forbidden: few are, and rightly."""
     verdicts = []
     for path in sorted((test_data / "completions").glob("*.jsonl")):
         for line in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Which class a candidate is about: one answer for gate, extraction, repair and control."""
+"""The class that a candidate is about: one answer for gate, extraction, repair and control."""
 
 from __future__ import annotations
 

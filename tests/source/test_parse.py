@@ -22,7 +22,7 @@ class Net(nn.Module):
 
 
 def accepted(source: str) -> dict[str, bool]:
-    """Which of the readers take a source."""
+    """Readers that take a source."""
     return {
         "parser": parse.try_parse(source) is not None,
         "gate": "nested" not in gate.check(source, max_bytes=100_000).failure,

@@ -22,7 +22,7 @@ from .conftest import made_up
 
 
 def test_round_trip(tmp_path: Path, record: Record) -> None:
-    """What is loaded equals what was committed, every column of it."""
+    """A loaded record equals what was committed, every column of it."""
     paths = RunPaths(tmp_path)
     store.commit(paths, record)
     again = store.load(paths.record)

@@ -68,7 +68,7 @@ def test_tampering_is_found(column: str, row: int, value: Any, words: str) -> No
 def test_tampering_with_late_evaluations_is_found(
     row: int, changes: dict[str, Any], words: str
 ) -> None:
-    """When an evaluation entered the search is part of the history."""
+    """The generation in which an evaluation entered the search is part of the history."""
     record = made_up(late=True)
     assert [int(t) for t in record.candidates["told"][[9, 10, 11, 34, 35]]] == [0, 1, 1, -1, -1]
     for column, value in changes.items():

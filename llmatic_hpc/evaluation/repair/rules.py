@@ -60,9 +60,9 @@ def apply(source: str, finding: Finding) -> tuple[str, Repair]:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise NotApplicableError(f"no {names} at {finding.at}")
     changed = text.spliced(rule(text, node, finding))
-    if changed == source:
+    if changed == text.source:
         raise NotApplicableError("it would change nothing")
-    return changed, Repair(finding.rule, *spans.difference(source, changed))
+    return changed, Repair(finding.rule, *spans.difference(text.source, changed))
 
 
 def first_change(

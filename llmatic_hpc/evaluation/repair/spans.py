@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
@@ -52,14 +53,15 @@ def methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
 
 
 class Text:
-    """A source with its syntax tree.
+    """A source with its syntax tree; every line of it ends in a newline alone.
 
     Raises :class:`~llmatic_hpc.source.parse.SourceError` where it has none.
     """
 
     def __init__(self, source: str) -> None:
-        self.tree = parse(source)
-        self.lines = [line.encode() for line in source.split("\n")]
+        self.source = re.sub(r"\r\n?", "\n", source)  # as Python's tokenizer reads it
+        self.tree = parse(self.source)
+        self.lines = [line.encode() for line in self.source.split("\n")]
         self.parents = {
             child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }

@@ -22,6 +22,9 @@ NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """From node to node, in the order in which an architecture string names them."""
 
+_NAMES = [[f"{operation}~{origin}" for operation in OPERATIONS] for origin, _ in EDGES]
+"""Names of the operations on each edge, as an architecture string has them."""
+
 Cell = tuple[int, int, int, int, int, int]
 """An operation for each of ``EDGES``."""
 
@@ -69,15 +72,8 @@ def cells() -> Iterator[Cell]:
 @cache
 def architecture(cell: Cell) -> str:
     """The official string of a cell: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
-    nodes = []
-    for node in (1, 2, 3):
-        into = [
-            f"{OPERATIONS[operation]}~{origin}"
-            for (origin, end), operation in zip(EDGES, cell, strict=True)
-            if end == node
-        ]
-        nodes.append(f"|{'|'.join(into)}|")
-    return "+".join(nodes)
+    a, b, c, d, e, f = (names[operation] for names, operation in zip(_NAMES, cell, strict=True))
+    return f"|{a}|+|{b}|{c}|+|{d}|{e}|{f}|"
 
 
 def cell_of(text: str) -> Cell:

@@ -74,7 +74,7 @@ def parameters(source: str) -> int:
 
 
 def calls(source: str, *names: str) -> int:
-    """How often something of these names is called, anywhere in a source."""
+    """Count the calls of something of these names, anywhere in a source."""
     nodes = [n.func for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
     return sum(isinstance(f, ast.Attribute) and f.attr in names for f in nodes)
 
@@ -105,7 +105,7 @@ def chain(problem: Problem, length: int, *, seed: int, prompts: Iterable[int]) -
 @PROBLEMS
 @pytest.mark.parametrize("prompt", range(14))
 def test_every_prompt_gives_networks_that_fit(problem: Problem, prompt: int) -> None:
-    """Whatever the prompt, temperature and seed, the offspring of the initial network trains."""
+    """Offspring of the initial network trains, whatever the prompt, temperature and seed."""
     for seed, temperature in enumerate(TEMPERATURES * 2):
         check(ask(problem, prompt, seed=seed, temperature=temperature), problem)
 

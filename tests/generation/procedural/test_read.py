@@ -193,7 +193,7 @@ def test_usual_ways_to_end(body: str, expected: Network) -> None:
 
 
 def test_an_unreadable_forward_pass_leaves_the_constructor() -> None:
-    """Where the forward pass says nothing, the layers count in the order they were made."""
+    """Layers count in the order they were made, where the forward pass says nothing."""
     source = RESNET.replace("x = self.stem(x)", "return self.mystery()")
     network = network_of(source)
     assert sum(isinstance(layer, Residual) for layer in network) == 4
@@ -264,7 +264,7 @@ def test_hostile_parents(name: str) -> None:
 
 
 def test_a_parent_is_never_executed(tmp_path: Path) -> None:
-    """What would leave a trace leaves none."""
+    """Code that would leave a trace leaves none."""
     trace = tmp_path / "trace"
     source = f"open({str(trace)!r}, 'w').write('ran')\n" + RESNET.replace(
         "self.inputs = 16", f"self.inputs = 16; open({str(trace)!r}, 'w')"
@@ -292,7 +292,7 @@ def test_what_people_wrote() -> None:
 
 
 def test_what_language_models_wrote(test_data: Path) -> None:
-    """Of real completions, those that are Python give children that keep something of them."""
+    """Real completions that are Python give children that keep something of them."""
     readable = number = 0
     for file in sorted((test_data / "completions").glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():

@@ -12,11 +12,11 @@ from typing import Any
 INDICES = (0, 11, 284)
 FOLDER = "NATS-tss-v1_0-3ffb9-simple"
 RENAMED = {"12": "less", "200": "full"}
-"""What NAS-Bench-201 calls a cell's two entries."""
+"""Names that NAS-Bench-201 gives to a cell's two entries."""
 
 
 def unpacked(path: Path) -> Any:
-    """What a published file holds; these are trusted."""
+    """Values that a published file holds; these are trusted."""
     return pickle.loads(bz2.decompress(path.read_bytes()))
 
 

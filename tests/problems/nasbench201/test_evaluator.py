@@ -83,7 +83,7 @@ def test_scores_are_the_table_s(
 
 
 def test_a_run_spends_its_queries(test_data: Path, tmp_path: Path) -> None:
-    """What is repeated costs none, whole generations are evaluated, ranks are the table's."""
+    """A repeated cell costs none, whole generations are evaluated, ranks are the table's."""
     record = run(tmp_path / "run", test_data, "search.queries=150", "problem.dataset=cifar100")
     table = record.candidates
     scored = np.flatnonzero(table["status"] == b"scored")

@@ -1,4 +1,4 @@
-"""What small models write beside the cells, and what the rules make of it."""
+"""Texts of small models beside the cells, and what the rules make of them."""
 
 from __future__ import annotations
 

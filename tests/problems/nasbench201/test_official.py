@@ -48,7 +48,7 @@ def own(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def expected(folder: Path) -> list[OfficialCell]:
-    """What the published folder says."""
+    """Values of the published folder."""
     return read(folder)
 
 
@@ -240,7 +240,7 @@ def poison(found: Any) -> Any:
 def test_poisoned_files(
     kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of any kind are refused, by name, and do nothing."""
+    """Poisoned files of any kind are refused, by name, and do nothing."""
     monkeypatch.chdir(tmp_path)
     save, renamed = KINDS[kind]
     path = tmp_path / kind

@@ -91,7 +91,7 @@ def test_what_is_not_kept() -> None:
 @pytest.mark.parametrize("length", [0, 255, 256, 511, 512, 513, 5000, 65_536])
 @pytest.mark.parametrize("twice", [False, True])
 def test_texts_at_the_end(length: int, twice: bool) -> None:
-    """Of any length, whole or cut off: what is at hand when the stream ends is used up once."""
+    """Streams of any length, whole or cut off: what is at hand at the end is used up once."""
     data = pickle.dumps("x" * length, 4)
     assert read(data, twice=twice) == "x" * length
     for size in range(0, len(data), max(len(data) // 20, 1)):
@@ -206,6 +206,6 @@ def _no_import(name: str, *_: Any) -> None:
 
 
 def test_names_stand_for_nothing_real() -> None:
-    """What a name becomes is a function of this package, and not what it is called after."""
+    """A name becomes a function of this package, and not what it is called after."""
     for found in inert.ADMITTED.values():
         assert found.make.__module__ == inert.__name__

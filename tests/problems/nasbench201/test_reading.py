@@ -70,7 +70,7 @@ def reader() -> Iterator[CellReader]:
 
 
 def test_every_cell_comes_back() -> None:
-    """What is written is recognised, dead edges included, and nothing else is."""
+    """Cells as written are recognised, dead edges included, and nothing else is."""
     for cell in ALL:
         text = source(cell)
         assert cell_written(text) == cell
@@ -134,7 +134,7 @@ def test_a_reply_that_is_no_graph(payload: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_graph_is_a_cell_or_none(seed: int) -> None:
-    """Whatever a child claims, the judge ends with one of the cells or a reason."""
+    """The judge ends with one of the cells or a reason, whatever a child claims."""
     chance = random.Random(seed)
     for _ in range(50):
         tensors = [INPUT]
@@ -335,7 +335,7 @@ def test_texts_that_are_no_network(text: str, reason: str) -> None:
 
 
 def reference(cell: Cell, layers: list[nn.Module], x: Tensor) -> Tensor:
-    """What the paper says that a cell is: a node is the sum of the edges that lead to it."""
+    """A cell as the paper has it: a node is the sum of the edges that lead to it."""
     nodes = [x]
     for node in (1, 2, 3):
         total = torch.zeros_like(x)

@@ -56,7 +56,7 @@ def real(test_data: Path) -> Path:
 
 
 def test_round_trip(path: Path) -> None:
-    """What is read is what was written, to float32."""
+    """Values are read as they were written, to float32."""
     found = table.read(path)
     assert found.path == path
     assert not found.complete
@@ -199,7 +199,7 @@ WRONG: dict[str, tuple[Callable[[h5py.File], None], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_tables(name: str, path: Path) -> None:
-    """What, where, and how to get a right one."""
+    """Messages say what, where, and how to get a right one."""
     change, why = WRONG[name]
     with h5py.File(path, "r+") as file:
         change(file)
