@@ -108,7 +108,7 @@ OTHERS: list[tuple[str, str, Mapping[str, Any], tuple[int, ...]]] = [
     ("gray images", "auto", both(lambda x: x[..., 0]), (1, 6, 5)),
     ("gray images by name", "images", both(lambda x: x[..., 0]), (1, 6, 5)),
 ]  # fmt: skip
-"""What is not, or might be taken for other than, images, with ``problem.layout``."""
+"""Arrays that are no images, or might be taken for others, with ``problem.layout``."""
 
 BAD_OTHERS: list[tuple[str, str, Mapping[str, Any], str]] = [
     ("sequences as images", "auto", numbers(), 'want problem.layout = "sequences"'),

@@ -292,7 +292,7 @@ def test_an_optimisers_state_is_not_taken_for_anothers(images: Images) -> None:
 
 
 def test_recipes_are_told_in_words() -> None:
-    """What is not asked for is not named."""
+    """Options that nobody asked for are not named."""
     assert TrainingSettings().recipe() == "sgd, batch 32, learning rate 0.001, momentum 0.9"
     settings = TrainingSettings(**{**EVERYTHING, "batch": 64})
     assert settings.recipe() == (
@@ -302,7 +302,7 @@ def test_recipes_are_told_in_words() -> None:
 
 
 def test_every_word_of_a_recipe_is_a_setting() -> None:
-    """Of the same default, but those that a candidate or a device has of its own."""
+    """Both have the same defaults, but for what a candidate or a device has of its own."""
     settings = TrainingSettings()
     for name in set(worker._RECIPE) & set(Recipe.__dataclass_fields__):
         default = Recipe.__dataclass_fields__[name].default

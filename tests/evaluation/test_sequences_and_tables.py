@@ -131,7 +131,7 @@ def test_doctors_line_says_how_data_are_read(tmp_path: Path) -> None:
 
 
 def test_a_run_that_takes_sequences_for_images_says_so(tmp_path: Path) -> None:
-    """Where it begins."""
+    """It is said once, where the run begins."""
     path = write(tmp_path / "d.npz", {"x": RNG.integers(0, 256, (60, 4, 9)), "y": CLASSES})
     config = replace(Config(), problem=ProblemSettings(data=str(path)))
     told: list[str] = []
@@ -366,7 +366,7 @@ def test_another_file_under_that_digest_is_not_believed(
 
 
 def test_data_are_kept_without_holding_them_twice(empty_cache: Path) -> None:  # noqa: F811
-    """Of 96 MB that are written only some are in memory beside the data themselves."""
+    """Writing 96 MB takes only some of them beside the data themselves."""
     labels = np.zeros(1 << 11, np.int64)
     test = Split(np.zeros((2, 128, 128, 3), np.uint8), labels[:2])
     large = splits.whole(Split(np.zeros((1 << 11, 128, 128, 3), np.uint8), labels), test, 2)

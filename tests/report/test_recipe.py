@@ -38,7 +38,7 @@ def test_status_and_export_tell_it(record: Record, tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_told(record: Record, tmp_path: Path) -> None:
-    """Of an old record the defaults; of a newer one, or where nothing was trained, nothing."""
+    """An old record tells the defaults; a newer one, or one without trainings, nothing."""
     for name in ("optimizer", "augmentation"):
         del record.config["training"][name]
     told = "4 epochs, sgd, batch 32, learning rate 0.001, momentum 0.9"
