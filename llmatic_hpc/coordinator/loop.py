@@ -37,6 +37,7 @@ from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
 from ..types import Completion, Examined, Proposal, Request, Result
 from . import bounds, environment
+from .budget import Budget
 from .in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ class Coordinator:
     _evaluator: Evaluator | None = field(default=None, init=False)
     _search: Search | None = field(default=None, init=False)
     _times: dict[str, float] = field(default_factory=dict, init=False)
-    _enough_rows: int = field(default=0, init=False)
-    """Candidates from which on the budget of queries may be spent."""
     _committed: float = field(default=-math.inf, init=False)
     _pause: float = field(default_factory=lambda: COMMIT_SECONDS, init=False)
     _is_due: bool = field(default=False, init=False)
@@ -145,7 +144,8 @@ class Coordinator:
         record = self._open_record(evaluator)
         self._search = search = resume(record, self.config)
         self._clear_away(record)
-        while not self._is_spent(record):
+        budget = Budget(self.config.search)
+        while not budget.is_spent(record):
             if self.stop.is_set():
                 self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
@@ -157,17 +157,6 @@ class Coordinator:
         self._commit_rest(record)
         evaluator.end(record)
         return record
-
-    def _is_spent(self, record: Record) -> bool:
-        """Return whether the budget of generations or of queries is spent."""
-        search = self.config.search
-        if search.queries and record.phase == EVALUATED and record.rows >= self._enough_rows:
-            missing = search.queries - rows.queries(record)
-            if missing <= 0:
-                return True
-            # Counting takes time: not again before there may be enough.
-            self._enough_rows = record.rows + missing - len(record.out())
-        return record.committed_generations >= search.generations
 
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
