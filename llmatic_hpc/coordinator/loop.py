@@ -35,10 +35,11 @@ from ..store import Record, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Examined, Proposal, Request, Result
+from ..types import Completion, Examined, Proposal, Request
 from . import bounds, environment
 from .budget import Budget
 from .in_flight import InFlight
+from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..cluster import Backend
@@ -351,15 +352,8 @@ class Coordinator:
         duplicates = record.candidates["duplicate_of"] >= 0
         due = [row for row in record.out() if not duplicates[row]]
         began = time.time()
-        self._told.stage(record.committed_generations, "trained", len(due))
-        evaluated = evaluator.evaluate(record, due, self._on_result)
-        why = rows.spoiled([evaluated.rows.get(row, {}) for row in due])
-        # One candidate alone may be the machine's fault by its own doing, and not for ever.
-        if why and self._in_flight.forget(again=len(due) > 1):
-            raise LLMaticError(
-                f"the machine spoiled every candidate of generation {record.committed_generations}"
-                f", most often: {why}. Nothing is lost: mend that and start the run again"
-            )
+        trainings = Trainings(evaluator, record, self._in_flight, self.observer, self._told)
+        evaluated = trainings.run(due)
         timings = {
             **(self._times or self._in_flight.times()),
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
@@ -374,11 +368,6 @@ class Coordinator:
         if time.monotonic() - self._committed >= self._pause:
             self._commit(record)
         return not self._is_due
-
-    def _on_result(self, result: Result) -> None:
-        self._told.advance("trained")
-        if math.isfinite(result.outcome.fitness):
-            self.observer.scored(result.candidate, result.outcome.fitness)
 
 
 # --- the same from Python, without a command line -----------------------------------------------
