@@ -146,7 +146,7 @@ class Coordinator:
         self._search = search = resume(record, self.config)
         self._clear_away(record)
         budget = Budget(self.config.search)
-        while not budget.is_spent(record):
+        while not budget.is_spent(record, search):
             if self.stop.is_set():
                 self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
@@ -155,14 +155,19 @@ class Coordinator:
                 self._propose(evaluator, record, proposals)
             if self._evaluate(evaluator, record, search):
                 self.observer.generation_done(record)
+        if self._trainings(evaluator, record, search).finish():
+            self._commit(record)
+            self._in_flight.end(())
         self._commit_rest(record)
+        if words := budget.last_words(record):
+            self.observer.notice(words)
         evaluator.end(record)
         return record
 
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
         if self._search is not None:
-            record.archives = archive_states(self._search)
+            record.archives = archive_states(self._search, record)
         store.commit(self.paths, record)
         self._committed = time.monotonic()
         pause = (self._committed - began) / COMMIT_SHARE
@@ -225,6 +230,7 @@ class Coordinator:
             prompts=self._problem.prompts,
             archives=archive_states(search),
             data_sha256=data_sha256,
+            rungs=problems.kind_of(self.config).rungs(self.config),
         )
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
@@ -352,8 +358,7 @@ class Coordinator:
         duplicates = record.candidates["duplicate_of"] >= 0
         due = [row for row in record.out() if not duplicates[row]]
         began = time.time()
-        trainings = Trainings(evaluator, record, self._in_flight, self.observer, self._told)
-        evaluated = trainings.run(due)
+        evaluated = self._trainings(evaluator, record, search).run(due)
         timings = {
             **(self._times or self._in_flight.times()),
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
@@ -368,6 +373,9 @@ class Coordinator:
         if time.monotonic() - self._committed >= self._pause:
             self._commit(record)
         return not self._is_due
+
+    def _trainings(self, evaluator: Evaluator, record: Record, search: Search) -> Trainings:
+        return Trainings(evaluator, record, search, self._in_flight, self.observer, self._told)
 
 
 # --- the same from Python, without a command line -----------------------------------------------

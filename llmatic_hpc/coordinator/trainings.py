@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import LLMaticError
 from ..problems.evaluator import Evaluated, Evaluator
-from ..store import Record, rows
+from ..search import Search
+from ..store import Record, promotion, rows
 from ..types import Result
+from . import rungs
 from .in_flight import InFlight
 
 if TYPE_CHECKING:
@@ -23,19 +25,46 @@ class Trainings:
 
     evaluator: Evaluator
     record: Record
+    search: Search
     in_flight: InFlight
     observer: Observer
     told: Observer
     """Listener to stages and their progress; the observer, or nobody."""
 
     def run(self, due: Sequence[int]) -> Evaluated:
-        """Evaluate the candidates ``due``.
+        """Evaluate the candidates ``due``, from rung to rung where there are rungs.
 
         Raises :class:`LLMaticError` where the machine spoiled every one of them.
         """
+        if self.record.rungs:
+            anew = self.evaluator.trains_anew
+            return rungs.climb(self.record, self.search, due, self._evaluate, anew=anew)
+        return self._evaluate(due)
+
+    def finish(self) -> bool:
+        """Train in full the elites that stand at a rung below; return whether there were any.
+
+        Raises as :meth:`run`.
+        """
+        record = self.record
+        if not promotion.is_deferred(record) or not promotion.standing(record, self.search).due():
+            return False
+        if not self.evaluator.repeatable:
+            self.in_flight.begin(record.run_id, record.committed_generations)
+        if left := rungs.finish(record, self.search, self._evaluate):
+            self.observer.notice(
+                f"the machine spoiled the full training of {len(left)} elites, candidates "
+                f"{', '.join(map(str, left))}; start the run again to have them trained"
+            )
+        return True
+
+    def _evaluate(self, due: Sequence[int], *rung: int) -> Evaluated:
+        """Evaluate candidates, up to a ``rung`` if one is given."""
         record = self.record
         self.told.stage(record.committed_generations, "trained", len(due))
-        evaluated = self.evaluator.evaluate(record, due, self._on_result)
+        is_full = rung in ((), (len(record.rungs) - 1,))
+        on_result = self._on_result if is_full else self._on_rung
+        evaluated = self.evaluator.evaluate(record, due, on_result, *rung)
         why = rows.spoiled([evaluated.rows.get(row, {}) for row in due])
         # One candidate alone may be the machine's fault by its own doing, and not for ever.
         if why and self.in_flight.forget(again=len(due) > 1):
@@ -44,6 +73,9 @@ class Trainings:
                 f", most often: {why}. Nothing is lost: mend that and start the run again"
             )
         return evaluated
+
+    def _on_rung(self, _: Result) -> None:
+        self.told.advance("trained")
 
     def _on_result(self, result: Result) -> None:
         self.told.advance("trained")

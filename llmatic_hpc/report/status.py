@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..rundir import lock
 from ..rundir.paths import RunPaths
-from ..store import Record
+from ..store import Record, promotion
 from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
@@ -35,8 +35,10 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     done = record.committed_generations
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
-    spent = counts["scored"]
+    spent, full_trainings = counts["scored"], float(record.config["search"].get("budget", 0.0))
+    cost = promotion.committed_cost(record, record.archives["network"].elite)
     is_spent = done >= total or bool(budget and spent >= budget)
+    is_spent = is_spent or bool(full_trainings and cost >= full_trainings)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
@@ -52,6 +54,10 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "candidates": record.rows,
         "queries": spent,
         "budget": budget or None,
+        "cost": promotion.cost(record),
+        "cost_budget": full_trainings or None,
+        "rungs": list(record.rungs),
+        "elites_due": promotion.due(record),
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
@@ -62,7 +68,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         **axes.axes(record),
         "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
-        "qd_score": float(last.get("network_qd_score", 0.0)),
+        "qd_score": float(np.nansum(record.archives["network"].fitness)),
         "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
         "held_jobs": _held_jobs(paths) if asks and state == "stopped" else [],
@@ -103,6 +109,8 @@ def render(values: dict[str, Any]) -> RenderableType:
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
     if values["budget"]:
         row("queries", f"{values['queries']} of {values['budget']}")
+    if values["rungs"] or values["cost_budget"]:
+        row("cost", _cost_line(values))
     if benchmark := values["benchmark"]:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
@@ -144,6 +152,15 @@ def _reached(values: dict[str, Any]) -> str:
     parts = [f"{reached} of them reached"] if reached is not None else []
     parts += [f"{counted(clipped, 'candidate')} clipped to the bounds"] if clipped else []
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _cost_line(values: dict[str, Any]) -> str:
+    """Describe what trainings have cost, short ones by their epochs, and what is due yet."""
+    budget, due = values["cost_budget"], values["elites_due"]
+    of = f" of {budget:g}" if budget else ""
+    at = f"; rungs at {', '.join(map(str, values['rungs']))} epochs" if values["rungs"] else ""
+    yet = f"; {counted(due, 'elite')} still to be trained in full" if due else ""
+    return f"{values['cost']:.2f}{of} full trainings{at}{yet}"
 
 
 def counted(number: int, thing: str) -> str:

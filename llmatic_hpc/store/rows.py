@@ -19,7 +19,7 @@ from .record import Record
 LONGEST_COMPLETION = 200_000
 """Characters of a completion that the record keeps; a longer one is no network."""
 
-SHARED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
+SHARED = (b"scored", b"stopped", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
 """Statuses that a duplicate takes over: facts about the network, or that it has to wait."""
 
 
@@ -137,7 +137,8 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
     if status == "infrastructure":
         failure = f"a duplicate of candidate {original}, which the machine spoiled"
         return {"status": status, "failure": failure}
-    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs")
+    copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs",
+              "rung_scores")  # fmt: skip
     why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
     return {
         "status": "duplicate",

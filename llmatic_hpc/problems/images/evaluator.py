@@ -76,7 +76,11 @@ class Trained(Evaluator):
         return self._screener.examine(sources, repair=repair)
 
     def evaluate(
-        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+        self,
+        record: Record,
+        due: Sequence[int],
+        on_result: Callable[[Result], None],
+        rung: int | None = None,
     ) -> Evaluated:
         """See :meth:`.Evaluator.evaluate`."""
         digests, flops = record.candidates["source_sha256"], record.candidates["flops"]
