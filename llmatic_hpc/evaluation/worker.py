@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
 from . import data, score, selftest
 from .screen import Screener
+from .stop import Stop
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
 
 __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
@@ -40,7 +40,6 @@ _SECONDS = "seconds"
 _WEIGHTS = "weights.safetensors"
 TASK_FILE = "task.json"
 """File that tells the candidates of a task, in the folder of the task."""
-_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 def run_folder(folder: Path) -> int:
@@ -65,7 +64,7 @@ def run_task(task: Path) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise LLMaticError(f"{task}: the task cannot be read: {error}") from None
     spec = TaskSpec.from_json(text, origin=str(task))
-    with _Stop.on_signals() as stop:
+    with Stop.on_signals() as stop:
         return _Worker(spec, stop).run()
 
 
@@ -218,7 +217,7 @@ class _Evaluator:
 class _Worker:
     """One task under way."""
 
-    def __init__(self, spec: TaskSpec, stop: _Stop) -> None:
+    def __init__(self, spec: TaskSpec, stop: Stop) -> None:
         self._spec, self._stop = spec, stop
         self._folder = Path(spec.results)
 
@@ -344,50 +343,6 @@ def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, R
         if job.seconds <= 0:
             yield job, None
     yield from container.run_many(job for job in jobs if job.seconds > 0)
-
-
-class _Stop:
-    """Notes that this process is asked to stop, and tells the container that runs."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._container: Container | None = None
-        self._received: list[signal.Signals] = []
-
-    @classmethod
-    @contextlib.contextmanager
-    def on_signals(cls) -> Iterator[_Stop]:
-        """Take over the signals; afterwards the former handlers hear of TERM and INT, too."""
-        stop = cls()
-        former = {number: signal.signal(number, stop._note) for number in _SIGNALS}
-        try:
-            yield stop
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            for number in stop._received:
-                if number != signal.SIGUSR2 and _belongs_to_a_program(former[number]):
-                    signal.raise_signal(number)
-
-    @contextlib.contextmanager
-    def tells(self, container: Container) -> Iterator[None]:
-        self._container = container
-        try:
-            if self.asked:
-                container.stop()
-            yield
-        finally:
-            self._container = None
-
-    def _note(self, number: int, _: object) -> None:
-        self.asked = True
-        self._received.append(signal.Signals(number))
-        if self._container is not None:
-            self._container.stop()
-
-
-def _belongs_to_a_program(handler: object) -> bool:
-    return callable(handler) and handler is not signal.default_int_handler
 
 
 def _result_name(candidate: int, attempt: int) -> str:
