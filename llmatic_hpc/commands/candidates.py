@@ -174,7 +174,7 @@ def _working(settings: Config, origin: str, seed: int) -> Iterator[None]:
     trains = kind_of(settings).contained
     if trains:
         click.echo(
-            f"  training: {training.epochs} epochs, batch {training.batch}, learning rate "
+            f"  training: {training.in_full} epochs, batch {training.batch}, learning rate "
             f"{training.learning_rate:g}, seed {seed}; fitness on the {training.fitness_split} "
             f"split; at most {settings.containment.wall_seconds:g} s",
             err=True,

@@ -266,6 +266,10 @@ class TrainingSettings:
         0.0, "with rungs: by how much a candidate may be worse there than its niche's elite",
         low=-1.0, high=1.0,
     )  # fmt: skip
+    rung_disk_bytes: int = resumable(
+        1 << 30, "with rungs: keep training states of a generation for those that go on up to so "
+        "much; what has none is trained from the start again, to the same bits", low=0,
+    )  # fmt: skip
     batch: int = setting(32, "images per optimiser step", low=1)
     learning_rate: float = setting(0.001, "of stochastic gradient descent", low=0.0)
     momentum: float = setting(0.9, "of stochastic gradient descent", low=0.0, high=1.0)
@@ -293,6 +297,11 @@ class TrainingSettings:
         "off", "auto: on an accelerator that can, record a step once and replay it where that is "
         "the same to the last bit (experimental)", choices=("off", "auto"),
     )  # fmt: skip
+
+    @property
+    def in_full(self) -> int:
+        """Epochs of a full training: those of the last rung, where there are rungs."""
+        return int(self.rungs[-1][0]) if self.rungs else self.epochs
 
 
 @dataclass(frozen=True)

@@ -190,10 +190,10 @@ class Coordinator:
         if self._in_flight.is_of(record.run_id, committed):
             return
         out = record.out() if self._in_flight.is_of(record.run_id, committed - 1) else []
-        if not out and self.paths.tasks.exists():
+        if not out and self.paths.generation.exists():
             from ..cluster.local import stop_orphans  # submitit, which look-ups do without
 
-            stop_orphans(self.paths.tasks)
+            stop_orphans(self.paths.generation)
         self._in_flight.end(out)
 
     # --- opening ----------------------------------------------------------------------------

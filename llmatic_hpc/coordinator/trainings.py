@@ -67,7 +67,7 @@ class Trainings:
         evaluated = self.evaluator.evaluate(record, due, on_result, *rung)
         why = rows.spoiled([evaluated.rows.get(row, {}) for row in due])
         # One candidate alone may be the machine's fault by its own doing, and not for ever.
-        if why and self.in_flight.forget(again=len(due) > 1):
+        if why and self.in_flight.forget(again=len(due) > 1, rung=rung[0] if rung else 0):
             raise LLMaticError(
                 f"the machine spoiled every candidate of generation {record.committed_generations}"
                 f", most often: {why}. Nothing is lost: mend that and start the run again"

@@ -68,6 +68,14 @@ def load(folder: Path, *, identity: str) -> Checkpoint | None:
     return Checkpoint(tensors, values) if isinstance(values, dict) else None
 
 
+def size(folder: Path) -> int:
+    """Return the bytes of the checkpoint in ``folder``; 0 where there is none."""
+    try:
+        return (folder / NAME).stat().st_size
+    except OSError:
+        return 0
+
+
 def _checksum(tensors: Mapping[str, torch.Tensor], values: str) -> int:
     crc = zlib.crc32(values.encode())
     for name in sorted(tensors):

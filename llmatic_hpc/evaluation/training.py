@@ -58,6 +58,8 @@ class Recipe:
     precision: str = "float32"
     channels_last: bool = False
     graph: str = "off"
+    until: int = 0
+    """Epochs after which to stop and leave the state for a later training; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def train(
 
     With a ``folder``, a checkpoint of the same ``identity`` found there is continued, and one
     is written at the end of an epoch every ``recipe.checkpoint_seconds``, and at the next
-    step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised.
+    step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised. One is also written
+    where the training stops ``recipe.until`` so many epochs.
 
     Raises :class:`~.build.CandidateError`, of status ``diverged`` where a loss or an output is
     not finite, and whatever the network raises. The caller has seeded the generators that the
@@ -125,6 +128,8 @@ def train(
         if end_of_epoch and time.monotonic() - saved >= recipe.checkpoint_seconds:
             save()
             saved = time.monotonic()
+    if recipe.until:  # before predicting, which may draw random numbers
+        save()
     predictions = []
     for split in (images.validation_images, images.test_images):
         parts = [np.empty(0, np.int64)]
@@ -210,7 +215,7 @@ class _Run:
 
     def steps(self) -> Iterator[bool]:
         """Train; after every step say whether it was the last of its epoch."""
-        while self.epoch < self._recipe.epochs:
+        while self.epoch < (self._recipe.until or self._recipe.epochs):
             if self._step == 0:
                 # On the CPU whatever the device, so that every device sees the same order.
                 self._order = torch.randperm(

@@ -26,7 +26,7 @@ from ..rundir.paths import RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
-from . import data, score, selftest
+from . import checkpoint, data, score, selftest
 from .screen import Screener
 from .stop import Stop
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
@@ -100,7 +100,7 @@ def evaluate_source(
             outcome = evaluator.evaluate(
                 source,
                 seed=config.run.seed if training_seed is None else training_seed,
-                epochs=config.training.epochs,
+                epochs=config.training.in_full,
                 folder=Path(scratch),
                 weights=weights is not None,
             )
@@ -150,9 +150,19 @@ class _Evaluator:
         return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
 
     def job(
-        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
+        self,
+        source: str,
+        *,
+        seed: int,
+        epochs: int,
+        folder: Path,
+        weights: bool = False,
+        until: int = 0,
     ) -> Job:
-        """Return the training as a job; with no ``seconds`` left there is nothing to run."""
+        """Return the training as a job; with no ``seconds`` left there is nothing to run.
+
+        ``until``: train up to so many of the ``epochs`` only, and leave the state in ``folder``.
+        """
         training = self._training
         differs = self._limit != self._containment.wall_seconds
         here = f", {self._limit:.3g} on this device" if differs else ""
@@ -178,6 +188,7 @@ class _Evaluator:
                 "graph": None,
             },
         }
+        recipe["until"] = until  # the same training whatever the rung
         return Job(
             kind="train",
             source=source,
@@ -225,7 +236,7 @@ class _Worker:
         pending = [c for c in self._spec.candidates if not self._is_done(c)]
         for candidate in self._spec.candidates:
             if candidate not in pending:  # killed between its result and this
-                shutil.rmtree(self._checkpoint(candidate), ignore_errors=True)
+                self._clear(candidate)
         if not pending:
             return 0
         try:
@@ -280,7 +291,9 @@ class _Worker:
         """Evaluate what is ``left``; what has its result leaves the list."""
         candidates = {self._checkpoint(c): c for c in left}
         jobs = [
-            evaluator.job(c.source, seed=c.training_seed, epochs=c.epochs, folder=folder)
+            evaluator.job(
+                c.source, seed=c.training_seed, epochs=c.epochs, folder=folder, until=c.until
+            )
             for folder, c in candidates.items()
         ]
         for job, reply in _replies(container, jobs):
@@ -291,7 +304,7 @@ class _Worker:
                 candidate = candidates[job.scratch]
                 self._write(candidate, outcome, started)
                 left.remove(candidate)
-                shutil.rmtree(job.scratch, ignore_errors=True)
+                self._clear(candidate)
 
     @staticmethod
     def _outcome(evaluator: _Evaluator, job: Job, reply: Reply | None) -> Outcome:
@@ -331,6 +344,20 @@ class _Worker:
             ):
                 return True
         return False
+
+    def _clear(self, candidate: CandidateSpec) -> None:
+        """Remove what a finished candidate wrote, but for the state that a next rung begins with.
+
+        It is kept where the states of all candidates fit in ``training.rung_disk_bytes``; workers
+        that finish at the same time may exceed that by one state each.
+        """
+        folder = self._checkpoint(candidate)
+        if candidate.until and checkpoint.size(folder):
+            kept = sum(map(checkpoint.size, folder.parent.iterdir()))
+            if kept <= self._spec.training.rung_disk_bytes:
+                (folder / _SECONDS).unlink(missing_ok=True)  # each rung has its own time limit
+                return
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _checkpoint(self, candidate: CandidateSpec) -> Path:
         name = RunPaths(Path()).checkpoint(candidate.candidate).name

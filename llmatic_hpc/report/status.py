@@ -102,7 +102,10 @@ def render(values: dict[str, Any]) -> RenderableType:
         first = "; a model is loaded before the first" if not writing["completions"] else ""
         row("writing", f"{writing['completions']} of {writing['candidates']} completions{first}")
     if flight := values["in_flight"]:
-        row("in flight", f"{flight['results']} of {flight['candidates']} candidates evaluated")
+        text = f"{flight['results']} of {flight['candidates']} candidates evaluated"
+        if rungs := values["rungs"]:
+            text += f" at rung {flight['rung'] + 1} of {len(rungs)}, {rungs[flight['rung']]} epochs"
+        row("in flight", text)
     if array := values["array"]:
         row("array", _array_line(array))
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
@@ -229,19 +232,20 @@ def _candidate(record: Record, row: int) -> dict[str, Any]:
 
 
 def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
-    if record.phase != PROPOSED:
+    at = paths.at_rungs()[-1]
+    if record.phase != PROPOSED and not at.rung:
         return None
-    pending = int(np.sum(record.candidates["status"] == b"pending"))
+    pending = int(np.sum(record.candidates["status"] == b"pending")) or promotion.due(record)
     try:
-        names = {path.name.split(".")[0] for path in paths.results.glob("*.json")}
+        names = {path.name.split(".")[0] for path in at.results.glob("*.json")}
     except OSError:
         names = set()
-    return {"candidates": pending, "results": len(names)}
+    return {"candidates": pending, "results": len(names), "rung": at.rung}
 
 
 def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
     """Count the completions of the generation that is being written; None while none is."""
-    if record.phase == PROPOSED or not paths.plan.exists():
+    if record.phase == PROPOSED or not paths.plan.exists() or paths.at_rungs()[-1].rung:
         return None
     try:
         written = paths.completions.read_bytes().count(b"\n")
@@ -268,6 +272,7 @@ def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
+    paths = paths.at_rungs()[-1]
     if not paths.submissions.exists():
         return None
     from ..cluster import scheduler, submission_prefix  # submitit, which look-ups do without
@@ -297,7 +302,7 @@ def _accounts(record: Record) -> dict[str, float]:
     """
     table, history = record.candidates, record.history
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
-    useful = (table["status"] == b"scored") | (table["status"] == b"duplicate")
+    useful = np.isin(table["status"], (b"scored", b"stopped", b"duplicate"))
     seconds = table["train_seconds"] / sharing
     return {
         "useful": _hours(seconds[useful]),

@@ -147,13 +147,20 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
     }
 
 
-def median_train_seconds(record: Record) -> float:
-    """Return the median training time of the last generation that trained any; 0 without one."""
+def median_train_seconds(record: Record, rung: int = 0) -> float:
+    """Return the median training time of the last generation that trained any; 0 without one.
+
+    With rungs it is that of the epochs between the ``rung`` and the one below.
+    """
     seconds, generation = record.candidates["train_seconds"], record.candidates["generation"]
-    trained = np.isfinite(seconds) & (record.candidates["epochs"] > 0)
+    epochs = record.candidates["epochs"]
+    trained = np.isfinite(seconds) & (epochs > 0)
     if not trained.any():
         return 0.0
     last = generation[trained][-1]
+    if record.rungs:
+        own = record.rungs[rung] - (0, *record.rungs)[rung]
+        seconds = seconds * (own / np.maximum(epochs, 1))
     return float(np.median(seconds[trained & (generation == last)]))
 
 
