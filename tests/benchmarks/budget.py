@@ -13,8 +13,9 @@ niche     12 epochs first, and 200 for what is as good there as the elite of its
 halving   of a generation's candidates in a niche the best alone
 elites    12 epochs for all, and 200 for the elites when the run ends
 
-A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1. With ``--images`` there
-are 6 epochs in full and 1 or 2 before, and modes are compared at equal seconds of training.
+A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1. With ``--images`` a full
+training has 6 epochs of real images, and 1 and 2 are the rungs before (elites: 1); the seconds that
+all trainings of a run took stand beside its cost.
 """
 
 from __future__ import annotations
@@ -70,6 +71,30 @@ def of_table(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     }  # fmt: skip
 
 
+def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the settings of all runs on images, likewise."""
+    base = (
+        *COMMON, f"problem.data={options.data}", "problem.train_images=6000",
+        "problem.test_images=2000", "search.batch=10", "training.epochs=6",
+        "containment.max_flops=3e7",
+    )  # fmt: skip
+    for mode in options.modes:
+        below = "[1,'niche']" if mode == "elites" else "[1,'niche'],[2,'niche']"
+        rungs = (f"training.rungs=[{below},[6]]", f"training.promotion={mode}")
+        for seed in range(options.seeds):
+            for cost in options.costs:
+                folder = f"{mode}-{seed}" + (f"-{cost:g}" if mode == "elites" else "")
+                yield {
+                    "key": {"dataset": "images", "mode": mode, "seed": seed, "cost": cost},
+                    "folder": f"images-{folder}",
+                    "config": CONFIGS / "smoke.toml",
+                    "settings": (
+                        *base, f"run.seed={seed}", f"search.budget={cost}",
+                        *(rungs if mode != "full" else ()),
+                    ),
+                }  # fmt: skip
+
+
 def measured(record: Record) -> dict[str, float]:
     """Return what a run came to: its cost, and what it found."""
     best, archive = best_candidate(record), record.archives["network"]
@@ -82,7 +107,7 @@ def measured(record: Record) -> dict[str, float]:
         "test_accuracy": math.nan
         if best is None
         else float(record.candidates["test_accuracy"][best]),
-        "train_hours": float(np.nansum(record.candidates["train_seconds"])) / 3600,
+        "train_seconds": float(np.nansum(record.candidates["train_seconds"])),
     }
 
 
@@ -149,6 +174,11 @@ def _cell(rows: list[dict[str, Any]], full: list[dict[str, Any]]) -> str:
         f"{100 * test:.2f} ± {100 * error:.2f}{' *' if test < bar else ''}; "
         f"{_mean(rows, 'qd_score'):.2f} ± {_error(rows, 'qd_score'):.2f} "
         f"({_mean(rows, 'elites'):.1f})"
+        + (
+            f" {_mean(rows, 'train_seconds'):.0f} s"
+            if rows[0]["key"]["dataset"] == "images"
+            else ""
+        )
     )
 
 
@@ -168,14 +198,15 @@ def _error(rows: list[dict[str, Any]], name: str) -> float:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="table of NAS-Bench-201")
+    parser.add_argument("data", type=Path, help="table of NAS-Bench-201, or images")
+    parser.add_argument("--images", action="store_true", help="train for real")
     parser.add_argument("--results", type=Path, required=True, help="JSON Lines, gone on with")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--costs", type=float, nargs="*", default=COSTS)
     parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES)
     parser.add_argument("--datasets", nargs="*", default=tuple(DATASETS), choices=tuple(DATASETS))
     options = parser.parse_args()
-    run_all(of_table(options), options.results)
+    run_all((of_images if options.images else of_table)(options), options.results)
     print("\n".join(tables(options.results)))
 
 
