@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 
 from ..rundir.files import write_atomically
+from ..rundir.paths import TRAINING_STATE as NAME
 
-NAME = "training.safetensors"
 _VERSION = 1
 
 
@@ -66,14 +66,6 @@ def load(folder: Path, *, identity: str) -> Checkpoint | None:
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, RecursionError):
         return None
     return Checkpoint(tensors, values) if isinstance(values, dict) else None
-
-
-def size(folder: Path) -> int:
-    """Return the bytes of the checkpoint in ``folder``; 0 where there is none."""
-    try:
-        return (folder / NAME).stat().st_size
-    except OSError:
-        return 0
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], values: str) -> int:

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
 from ..errors import ContainmentError, DataError, LLMaticError
-from ..rundir.paths import RunPaths
+from ..rundir.paths import TRAINING_STATE, RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
-from . import checkpoint, data, score, selftest
+from . import data, score, selftest
 from .screen import Screener
 from .stop import Stop
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
@@ -352,8 +352,8 @@ class _Worker:
         that finish at the same time may exceed that by one state each.
         """
         folder = self._checkpoint(candidate)
-        if candidate.until and checkpoint.size(folder):
-            kept = sum(map(checkpoint.size, folder.parent.iterdir()))
+        if candidate.until and _state_bytes(folder):
+            kept = sum(map(_state_bytes, folder.parent.iterdir()))
             if kept <= self._spec.training.rung_disk_bytes:
                 (folder / _SECONDS).unlink(missing_ok=True)  # each rung has its own time limit
                 return
@@ -394,6 +394,14 @@ def _seconds_used(folder: Path) -> float:
     except (OSError, ValueError):
         return 0.0
     return seconds if seconds > 0 else 0.0
+
+
+def _state_bytes(folder: Path) -> int:
+    """Return the size of the training state in a folder of checkpoints; 0 where there is none."""
+    try:
+        return (folder / TRAINING_STATE).stat().st_size
+    except OSError:
+        return 0
 
 
 def _fingerprint(dataset: data.Dataset) -> str:

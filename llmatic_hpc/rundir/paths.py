@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+TRAINING_STATE = "training.safetensors"
+"""File of a candidate's folder of checkpoints with the state of its training."""
+
 
 class _Below:
     """A path below the run directory, as a property."""
