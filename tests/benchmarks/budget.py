@@ -4,9 +4,10 @@
     python -m tests.benchmarks.budget cifar10.h5 --images --results FILE.jsonl # real trainings
 
 Every line of the results is a run of ``llmatic`` that ended for its ``search.budget``; what is in
-the file already is not run again. The search is the paper's, with plain MAP-Elites' uniform parents
-and the procedural control, in batches of five; fitness is the validation accuracy, and the test
-accuracy that of the fittest. The modes:
+the file already is not run again. (Of ``elites`` a table's lines of lower costs are read off the
+longest run, whose search is the same: its elites at that cost, looked up in full.) The search is
+the paper's, with plain MAP-Elites' uniform parents and the procedural control, in batches of five;
+fitness is the validation accuracy, and the test accuracy that of the fittest. The modes:
 
 full      every candidate is trained in full
 niche     12 epochs first, and 200 for what is as good there as the elite of its niche
@@ -26,14 +27,17 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmatic_hpc import config as configuration
+from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator.loop import Silent, run
 from llmatic_hpc.problems.nasbench201.cells import DATASETS
+from llmatic_hpc.problems.nasbench201.table import BenchmarkTable, read
 from llmatic_hpc.report.status import best_candidate
 from llmatic_hpc.store import Record, promotion
 
@@ -57,12 +61,11 @@ def of_table(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for mode in options.modes:
             rungs = ("problem.table_epochs=[12,200]", f"training.promotion={mode}")
             for seed in range(options.seeds):
-                for cost in options.costs:
-                    # Elites that were trained in full cost: the next budget is another run.
-                    folder = f"{mode}-{seed}" + (f"-{cost:g}" if mode == "elites" else "")
+                for cost in options.costs if mode != "elites" else (max(options.costs),):
                     yield {
                         "key": {"dataset": dataset, "mode": mode, "seed": seed, "cost": cost},
-                        "folder": f"{dataset}-{folder}",
+                        "folder": f"{dataset}-{mode}-{seed}",
+                        "below": sorted({*options.costs} - {cost}) if mode == "elites" else (),
                         "config": CONFIGS / "nasbench201" / "paper.toml",
                         "settings": (
                             *base, f"problem.dataset={dataset}", f"run.seed={seed}",
@@ -111,6 +114,37 @@ def measured(record: Record) -> dict[str, float]:
     }
 
 
+def promoted_at(record: Record, cost: float, config: Config) -> dict[str, float]:
+    """Return what a run of ``elites`` had come to if it had ended at a lower cost."""
+    columns = record.candidates
+    (short, full), told = record.rungs, columns["told"]
+    for generation in range(record.committed_generations):
+        own = (told <= generation) & (columns["duplicate_of"] < 0)
+        entered = np.flatnonzero((told <= generation) & (columns["network_added"] > 0))
+        # The last to enter a cell is its elite.
+        elites = dict(zip(columns["network_cell"][entered].tolist(), entered.tolist(), strict=True))
+        spent = own.sum() * short / full + len(elites)
+        if spent >= cost:
+            break
+    table = whole_table(config.problem.table)
+    scores = table.datasets[config.problem.dataset].scores(config.problem, full)
+    rows = [table.row(columns["architecture"][row]) for row in sorted(elites.values())]
+    return {
+        "spent": float(spent),
+        "trained": len(elites),
+        "stopped": int(own.sum()) - len(elites),
+        "elites": len(elites),
+        "qd_score": float(scores["fitness"][rows].astype(float).sum()),
+        "test_accuracy": float(scores["test_accuracy"][rows[np.argmax(scores["fitness"][rows])]]),
+    }
+
+
+@cache
+def whole_table(path: str) -> BenchmarkTable:
+    """Read the table once."""
+    return read(Path(path))
+
+
 def known(file: Path) -> dict[str, dict[str, Any]]:
     """Read the results so far, by their key as JSON."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else ()
@@ -126,10 +160,14 @@ def run_all(jobs: Iterator[dict[str, Any]], results: Path) -> None:
                 continue
             began = time.perf_counter()
             config = configuration.load(job["config"], job["settings"])
-            found = measured(run(config, Path(place) / job["folder"], observer=Quiet()))
-            found["seconds"] = time.perf_counter() - began
+            record = run(config, Path(place) / job["folder"], observer=Quiet())
+            seconds = time.perf_counter() - began
+            lines = [{"key": job["key"], **measured(record), "seconds": seconds}]
+            for cost in job.get("below", ()):
+                at = promoted_at(record, cost, config)
+                lines.append({"key": {**job["key"], "cost": cost}, **at})
             with open(results, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": job["key"], **found}) + "\n")
+                file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def tables(results: Path) -> Iterator[str]:
