@@ -116,7 +116,7 @@ def _write(file: h5py.File, record: Record) -> None:
 
     group = file.create_group("candidates", track_order=True)
     group.attrs["long_name"] = "one row per candidate; its number is its row"
-    for column in schema.CANDIDATES:
+    for column in _columns_of(record):
         values = record.candidates[column.name]
         _dataset(group, column.name, values, column.long_name, column.units)
 
@@ -136,6 +136,11 @@ def _write(file: h5py.File, record: Record) -> None:
         _dataset(group, column.name, values, column.long_name, column.units)
 
 
+def _columns_of(record: Record) -> list[schema.Column]:
+    """Return the columns that the candidates of a run have on disk."""
+    return [c for c in schema.CANDIDATES if record.rungs or c.name not in schema.OF_RUNGS]
+
+
 def _dataset(group: h5py.Group, name: str, values: Any, long_name: str, units: str = "") -> None:
     is_text = isinstance(values, str) or getattr(values, "dtype", None) == np.dtype(object)
     dtype = h5py.string_dtype("utf-8") if is_text else None
@@ -148,7 +153,7 @@ def _verify_written(path: Path, record: Record) -> None:
     """Read back what a commit stands on; the disk, not the page cache of this call, is asked
     when the folder is on another machine."""
     with h5py.File(path, "r", locking=False) as file:
-        sizes = {len(file["candidates"][column.name]) for column in schema.CANDIDATES}
+        sizes = {len(file["candidates"][column.name]) for column in _columns_of(record)}
         digests = file["candidates/source_sha256"][:]
         whole = sizes == {record.rows} == {int(file.attrs["committed_candidates"])}
         whole = whole and np.array_equal(digests, record.candidates["source_sha256"])

@@ -108,9 +108,11 @@ CANDIDATES = (
     Column("device", "S64", b"", "device that it was trained on: cpu, or a type and a name"),
 )
 
-LATER = frozenset({
+OF_RUNGS = frozenset({"rung_scores", "promoted"})
+"""Columns that the file of a run without rungs has not."""
+
+LATER = OF_RUNGS | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "rung_scores", "promoted",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
