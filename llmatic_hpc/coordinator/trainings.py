@@ -11,6 +11,7 @@ from ..errors import LLMaticError
 from ..problems.evaluator import Evaluated, Evaluator
 from ..search import Search
 from ..store import Record, promotion, rows
+from ..store.record import EVALUATED
 from ..types import Result
 from . import rungs
 from .in_flight import InFlight
@@ -47,8 +48,13 @@ class Trainings:
         Raises as :meth:`run`.
         """
         record = self.record
-        if not promotion.is_deferred(record) or not promotion.standing(record, self.search).due():
+        if not promotion.is_deferred(record) or record.phase != EVALUATED:
             return False
+        due = promotion.standing(record, self.search).due()
+        if not due:
+            self.in_flight.end(())  # of a run that was killed when it had committed them
+            return False
+        self.observer.notice(f"training {len(due)} elites in full: {record.rungs[-1]} epochs")
         if not self.evaluator.repeatable:
             self.in_flight.begin(record.run_id, record.committed_generations)
         if left := rungs.finish(record, self.search, self._evaluate):
@@ -61,7 +67,9 @@ class Trainings:
     def _evaluate(self, due: Sequence[int], *rung: int) -> Evaluated:
         """Evaluate candidates, up to a ``rung`` if one is given."""
         record = self.record
-        self.told.stage(record.committed_generations, "trained", len(due))
+        # Elites are trained in full after the last generation, and belong to none.
+        generation = record.committed_generations - (record.phase == EVALUATED)
+        self.told.stage(generation, "trained", len(due))
         is_full = rung in ((), (len(record.rungs) - 1,))
         on_result = self._on_result if is_full else self._on_rung
         evaluated = self.evaluator.evaluate(record, due, on_result, *rung)
@@ -69,8 +77,8 @@ class Trainings:
         # One candidate alone may be the machine's fault by its own doing, and not for ever.
         if why and self.in_flight.forget(again=len(due) > 1, rung=rung[0] if rung else 0):
             raise LLMaticError(
-                f"the machine spoiled every candidate of generation {record.committed_generations}"
-                f", most often: {why}. Nothing is lost: mend that and start the run again"
+                f"the machine spoiled every candidate of generation {generation}, most often: "
+                f"{why}. Nothing is lost: mend that and start the run again"
             )
         return evaluated
 
