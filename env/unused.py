@@ -52,3 +52,6 @@ _.RULES
 _.gres
 _.constraint
 _.mem
+
+# Read by its name in the settings of a record.
+_.rung_margin

@@ -26,6 +26,7 @@ NO_PROMPT = -1
 
 STATUSES = (
     "scored",
+    "stopped",
     "invalid",
     "forbidden",
     "diverged",
@@ -237,7 +238,8 @@ class Evaluation:
 
     candidate: int
     status: str
-    """``scored``, ``untrainable`` or ``infrastructure``."""
+    """``scored``, ``stopped`` (at a rung: it can be trained, and enters no archive),
+    ``untrainable`` or ``infrastructure``."""
     fitness: float = float("nan")
     descriptors: tuple[float, ...] = ()
     """Raw values, one per axis of the network archive; empty where there is no score."""

@@ -323,4 +323,4 @@ def array_of(cluster: ClusterSettings, site: Site, site_file: Path | None = None
 
 def submission_folder(task: Path, token: str) -> Path:
     """Return where submitit keeps its files of a submission, one of whose tasks is in ``task``."""
-    return RunPaths(task.parents[2]).submissions / token
+    return RunPaths.submission(task, token)

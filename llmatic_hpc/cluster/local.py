@@ -134,7 +134,7 @@ class InlineBackend(Backend):
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
-    return len(_stop(lambda folder: folder.parent == tasks))
+    return len(_stop(lambda folder: tasks in folder.parents))
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:

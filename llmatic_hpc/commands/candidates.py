@@ -176,7 +176,7 @@ def _working(settings: Config, origin: str, seed: int) -> Iterator[None]:
     trains = kind_of(settings).contained
     if trains:
         click.echo(
-            f"  training: {training.epochs} epochs, {training.recipe()}, seed {seed}; fitness on "
+            f"  training: {training.in_full} epochs, {training.recipe()}, seed {seed}; fitness on "
             f"the {training.fitness_split} split; at most "
             f"{settings.containment.wall_seconds:g} s",
             err=True,

@@ -16,7 +16,7 @@ from dataclasses import field, fields, is_dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
@@ -220,6 +220,10 @@ def _convert(value: Any, kind: Any, spec: dataclasses.Field[Any], origin: str, n
             raise ConfigError(
                 f"{origin}: {name} must be {what} or {get_args(word)[0]!r}, got {value!r}"
             )
+    if isinstance(kind, UnionType):  # one of several types: a list or a number, a number or a text
+        wanted = tuple if isinstance(value, list) else type(value)
+        fitting = [one for one in get_args(kind) if (get_origin(one) or one) is wanted]
+        kind = fitting[0] if fitting else get_args(kind)[0]
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{origin}: {name} must be a list, got {value!r}")

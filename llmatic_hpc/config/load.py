@@ -174,6 +174,7 @@ def _check_together(config: Config, origin: str) -> None:
 def _faults(config: Config, problem: Any) -> Iterator[str]:
     """Yield the faults that no single setting has."""
     prompt, search, generator = config.archive.prompt, config.search, config.generator
+    training = config.training
     for bound in ("lower", "upper"):
         if len(getattr(prompt, bound)) != 2:
             yield f"archive.prompt.{bound} must have two numbers"
@@ -196,6 +197,13 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "search.queries needs cluster.quorum = 1, or candidates that are late would be left "
             "out where it ends"
         )
+    if search.budget and config.cluster.quorum < 1.0:
+        yield (
+            "search.budget needs cluster.quorum = 1, or candidates that are late would be left "
+            "out where it ends"
+        )
+    if training.rungs or len(problem.rungs(config)) > 1:
+        yield from _faults_of_rungs(config, problem)
     if search.variant in BASELINES and not (
         problem.neighbours(config.problem) and generator.kind == "procedural"
     ):
@@ -219,6 +227,49 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         yield "generator.kind = 'replay' needs generator.replay, a file"
     if generator.kind == "endpoint":
         yield from _faults_of_endpoint(generator)
+
+
+def _faults_of_rungs(config: Config, problem: Any) -> Iterator[str]:
+    """Say why candidates cannot be trained from rung to rung."""
+    training, rungs = config.training, config.training.rungs
+    shapes = [tuple(map(type, rung)) for rung in rungs]
+    is_fine = shapes == [(int, str)] * (len(rungs) - 1) + [(int,)] and len(rungs) > 1
+    if rungs and not (is_fine and all(rung[1:] in ((), ("niche",)) for rung in rungs)):
+        yield (
+            "training.rungs must be pairs of epochs and 'niche', and the epochs of a full training "
+            f"at the end, such as [[3, 'niche'], [12, 'niche'], [50]]; got {_listed(rungs)}"
+        )
+        return
+    epochs = [0, *problem.rungs(config)]
+    if len(epochs) < 3:
+        yield f"training.rungs: there are no trainings in problem.kind = {config.problem.kind!r}"
+    if sorted(set(epochs)) != epochs:
+        yield f"training.rungs must have ever more epochs, from 1; got {epochs[1:]}"
+    if training.promotion == "elites" and len(epochs) > 3:
+        yield (
+            "training.promotion = 'elites' goes by the first rung and the last: leave those in "
+            f"between out of training.rungs; got {_listed(rungs)}"
+        )
+    if config.cluster.quorum < 1.0:
+        yield (
+            "training.rungs needs cluster.quorum = 1, for what trains on is decided when all of a "
+            "generation are there"
+        )
+    if not config.search.train_start:
+        yield "training.rungs needs search.train_start = true: what is not trained has no rungs"
+    axes = _chosen_axes(config.archive.network, problem.descriptors(config.problem), "")
+    if late := [one.name for one in axes if one.late]:
+        yield (
+            f"training.rungs needs to know a candidate's niche before it trains, and {late[0]} is "
+            "measured afterwards: choose other archive.network.axes"
+        )
+    if config.search.variant in BASELINES:
+        variant = config.search.variant
+        yield f"training.rungs goes by niches, and search.variant = {variant!r} has none"
+
+
+def _listed(rungs: Sequence[Sequence[object]]) -> list[list[object]]:
+    return [list(rung) for rung in rungs]
 
 
 def _faults_of_endpoint(generator: GeneratorSettings) -> Iterator[str]:

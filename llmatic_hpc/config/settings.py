@@ -13,6 +13,9 @@ ABLATIONS = ("network-archive", "prompt-archive", "mutation-only", "crossover-on
 BASELINES = ("regularized-evolution", "local-search")
 """Variants that change one edge of a cell by its number, without prompts."""
 
+NICHE = "niche"
+"""Rule of a rung: a candidate is compared with the elite of its niche."""
+
 AUTO = "auto"
 """In place of bounds: they are settled when a run starts."""
 
@@ -42,6 +45,10 @@ class SearchSettings:
     queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
         "after the last", low=0,
+    )  # fmt: skip
+    budget: float = resumable(
+        0.0, "end after the generation in which so many full trainings are spent, short ones "
+        "counted by their epochs; 0: after the last", low=0.0,
     )  # fmt: skip
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
@@ -249,9 +256,10 @@ class ProblemSettings:
         "the fittest counts; paper: fitness is the test accuracy, the best seen counts",
         choices=("sound", "paper"),
     )  # fmt: skip
-    table_epochs: int = setting(
-        200, "nasbench201: epochs of the trainings that give fitness, 12 or 200"
-    )
+    table_epochs: int | tuple[int, ...] = setting(
+        200, "nasbench201: epochs of the trainings that give fitness, 12 or 200; [12, 200]: both, "
+        "the first as a rung (see training.promotion)",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,6 +267,25 @@ class TrainingSettings:
     """Training of a candidate, and its fitness."""
 
     epochs: int = setting(50, "passes over the training data", low=0, high=100_000)
+    rungs: tuple[tuple[int | str, ...], ...] = setting(
+        (), "[[3, 'niche'], [12, 'niche'], [50]]: train to 3 epochs first, and on only what is as "
+        "good there as the elite of its niche; the last takes the place of training.epochs; "
+        "empty: train all in full",
+    )  # fmt: skip
+    promotion: str = setting(
+        "niche", "with rungs: what goes on; niche: all that are as good as their niche's elite; "
+        "halving: of a generation's candidates in a niche the best, if it is; elites: none, and "
+        "the elites are trained in full at the end of the run",
+        choices=(NICHE, "halving", "elites"),
+    )  # fmt: skip
+    rung_margin: float = setting(
+        0.0, "with rungs: by how much a candidate may be worse there than its niche's elite",
+        low=-1.0, high=1.0,
+    )  # fmt: skip
+    rung_disk_bytes: int = resumable(
+        1 << 30, "with rungs: keep training states of a generation for those that go on up to so "
+        "much; what has none is trained from the start again, to the same bits", low=0,
+    )  # fmt: skip
     batch: int = setting(32, "examples per optimiser step", low=1)
     optimizer: str = setting(
         "sgd", "stochastic gradient descent; adamw: Adam with decoupled weight decay",
@@ -326,6 +353,11 @@ class TrainingSettings:
             f"augmented by {' and '.join(self.augmentation)}": bool(self.augmentation),
         }
         return ", ".join(text for text, is_said in parts.items() if is_said)
+
+    @property
+    def in_full(self) -> int:
+        """Epochs of a full training: those of the last rung, where there are rungs."""
+        return int(self.rungs[-1][0]) if self.rungs else self.epochs
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
         done.append(f"coordinator {who['pid']} has stopped")
         if uses_slurm(paths, who):  # its arrays go on without it
             done += _cancel_jobs(paths, None, wait_seconds)
-    if orphans := stop_orphans(paths.tasks):
-        if not wait_until(lambda: stop_orphans(paths.tasks) == 0, wait_seconds, PAUSE_SECONDS):
+    if orphans := stop_orphans(paths.generation):
+        if not wait_until(lambda: stop_orphans(paths.generation) == 0, wait_seconds, PAUSE_SECONDS):
             raise LLMaticError(
                 f"{paths.root}: workers are still running after {wait_seconds:.0f} s"
             )
@@ -73,7 +73,8 @@ def cancel(paths: RunPaths, *, wait_seconds: float) -> str:
 
 def uses_slurm(paths: RunPaths, who: Mapping[str, Any] | None) -> bool:
     """Return whether jobs of the run may be in a queue, as one that waits for its first start."""
-    if (who and who.get("slurm_job")) or paths.submissions.exists() or paths.successor.exists():
+    arrays = any(at.submissions.exists() for at in paths.at_rungs())
+    if (who and who.get("slurm_job")) or arrays or paths.successor.exists():
         return True
     name = job_name(paths.root.resolve())
     return any(queued.name == name for queued in (scheduler.queue() or {}).values())

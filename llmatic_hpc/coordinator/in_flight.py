@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,14 @@ class InFlight:
             else:
                 path.unlink(missing_ok=True)
 
-    def forget(self, *, again: bool) -> bool:
-        """Forget what became of submissions, so that all of them are due again.
+    def forget(self, *, again: bool, rung: int = 0) -> bool:
+        """Forget what became of submissions at a rung, so that all of them are due again.
 
         Unless ``again``, only once in a generation: False, and nothing is forgotten, where it was
         done before.
         """
-        paths, times = self._paths, len(list(self._paths.forgotten.glob("*")))
+        paths = replace(self._paths, rung=rung)
+        times = len(list(paths.forgotten.glob("*")))
         if times and not again:
             return False
         # Whole at every instant: no kill leaves results of submissions that nobody knows of.

@@ -35,9 +35,11 @@ from ..store import Record, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Examined, Proposal, Request, Result
+from ..types import Completion, Examined, Proposal, Request
 from . import bounds, environment
+from .budget import Budget
 from .in_flight import InFlight
+from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..cluster import Backend
@@ -101,8 +103,6 @@ class Coordinator:
     _evaluator: Evaluator | None = field(default=None, init=False)
     _search: Search | None = field(default=None, init=False)
     _times: dict[str, float] = field(default_factory=dict, init=False)
-    _enough_rows: int = field(default=0, init=False)
-    """Candidates from which on the budget of queries may be spent."""
     _committed: float = field(default=-math.inf, init=False)
     _pause: float = field(default_factory=lambda: COMMIT_SECONDS, init=False)
     _is_due: bool = field(default=False, init=False)
@@ -147,7 +147,8 @@ class Coordinator:
         record = self._open_record(evaluator)
         self._search = search = resume(record, self.config)
         self._clear_away(record)
-        while not self._is_spent(record):
+        budget = Budget(self.config.search)
+        while not budget.is_spent(record, search):
             if self.stop.is_set():
                 self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
@@ -156,25 +157,19 @@ class Coordinator:
                 self._propose(evaluator, record, proposals)
             if self._evaluate(evaluator, record, search):
                 self.observer.generation_done(record)
+        if self._trainings(evaluator, record, search).finish():
+            self._commit(record)
+            self._in_flight.end(())
         self._commit_rest(record)
+        if words := budget.last_words(record):
+            self.observer.notice(words)
         evaluator.end(record)
         return record
-
-    def _is_spent(self, record: Record) -> bool:
-        """Return whether the budget of generations or of queries is spent."""
-        search = self.config.search
-        if search.queries and record.phase == EVALUATED and record.rows >= self._enough_rows:
-            missing = search.queries - rows.queries(record)
-            if missing <= 0:
-                return True
-            # Counting takes time: not again before there may be enough.
-            self._enough_rows = record.rows + missing - len(record.out())
-        return record.committed_generations >= search.generations
 
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
         if self._search is not None:
-            record.archives = archive_states(self._search)
+            record.archives = archive_states(self._search, record)
         store.commit(self.paths, record)
         self._committed = time.monotonic()
         pause = (self._committed - began) / COMMIT_SHARE
@@ -197,10 +192,10 @@ class Coordinator:
         if self._in_flight.is_of(record.run_id, committed):
             return
         out = record.out() if self._in_flight.is_of(record.run_id, committed - 1) else []
-        if not out and self.paths.tasks.exists():
+        if not out and self.paths.generation.exists():
             from ..cluster.local import stop_orphans  # submitit, which look-ups do without
 
-            stop_orphans(self.paths.tasks)
+            stop_orphans(self.paths.generation)
         self._in_flight.end(out)
 
     # --- opening ----------------------------------------------------------------------------
@@ -237,6 +232,7 @@ class Coordinator:
             prompts=self._problem.prompts,
             archives=archive_states(search),
             data_sha256=data_sha256,
+            rungs=problems.kind_of(self.config).rungs(self.config),
         )
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
@@ -364,15 +360,7 @@ class Coordinator:
         duplicates = record.candidates["duplicate_of"] >= 0
         due = [row for row in record.out() if not duplicates[row]]
         began = time.time()
-        self._told.stage(record.committed_generations, "trained", len(due))
-        evaluated = evaluator.evaluate(record, due, self._on_result)
-        why = rows.spoiled([evaluated.rows.get(row, {}) for row in due])
-        # One candidate alone may be the machine's fault by its own doing, and not for ever.
-        if why and self._in_flight.forget(again=len(due) > 1):
-            raise LLMaticError(
-                f"the machine spoiled every candidate of generation {record.committed_generations}"
-                f", most often: {why}. Nothing is lost: mend that and start the run again"
-            )
+        evaluated = self._trainings(evaluator, record, search).run(due)
         timings = {
             **(self._times or self._in_flight.times()),
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
@@ -388,10 +376,8 @@ class Coordinator:
             self._commit(record)
         return not self._is_due
 
-    def _on_result(self, result: Result) -> None:
-        self._told.advance("trained")
-        if math.isfinite(result.outcome.fitness):
-            self.observer.scored(result.candidate, result.outcome.fitness)
+    def _trainings(self, evaluator: Evaluator, record: Record, search: Search) -> Trainings:
+        return Trainings(evaluator, record, search, self._in_flight, self.observer, self._told)
 
 
 # --- the same from Python, without a command line -----------------------------------------------

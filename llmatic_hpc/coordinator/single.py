@@ -112,6 +112,12 @@ def recorded(record: Record, candidate: int, overrides: Sequence[str] = ()) -> R
         raise LLMaticError(f"candidate {row} has no source: {record.candidates['failure'][row]}")
     if (status := record.status(row)) in ("pending", "infrastructure"):
         raise LLMaticError(f"candidate {row} has no result that could come again: it is {status}")
+    if status == "stopped":
+        raise LLMaticError(
+            f"candidate {row} has no score of a training in full: "
+            f"{record.candidates['failure'][row]}; 'llmatic export RUN --candidate {row}' writes a "
+            "file that can be evaluated"
+        )
     config = configuration.override(configuration.from_tables(record.config, "run.h5"), overrides)
     training = replace(config.training, threads=_threads(record, config))
     if not config.search.train_start and rows.is_of_start(record, row):

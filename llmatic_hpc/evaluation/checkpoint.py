@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 
 from ..rundir.files import write_atomically
+from ..rundir.paths import TRAINING_STATE as NAME
 
-NAME = "training.safetensors"
 _VERSION = 1
 
 

@@ -31,7 +31,10 @@ class CandidateSpec:
     source_sha256: str
     training_seed: int
     epochs: int
+    """Length of a training in full, which schedules span."""
     flops: float = 0.0
+    until: int = 0
+    """Epochs to train up to for now; 0: all."""
 
 
 @dataclass(frozen=True)

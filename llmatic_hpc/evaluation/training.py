@@ -64,6 +64,8 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     augmentation: Sequence[str] = ()
+    until: int = 0
+    """Epochs after which to stop and leave the state for a later training; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def train(
 
     With a ``folder``, a checkpoint of the same ``identity`` found there is continued, and one
     is written at the end of an epoch every ``recipe.checkpoint_seconds``, and at the next
-    step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised.
+    step once ``asked()`` is true, whereupon :class:`Checkpointed` is raised. One is also written
+    where the training stops ``recipe.until`` so many epochs.
 
     Raises :class:`~.build.CandidateError`, of status ``diverged`` where a loss or an output is
     not finite, and whatever the network raises. The caller has seeded the generators that the
@@ -134,6 +137,8 @@ def train(
         if end_of_epoch and time.monotonic() - saved >= recipe.checkpoint_seconds:
             save()
             saved = time.monotonic()
+    if recipe.until:  # before predicting, which may draw random numbers
+        save()
     predictions = []
     for split in (images.validation_images, images.test_images):
         parts = [np.empty(0, np.int64)]
@@ -214,7 +219,7 @@ class _Run:
     def steps(self) -> Iterator[bool]:
         """Train; after every step say whether it was the last of its epoch."""
         recipe, in_all = self._recipe, self._recipe.epochs * len(self._bounds)
-        while self.epoch < recipe.epochs:
+        while self.epoch < (recipe.until or recipe.epochs):
             if self._step == 0:
                 self._order = self._drawn()
                 self._loss.zero_()

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -23,12 +22,13 @@ from pathlib import Path
 
 from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
 from ..errors import ContainmentError, DataError, LLMaticError
-from ..rundir.paths import RunPaths
+from ..rundir.paths import TRAINING_STATE, RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
 from . import data, score, selftest
 from .screen import Screener
+from .stop import Stop
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
 
 __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
@@ -46,7 +46,6 @@ _RECIPE = (
     "class_weights", "augmentation",
 )  # fmt: skip
 """Settings of a training that the child is told."""
-_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 def run_folder(folder: Path) -> int:
@@ -71,7 +70,7 @@ def run_task(task: Path) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise LLMaticError(f"{task}: the task cannot be read: {error}") from None
     spec = TaskSpec.from_json(text, origin=str(task))
-    with _Stop.on_signals() as stop:
+    with Stop.on_signals() as stop:
         return _Worker(spec, stop).run()
 
 
@@ -107,7 +106,7 @@ def evaluate_source(
             outcome = evaluator.evaluate(
                 source,
                 seed=config.run.seed if training_seed is None else training_seed,
-                epochs=config.training.epochs,
+                epochs=config.training.in_full,
                 folder=Path(scratch),
                 weights=weights is not None,
             )
@@ -157,9 +156,19 @@ class _Evaluator:
         return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
 
     def job(
-        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
+        self,
+        source: str,
+        *,
+        seed: int,
+        epochs: int,
+        folder: Path,
+        weights: bool = False,
+        until: int = 0,
     ) -> Job:
-        """Return the training as a job; with no ``seconds`` left there is nothing to run."""
+        """Return the training as a job; with no ``seconds`` left there is nothing to run.
+
+        ``until``: train up to so many of the ``epochs`` only, and leave the state in ``folder``.
+        """
         training = self._training
         differs = self._limit != self._containment.wall_seconds
         here = f", {self._limit:.3g} on this device" if differs else ""
@@ -175,6 +184,7 @@ class _Evaluator:
                 "graph": None,
             },
         }
+        recipe["until"] = until  # the same training whatever the rung
         return Job(
             kind="train",
             source=source,
@@ -214,7 +224,7 @@ class _Evaluator:
 class _Worker:
     """One task under way."""
 
-    def __init__(self, spec: TaskSpec, stop: _Stop) -> None:
+    def __init__(self, spec: TaskSpec, stop: Stop) -> None:
         self._spec, self._stop = spec, stop
         self._folder = Path(spec.results)
 
@@ -222,7 +232,7 @@ class _Worker:
         pending = [c for c in self._spec.candidates if not self._is_done(c)]
         for candidate in self._spec.candidates:
             if candidate not in pending:  # killed between its result and this
-                shutil.rmtree(self._checkpoint(candidate), ignore_errors=True)
+                self._clear(candidate)
         if not pending:
             return 0
         try:
@@ -279,7 +289,9 @@ class _Worker:
         """Evaluate what is ``left``; what has its result leaves the list."""
         candidates = {self._checkpoint(c): c for c in left}
         jobs = [
-            evaluator.job(c.source, seed=c.training_seed, epochs=c.epochs, folder=folder)
+            evaluator.job(
+                c.source, seed=c.training_seed, epochs=c.epochs, folder=folder, until=c.until
+            )
             for folder, c in candidates.items()
         ]
         for job, reply in _replies(container, jobs):
@@ -290,7 +302,7 @@ class _Worker:
                 candidate = candidates[job.scratch]
                 self._write(candidate, outcome, started)
                 left.remove(candidate)
-                shutil.rmtree(job.scratch, ignore_errors=True)
+                self._clear(candidate)
 
     @staticmethod
     def _outcome(evaluator: _Evaluator, job: Job, reply: Reply | None) -> Outcome:
@@ -331,6 +343,20 @@ class _Worker:
                 return True
         return False
 
+    def _clear(self, candidate: CandidateSpec) -> None:
+        """Remove what a finished candidate wrote, but for the state that a next rung begins with.
+
+        It is kept where the states of all candidates fit in ``training.rung_disk_bytes``; workers
+        that finish at the same time may exceed that by one state each.
+        """
+        folder = self._checkpoint(candidate)
+        if candidate.until and _state_bytes(folder):
+            kept = sum(map(_state_bytes, folder.parent.iterdir()))
+            if kept <= self._spec.training.rung_disk_bytes:
+                (folder / _SECONDS).unlink(missing_ok=True)  # each rung has its own time limit
+                return
+        shutil.rmtree(folder, ignore_errors=True)
+
     def _checkpoint(self, candidate: CandidateSpec) -> Path:
         name = RunPaths(Path()).checkpoint(candidate.candidate).name
         return Path(self._spec.checkpoints) / name
@@ -342,50 +368,6 @@ def _replies(container: Container, jobs: Sequence[Job]) -> Iterator[tuple[Job, R
         if job.seconds <= 0:
             yield job, None
     yield from container.run_many(job for job in jobs if job.seconds > 0)
-
-
-class _Stop:
-    """Notes that this process is asked to stop, and tells the container that runs."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._container: Container | None = None
-        self._received: list[signal.Signals] = []
-
-    @classmethod
-    @contextlib.contextmanager
-    def on_signals(cls) -> Iterator[_Stop]:
-        """Take over the signals; afterwards the former handlers hear of TERM and INT, too."""
-        stop = cls()
-        former = {number: signal.signal(number, stop._note) for number in _SIGNALS}
-        try:
-            yield stop
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            for number in stop._received:
-                if number != signal.SIGUSR2 and _belongs_to_a_program(former[number]):
-                    signal.raise_signal(number)
-
-    @contextlib.contextmanager
-    def tells(self, container: Container) -> Iterator[None]:
-        self._container = container
-        try:
-            if self.asked:
-                container.stop()
-            yield
-        finally:
-            self._container = None
-
-    def _note(self, number: int, _: object) -> None:
-        self.asked = True
-        self._received.append(signal.Signals(number))
-        if self._container is not None:
-            self._container.stop()
-
-
-def _belongs_to_a_program(handler: object) -> bool:
-    return callable(handler) and handler is not signal.default_int_handler
 
 
 def _result_name(candidate: int, attempt: int) -> str:
@@ -410,6 +392,14 @@ def _seconds_used(folder: Path) -> float:
     except (OSError, ValueError):
         return 0.0
     return seconds if seconds > 0 else 0.0
+
+
+def _state_bytes(folder: Path) -> int:
+    """Return the size of the training state in a folder of checkpoints; 0 where there is none."""
+    try:
+        return (folder / TRAINING_STATE).stat().st_size
+    except OSError:
+        return 0
 
 
 def _fingerprint(dataset: data.Dataset) -> str:

@@ -29,6 +29,8 @@ class Evaluator(ABC):
     """True, from :meth:`start` on, where fitness is on a validation split of the data's own."""
     repeatable: bool
     """True where results cost nothing to have again, so that none is kept before a commit."""
+    trains_anew: bool = False
+    """True where the training to a rung does not go on from the one to the rung below."""
 
     def prepare(self) -> None:  # noqa: B027
         """Raise :class:`~llmatic_hpc.errors.LLMaticError` where nothing can be scored here."""
@@ -51,9 +53,15 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(
-        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+        self,
+        record: Record,
+        due: Sequence[int],
+        on_result: Callable[[Result], None],
+        rung: int | None = None,
     ) -> Evaluated:
         """Score the candidates ``due``, rows of the record that are no duplicates.
+
+        ``rung``: one of :meth:`.ProblemKind.rungs` to train up to; None: there are none.
 
         Raises :class:`~llmatic_hpc.errors.Interrupted` when asked to stop.
         """
@@ -96,6 +104,10 @@ class Immediate(Evaluator):
     def score(self, source: str, architecture: str) -> Outcome:
         """Score a source text that :meth:`screen` let through, and named if it has names."""
 
+    def score_at(self, source: str, architecture: str, rung: int) -> Outcome:
+        """:meth:`score` at a rung, for a problem that has some."""
+        raise NotImplementedError
+
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """Return further columns of a scored candidate; none."""
         return {}
@@ -108,14 +120,19 @@ class Immediate(Evaluator):
         ]
 
     def evaluate(
-        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+        self,
+        record: Record,
+        due: Sequence[int],
+        on_result: Callable[[Result], None],
+        rung: int | None = None,
     ) -> Evaluated:
         """See :meth:`Evaluator.evaluate`."""
         found = {}
         sources, names = record.candidates["source"], record.candidates["architecture"]
         for candidate in due:
             name = names[candidate]
-            outcome = self.score(sources[candidate], name)
+            known = sources[candidate], name
+            outcome = self.score(*known) if rung is None else self.score_at(*known, rung)
             result = Result(record.run_id, candidate, 1, "", outcome, node=self.problem.name)
             found[candidate] = {
                 **rows.result(result),

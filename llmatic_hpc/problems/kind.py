@@ -73,6 +73,13 @@ class ProblemKind(ABC):
         """
         return 0
 
+    def rungs(self, config: Config) -> tuple[int, ...]:
+        """Return the epochs of the rungs, the last a full training; empty: there are none.
+
+        The evaluator's ``evaluate`` is then told a rung.
+        """
+        return ()
+
     def check(self, config: Config, origin: str) -> None:  # noqa: B027 (nothing to refuse)
         """Refuse settings that do not fit the problem.
 

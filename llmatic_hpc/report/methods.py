@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import config as configuration
 from ..config import BASELINES
 from ..config.fields import settings_of
-from ..store import Record
+from ..store import Record, promotion
 from ..store.record import EVALUATED
 
 if TYPE_CHECKING:
@@ -89,8 +89,13 @@ def look(path: Path, record: Record, budget: int) -> Run:
     }
     queries = np.flatnonzero(record.candidates["status"] == b"scored")
     enough = [n for n in (budget, config.search.queries) if n]
+    spent = promotion.committed_cost(record, record.archives["network"].elite)
     finished = any(len(queries) >= n for n in enough) or (
-        record.phase == EVALUATED and record.committed_generations >= config.search.generations
+        record.phase == EVALUATED
+        and (
+            record.committed_generations >= config.search.generations
+            or 0.0 < config.search.budget <= spent
+        )
     )
     settings[WRITER] = record.environment.get("generator")
     return Run(path, record, settings, queries[: budget or None], finished)

@@ -26,8 +26,8 @@ def rates(record: Record) -> dict[str, Any]:
 
     ``parsed``, ``built`` and ``fits`` are about the text as it was written (``built``: it could
     be constructed; ``fits``: it maps images to classes), ``repaired`` counts those that rules
-    made fit, ``trainable`` what has a score, be it a copy's, and ``distinct`` these without the
-    copies. ``tokens`` were written in ``seconds`` of sampling.
+    made fit, ``trainable`` what has a score, at a rung or a copy's, and ``distinct`` these without
+    the copies. ``tokens`` were written in ``seconds`` of sampling.
     """
     prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
     texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
@@ -82,6 +82,7 @@ def _table(groups: list[dict[str, Any]], name: str) -> Table:
 def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     table = record.candidates
     written, status = table["written"][rows], table["status"][rows]
+    own = np.isin(status, (b"scored", b"stopped"))
     copied = (status == b"duplicate") & (table["failure"][rows] == "")
     stages = np.array(_STAGES, dtype="S")
     seconds = float(np.nansum(table["generate_seconds"][rows]))
@@ -89,8 +90,8 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
         "completions": int(rows.sum()),
         **{s: int(np.isin(written, stages[i:]).sum()) for i, s in enumerate(_STAGES)},
         "repaired": int((table["repairs"][rows] != "").sum()),
-        "trainable": int(((status == b"scored") | copied).sum()),
-        "distinct": int((status == b"scored").sum()),
+        "trainable": int((own | copied).sum()),
+        "distinct": int(own.sum()),
         "tokens": int(table["tokens"][rows].sum()),
         "seconds": seconds if math.isfinite(seconds) else 0.0,
     }

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..rundir import lock
 from ..rundir.paths import RunPaths
-from ..store import Record
+from ..store import Record, promotion
 from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
@@ -36,8 +36,10 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     done = record.committed_generations
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
-    spent = counts["scored"]
+    spent, full_trainings = counts["scored"], float(record.config["search"].get("budget", 0.0))
+    cost = promotion.committed_cost(record, record.archives["network"].elite)
     is_spent = done >= total or bool(budget and spent >= budget)
+    is_spent = is_spent or bool(full_trainings and cost >= full_trainings)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
@@ -54,6 +56,10 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "candidates": record.rows,
         "queries": spent,
         "budget": budget or None,
+        "cost": promotion.cost(record),
+        "cost_budget": full_trainings or None,
+        "rungs": list(record.rungs),
+        "elites_due": promotion.due(record),
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
         "training": f"{how.epochs} epochs, {how.recipe()}" if how else None,
@@ -65,7 +71,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         **axes.axes(record),
         "prompt_elites": int(last.get("prompt_elites", 0)),
         "prompt_cells": len(record.archives["prompt"].elite),
-        "qd_score": float(last.get("network_qd_score", 0.0)),
+        "qd_score": float(np.nansum(record.archives["network"].fitness)),
         "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
         "held_jobs": _held_jobs(paths) if asks and state == "stopped" else [],
@@ -99,13 +105,18 @@ def render(values: dict[str, Any]) -> RenderableType:
         first = "; a model is loaded before the first" if not writing["completions"] else ""
         row("writing", f"{writing['completions']} of {writing['candidates']} completions{first}")
     if flight := values["in_flight"]:
-        row("in flight", f"{flight['results']} of {flight['candidates']} candidates evaluated")
+        text = f"{flight['results']} of {flight['candidates']} candidates evaluated"
+        if rungs := values["rungs"]:
+            text += f" at rung {flight['rung'] + 1} of {len(rungs)}, {rungs[flight['rung']]} epochs"
+        row("in flight", text)
     if array := values["array"]:
         row("array", _array_line(array))
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
     if values["budget"]:
         row("queries", f"{values['queries']} of {values['budget']}")
+    if values["rungs"] or values["cost_budget"]:
+        row("cost", _cost_line(values))
     if benchmark := values["benchmark"]:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
@@ -149,6 +160,15 @@ def _reached(values: dict[str, Any]) -> str:
     parts = [f"{reached} of them reached"] if reached is not None else []
     parts += [f"{counted(clipped, 'candidate')} clipped to the bounds"] if clipped else []
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _cost_line(values: dict[str, Any]) -> str:
+    """Describe what trainings have cost, short ones by their epochs, and what is due yet."""
+    budget, due = values["cost_budget"], values["elites_due"]
+    of = f" of {budget:g}" if budget else ""
+    at = f"; rungs at {', '.join(map(str, values['rungs']))} epochs" if values["rungs"] else ""
+    yet = f"; {counted(due, 'elite')} still to be trained in full" if due else ""
+    return f"{values['cost']:.2f}{of} full trainings{at}{yet}"
 
 
 def counted(number: int, thing: str) -> str:
@@ -217,19 +237,20 @@ def _candidate(record: Record, row: int) -> dict[str, Any]:
 
 
 def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
-    if record.phase != PROPOSED:
+    at = paths.at_rungs()[-1]
+    if record.phase != PROPOSED and not at.rung:
         return None
-    pending = int(np.sum(record.candidates["status"] == b"pending"))
+    pending = int(np.sum(record.candidates["status"] == b"pending")) or promotion.due(record)
     try:
-        names = {path.name.split(".")[0] for path in paths.results.glob("*.json")}
+        names = {path.name.split(".")[0] for path in at.results.glob("*.json")}
     except OSError:
         names = set()
-    return {"candidates": pending, "results": len(names)}
+    return {"candidates": pending, "results": len(names), "rung": at.rung}
 
 
 def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
     """Count the completions of the generation that is being written; None while none is."""
-    if record.phase == PROPOSED or not paths.plan.exists():
+    if record.phase == PROPOSED or not paths.plan.exists() or paths.at_rungs()[-1].rung:
         return None
     try:
         written = paths.completions.read_bytes().count(b"\n")
@@ -256,6 +277,7 @@ def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     """Ask Slurm about the generation in flight; None where it is not evaluated in arrays."""
+    paths = paths.at_rungs()[-1]
     if not paths.submissions.exists():
         return None
     from ..cluster import scheduler, submission_prefix  # submitit, which look-ups do without
@@ -285,7 +307,7 @@ def _accounts(record: Record) -> dict[str, float]:
     """
     table, history = record.candidates, record.history
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
-    useful = (table["status"] == b"scored") | (table["status"] == b"duplicate")
+    useful = np.isin(table["status"], (b"scored", b"stopped", b"duplicate"))
     seconds = table["train_seconds"] / sharing
     return {
         "useful": _hours(seconds[useful]),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+TRAINING_STATE = "training.safetensors"
+"""File of a candidate's folder of checkpoints with the state of its training."""
 
 
 class _Below:
@@ -16,11 +19,20 @@ class _Below:
         return paths.root / self._name
 
 
+class _OfRung(_Below):
+    """A path below the folder of the generation in flight, or of one of its rungs from 1 on."""
+
+    def __get__(self, paths: RunPaths, _owner: type) -> Path:
+        folder = f"rung-{paths.rung}/" if paths.rung else ""
+        return paths.generation / f"{folder}{self._name}"
+
+
 @dataclass(frozen=True)
 class RunPaths:
-    """The files and folders of one run directory."""
+    """The files and folders of one run directory, at one ``rung`` of the generation in flight."""
 
     root: Path
+    rung: int = 0
 
     config = _Below("config.toml")  # settings as resolved at the first start
     record = _Below("run.h5")  # the record; always whole
@@ -35,15 +47,25 @@ class RunPaths:
     plan = _Below("generation/plan.json")  # its number, and the token of its submissions
     completions = _Below("generation/completions.jsonl")  # a line each, as they were written
     times = _Below("generation/times.json")  # seconds that generating and screening it took
-    journal = _Below("generation/submissions.jsonl")  # submissions, written ahead of the act
-    results = _Below("generation/results")  # one small file per finished evaluation
-    tasks = _Below("generation/tasks")  # one folder per submitted task
+    journal = _OfRung("submissions.jsonl")  # submissions, written ahead of the act
+    results = _OfRung("results")  # one small file per finished evaluation
+    tasks = _OfRung("tasks")  # one folder per submitted task
     # One folder per job array: submitit's pickles and the elements' output.
-    submissions = _Below("generation/submissions")
+    submissions = _OfRung("submissions")
     # What the machine spoiled as a whole, a folder each time.
     forgotten = _Below("generation/forgotten")
     # Id of the job that continues a chained coordinator.
     successor = _Below("generation/successor")
+
+    def at_rungs(self) -> list[RunPaths]:
+        """Return the paths at the first rung and at each that the generation has come to since."""
+        numbers = sorted(int(p.name.removeprefix("rung-")) for p in self.generation.glob("rung-*"))
+        return [replace(self, rung=rung) for rung in (0, *numbers)]
+
+    @staticmethod
+    def submission(task: Path, token: str) -> Path:
+        """Return where submitit keeps its files of a submission with this ``task``'s folder."""
+        return task.parents[1] / RunPaths(Path()).submissions.name / token
 
     def result(self, candidate: int, attempt: int) -> Path:
         """Return the file of a candidate's result at its ``attempt``."""

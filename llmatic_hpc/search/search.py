@@ -45,6 +45,10 @@ The best of the previous generation
     is the best fitness among the scored candidates that it was told, late ones included. Where
     there were none it is the last best known, at the very start minus infinity, so that
     everything trainable beats it.
+Stopped
+    at a rung (not in the paper): it could be trained and enters no archive of networks, so it earns
+    ``curiosity_rejected``. It has no fitness to compare: the collective fitness stays, and the
+    temperature goes a step down, as that of all that are not seen to be as good as the best.
 Infrastructure
     failures say nothing about a candidate and change nothing at all.
 
@@ -386,7 +390,7 @@ class Search:
             if self.network_population is not None:
                 entered = self.network_population.offer(candidate, evaluation.fitness, place)
         settings = self.settings
-        if place is None:
+        if place is None and evaluation.status != "stopped":
             delta = settings.curiosity_untrainable
         else:
             delta = settings.curiosity_added if entered else settings.curiosity_rejected

@@ -39,10 +39,10 @@ def check(evaluations: Sequence[Evaluation], out: Container[int], axes: int) -> 
                 "that of the candidates, each once"
             )
         last = evaluation.candidate
-        if evaluation.status not in ("scored", "untrainable", "infrastructure"):
+        if evaluation.status not in ("scored", "stopped", "untrainable", "infrastructure"):
             raise AskTellError(
                 f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
-                f"scored, untrainable and infrastructure are known"
+                f"scored, stopped, untrainable and infrastructure are known"
             )
         if evaluation.status == "scored" and len(evaluation.descriptors) != axes:
             raise AskTellError(
@@ -76,7 +76,7 @@ def history_row(
         best_before=best,
         best_fitness=max(finite, default=math.nan),
         mean_fitness=math.fsum(finite) / len(finite) if finite else math.nan,
-        trainable=len(scored),
+        trainable=sum(e.status in ("scored", "stopped") for e in evaluations),
         added=sum(update.network_added > 0 for update in updates),
         network_elites=networks.num_elites,
         network_coverage=networks.coverage,

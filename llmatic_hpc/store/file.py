@@ -105,6 +105,8 @@ def _write(file: h5py.File, record: Record) -> None:
     )
     if record.data_sha256:
         file.attrs["data_sha256"] = record.data_sha256
+    if record.rungs:
+        file.attrs["rungs"] = record.rungs
     _dataset(file, "config", json.dumps(record.config), "settings as resolved, JSON")
     _dataset(file, "environment", json.dumps(record.environment), "versions and host, JSON")
 
@@ -114,7 +116,7 @@ def _write(file: h5py.File, record: Record) -> None:
 
     group = file.create_group("candidates", track_order=True)
     group.attrs["long_name"] = "one row per candidate; its number is its row"
-    for column in schema.CANDIDATES:
+    for column in _columns_of(record):
         values = record.candidates[column.name]
         _dataset(group, column.name, values, column.long_name, column.units)
 
@@ -124,12 +126,19 @@ def _write(file: h5py.File, record: Record) -> None:
         group.attrs.update({"names": list(archive.names), "scales": list(archive.scales)})
         for column_name, meaning in schema.ARCHIVE_COLUMNS.items():
             _dataset(group, column_name, getattr(archive, column_name), meaning, "1")
+        if archive.rung is not None:
+            _dataset(group, schema.RUNG, archive.rung, schema.RUNG_MEANING, "1")
 
     group = file.create_group("history", track_order=True)
     group.attrs["long_name"] = "one row per generation"
     for column in schema.HISTORY:
         values = record.history[column.name]
         _dataset(group, column.name, values, column.long_name, column.units)
+
+
+def _columns_of(record: Record) -> list[schema.Column]:
+    """Return the columns that the candidates of a run have on disk."""
+    return [c for c in schema.CANDIDATES if record.rungs or c.name not in schema.OF_RUNGS]
 
 
 def _dataset(group: h5py.Group, name: str, values: Any, long_name: str, units: str = "") -> None:
@@ -144,7 +153,7 @@ def _verify_written(path: Path, record: Record) -> None:
     """Read back what a commit stands on; the disk, not the page cache of this call, is asked
     when the folder is on another machine."""
     with h5py.File(path, "r", locking=False) as file:
-        sizes = {len(file["candidates"][column.name]) for column in schema.CANDIDATES}
+        sizes = {len(file["candidates"][column.name]) for column in _columns_of(record)}
         digests = file["candidates/source_sha256"][:]
         whole = sizes == {record.rows} == {int(file.attrs["committed_candidates"])}
         whole = whole and np.array_equal(digests, record.candidates["source_sha256"])
@@ -173,7 +182,7 @@ def _read(file: h5py.File, path: Path) -> Record:
     history = _columns(file["history"], schema.HISTORY, generations, path)
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
-        candidates["told"] = np.where(own < generations, own, candidates["told"])
+        candidates["told"] = np.where(own < generations, own, -1)
     if "descriptors" not in file["candidates"]:  # from before there were other axes
         candidates["descriptors"] = np.stack([candidates["ratio"], candidates["flops"]], axis=1)
     return Record(
@@ -187,12 +196,14 @@ def _read(file: h5py.File, path: Path) -> Record:
                 names=tuple(group.attrs.get("names", ("ratio", "flops"))),
                 scales=tuple(group.attrs.get("scales", ())),
                 **{column: group[column][:] for column in schema.ARCHIVE_COLUMNS},
+                rung=group[schema.RUNG][:] if schema.RUNG in group else None,
             )
             for name, group in file["archives"].items()
         },
         phase=phase,
         committed_generations=generations,
         data_sha256=str(file.attrs.get("data_sha256", "")),
+        rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),
         known=(candidates, history),
     )
 
@@ -203,8 +214,7 @@ def _columns(
     found: dict[str, NDArray[Any]] = {}
     for column in columns:
         if column.name in schema.LATER and column.name not in group:
-            found[column.name] = column.empty(rows)
-            continue
+            continue  # the record fills it up
         dataset = group[column.name]
         if len(dataset) != rows:
             raise RecordError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..config import PROBLEMS, Config, network_axes
 from ..search import Search, Tessellation, Told
 from ..types import PENDING, Descriptor, Evaluation, Proposal
-from . import rows
+from . import promotion, rows
 from .record import EVALUATED, ArchiveState, Record
 
 PROMPT_AXES = (Descriptor("prompt", 0.0, 0.0), Descriptor("temperature", 0.0, 0.0))
@@ -47,8 +48,8 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
     )
 
 
-def archive_states(search: Search) -> dict[str, ArchiveState]:
-    """Return both archives as the record holds them."""
+def archive_states(search: Search, record: Record | None = None) -> dict[str, ArchiveState]:
+    """Return both archives as a record holds them; with rungs by the scores in ``record``."""
     states = {}
     for name, archive, axes in (
         ("network", search.network_archive, search.descriptors),
@@ -67,6 +68,9 @@ def archive_states(search: Search) -> dict[str, ArchiveState]:
             fitness=archive.fitness.copy(),
             curiosity=curiosity.copy(),
         )
+    if record is not None and record.rungs:
+        now = promotion.standing(record, search)
+        states["network"] = replace(states["network"], **now._asdict())
     return states
 
 
@@ -74,19 +78,23 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
     """Select what the search may see of the evaluations told in a generation, in candidate order.
 
     Late ones of earlier generations come first. A duplicate counts with the score that it
-    reuses. What the machine spoiled is ``infrastructure``; everything else without a score is
-    the candidate's own doing.
+    reuses. What the machine spoiled is ``infrastructure``, what was stopped at a rung ``stopped``;
+    everything else without a score is the candidate's own doing. Where elites are trained in full
+    at the end only, the search sees the scores at the first rung.
     """
     table = record.candidates
+    is_deferred = promotion.is_deferred(record)
     found = []
     for row in np.flatnonzero(table["told"] == generation).tolist():
         status = record.status(row)
-        fitness = float(table["fitness"][row])
-        if status in ("scored", "duplicate") and math.isfinite(fitness):
+        fitness = float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
+        if math.isfinite(fitness) and (is_deferred or status in ("scored", "duplicate")):
             status = "scored"
         else:
             fitness = math.nan
-            status = status if status == "infrastructure" else "untrainable"
+            if status == "duplicate":
+                status = record.status(int(table["duplicate_of"][row]))
+            status = status if status in ("stopped", "infrastructure") else "untrainable"
         found.append(Evaluation(row, status, fitness, tuple(table["descriptors"][row].tolist())))
     return found
 

@@ -41,6 +41,8 @@ class ArchiveState:
     elite: NDArray[np.int64]
     fitness: NDArray[np.float64]
     curiosity: NDArray[np.float64]
+    rung: NDArray[np.int64] | None = None
+    """Rung at which each fitness was measured; None where there are no rungs."""
 
 
 class Columns(MutableMapping[str, NDArray[Any]]):
@@ -56,10 +58,11 @@ class Columns(MutableMapping[str, NDArray[Any]]):
         *,
         prompts: int,
         axes: int,
+        rungs: int,
     ) -> None:
         self.rows = len(known[columns[0].name]) if columns[0].name in known else 0
         self._columns = {column.name: column for column in columns}
-        self._widths = {"prompts": prompts, "axes": axes}
+        self._widths = {"prompts": prompts, "axes": axes, "rungs": rungs}
         self._room = self.rows
         self._arrays = {c.name: c.empty(self.rows, **self._widths) for c in columns} | dict(known)
 
@@ -116,6 +119,8 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     data_sha256: str = ""
     """Digest of the data that candidates are scored on; empty where none is known."""
+    rungs: tuple[int, ...] = ()
+    """Epochs of the rungs, the last a full training; empty: all are trained in full at once."""
     known: InitVar[tuple[Known, Known]] = ({}, {})
     """Columns of the candidates and of the history so far."""
     candidates: Columns = field(init=False)
@@ -128,7 +133,7 @@ class Record:
     _architectures: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self, known: tuple[Known, Known]) -> None:
-        widths = {"prompts": len(self.prompts), "axes": len(self.axes)}
+        widths = {"prompts": len(self.prompts), "axes": len(self.axes), "rungs": len(self.rungs)}
         self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
         self.history = Columns(schema.HISTORY, known[1], **widths)
 

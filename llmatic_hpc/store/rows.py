@@ -19,7 +19,7 @@ from .record import Record
 LONGEST_COMPLETION = 200_000
 """Characters of a completion that the record keeps; a longer one is no network."""
 
-SHARED = (b"scored", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
+SHARED = (b"scored", b"stopped", b"invalid", b"diverged", b"too_large", b"too_slow", b"pending")
 """Statuses that a duplicate takes over: facts about the network, or that it has to wait."""
 
 
@@ -147,7 +147,7 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
         failure = f"a duplicate of candidate {original}, which the machine spoiled"
         return {"status": status, "failure": failure}
     copied = ("fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs",
-              "milliseconds")  # fmt: skip
+              "milliseconds", "rung_scores")  # fmt: skip
     why = f"a duplicate of candidate {original} ({status}): {table['failure'][original]}"
     return {
         "status": "duplicate",
@@ -156,13 +156,20 @@ def duplicate(record: Record, original: int) -> dict[str, Any]:
     }
 
 
-def median_train_seconds(record: Record) -> float:
-    """Return the median training time of the last generation that trained any; 0 without one."""
+def median_train_seconds(record: Record, rung: int = 0) -> float:
+    """Return the median training time of the last generation that trained any; 0 without one.
+
+    With rungs it is that of the epochs between the ``rung`` and the one below.
+    """
     seconds, generation = record.candidates["train_seconds"], record.candidates["generation"]
-    trained = np.isfinite(seconds) & (record.candidates["epochs"] > 0)
+    epochs = record.candidates["epochs"]
+    trained = np.isfinite(seconds) & (epochs > 0)
     if not trained.any():
         return 0.0
     last = generation[trained][-1]
+    if record.rungs:
+        own = record.rungs[rung] - (0, *record.rungs)[rung]
+        seconds = seconds * (own / np.maximum(epochs, 1))
     return float(np.median(seconds[trained & (generation == last)]))
 
 

@@ -19,8 +19,8 @@ TEXT = "text"
 """Marks a column of variable-length UTF-8."""
 
 
-PROMPTS, AXES = -1, -2
-"""Widths of columns that are as wide as a run has prompts, or axes of its network archive."""
+PROMPTS, AXES, RUNGS = -1, -2, -3
+"""Widths of columns that are as wide as a run has prompts, axes of its map, or rungs."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Column:
     long_name: str
     units: str = ""
     width: int = 0
-    """Second dimension; 0: none, below: as wide as there are prompts or axes."""
+    """Second dimension; 0: none, below: as wide as there are prompts, axes or rungs."""
 
     @property
     def is_text(self) -> bool:
         """True where rows are Python strings of any length."""
         return self.dtype == TEXT
 
-    def empty(self, rows: int, *, prompts: int = 0, axes: int = 0) -> NDArray[Any]:
+    def empty(self, rows: int, *, prompts: int = 0, axes: int = 0, rungs: int = 0) -> NDArray[Any]:
         """``rows`` rows of the fill value."""
-        width = {PROMPTS: prompts, AXES: axes}.get(self.width, self.width)
-        shape = (rows, width) if width else (rows,)
+        width = {PROMPTS: prompts, AXES: axes, RUNGS: rungs}.get(self.width, self.width)
+        shape = (rows, width) if self.width else (rows,)
         return np.full(shape, self.fill, dtype=object if self.is_text else self.dtype)
 
 
@@ -91,7 +91,9 @@ CANDIDATES = (
     Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
     Column("rank", "i4", 0, "NAS-Bench-201: 1 + cells of a higher test accuracy; 0: none", "1"),
     Column("train_loss", "f8", NAN, "mean cross-entropy over the last epoch", "nat"),
-    Column("epochs", "i4", 0, "epochs trained", "1"),
+    Column("epochs", "i4", 0, "epochs trained; what failed at a rung: to the end of it", "1"),
+    Column("rung_scores", "f8", NAN, "fitness after the epochs of each rung", "1", RUNGS),
+    Column("promoted", "i4", -1, "generations after which an elite was trained in full; -1: not"),
     Column("network_cell", "i4", -1, "cell of the network archive; -1: not offered"),
     Column("network_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
     Column("network_clipped", "u1", 0, "1: a descriptor lay outside the archive's bounds"),
@@ -108,7 +110,10 @@ CANDIDATES = (
     Column("device", "S64", b"", "device that it was trained on: cpu, or a type and a name"),
 )
 
-LATER = frozenset({
+OF_RUNGS = frozenset({"rung_scores", "promoted"})
+"""Columns that the file of a run without rungs has not."""
+
+LATER = OF_RUNGS | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "activation_bytes", "milliseconds",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
@@ -155,3 +160,7 @@ ARCHIVE_COLUMNS = {
     "fitness": "fitness of the elite; NaN: empty",
     "curiosity": "curiosity of the elite; 0 where it has none",
 }
+
+RUNG = "rung"
+"""Column of the network archive of a run with rungs."""
+RUNG_MEANING = "rung, from 0, at which the fitness of the elite was measured; -1: empty"

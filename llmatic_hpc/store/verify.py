@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..config import Config, from_tables
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, rows
+from . import fold, promotion, rows
 from .record import PROPOSED, Record
 
 
@@ -43,16 +43,24 @@ def verify(record: Record) -> Iterator[Difference]:
         return  # no search can be told so
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch
-    for generation, (proposals, told) in enumerate(fold.replay(search, record)):
-        yield from _proposals(record, proposals)
+    for generation in range(record.committed_generations):
+        yield from _proposals(record, search.ask())
+        yield from _promotions(promotion.differences(record, search, generation))
+        told = search.tell(fold.evaluations(record, generation))
+        yield from _promotions(promotion.late_differences(record, search))
         for update in told.updates:
             again = dict(vars(update))
             row = again.pop("candidate")
             yield from _unequal(f"candidate {row}", record.candidates, row, again)
         again = vars(told.generation)
         yield from _unequal(f"generation {generation}", record.history, generation, again)
-    for name, state in fold.archive_states(search).items():
-        for column in ("elite", "fitness", "curiosity"):
+    for name, state in fold.archive_states(search, record).items():
+        for column in (
+            "elite",
+            "fitness",
+            "curiosity",
+            *(["rung"] if state.rung is not None else ()),
+        ):
             stored, replayed = getattr(record.archives[name], column), getattr(state, column)
             for cell in np.flatnonzero(~_equal(stored, replayed)).tolist():
                 where = f"archives/{name} cell {cell}"
@@ -112,8 +120,14 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
                 yield Difference(where, f"is no duplicate of candidate {original}")
             elif status == "duplicate" and not _equal(*table["fitness"][[row, original]]):
                 yield Difference(where, f"does not have the score of candidate {original}")
+        if record.rungs:
+            yield from (Difference(where, fault) for fault in promotion.row_faults(record, row))
         if any(parent >= row for parent in table["parents"][row].tolist()):
             yield Difference(where, "has a parent that came after it")
+
+
+def _promotions(found: Iterator[tuple[int, str]]) -> Iterator[Difference]:
+    return (Difference(f"candidate {row}", what) for row, what in found)
 
 
 def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:

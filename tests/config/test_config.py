@@ -118,6 +118,9 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     assert loaded.problem.data == str(tmp_path / "images.npz")
 
 
+RUNGS = "[training]\nrungs = [[3, 'niche'], [9]]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -142,13 +145,34 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
         ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
         (
             "[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n",
-            ["problem.table_epochs must be 12 or 200", "100"],
+            ["problem.table_epochs must be 12, 200 or", "100"],
         ),
         ("[archive.prompt]\nlower = []\nupper = []\n", ["archive.prompt.lower", "two numbers"]),
         ("[problem]\nkind = 'nasbench'\n", ["one of", "did you mean nasbench201?"]),
         ("[problem]\noptions = 3\n", ["problem.options", "a table"]),
         ("[problem]\ndataset = 'cifar'\n", ["problem.dataset", "cifar100", "imagenet16_120"]),
         ("[search]\nqueries = 5\n[cluster]\nquorum = 0.5\n", ["search.queries", "quorum"]),
+        ("[search]\nbudget = 5\n[cluster]\nquorum = 0.5\n", ["search.budget", "quorum"]),
+        ("[training]\nrungs = [[3], [50]]\n", ["training.rungs must be pairs", "[[3], [50]]"]),
+        ("[training]\nrungs = [[3, 'best'], [50]]\n", ["pairs of epochs and 'niche'"]),
+        ("[training]\nrungs = [[50]]\n", ["training.rungs must be pairs"]),
+        ("[training]\nrungs = [['niche', 3], [50]]\n", ["training.rungs must be pairs"]),
+        ("[training]\nrungs = [[5, 'niche'], [5]]\n", ["ever more epochs", "[5, 5]"]),
+        ("[training]\nrungs = [[0, 'niche'], [5]]\n", ["ever more epochs, from 1"]),
+        (
+            f"{RUNGS}[archive.network]\naxes = ['params', 'milliseconds']\nlower = [1, 1]\n"
+            "upper = [9, 9]\n",
+            ["training.rungs", "milliseconds is measured afterwards"],
+        ),
+        (f"{RUNGS}[cluster]\nquorum = 0.5\n", ["training.rungs needs cluster.quorum = 1"]),
+        (f"{RUNGS}[search]\ntrain_start = false\n", ["needs search.train_start = true"]),
+        (
+            f"{RUNGS}promotion = 'elites'\n".replace("[9]", "[9, 'niche'], [20]"),
+            ["training.promotion = 'elites'", "[[3, 'niche'], [9, 'niche'], [20]]"],
+        ),
+        (f"{RUNGS}promotion = 'all'\n", ["training.promotion", "'halving'"]),
+        (f"{RUNGS}[problem]\nkind = 'nasbench201'\n", ["problem.table_epochs = [12, 200]"]),
+        ("[problem]\nkind = 'nasbench201'\ntable_epochs = [200, 12]\n", ["12, 200 or [12, 200]"]),
         ("[archive.network]\nlower = [1.0]\n", ["archive.network.lower", "2 numbers", "ratio"]),
         ("[archive.network]\nlower = [300.0, 2e8]\n", ["archive.network.upper", "exceed"]),
         ("[archive.network]\nlog_flops = true\nlower = [0.0, 0.0]\n", ["network.scale", "above 0"]),

@@ -1,13 +1,14 @@
 """SIGKILL a run at random instants, start it again each time, compare with an undisturbed one.
 
     python -m tests.crash.kill_anywhere --kills 100
+    python -m tests.crash.kill_anywhere --kills 50 --rungs niche     # or halving, elites
 
 Every other kill takes the coordinator alone, so that its workers live on and are adopted; the
 rest take the workers with it. Afterwards must hold (invariants 1 and 2 of the design):
 
 - the candidate table (timings aside) and both archives equal those of the undisturbed run,
 - ``llmatic verify`` finds nothing,
-- no candidate whose result was on disk at a kill was evaluated again.
+- no candidate whose result was on disk at a kill was evaluated again, at any rung.
 
 Prints a line per kill and 'N passed, M failed' at the end; exit code 1 if anything failed.
 """
@@ -40,11 +41,18 @@ SETTINGS = (
     "problem.train_images=300", "problem.test_images=100", "cluster.poll_seconds=0.1",
     "training.checkpoint_seconds=0",
 )  # fmt: skip
+RUNGS = {
+    mode: ("training.rungs=[[1,'niche'],[2]]", f"training.promotion={mode}")
+    for mode in ("niche", "halving", "elites")
+}
+"""Settings of runs whose candidates earn their training; by a name in that of the folder of a run,
+so that every function here knows them."""
 
 
 def command(run: Path) -> list[str]:
     """The command that starts and continues a run."""
-    options = [word for setting in SETTINGS for word in ("--set", setting)]
+    settings = (*SETTINGS, *RUNGS.get(run.parent.name, ()))
+    options = [word for setting in settings for word in ("--set", setting)]
     config = str(ROOT / "configs" / "smoke.toml")
     return [sys.executable, "-m", "llmatic_hpc", "run", config, "--run-dir", str(run), *options]
 
@@ -66,8 +74,8 @@ def finish(run: Path) -> None:
 
 def workers(run: Path) -> Iterator[int]:
     """Processes of the run's tasks."""
-    tasks = RunPaths(run.resolve()).tasks
-    return (pid for folder, pid in _task_processes() if folder.resolve().parent == tasks)
+    generation = RunPaths(run.resolve()).generation
+    return (pid for folder, pid in _task_processes() if generation in folder.resolve().parents)
 
 
 def kill(process: subprocess.Popen[bytes], run: Path, *, everything: bool) -> None:
@@ -81,17 +89,22 @@ def kill(process: subprocess.Popen[bytes], run: Path, *, everything: bool) -> No
     process.communicate()
 
 
-def results(run: Path) -> dict[int, int]:
-    """Attempt of each result on disk, by candidate."""
-    paths = RunPaths(run)
-    found: dict[int, int] = {}
-    for path in paths.results.glob("*.*.json") if paths.results.exists() else ():
-        candidate, attempt = map(int, path.name.split(".")[:2])
-        found[candidate] = min(attempt, found.get(candidate, attempt))
+Seen = dict[tuple[int, int], int]
+"""Attempt of a result that was on disk, by candidate and rung."""
+
+
+def results(run: Path) -> Seen:
+    """Results on disk."""
+    found: Seen = {}
+    for paths in RunPaths(run).at_rungs():
+        for path in paths.results.glob("*.*.json") if paths.results.exists() else ():
+            candidate, attempt = map(int, path.name.split(".")[:2])
+            known = (candidate, paths.rung)
+            found[known] = min(attempt, found.get(known, attempt))
     return found
 
 
-def differences(reference: Record, run: Path, seen: dict[int, int]) -> list[str]:
+def differences(reference: Record, run: Path, seen: Seen) -> list[str]:
     """List what a disturbed run has otherwise than the undisturbed one."""
     record = store.load(RunPaths(run).record)
     found = [f"verify: {difference}" for difference in store.verify(record)][:3]
@@ -103,11 +116,13 @@ def differences(reference: Record, run: Path, seen: dict[int, int]) -> list[str]
         for column in ("elite", "fitness", "curiosity", "centroids"):
             if not equal(getattr(record.archives[name], column), getattr(state, column)):
                 found.append(f"archives/{name}/{column} differs")
-    for candidate, attempt in seen.items():
+    for candidate in {candidate for candidate, _ in seen}:
+        known = [attempt for (other, _), attempt in seen.items() if other == candidate]
+        trainings = max(1, int(np.isfinite(record.candidates["rung_scores"][candidate]).sum()))
         attempts = int(record.candidates["attempts"][candidate])
-        if attempts != attempt:
+        if attempts != sum(known) and len(known) == trainings:
             found.append(
-                f"candidate {candidate} had a result of attempt {attempt} and was evaluated "
+                f"candidate {candidate} had results of attempts {known} and was evaluated "
                 f"{attempts} times"
             )
     return found
@@ -123,7 +138,7 @@ def equal(a: np.ndarray, b: np.ndarray) -> bool:
 def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict[str, int]:
     """A run that is killed up to ``kills`` times and then left alone; how often it was."""
     done = 0
-    seen: dict[int, int] = {}
+    seen: Seen = {}
     while done < kills:
         process = start(run)
         try:
@@ -136,15 +151,15 @@ def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict
             everything = rng.random() < 0.5
             kill(process, run, everything=everything)
             done += 1
-            for candidate, attempt in results(run).items():
-                seen.setdefault(candidate, attempt)
+            for known, attempt in results(run).items():
+                seen.setdefault(known, attempt)
             what = "all" if everything else "coordinator"
             print(f"kill {done} of {run.name} ({what}): {len(seen)} results seen", flush=True)
     finish(run)
     return {"kills": done, "failed": report(run, seen)}
 
 
-def report(run: Path, seen: dict[int, int]) -> int:
+def report(run: Path, seen: Seen) -> int:
     """Print and count the differences of a run."""
     found = differences(store.load(RunPaths(run.parent / "reference").record), run, seen)
     for text in found:
@@ -161,10 +176,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--longest", type=float, default=10.0, help="seconds that a start lives at most"
     )
+    parser.add_argument("--rungs", choices=tuple(RUNGS), help="candidates earn their training so")
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept afterwards")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="llmatic-crash-"))
+    folder = folder / options.rungs if options.rungs else folder
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     finish(folder / "reference")

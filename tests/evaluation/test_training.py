@@ -189,6 +189,29 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
     assert same(found, undisturbed)
 
 
+def test_from_rung_to_rung_it_ends_in_the_same_bits(images: Images, tmp_path: Path) -> None:
+    """What stopped at a rung goes on from the state it left there, interrupted or not.
+
+    At the rung it is what a training of so many epochs is, for nothing depends on the last.
+    """
+    undisturbed = run(Small, images, RECIPE)
+    calls = 0
+
+    def asked() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 4
+
+    with pytest.raises(training.Checkpointed):
+        run(Small, images, replace(RECIPE, until=1), folder=tmp_path, asked=asked)
+    for rung in (1, 2, 0):
+        torch.manual_seed(rung)
+        found = run(Small, images, replace(RECIPE, until=rung), folder=tmp_path)
+        alone = run(Small, images, replace(RECIPE, epochs=rung or 3))
+        assert same(found, alone)
+    assert same(found, undisturbed)
+
+
 def test_a_checkpoint_is_written_at_the_end_of_an_epoch(images: Images, tmp_path: Path) -> None:
     """A training killed without warning continues from there, to the same bits."""
     undisturbed = run(Small, images, RECIPE)

@@ -250,6 +250,35 @@ def test_what_has_a_result_is_not_evaluated_again(tmp_path: Path) -> None:
     assert (slow.outcome.status, slow.outcome.train_seconds) == ("too_slow", 99999)
 
 
+@pytest.mark.parametrize("room", [1 << 30, 0])
+def test_a_promotion_continues_where_there_is_room_for_its_state(tmp_path: Path, room: int) -> None:
+    """Else it is trained again; the same bits. A state that was kept is there after a kill, too."""
+    training, paths = replace(TRAINING, rung_disk_bytes=room), RunPaths(tmp_path / "run")
+    spec, broken = candidate(0, INITIAL), candidate(1, network("raise ValueError('x')"))
+    rung = [replace(one, until=1) for one in (spec, broken)]
+    file = task(tmp_path / "run", rung, training=training)
+    for _ in range(2):  # the second time all results are there
+        assert run_task(file) == 0
+        kept = [path.name for path in paths.checkpoints.glob("*/training.safetensors")]
+        assert len(kept) == (1 if room else 0)
+        assert not paths.checkpoint(1).exists()
+    first = result_of(tmp_path / "run", spec)
+    last = task(tmp_path / "run", [spec], training=training, results=str(tmp_path / "on"))
+    assert run_task(last) == 0
+    straight = candidate(0, INITIAL)
+    assert run_task(task(tmp_path / "straight", [straight])) == 0
+    whole = result_of(tmp_path / "straight", straight)
+    on = read_result(
+        tmp_path / "on" / "00000.1.json", run_id="run", candidate=0, source_sha256=sha(INITIAL)
+    )
+    assert first is not None
+    assert on is not None
+    assert whole is not None
+    assert (first.outcome.epochs, on.outcome.epochs) == (1, 2)
+    assert replace(on.outcome, train_seconds=0) == replace(whole.outcome, train_seconds=0)
+    assert list(paths.checkpoints.iterdir()) == []
+
+
 def test_without_anything_to_do_no_process_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...cluster import Backend, Dispatcher, Work, chain, submission_prefix
@@ -78,12 +78,18 @@ class Trained(Evaluator):
         return self._screener.examine(sources, repair=repair)
 
     def evaluate(
-        self, record: Record, due: Sequence[int], on_result: Callable[[Result], None]
+        self,
+        record: Record,
+        due: Sequence[int],
+        on_result: Callable[[Result], None],
+        rung: int | None = None,
     ) -> Evaluated:
         """See :meth:`.Evaluator.evaluate`."""
         digests, flops = record.candidates["source_sha256"], record.candidates["flops"]
         work = [Work(row, digests[row].decode(), float(flops[row])) for row in due]
-        dispatcher = self._dispatcher(record)
+        for row in set(record.out()) - set(due) if rung else ():  # they go no further
+            shutil.rmtree(self.paths.checkpoint(row), ignore_errors=True)
+        dispatcher = self._dispatcher(record, rung or 0)
         enough = self._enough(record.committed_generations, len(work))
         gathered = dispatcher.run(work, enough=enough, on_result=on_result)
         found = {
@@ -103,7 +109,8 @@ class Trained(Evaluator):
     def interrupted(self) -> None:
         """End workers of candidates that are out, which may go on while no results are gathered."""
         if kind_of(self.config.cluster) == "local":
-            wait_until(lambda: stop_orphans(self.paths.tasks) == 0, STOPPING_SECONDS, pause=0.1)
+            tasks = self.paths.generation
+            wait_until(lambda: stop_orphans(tasks) == 0, STOPPING_SECONDS, pause=0.1)
 
     def end(self, record: Record) -> None:
         """Take what is left of the run out of the scheduler's queue."""
@@ -120,12 +127,13 @@ class Trained(Evaluator):
         is_last = generation + 1 >= self.config.search.generations
         return work if is_last else math.ceil(self.config.cluster.quorum * work - 1e-9)
 
-    def _dispatcher(self, record: Record) -> Dispatcher:
+    def _dispatcher(self, record: Record, rung: int) -> Dispatcher:
         config, table = self.config, record.candidates
+        paths, below_last = replace(self.paths, rung=rung), record.rungs[:-1]
 
         def epochs(row: int) -> int:
             trained = config.search.train_start or not rows.is_of_start(record, row)
-            return config.training.epochs if trained else 0
+            return config.training.in_full if trained else 0
 
         def write_task(folder: Path, items: Sequence[tuple[Work, int]]) -> None:
             candidates = [
@@ -137,13 +145,14 @@ class Trained(Evaluator):
                     training_seed=int(table["seed"][work.candidate]),
                     epochs=epochs(work.candidate),
                     flops=work.flops,
+                    until=below_last[rung] if rung < len(below_last) else 0,
                 )
                 for work, attempt in items
             ]
             spec = worker.TaskSpec(
                 run_id=record.run_id,
-                results=str(self.paths.results.resolve()),
-                checkpoints=str(self.paths.checkpoints.resolve()),
+                results=str(paths.results.resolve()),
+                checkpoints=str(paths.checkpoints.resolve()),
                 seed=config.run.seed,
                 threads=threads_per_task(config),
                 problem=config.problem,
@@ -165,11 +174,12 @@ class Trained(Evaluator):
 
         if self.backend is None:  # one for all of a run: it remembers which nodes are bad
             self.backend = back_end(config, worker.run_folder)
+        at = f"r{rung}" if rung else ""
         return Dispatcher(
-            self.paths,
+            paths,
             self.backend,
-            packing(config, rows.median_train_seconds(record)),
-            name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}",
+            packing(config, rows.median_train_seconds(record, rung)),
+            name=f"{submission_prefix(record.run_id)}{record.committed_generations:05d}{at}",
             parallelism=tasks_at_once(config),
             write_task=write_task,
             read_result=read_result,

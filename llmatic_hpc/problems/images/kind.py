@@ -204,6 +204,10 @@ class ImageClassification(ProblemKind):
 
         return Trained(self.describe(config), config, paths, **hooks)
 
+    def rungs(self, config: Config) -> tuple[int, ...]:
+        """See :meth:`.ProblemKind.rungs`."""
+        return tuple(int(rung[0]) for rung in config.training.rungs)
+
     def data(self, config: Config) -> str:
         """See :meth:`.ProblemKind.data`."""
         return f"{config.problem.data}: {_found(config)}"

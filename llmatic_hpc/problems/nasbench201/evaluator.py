@@ -23,6 +23,12 @@ NAME = "nasbench201"
 """Name that a result of the table has in place of a node."""
 
 
+def epochs_of(settings: ProblemSettings) -> tuple[int, ...]:
+    """Return the epochs of the trainings that give fitness, the last in the end."""
+    given = settings.table_epochs
+    return given if isinstance(given, tuple) else (given,)
+
+
 def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
     """The whole table that the settings ask for.
 
@@ -41,9 +47,9 @@ def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
             f"needs all of them. {table.HOW}"
         )
     has_12_epochs = found.datasets[settings.dataset].has_12_epochs
-    if settings.table_epochs != table.EPOCHS and not has_12_epochs:
+    if epochs_of(settings) != (table.EPOCHS,) and not has_12_epochs:
         raise DataError(
-            f"{found.path}: without accuracies after {settings.table_epochs} epochs on "
+            f"{found.path}: without accuracies after {epochs_of(settings)[0]} epochs on "
             f"{settings.dataset}, as the official file that it was made of; set "
             f"problem.table_epochs = {table.EPOCHS}, or convert a newer official file"
         )
@@ -74,6 +80,8 @@ class Tabulated(Immediate):
     Raises :class:`~llmatic_hpc.errors.DataError` where ``problem.table`` cannot be had.
     """
 
+    trains_anew = True  # the benchmark's 12 epochs are a training of their own
+
     def __init__(self, config: Config) -> None:
         self._config = config
         settings = config.problem
@@ -84,9 +92,15 @@ class Tabulated(Immediate):
         _check(config, initial, self._dataset)
         self._table = load_table(settings)
         accuracies = self._table.datasets[settings.dataset]
-        self._scores = accuracies.scores(settings)
-        self._scores["train_seconds"] = accuracies.seconds * (settings.table_epochs / table.EPOCHS)
-        errors = -self._scores["test_accuracy"]
+        self._epochs = epochs_of(settings)
+        self._scores = [
+            {
+                **accuracies.scores(settings, epochs),
+                "train_seconds": accuracies.seconds * (epochs / table.EPOCHS),
+            }
+            for epochs in self._epochs
+        ]
+        errors = -self._scores[-1]["test_accuracy"]
         self._rank = 1 + np.searchsorted(np.sort(errors), errors, side="left")
         self._known: dict[cells.Cell, Screened] = {}
 
@@ -97,11 +111,11 @@ class Tabulated(Immediate):
                 "name": NAME,
                 "dataset": self._dataset.name,
                 "protocol": self._config.problem.protocol,
-                "epochs": self._config.problem.table_epochs,
+                "epochs": self._epochs[-1],
                 "table_sha256": self._table.digest,
                 "cells": len(self._table.rows),
-                "best_fitness": float(np.max(self._scores["fitness"])),
-                "best_test_accuracy": float(np.max(self._scores["test_accuracy"])),
+                "best_fitness": float(np.max(self._scores[-1]["fitness"])),
+                "best_test_accuracy": float(np.max(self._scores[-1]["test_accuracy"])),
             }
         }
 
@@ -117,9 +131,13 @@ class Tabulated(Immediate):
 
     def score(self, source: str, architecture: str) -> Outcome:
         """See :meth:`.Immediate.score`: an array look-up."""
-        row = self._table.row(architecture)
-        values: dict[str, Any] = {name: float(column[row]) for name, column in self._scores.items()}
-        return Outcome("scored", epochs=self._config.problem.table_epochs, **values)
+        return self.score_at(source, architecture, -1)
+
+    def score_at(self, source: str, architecture: str, rung: int) -> Outcome:
+        """See :meth:`.Immediate.score_at`."""
+        row, scores = self._table.row(architecture), self._scores[rung]
+        values: dict[str, Any] = {name: float(column[row]) for name, column in scores.items()}
+        return Outcome("scored", epochs=self._epochs[rung], **values)
 
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """See :meth:`.Immediate.columns`: the rank among all cells."""
@@ -174,8 +192,9 @@ def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Differe
             f"{benchmark.path}: not the table of this run, whose SHA-256 begins with {known[:12]} "
             f"and not with {benchmark.digest[:12]}"
         )
-    scores, columns = benchmark.datasets[problem.dataset].scores(problem), record.candidates
-    scored = np.flatnonzero(columns["status"] == b"scored").tolist()
+    columns, accuracies = record.candidates, benchmark.datasets[problem.dataset]
+    *rungs, scores = (accuracies.scores(problem, epochs) for epochs in epochs_of(problem))
+    scored = np.flatnonzero(np.isin(columns["status"], (b"scored", b"stopped"))).tolist()
     with CellReader(config.containment) as reader:
         readings = reader.read([columns["source"][row] for row in scored])
     for row, reading in zip(scored, readings, strict=True):
@@ -186,7 +205,10 @@ def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Differe
             yield Difference(where, f"architecture is {name}, its source spells {spelled}")
             continue
         at = benchmark.row(name)
-        for column, values in scores.items():
-            there, here = float(columns[column][row]), float(values[at])
-            if there != here:
-                yield Difference(where, f"{column} is {there}, the table says {here}")
+        found = [(f"rung {r}", columns["rung_scores"][row, r], one["fitness"][at])
+                 for r, one in enumerate(rungs)]  # fmt: skip
+        if columns["status"][row] == b"scored":
+            found += [(name, columns[name][row], values[at]) for name, values in scores.items()]
+        for name, there, here in found:
+            if float(there) != float(here):
+                yield Difference(where, f"{name} is {there}, the table says {here}")

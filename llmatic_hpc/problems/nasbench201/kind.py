@@ -98,12 +98,22 @@ class NASBench201(ProblemKind):
         """See :meth:`.ProblemKind.neighbours`."""
         return len(cells.neighbours(cells.INITIAL))
 
+    def rungs(self, config: Config) -> tuple[int, ...]:
+        """See :meth:`.ProblemKind.rungs`."""
+        given = config.problem.table_epochs
+        return given if isinstance(given, tuple) else ()
+
     def check(self, config: Config, origin: str) -> None:
         """See :meth:`.ProblemKind.check`."""
-        if config.problem.table_epochs not in (12, 200):
+        if config.problem.table_epochs not in (12, 200, (12, 200)):
             raise ConfigError(
-                f"{origin}: problem.table_epochs must be 12 or 200, for the benchmark has no other "
-                f"trainings; got {config.problem.table_epochs}"
+                f"{origin}: problem.table_epochs must be 12, 200 or [12, 200], for the benchmark "
+                f"has no other trainings; got {config.problem.table_epochs}"
+            )
+        if config.training.rungs:
+            raise ConfigError(
+                f"{origin}: training.rungs is of trainings, and problem.kind = 'nasbench201' has "
+                "a table of them: set problem.table_epochs = [12, 200] instead"
             )
         if not config.search.train_start:
             raise ConfigError(

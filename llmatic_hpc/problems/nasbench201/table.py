@@ -60,13 +60,13 @@ class Accuracies:
         """True where every cell has its accuracies after 12 epochs."""
         return bool(np.isfinite(self.valid_12 + self.test_12).all())
 
-    def scores(self, settings: ProblemSettings) -> dict[str, Floats]:
+    def scores(self, settings: ProblemSettings, epochs: int) -> dict[str, Floats]:
         """Return fitness, validation and test accuracy, 0 to 1, by the columns of a record.
 
-        The fitness is by ``problem.protocol`` after ``problem.table_epochs``, the test accuracy
+        The fitness is by ``problem.protocol`` after ``epochs``, 12 or 200, the test accuracy
         always after 200 epochs.
         """
-        is_full = settings.table_epochs == EPOCHS
+        is_full = epochs == EPOCHS
         valid = self.valid if is_full else self.valid_12
         test = self.test if is_full else self.test_12
         fitness = test if settings.protocol == "paper" else valid
