@@ -184,6 +184,8 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
             "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
         )
+    if search.oversample > 1 and search.variant in BASELINES:
+        yield f"search.oversample must be 1 with the baseline search.variant = {search.variant!r}"
     if search.start == "seeds" and not 0 < problem.seeds <= search.batch:
         yield (
             f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "

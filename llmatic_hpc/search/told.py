@@ -39,10 +39,10 @@ def check(evaluations: Sequence[Evaluation], out: Container[int], axes: int) -> 
                 "that of the candidates, each once"
             )
         last = evaluation.candidate
-        if evaluation.status not in ("scored", "untrainable", "infrastructure"):
+        if evaluation.status not in ("scored", "untrainable", "infrastructure", "passed_over"):
             raise AskTellError(
                 f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
-                f"scored, untrainable and infrastructure are known"
+                "scored, untrainable, infrastructure and passed_over are known"
             )
         if evaluation.status == "scored" and len(evaluation.descriptors) != axes:
             raise AskTellError(
