@@ -10,6 +10,7 @@ _.get_mask_sizes
 _.get_query_offset
 _.get_seq_length
 _.hf_quantizer
+_.generic_visit
 _.visit_AnnAssign
 _.visit_FormattedValue
 

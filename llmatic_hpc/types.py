@@ -11,9 +11,9 @@ A candidate's way, in the order in which it is made::
 
 A failure on the way is a status and one line of text in ``Screened`` or ``Outcome``.
 
-A candidate's number is its row in the record: ``generation * search.batch + index``, with
-``index`` its position in the batch. ``INITIAL`` in place of a parent's number means the
-initial network, which is no candidate.
+A candidate's number is its row in the record: ``(generation * search.batch + index) *
+search.oversample + attempt``, with ``index`` its place in the batch. ``INITIAL`` in place of a
+parent's number means the initial network, which is no candidate.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ STATUSES = (
     "too_slow",
     "duplicate",
     "infrastructure",
+    "passed_over",
 )
 """Fates of a candidate; ``pending`` while it has not been evaluated."""
 
@@ -107,6 +108,8 @@ class Proposal:
     where the operator is ``neighbour``."""
     sampling_seed: int
     training_seed: int
+    attempt: int = 0
+    """Number among the ``search.oversample`` completions for its place in the generation."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ class Evaluation:
     candidate: int
     status: str
     """``scored``, ``stopped`` (at a rung: it can be trained, and enters no archive),
-    ``untrainable`` or ``infrastructure``."""
+    ``untrainable``, ``infrastructure`` or ``passed_over``."""
     fitness: float = float("nan")
     descriptors: tuple[float, ...] = ()
     """Raw values, one per axis of the network archive; empty where there is no score."""

@@ -204,6 +204,14 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         )
     if training.rungs or len(problem.rungs(config)) > 1:
         yield from _faults_of_rungs(config, problem)
+    early = "training.rungs" if training.rungs else "search.oversample"
+    axes = _chosen_axes(config.archive.network, problem.descriptors(config.problem), "")
+    late = [one.name for one in axes if one.late]
+    if late and (training.rungs or search.oversample > 1):
+        yield (
+            f"{early} needs to know a candidate's niche before it trains, and {late[0]} is "
+            "measured afterwards: choose other archive.network.axes"
+        )
     if search.variant in BASELINES and not (
         problem.neighbours(config.problem) and generator.kind == "procedural"
     ):
@@ -211,6 +219,8 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
             "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
         )
+    if search.oversample > 1 and search.variant in BASELINES:
+        yield f"search.oversample must be 1 with the baseline search.variant = {search.variant!r}"
     if search.start == "seeds" and not 0 < problem.seeds <= search.batch:
         yield (
             f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "
@@ -257,12 +267,6 @@ def _faults_of_rungs(config: Config, problem: Any) -> Iterator[str]:
         )
     if not config.search.train_start:
         yield "training.rungs needs search.train_start = true: what is not trained has no rungs"
-    axes = _chosen_axes(config.archive.network, problem.descriptors(config.problem), "")
-    if late := [one.name for one in axes if one.late]:
-        yield (
-            f"training.rungs needs to know a candidate's niche before it trains, and {late[0]} is "
-            "measured afterwards: choose other archive.network.axes"
-        )
     if config.search.variant in BASELINES:
         variant = config.search.variant
         yield f"training.rungs goes by niches, and search.variant = {variant!r} has none"

@@ -42,6 +42,10 @@ class SearchSettings:
     )
     generations: int = resumable(20, "generations in all", low=1, high=1_000_000)
     batch: int = setting(100, "candidates per generation", low=1, high=10_000)
+    oversample: int = setting(
+        1, "completions that are sampled and screened for each candidate of a generation; the one "
+        "whose niche is emptiest or weakest is evaluated", low=1, high=1000,
+    )  # fmt: skip
     queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
         "after the last", low=0,

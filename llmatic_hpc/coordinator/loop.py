@@ -31,7 +31,7 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..store import Record, rows
+from ..store import Record, places, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
@@ -154,7 +154,7 @@ class Coordinator:
                 raise Interrupted("the run was asked to stop; everything is saved")
             proposals = search.ask()
             if record.phase == EVALUATED:
-                self._propose(evaluator, record, proposals)
+                self._propose(evaluator, record, search, proposals)
             if self._evaluate(evaluator, record, search):
                 self.observer.generation_done(record)
         if self._trainings(evaluator, record, search).finish():
@@ -240,7 +240,9 @@ class Coordinator:
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
-    def _propose(self, evaluator: Evaluator, record: Record, proposals: Sequence[Proposal]) -> None:
+    def _propose(
+        self, evaluator: Evaluator, record: Record, search: Search, proposals: Sequence[Proposal]
+    ) -> None:
         generation = record.committed_generations
         started = time.time()
         is_cheap = evaluator.repeatable and self._open_generator(record).repeatable
@@ -258,13 +260,9 @@ class Coordinator:
         originals = rows.Originals(
             record, None if self.config.search.train_start else starts(proposals)
         )
+        missing = [code.failure for code in extracted]
         record.append_candidates(
-            [
-                rows.candidate(proposal, completion, code.failure, found, originals, record.axes)
-                for proposal, completion, code, found in zip(
-                    proposals, completions, extracted, examined, strict=True
-                )
-            ]
+            places.give(search, record, originals, proposals, completions, missing, examined)
         )
         record.phase = PROPOSED
         self._times = {
@@ -284,7 +282,8 @@ class Coordinator:
         done = self._in_flight.completions() if is_kept else {}
         for request in requests:
             if request.operator == "seed":
-                source = self._problem.seeds[request.candidate]
+                seed = request.candidate // self.config.search.oversample
+                source = self._problem.seeds[seed]
                 done[request.candidate] = Completion(request.candidate, source, "source")
         missing = [request for request in requests if request.candidate not in done]
         self._told.stage(generation, "generated", len(requests))

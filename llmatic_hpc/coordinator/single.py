@@ -110,7 +110,7 @@ def recorded(record: Record, candidate: int, overrides: Sequence[str] = ()) -> R
     row = candidate if original < 0 else original
     if not record.candidates["source"][row]:
         raise LLMaticError(f"candidate {row} has no source: {record.candidates['failure'][row]}")
-    if (status := record.status(row)) in ("pending", "infrastructure"):
+    if (status := record.status(row)) in ("pending", "infrastructure", "passed_over"):
         raise LLMaticError(f"candidate {row} has no result that could come again: it is {status}")
     if status == "stopped":
         raise LLMaticError(

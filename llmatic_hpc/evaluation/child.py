@@ -139,6 +139,27 @@ def _prepare_repair(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfor
     return perform
 
 
+def _prepare_examine(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    """Both of the above: most of what a model writes does not fit as it was written."""
+    parameters = dict(message["parameters"])
+    text = parameters.pop("repaired")
+    one = _prepare_measure({**message, "parameters": parameters}, _arrays, _asked)
+    look = _prepare_repair({**message, "source": text, "parameters": parameters}, _arrays, _asked)
+
+    def perform() -> Reply:
+        before = _layers()
+        header, findings = one()[0], repair.encode([])
+        if header["status"] != PENDING:
+            header["values"][header["status"]] = 1
+        if header["status"] == "invalid":
+            if _layers() != before:
+                raise RuntimeError("it changed torch itself")  # so each half is done alone
+            findings = look()[1]
+        return {**header, "status": "examined"}, findings
+
+    return perform
+
+
 def _prepare_audit(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     from . import audit  # fvcore, which nothing else needs
 
@@ -215,6 +236,7 @@ _PREPARE = {
     "calibrate": _prepare_calibrate,
     "measure": _prepare_measure,
     "repair": _prepare_repair,
+    "examine": _prepare_examine,
     "audit": _prepare_audit,
     "trace": _prepare_trace,
     "train": _prepare_train,

@@ -170,14 +170,22 @@ class Running(TorchFunctionMode):
     backward step, and a recurrent layer becomes a loop over its steps. Here such outputs are made
     directly. They have the right shapes and hang in the autograd graph. In-place calls, and all
     that is not plainly one of these, take torch's own way.
+
+    ``strange`` is told the functions whose errors may depend on more than shapes.
     """
+
+    def __init__(self, strange: set[str] | None = None) -> None:
+        super().__init__()
+        self._strange = strange
 
     def __torch_function__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if self._strange is not None and not _only_shapes(name, args, kwargs):
+            self._strange.add(name)
         if args and isinstance(args[0], Tensor) and args[0].is_meta:
-            name = getattr(func, "__name__", "")
             if name in _ELEMENTWISE:
                 if args[0].is_floating_point() and _is_plain(args[1:], kwargs):
                     return _made(args[0].shape, args[0], keeps_result=name in _KEEP_RESULT)
@@ -185,7 +193,33 @@ class Running(TorchFunctionMode):
                 return _normalised(name, func, args, kwargs)
             elif name in RECURRENT and not flops.is_packed(args):
                 return _recurrent(name, args)
+            elif name == "linear":
+                return _linear(func, args, kwargs)
+            elif name in ("add", "sub", "mul") and _are_alike(args, kwargs):
+                return _made(args[0].shape, *args)
         return func(*args, **kwargs)
+
+
+_SHAPED = (LAYERS | PRODUCTS) - words("embedding embedding_bag fractional_max_pool2d") - words(
+    "fractional_max_pool3d max_unpool1d max_unpool2d max_unpool3d"
+) | words(
+    """
+    __get__ _set_grad_enabled backward is_floating_point dim size numel __len__ clone contiguous
+    elu view view_as reshape permute transpose movedim squeeze unsqueeze expand expand_as repeat
+    roll flip cat stack chunk split unbind add sub rsub mul div neg pow square sqrt rsqrt exp log
+    abs tanh sin cos mean sum var std amax amin clamp maximum minimum detach
+    """
+)
+"""Functions of tensors of one type that fail for their shapes if they fail at all."""
+
+
+def _only_shapes(name: str, args: Arguments, kwargs: Options) -> bool:
+    if name in ("zeros", "ones", "randn", "rand"):
+        return kwargs.get("dtype") in (None, torch.float32)
+    if name == "__getitem__":
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return not any(isinstance(one, (Tensor, list)) for one in index)
+    return name.rstrip("_") in _SHAPED or name in _SHAPED
 
 
 def _is_plain(args: Arguments, kwargs: Options) -> bool:
@@ -193,6 +227,36 @@ def _is_plain(args: Arguments, kwargs: Options) -> bool:
     values = (*args, *kwargs.values())
     plain = all(isinstance(value, (int, float, str, type(None))) for value in values)
     return plain and not kwargs.get("inplace") and not any(value is True for value in args)
+
+
+def _are_alike(args: Arguments, kwargs: Options) -> bool:
+    """Return whether these are two tensors of one shape and type, and nothing else."""
+    if kwargs or len(args) != 2 or not isinstance(args[1], Tensor):
+        return False
+    one, other = args
+    return (
+        (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+        and one.is_floating_point()
+        and one.is_contiguous()
+        and other.is_contiguous()
+    )
+
+
+def _linear(func: Any, args: Arguments, kwargs: Options) -> Any:
+    """Return what ``F.linear`` would; where something does not fit, it says so itself."""
+    x, weight = args[0], argument(args, kwargs, 1, "weight")
+    bias = argument(args, kwargs, 2, "bias")
+    tensors = [t for t in (x, weight, bias) if t is not None]
+    if (
+        all(isinstance(t, Tensor) and t.is_meta and t.is_contiguous() for t in tensors)
+        and {t.dtype for t in tensors} == {torch.float32}
+        and weight.dim() == 2
+        and x.dim() > 1
+        and x.shape[-1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
+    ):
+        return _made(torch.Size((*x.shape[:-1], weight.shape[0])), *tensors)
+    return func(*args, **kwargs)
 
 
 def _recurrent(name: str, args: Arguments) -> tuple[Tensor, ...]:
@@ -243,9 +307,10 @@ class Counting(Running):
         *,
         max_layers: float = math.inf,
         max_flops: float = math.inf,
+        strange: set[str] | None = None,
         alive: Alive | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(strange)
         self._alive = alive
         self.flops = 0
         self.flops_of: Counter[str] = Counter()

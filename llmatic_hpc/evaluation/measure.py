@@ -5,18 +5,20 @@ floating-point (N, classes) in training for N = 3 and in evaluation for N = 1 (2
 one image alone), and if a backward step reaches at least one parameter. What width, depth and
 FLOPs mean is defined in :mod:`.layers`; they are taken in evaluation mode for one image.
 
-A small network is simply run on the CPU, which is several times faster than deriving shapes
-on the meta device. A network that turns out to be larger is measured on the meta device,
-where nothing is allocated or computed, whatever its size; only if it does what that device
-cannot do (``.item()``, a branch on a value) is it run on the CPU, within the bounds.
+A small network is simply run on the CPU, which is faster than deriving shapes on the meta device.
+A network that turns out to be larger is measured on the meta device, where nothing is allocated or
+computed, whatever its size; only if it does what that device cannot do (``.item()``, a branch on a
+value) is it run on the CPU, within the bounds. Where what it does may fail for other reasons than
+shapes (an index out of range), it is run on the CPU, too, unless that takes long.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +30,12 @@ from .build import CandidateError
 from .layers import Building, Counting, OverBudget, Running, TooMany
 from .memory import Alive
 
+QUICK_PARAMS = 300_000
+QUICK_FLOPS = 3_000_000
+"""Up to these a forward pass on one slow core is faster than the meta device."""
 SMALL_PARAMS = 2_000_000
 SMALL_FLOPS = 30_000_000
-"""Up to these a forward pass on one slow core is faster than the meta device."""
+"""Up to these it is still fast enough to be believed more than the meta device."""
 
 
 def measure(
@@ -51,10 +56,11 @@ def measure(
     """
     problem = (input_shape, classes, max_params, max_flops, max_layers)
     attempts = (
-        _Attempt(*problem, "cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops)),
+        _Attempt(*problem, "cpu", min(QUICK_PARAMS, max_params), min(QUICK_FLOPS, max_flops)),
         _Attempt(*problem, "meta"),
         _Attempt(*problem, "cpu", 4 * max_params, max_flops),
     )
+    small = _Attempt(*problem, "cpu", min(SMALL_PARAMS, max_params), min(SMALL_FLOPS, max_flops))
     beyond = {
         "layers": f"more than containment.max_layers = {max_layers} executed layers",
         "flops": f"more than containment.max_flops = {max_flops:g} {_per(input_shape)}",
@@ -65,6 +71,9 @@ def measure(
             torch.manual_seed(seed)
             try:
                 found = attempt.measure(source)
+                if attempt.strange:
+                    torch.manual_seed(seed)
+                    found = small.corrected(source, found)
                 return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
                 failure = beyond[bound.what]
@@ -119,6 +128,22 @@ class _Attempt:
     params: float = math.inf
     flops: float = math.inf
     """With ``params``: beyond these this attempt is given up."""
+    strange: set[str] = field(default_factory=set)
+    """Names of what the network did on the meta device of which shapes alone do not tell enough."""
+
+    def corrected(self, source: str, found: Descriptors) -> Descriptors:
+        """Return what the CPU finds, within this attempt's bounds; beyond them ``found``.
+
+        Raises :class:`CandidateError` for what the candidate does wrong.
+        """
+        try:
+            return self.measure(source)
+        except OverBudget:
+            return found
+        except CandidateError as error:
+            if error.status == "too_large":
+                return found
+            raise
 
     def measure(self, source: str) -> Descriptors:
         """Build and run the network once on ``device``.
@@ -126,7 +151,8 @@ class _Attempt:
         Raises :class:`CandidateError` for what the candidate does wrong and :class:`OverBudget`
         where it goes beyond what the attempt allows.
         """
-        with torch.device("meta") if self.device == "meta" else nullcontext():
+        small = self.flops <= SMALL_FLOPS
+        with torch.device("meta") if self.device == "meta" else _kernels(compiled=not small):
             with Building(self.params):
                 model = build.build(source)
             try:
@@ -143,6 +169,8 @@ class _Attempt:
         if not any(isinstance(p, nn.UninitializedParameter) for p in parameters):
             self._count_params(parameters)
         images = torch.randn((3, *self.input_shape))
+        floating = (t for t in (*parameters, *model.buffers()) if t.is_floating_point())
+        self.strange.update(str(t.dtype) for t in floating if t.dtype != images.dtype)
 
         model.eval()
         batch = 1
@@ -161,7 +189,7 @@ class _Attempt:
         params = self._count_params(parameters)
 
         model.train()
-        with Running():
+        with Running(self._told):
             output = self._forward(model, images)
             if not output.requires_grad:
                 raise CandidateError("invalid", "no parameter takes part in the output")
@@ -174,11 +202,19 @@ class _Attempt:
         depth, width = max(1, counting.depth), max(1, counting.width)
         return Descriptors(width, depth, width / depth, flops, params, alive.most // batch)
 
+    @property
+    def _told(self) -> set[str] | None:
+        return self.strange if self.device == "meta" else None
+
     def _counted(self, model: nn.Module, images: Tensor) -> tuple[Counting, Alive]:
         """Count one pass over ``images``."""
         alive = Alive(t for t in (*model.parameters(), *model.buffers()) if not is_lazy(t))
-        most_flops = len(images) * self.flops
-        counting = Counting(max_layers=self.max_layers, max_flops=most_flops, alive=alive)
+        counting = Counting(
+            max_layers=self.max_layers,
+            max_flops=len(images) * self.flops,
+            strange=self._told,
+            alive=alive,
+        )
         with counting, torch.no_grad():
             self._forward(model, images)
         return counting, alive
@@ -208,6 +244,17 @@ class _Attempt:
             bound = f"containment.max_params = {self.max_params}"
             raise CandidateError("too_large", f"{params} parameters, more than {bound}")
         return params
+
+
+@contextmanager
+def _kernels(*, compiled: bool) -> Iterator[None]:
+    """Let oneDNN compile a kernel for every shape, or not: a small network does not pay it back."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(compiled and before)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def _while(what: str, error: BaseException) -> CandidateError:

@@ -7,9 +7,10 @@ which only look at the text, then building and measuring in contained children.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,12 +18,15 @@ import numpy as np
 
 from ..config import ContainmentSettings
 from ..sandbox.container import Container, Job, Reply
+from ..sandbox.wire import FAULTS
 from ..source import canonical, gate
 from ..types import PENDING, Descriptors, Examined, Repair, Screened
 from . import repair
 
 GROUP = 8
 """Sources that are measured in one child at first."""
+EXAMINED = "examined"
+"""Status of a child's reply that holds both a verdict and what could be repaired."""
 
 _MEASURES = tuple(field.name for field in fields(Descriptors))
 _WHOLE = ("width", "depth", "params", "activation_bytes")
@@ -57,6 +61,8 @@ class Screener:
         }
         self._known: dict[str, Screened] = {}
         self._repairs: dict[str, tuple[str, list[Repair]]] = {}
+        self._looked: dict[str, Screened] = {}
+        self._named: dict[str, tuple[str, list[Repair]]] = {}
         self._owned = container is None
         self._container = container or Container(
             containment, slots=slots or len(os.sched_getaffinity(0)), kind="measure"
@@ -80,37 +86,23 @@ class Screener:
         it may be screened again. Raises
         :class:`~llmatic_hpc.errors.ContainmentError` where children cannot be had at all.
         """
-        looked = [self._look(source) for source in sources]
-        due = {
-            seen.canonical_sha256: source
-            for source, seen in zip(sources, looked, strict=True)
-            if seen.status == PENDING and seen.canonical_sha256 not in self._known
-        }
-        fresh = self._measured_in_groups(due)
-        alone = [digest for digest in due if digest not in fresh]
-        jobs = [job_of(self._settings, "measure", due[d], self._parameters) for d in alone]
-        replies = replies_to(self._container, jobs)
-        fresh |= {d: _screened(reply, d) for d, reply in zip(alone, replies, strict=True)}
-        reusable = (PENDING, "invalid", "forbidden", "too_large", "diverged")
-        self._known |= {d: found for d, found in fresh.items() if found.status in reusable}
-        measured = fresh | self._known
-        return [
-            measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
-        ]
+        self._begin()
+        return self._screened(sources, repair=False)
 
     def examine(self, sources: Sequence[str], *, repair: bool) -> list[Examined]:
         """Return the sources with their verdicts; ``repair``: repaired where rules make them fit.
 
         A source that would not fit afterwards stays as it was written, with its verdict.
         """
-        written = dict(zip(sources, self.screen(sources), strict=True))
+        self._begin()
+        written = dict(zip(sources, self._screened(sources, repair=repair), strict=True))
         found = {source: Examined(source, verdict, verdict) for source, verdict in written.items()}
         if repair:
             ill = [s for s, verdict in written.items() if verdict.status == "invalid" and s]
             spoiled = self._look_for_repairs(ill)
             found |= {s: Examined(s, verdict, written[s]) for s, verdict in spoiled.items()}
             repaired = [s for s in ill if s not in spoiled and self._repairs[s][1]]
-            verdicts = self.screen([self._repairs[source][0] for source in repaired])
+            verdicts = self._screened([self._repairs[s][0] for s in repaired], repair=False)
             for source, verdict in zip(repaired, verdicts, strict=True):
                 text, repairs = self._repairs[source]
                 if verdict.status == PENDING:
@@ -119,37 +111,42 @@ class Screener:
                     found[source] = Examined(source, verdict, written[source])
         return [found[source] for source in sources]
 
-    def _look_for_repairs(self, sources: Sequence[str]) -> dict[str, Screened]:
-        """Look for repairs of sources that were not looked at before.
+    def _begin(self) -> None:
+        """Forget what is of use within one batch only."""
+        self._looked.clear()
+        self._named.clear()
 
-        Returns verdicts on those that the machine kept from being looked at.
-        """
-        channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
-        texts = {
-            source: repair.by_names(source, channels=channels, classes=classes)
-            for source in sources
-            if source not in self._repairs
-        }
-        due = [source for source, (text, _) in texts.items() if self._look(text).status == PENDING]
-        jobs = [
-            job_of(self._settings, "repair", texts[source][0], self._parameters,
-                   "looked", repair.REPLY_BYTES)
-            for source in due
-        ]  # fmt: skip
-        spoiled: dict[str, Screened] = {}
-        for source, reply in zip(due, replies_to(self._container, jobs), strict=True):
-            if reply.status == "infrastructure":
-                spoiled[source] = Screened(reply.status, reply.failure)
-                del texts[source]
-            elif reply.status == "looked":
-                with contextlib.suppress(ValueError):
-                    text, repairs = texts[source]
-                    text, more = repair.by_findings(text, repair.decode(reply.payload))
-                    texts[source] = text, repairs + more
-        self._repairs |= texts
-        return spoiled
+    def _screened(self, sources: Sequence[str], *, repair: bool) -> list[Screened]:
+        """Do as :meth:`screen` does; with ``repair``, what does not fit is looked at for that."""
+        due: dict[str, str] = {}
+        fresh = self._measured_in_groups(self._due(sources, due), due)
+        alone = {digest: source for digest, source in due.items() if digest not in fresh}
+        if repair:
+            fresh |= self._measured_and_repaired(alone)
+        left = [digest for digest in alone if digest not in fresh]
+        jobs = [job_of(self._settings, "measure", due[d], self._parameters) for d in left]
+        replies = replies_to(self._container, jobs)
+        fresh |= {d: _screened(reply, d) for d, reply in zip(left, replies, strict=True)}
+        reusable = (PENDING, "invalid", "forbidden", "too_large", "diverged")
+        self._known |= {d: found for d, found in fresh.items() if found.status in reusable}
+        measured = fresh | self._known
+        looked = [self._look(source) for source in sources]
+        return [
+            measured[seen.canonical_sha256] if seen.status == PENDING else seen for seen in looked
+        ]
 
-    def _measured_in_groups(self, due: Mapping[str, str]) -> dict[str, Screened]:
+    def _due(self, sources: Sequence[str], due: dict[str, str]) -> Iterator[str]:
+        """Yield digests that have to be measured, while sources are looked at; fill in ``due``."""
+        for source in sources:
+            seen = self._look(source)
+            digest = seen.canonical_sha256
+            if seen.status == PENDING and digest not in self._known and digest not in due:
+                due[digest] = source
+                yield digest
+
+    def _measured_in_groups(
+        self, digests: Iterator[str], due: Mapping[str, str]
+    ) -> dict[str, Screened]:
         """Measure several to a child, since a fork costs more than a small network's measures.
 
         Returns what fits. Whatever does not, and every group in which anything went wrong, is left
@@ -157,33 +154,109 @@ class Screener:
         it. A candidate that got past the gate could disturb the measures of its group, but
         neither its verdict of not fitting nor anybody's score.
         """
-        digests = list(due)
-        groups = [digests[i : i + GROUP] for i in range(0, len(digests), GROUP)]
-        groups = [group for group in groups if len(group) > 1]
         width = len(_MEASURES)
-        jobs = [
-            job_of(self._settings, "measure", "",
-                   {**self._parameters, "sources": [due[d] for d in group]},
-                   payload_bytes=8 * width * len(group))
-            for group in groups
-        ]  # fmt: skip
+        group_of: dict[int, tuple[Job, list[str]]] = {}
+
+        def jobs() -> Iterator[Job]:
+            while len(group := list(itertools.islice(digests, GROUP))) > 1:
+                job = job_of(
+                    self._settings, "measure", "",
+                    {**self._parameters, "sources": [due[d] for d in group]},
+                    payload_bytes=8 * width * len(group),
+                )  # fmt: skip
+                group_of[id(job)] = job, group
+                yield job
+
         found: dict[str, Screened] = {}
-        for group, reply in zip(groups, replies_to(self._container, jobs), strict=True):
+        for job, reply in self._container.run_many(jobs()):
             if reply.status != PENDING:
                 continue
             rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, width)
-            for digest, row in zip(group, rows.tolist(), strict=True):
+            for digest, row in zip(group_of[id(job)][1], rows.tolist(), strict=True):
                 if all(map(math.isfinite, row)):
                     values = dict(zip(_MEASURES, row, strict=True))
                     values |= {n: int(values[n]) for n in _WHOLE if values[n].is_integer()}
                     found[digest] = _screened(Reply(PENDING, values=values), digest)
         return {digest: seen for digest, seen in found.items() if seen.status == PENDING}
 
+    def _measured_and_repaired(self, alone: Mapping[str, str]) -> dict[str, Screened]:
+        """Measure sources, each in a child of its own that also looks for repairs if it must.
+
+        Returns verdicts on those with which all went well. What went wrong may have gone wrong
+        in either half, so the others are left out: each half is done again, alone.
+        """
+        digest_of: dict[int, tuple[Job, str]] = {}
+
+        def jobs() -> Iterator[Job]:
+            for digest, source in alone.items():
+                text, _ = self._by_names(source)
+                if self._look(text).status == PENDING:
+                    parameters = {**self._parameters, "repaired": text}
+                    job = job_of(self._settings, "examine", source, parameters, EXAMINED,
+                                 repair.REPLY_BYTES)  # fmt: skip
+                    digest_of[id(job)] = job, digest
+                    yield job
+
+        found: dict[str, Screened] = {}
+        for job, reply in self._container.run_many(jobs()):
+            digest = digest_of[id(job)][1]
+            if reply.status == EXAMINED:
+                verdict = next((s for s in FAULTS if s in reply.values), PENDING)
+                values = {name: n for name, n in reply.values.items() if name != verdict}
+                found[digest] = _screened(replace(reply, status=verdict, values=values), digest)
+                if verdict == "invalid":
+                    self._note_findings(job.source, reply.payload)
+        return found
+
+    def _look_for_repairs(self, sources: Sequence[str]) -> dict[str, Screened]:
+        """Look for repairs of sources that were not looked at before.
+
+        Returns verdicts on those that the machine kept from being looked at.
+        """
+        source_of: dict[int, tuple[Job, str]] = {}
+
+        def jobs() -> Iterator[Job]:
+            for source in sources:
+                if source not in self._repairs:
+                    text, repairs = self._by_names(source)
+                    if self._look(text).status == PENDING:
+                        job = job_of(self._settings, "repair", text, self._parameters,
+                                     "looked", repair.REPLY_BYTES)  # fmt: skip
+                        source_of[id(job)] = job, source
+                        yield job
+                    else:
+                        self._repairs[source] = text, repairs
+
+        spoiled: dict[str, Screened] = {}
+        for job, reply in self._container.run_many(jobs()):
+            source = source_of[id(job)][1]
+            if reply.status == "infrastructure":
+                spoiled[source] = Screened(reply.status, reply.failure)
+            else:
+                self._note_findings(source, reply.payload)
+        return spoiled
+
+    def _note_findings(self, source: str, payload: bytes) -> None:
+        """Repair a source by what the text alone shows, and by a child's findings if there are."""
+        text, repairs = self._by_names(source)
+        with contextlib.suppress(ValueError):
+            text, more = repair.by_findings(text, repair.decode(payload))
+            repairs = repairs + more
+        self._repairs[source] = text, repairs
+
+    def _by_names(self, source: str) -> tuple[str, list[Repair]]:
+        if source not in self._named:
+            channels, classes = self._parameters["input_shape"][0], self._parameters["classes"]
+            self._named[source] = repair.by_names(source, channels=channels, classes=classes)
+        return self._named[source]
+
     def _look(self, source: str) -> Screened:
-        seen = gate.check(source, max_bytes=self._settings.source_bytes)
-        if seen.status == "too_large":
-            return seen
-        return replace(seen, canonical_sha256=canonical.canonical_sha256(source))
+        if source not in self._looked:
+            seen = gate.check(source, max_bytes=self._settings.source_bytes)
+            if seen.status != "too_large":
+                seen = replace(seen, canonical_sha256=canonical.canonical_sha256(source))
+            self._looked[source] = seen
+        return self._looked[source]
 
 
 def job_of(

@@ -24,18 +24,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sandbox import confine, wire
+from ..sandbox import confine, hugepages, wire
 
 SWEEP_SECONDS = 1.0
 """Longest wait, at the end of a job, for what escaped from it to be dead."""
 _SPARE_PROCESSES = 256
+_GATHER_AFTER = 8
+"""Gathering its pages takes this process as long as some dozen forks save."""
 _COUNT_SECONDS = 10.0
 _WATCH_SECONDS = 0.25
 
@@ -54,6 +56,8 @@ class Warm:
         self._ended: list[tuple[int, int, float]] = []  # job, wait status, when
         self._counted = (float("-inf"), 0)
         self._watched = float("-inf")
+        self._forks = 0
+        self._gathering: Iterator[bool] | None = hugepages.gather()
 
     def serve(self) -> None:
         """Serve until the judge closes its end; everything forked is dead afterwards."""
@@ -66,6 +70,10 @@ class Warm:
         try:
             while True:
                 timeout = 0.01 if self._ended else _WATCH_SECONDS if self._bounds else None
+                if self._gathering is not None and self._forks >= _GATHER_AFTER:
+                    timeout = 0.0  # in between, so that nobody waits for it
+                    if next(self._gathering, None) is None:
+                        self._gathering = None
                 readable, _, _ = select.select([judge, woken], [], [], timeout)
                 if woken in readable:
                     with contextlib.suppress(BlockingIOError):
@@ -97,6 +105,7 @@ class Warm:
     def _fork(self, message: dict[str, Any], reply: int) -> None:
         parent = os.getpid()
         processes = self._processes() + _SPARE_PROCESSES
+        self._forks += 1
         try:
             pid = os.fork()
         except OSError as error:
@@ -249,7 +258,7 @@ def main(arguments: Sequence[str]) -> int:
     # Blocked, so that a request for a checkpoint outlasts the start of a child.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     confine.become_subreaper()
-    confine.available()  # loads what children need to seal themselves
+    confine.prepare()
     with socket.socket(fileno=int(arguments[0])) as judge:
         judge.set_inheritable(False)
         _warm_up(arguments[1])

@@ -27,7 +27,8 @@ def rates(record: Record) -> dict[str, Any]:
     ``parsed``, ``built`` and ``fits`` are about the text as it was written (``built``: it could
     be constructed; ``fits``: it maps images to classes), ``repaired`` counts those that rules
     made fit, ``trainable`` what has a score, at a rung or a copy's, and ``distinct`` these without
-    the copies. ``tokens`` were written in ``seconds`` of sampling.
+    the copies; ``passed_over`` were those that ``search.oversample`` samples beyond what it trains.
+    ``tokens`` were written in ``seconds`` of sampling.
     """
     prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
     texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
@@ -55,9 +56,10 @@ def line(values: dict[str, Any]) -> str:
 
     seconds = values["seconds"]
     speed = f"; {values['tokens'] / seconds:.0f} tokens a second" if seconds else ""
+    passed = f"{share('passed_over')} passed over, " if values["passed_over"] else ""
     return (
         f"{total}: {share('parsed')} parsed, {share('built')} built, {share('fits')} fit, "
-        f"{share('repaired')} repaired; {share('trainable')} trainable, "
+        f"{share('repaired')} repaired; {passed}{share('trainable')} trainable, "
         f"{share('distinct')} distinct; {values['tokens']:,} tokens{speed}"
     )
 
@@ -92,6 +94,7 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
         "repaired": int((table["repairs"][rows] != "").sum()),
         "trainable": int((own | copied).sum()),
         "distinct": int(own.sum()),
+        "passed_over": int((status == b"passed_over").sum()),
         "tokens": int(table["tokens"][rows].sum()),
         "seconds": seconds if math.isfinite(seconds) else 0.0,
     }

@@ -252,11 +252,12 @@ def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
     """Count the completions of the generation that is being written; None while none is."""
     if record.phase == PROPOSED or not paths.plan.exists() or paths.at_rungs()[-1].rung:
         return None
+    search = record.config["search"]
     try:
         written = paths.completions.read_bytes().count(b"\n")
     except FileNotFoundError:
         written = 0
-    return {"completions": written, "candidates": int(record.config["search"]["batch"])}
+    return {"completions": written, "candidates": search["batch"] * search.get("oversample", 1)}
 
 
 def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -152,6 +153,12 @@ def available() -> frozenset[str]:
     return frozenset(found | ({"seccomp"} if seccomp.library() is not None else set()))
 
 
+def prepare() -> None:
+    """Find out, in the warm parent, what each of its children needs to seal itself."""
+    available()
+    _environment_folders()
+
+
 def seal(layers: Iterable[str], *, gpu: bool) -> None:
     """Add ``layers`` to what confines the calling process, for good. Raises ``OSError``."""
     wanted = frozenset(layers)
@@ -169,6 +176,13 @@ def seal(layers: Iterable[str], *, gpu: bool) -> None:
 
 def _readable(*, gpu: bool) -> list[Path]:
     """Return the files and folders that the interpreter and torch may still open."""
+    found = [*_environment_folders(), *(Path(f) for f in accelerators.driver_files() if gpu)]
+    return [*found, *(_libraries(found) if gpu else ())]
+
+
+@functools.cache
+def _environment_folders() -> tuple[Path, ...]:
+    """Return what is readable to children without a GPU, the same for all of this process."""
     named = [sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")]
     packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     linked = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
@@ -177,10 +191,9 @@ def _readable(*, gpu: bool) -> list[Path]:
         "/dev/zero", "/dev/urandom", "/dev/random", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
         "/sys/devices/system",
     ]  # fmt: skip
-    texts = [*named, *packages, *linked, *system, *(accelerators.driver_files() if gpu else ())]
     own = Path(__file__).resolve().parents[1]
-    found = [own, *(Path(text) for text in dict.fromkeys(texts) if text)]
-    return [*found, *(_libraries(found) if gpu else ())]
+    texts = dict.fromkeys([*named, *packages, *linked, *system])
+    return (own, *(Path(text) for text in texts if text))
 
 
 def _libraries(readable: list[Path]) -> list[Path]:

@@ -162,29 +162,34 @@ class Container(contextlib.AbstractContextManager["Container"]):
     def run_many(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Reply]]:
         """Run jobs; yield replies in the order in which they come.
 
+        ``jobs`` is asked for one more while others run, so that making them may take its time.
+
         Raises :class:`~llmatic_hpc.errors.ContainmentError` where no warm parent can be had.
         Leaving the iteration early ends the children that still run.
         """
         if self._running:
             raise RuntimeError("this container is already running jobs")
-        waiting = deque((job, 1) for job in jobs)
+        fresh, again = iter(jobs), deque[tuple[Job, int]]()
         try:
+            waiting = _one_of(fresh, again)
             while waiting or self._running:
                 ended: list[tuple[Job, int, Reply]] = []
-                while waiting and self._room(waiting[0][1]):
-                    job, tries = waiting.popleft()
+                while waiting and self._room(waiting[1]):
+                    job, tries = waiting
                     if self._stopping:
                         yield job, Reply("checkpointed")
                     elif (failed := self._start(job, tries)) is not None:
                         ended.append((job, tries, failed))
+                    waiting = _one_of(fresh, again)
                 for number, reply in self._await():
                     running = self._discard(number)
                     ended.append((running.job, running.tries, reply))
                 for job, tries, reply in ended:
                     if self._deserves_another(job, tries, reply):
-                        waiting.append((job, tries + 1))
+                        again.append((job, tries + 1))
                     else:
                         yield job, reply
+                waiting = waiting or _one_of(fresh, again)
         finally:
             for number in list(self._running):
                 self._tell({"op": "kill", "job": number})
@@ -386,6 +391,12 @@ class Container(contextlib.AbstractContextManager["Container"]):
         if self._warm is not None:
             with contextlib.suppress(OSError):
                 wire.send(self._warm.sock, message, descriptors)
+
+
+def _one_of(fresh: Iterator[Job], again: deque[tuple[Job, int]]) -> tuple[Job, int] | None:
+    """Return the next job with the number of its try; what is tried again comes last."""
+    job = next(fresh, None)
+    return (job, 1) if job is not None else again.popleft() if again else None
 
 
 def layers(settings: ContainmentSettings) -> frozenset[str]:

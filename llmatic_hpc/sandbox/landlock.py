@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -98,8 +99,13 @@ def _call(*arguments: object) -> int:
 
 def libc(what: str, function: str, *arguments: object) -> int:
     """Call a function of the C library. Raises ``OSError``, which says ``what``, at less than 0."""
-    result: int = getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments)
+    result: int = getattr(_library(), function)(*arguments)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{what}: {os.strerror(error)}")
     return result
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

@@ -125,7 +125,7 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
 READY = encode_frame({"ready": True})
 """Frame of a reply that is written just before the candidate begins."""
 
-_STATUSES = ("invalid", "forbidden", "too_large", "too_slow", "diverged")
+FAULTS = ("invalid", "forbidden", "too_large", "too_slow", "diverged")
 """Statuses that a child may give its own candidate, besides success."""
 _MAX_VALUES = 16
 
@@ -135,7 +135,7 @@ class Job:
     """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``audit``, ``trace``, ``calibrate`` or ``train``."""
+    """``measure``, ``repair``, ``examine``, ``audit``, ``trace``, ``calibrate`` or ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -144,8 +144,8 @@ class Job:
     parameters: Mapping[str, Any]
     """Further facts for the child, as JSON can say them."""
     success: str
-    """Status of a good reply: ``pending``, ``looked``, ``audited``, ``traced``, ``calibrated`` or
-    ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``examined``, ``audited``, ``traced``,
+    ``calibrated`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None
@@ -240,7 +240,7 @@ def _answer(job: Job, frames: list[tuple[dict[str, Any], bytes]]) -> Reply:
         raise ReplyError("its header has values of the wrong type")
     if len(values) > _MAX_VALUES or not all(_is_number(v) for v in values.values()):
         raise ReplyError("its values are not a few finite numbers")
-    allowed = {job.success, *_STATUSES}
+    allowed = {job.success, *FAULTS}
     if job.kind == "train":
         # A broken GPU shows while a candidate runs. Whoever pretends one gains only retries.
         allowed |= {"checkpointed", "infrastructure"}

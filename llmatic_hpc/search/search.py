@@ -49,6 +49,10 @@ Stopped
     at a rung (not in the paper): it could be trained and enters no archive of networks, so it earns
     ``curiosity_rejected``. It has no fitness to compare: the collective fitness stays, and the
     temperature goes a step down, as that of all that are not seen to be as good as the best.
+Oversampling
+    (``search.oversample``, not in the paper) asks for several candidates for each place, alike but
+    for their seeds; which of them is evaluated says :mod:`.oversampling`. The others are told as
+    ``passed_over`` and change nothing at all.
 Infrastructure
     failures say nothing about a candidate and change nothing at all.
 
@@ -85,6 +89,7 @@ from ..errors import ConfigError
 from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
 from .archive import Archive, Individual, PromptArchive
 from .baselines import baseline
+from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
 from .selection import in_turn, parents, turn
@@ -208,10 +213,10 @@ class Search:
             "random": self._random,
             "neighbour": self._neighbour,
         }[phase if phase == "start" else operator]
-        first = self._generation * self.settings.batch
+        first, several = self._generation * self.settings.batch, self.settings.oversample
         proposals = tuple(
             Proposal(
-                candidate=first + index,
+                candidate=(first + index) * several + attempt,
                 generation=self._generation,
                 index=index,
                 operator=made.operator or operator,
@@ -219,14 +224,20 @@ class Search:
                 prompt=made.prompt,
                 temperature=made.temperature,
                 individual=made.individual,
-                sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index),
-                training_seed=self._draw_seed(Purpose.TRAINING, first + index),
+                sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index, attempt),
+                training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
+                attempt=attempt,
             )
             for index, made in enumerate(draft())
+            for attempt in range(several)
         )
         self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
+
+    def places(self) -> Places:
+        """The places of the generation that was asked for, to be given to its candidates."""
+        return Places(self.network_archive, seed=self.seed, generation=self._generation)
 
     def _operator(self) -> tuple[str, str, str]:
         """Phase, operator applied and operator drawn."""
@@ -380,7 +391,7 @@ class Search:
     ) -> Update:
         """Let one candidate change the archives, and say what it did."""
         candidate = proposal.candidate
-        if evaluation.status == "infrastructure":
+        if evaluation.status in ("infrastructure", "passed_over"):
             return Update(candidate)
         network_cell, network_added, clipped, entered = -1, -1, False, False
         if place is not None:
@@ -426,8 +437,8 @@ class Search:
         for candidate in range(first, first + self.settings.batch):
             yield self._rng(Purpose.VARIATION, candidate)
 
-    def _draw_seed(self, purpose: Purpose, candidate: int) -> int:
-        return draw_seed(self.seed, self._generation, purpose, candidate)
+    def _draw_seed(self, purpose: Purpose, place: int, attempt: int) -> int:
+        return draw_seed(self.seed, self._generation, purpose, place, attempt)
 
     def _clip(self, temperature: float) -> float:
         settings = self.settings

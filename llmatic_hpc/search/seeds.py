@@ -35,6 +35,8 @@ class Purpose(IntEnum):
     """The seed that training uses; once per candidate."""
     PARENTS = 9
     """Ties among the most curious elites; once per generation."""
+    PLACE = 20
+    """Ties among the completions for one place; once per place."""
 
 
 def generator(
@@ -47,20 +49,27 @@ def generator(
     return np.random.Generator(np.random.PCG64(_sequence(seed, generation, purpose, candidate)))
 
 
-def draw_seed(seed: int, generation: int, purpose: Purpose, candidate: int) -> int:
-    """A seed to hand out, in [0, 2**63), so that it fits a signed 64-bit column."""
-    state = _sequence(seed, generation, purpose, candidate).generate_state(1, np.uint64)
+def draw_seed(
+    seed: int, generation: int, purpose: Purpose, candidate: int, attempt: int = 0
+) -> int:
+    """A seed to hand out, in [0, 2**63), so that it fits a signed 64-bit column.
+
+    ``attempt``: its number where there are several for one candidate, part of the spawn key from
+    the second on.
+    """
+    further = (attempt,) if attempt else ()
+    state = _sequence(seed, generation, purpose, candidate, *further).generate_state(1, np.uint64)
     return int(state[0]) >> 1
 
 
 def _sequence(
-    seed: int, generation: int, purpose: Purpose, candidate: int
+    seed: int, generation: int, purpose: Purpose, *numbers: int
 ) -> np.random.SeedSequence:
     """Return the sequence of the spawn key, put together here: numpy takes thrice the time."""
     words = _words(seed)
-    if max(generation, candidate) >> 32:  # numbers that are two words each
-        return np.random.SeedSequence(entropy=seed, spawn_key=(generation, purpose, candidate))
-    return np.random.SeedSequence(np.array((*words, generation, purpose, candidate), np.uint32))
+    if max(generation, *numbers) >> 32:  # numbers that are two words each
+        return np.random.SeedSequence(entropy=seed, spawn_key=(generation, purpose, *numbers))
+    return np.random.SeedSequence(np.array((*words, generation, purpose, *numbers), np.uint32))
 
 
 @cache

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ..types import Evaluation, Generation, Update
 from .archive import Archive
 
+TOLD = ("scored", "stopped", "untrainable", "infrastructure", "passed_over")
+"""Statuses that a search knows."""
+
 
 class AskTellError(RuntimeError):
     """Raised where ask() and tell() are called out of order or with foreign evaluations: a bug."""
@@ -39,10 +42,10 @@ def check(evaluations: Sequence[Evaluation], out: Container[int], axes: int) -> 
                 "that of the candidates, each once"
             )
         last = evaluation.candidate
-        if evaluation.status not in ("scored", "stopped", "untrainable", "infrastructure"):
+        if evaluation.status not in TOLD:
             raise AskTellError(
                 f"candidate {evaluation.candidate}: unknown status {evaluation.status!r}; "
-                f"scored, stopped, untrainable and infrastructure are known"
+                f"{', '.join(TOLD)} are known"
             )
         if evaluation.status == "scored" and len(evaluation.descriptors) != axes:
             raise AskTellError(

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import allowlist, network
+from .nodes import walk
 from .parse import SourceError, parse
 
 Scopes = tuple[dict[str, str], ...]
@@ -84,14 +85,14 @@ class _Form:
         self._count = itertools.count(1)
         self._attributes: dict[str, str] = defaultdict(lambda: f"a{next(self._count)}")
         self._bound = set(network.bindings(*self._body))
-        nodes = list(ast.walk(tree))
+        nodes = walk(tree)
         keywords = {k.arg for n in nodes if isinstance(n, ast.Call) for k in n.keywords}
         # Names of parameters matter where keywords name them, or may do so unseen.
         self._keep_parameters = None in keywords or any(
             isinstance(n, ast.arguments) and n.kwarg for n in nodes
         )
         self._keywords = keywords
-        self._renamed = _renamable(tree, self._paths)
+        self._renamed = _renamable(tree, nodes, self._paths)
         self._queue: list[str] = []
 
     def lines(self) -> Iterator[str]:
@@ -125,7 +126,7 @@ class _Form:
                 early.difference_update(bound)
             elif not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                 return False
-            calls = any(isinstance(n, ast.Call) for part in parts for n in ast.walk(part))
+            calls = any(isinstance(n, ast.Call) for n in walk(*parts))
             if calls or early & (self._bound - defined):
                 return False
             if not defined.isdisjoint(bound) or len(set(bound)) < len(bound):
@@ -195,7 +196,7 @@ class _Form:
         plain = not any(
             name == "**" or isinstance(inner, (ast.Starred, ast.Call))
             for name, value in arguments
-            for inner in ast.walk(value)
+            for inner in walk(value)
         )
         if signature and plain and len(node.args) <= len(signature):
             named = [(name or signature[i], value) for i, (name, value) in enumerate(arguments)]
@@ -257,7 +258,7 @@ class _Form:
         return f"{type(node).__name__}({dumped},{';'.join(parts)})"
 
 
-def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
+def _renamable(tree: ast.Module, nodes: list[ast.AST], paths: dict[str, str]) -> set[str]:
     """Return the attributes whose names cannot matter.
 
     A class of the source assigns or defines them; its classes are modules and not special
@@ -266,11 +267,11 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
     """
     classes = [s for s in tree.body if isinstance(s, ast.ClassDef)]
     local = {c.name for c in classes} | {"object"}
-    nodes = list(ast.walk(tree))
     shadowed = set(_bound_in(nodes))
     modules = {name: path for name, path in paths.items() if name not in shadowed}
     attributes = [n for n in nodes if isinstance(n, ast.Attribute)]
-    if _BY_NAME & ({n.attr for n in attributes} | network.names_in(tree)):
+    names = {n.id for n in nodes if isinstance(n, ast.Name)}
+    if not _BY_NAME.isdisjoint(names | {n.attr for n in attributes}):
         return set()
     everywhere = Counter(n.attr for n in attributes if network.dotted(n, modules) is None)
     behind_self: Counter[str] = Counter()
@@ -295,7 +296,7 @@ def _renamable(tree: ast.Module, paths: dict[str, str]) -> set[str]:
 
 def _behind_self(method: ast.FunctionDef) -> list[str]:
     """Return the attributes that follow the first parameter, unless that may be something else."""
-    within = list(ast.walk(method))
+    within = walk(method)
     static = any(getattr(d, "id", "") == "staticmethod" for d in method.decorator_list)
     first = method.args.args[0].arg if method.args.args else ""
     if static or _bound_in(within).count(first) != 1:

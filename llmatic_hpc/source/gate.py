@@ -31,6 +31,7 @@ from collections.abc import Iterable
 
 from ..types import PENDING, Screened
 from . import allowlist, literals, network
+from .nodes import children
 from .parse import SourceError, parse
 from .scopes import Names, Refused, quoted
 
@@ -80,7 +81,7 @@ def _check_size(tree: ast.Module) -> None:
             raise Refused(level[0], f"more than {MAX_NODES} syntax nodes")
         if depth > MAX_DEPTH:
             raise Refused(level[0], f"syntax nested more than {MAX_DEPTH} deep")
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in children(node, operators=True)]
 
 
 _AS_ITS_PARTS = (
@@ -101,7 +102,7 @@ class _Gate(Names):
     def generic_visit(self, node: ast.AST) -> None:
         if not isinstance(node, _AS_ITS_PARTS):
             raise Refused(node, f"{_kind(node)} is not allowed")
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             if isinstance(child, ast.expr):
                 self.visit(child)
 

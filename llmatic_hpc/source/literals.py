@@ -7,6 +7,8 @@ import re
 import string
 from collections.abc import Callable
 
+from .nodes import walk
+
 MAX_INT = (1 << 31) - 1
 MAX_REPEAT = 1 << 16
 MAX_EXPONENT = 64
@@ -18,7 +20,7 @@ def excess(op: ast.operator, left: ast.expr | None, right: ast.expr) -> str:
     """Return why ``left op right`` is refused; empty if it is not. ``left`` may be unknown."""
     a, b = (None if left is None else fold(left)), fold(right)
     if isinstance(op, ast.Pow):
-        if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) for n in ast.walk(right)):
+        if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) for n in walk(right)):
             return "a power of a power is not allowed"
         if b is not None and abs(b) > MAX_EXPONENT and type(a) is not float:
             return f"an exponent beyond {MAX_EXPONENT}"

@@ -14,6 +14,8 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from .nodes import children, walk
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -164,7 +166,7 @@ def live(tree: ast.Module) -> ast.Module:
     module is still being executed. Docstrings and annotations are removed (``tree`` itself
     is changed). Without a network, every statement is kept.
     """
-    tree = _Plain().visit(tree)
+    _make_plain(tree)
     network = network_class(tree)
     body = [s for s in tree.body if not is_main_guard(s)]
     if network is None:
@@ -211,7 +213,7 @@ def bindings(*statements: ast.stmt) -> Iterator[str]:
         elif not isinstance(node, (ast.Lambda, *COMPREHENSIONS)) and not (
             isinstance(node, ast.AnnAssign) and node.value is None
         ):
-            stack += ast.iter_child_nodes(node)
+            stack += children(node)
 
 
 def definitions(statements: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
@@ -234,29 +236,30 @@ def early_parts(statement: ast.stmt) -> Iterator[ast.AST]:
 
 def names_in(*nodes: ast.AST) -> set[str]:
     """Return every name that occurs in ``nodes``."""
-    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return {n.id for n in walk(*nodes) if isinstance(n, ast.Name)}
 
 
 def free_names(*nodes: ast.AST) -> set[str]:
     """Return the names in ``nodes`` that are looked up outside of the functions within them."""
-    return set[str]().union(*map(_free_names, nodes))
-
-
-def _free_names(node: ast.AST) -> set[str]:
-    match node:
-        case ast.Name(name):
-            return {name}
-        case ast.Lambda(arguments, body):
-            own = {a.arg for a in parameters(arguments)}
-            return free_names(body) - own | free_names(*defaults(arguments))
-        case ast.FunctionDef(_, arguments, body) | ast.AsyncFunctionDef(_, arguments, body):
-            own = {a.arg for a in parameters(arguments)}.union(bindings(*body))
-            outside = [*defaults(arguments), *node.decorator_list]
-            return free_names(*body) - own | free_names(*outside)
-    found = free_names(*ast.iter_child_nodes(node))
-    if isinstance(node, COMPREHENSIONS):
-        found -= names_in(*(g.target for g in node.generators))
-        found |= free_names(node.generators[0].iter)
+    found: set[str] = set()
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Lambda):
+            found |= free_names(node.body) - {a.arg for a in parameters(node.args)}
+            stack += defaults(node.args)
+        elif isinstance(node, _FUNCTIONS):
+            own = {a.arg for a in parameters(node.args)}.union(bindings(*node.body))
+            found |= free_names(*node.body) - own
+            stack += [*defaults(node.args), *node.decorator_list]
+        elif isinstance(node, COMPREHENSIONS):
+            own = names_in(*(g.target for g in node.generators))
+            found |= free_names(*children(node)) - own
+            stack.append(node.generators[0].iter)
+        else:
+            stack += children(node)
     return found
 
 
@@ -279,31 +282,33 @@ def returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
         if isinstance(node, ast.Return) and node.value is not None:
             yield node.value
         if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
-            todo.extend(ast.iter_child_nodes(node))
+            todo += children(node)
 
 
-class _Plain(ast.NodeTransformer):
-    """Removes docstrings, other constants that stand as a statement, and annotations."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        self.generic_visit(node)
-        return None if isinstance(node.value, ast.Constant) else node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        self.generic_visit(node)
-        if node.value is None:
-            return None
-        assign = ast.Assign(targets=[node.target], value=node.value, type_comment=None)
-        return ast.copy_location(assign, node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        if isinstance(node, _FUNCTIONS):
+def _make_plain(tree: ast.Module) -> None:
+    """Remove docstrings, other constants that stand as a statement, and annotations."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        for name in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, name, None), list):
+                setattr(node, name, [p for s in statements if (p := _plain(s)) is not None])
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, _FUNCTIONS):
             node.returns = None
         if isinstance(node, ast.stmt) and getattr(node, "body", None) == []:
             node.body = [ast.copy_location(ast.Pass(), node)]  # type: ignore[attr-defined]
-        return node
+        stack += children(node)
+
+
+def _plain(statement: ast.stmt) -> ast.stmt | None:
+    """Return a statement without its annotation; None where nothing is left of it."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return None
+    if isinstance(statement, ast.AnnAssign):
+        if statement.value is None:
+            return None
+        assign = ast.Assign(targets=[statement.target], value=statement.value, type_comment=None)
+        return ast.copy_location(assign, statement)
+    return statement

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TypeGuard
 
 from . import allowlist, network
+from .nodes import walk
 
 _PYTHON_NAMES = frozenset(vars(builtins))
 _KNOWN_MODULES = ("torch.nn", "torch.nn.functional", "torch.nn.init", "math", "typing")
@@ -263,7 +264,7 @@ def _own_attributes(tree: ast.Module) -> tuple[set[str], set[str]]:
             ):
                 prefixes.add(re.split(r"[%{]", text)[0])
 
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Attribute(_, attr, ast.Store()):
                 own.add(attr)

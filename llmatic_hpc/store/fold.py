@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..config import PROBLEMS, Config, network_axes
-from ..search import Search, Tessellation, Told
-from ..types import PENDING, Descriptor, Evaluation, Proposal
+from ..search import Search, Tessellation
+from ..types import PENDING, Descriptor, Evaluation
 from . import promotion, rows
 from .record import EVALUATED, ArchiveState, Record
 
@@ -94,7 +94,8 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
             fitness = math.nan
             if status == "duplicate":
                 status = record.status(int(table["duplicate_of"][row]))
-            status = status if status in ("stopped", "infrastructure") else "untrainable"
+            is_told = status in ("stopped", "infrastructure", "passed_over")
+            status = status if is_told else "untrainable"
         found.append(Evaluation(row, status, fitness, tuple(table["descriptors"][row].tolist())))
     return found
 
@@ -130,15 +131,10 @@ def advance(
     record.committed_generations += 1
 
 
-def replay(search: Search, record: Record) -> Iterator[tuple[tuple[Proposal, ...], Told]]:
-    """Ask and tell ``search`` what is on record: proposals and effect of every generation."""
-    for generation in range(record.committed_generations):
-        yield search.ask(), search.tell(evaluations(record, generation))
-
-
 def resume(record: Record, config: Config) -> Search:
     """Make the search as it stands after the last committed generation."""
     search = new_search(config, len(record.prompts), record)
-    for _ in replay(search, record):
-        pass
+    for generation in range(record.committed_generations):
+        search.ask()
+        search.tell(evaluations(record, generation))
     return search

@@ -177,7 +177,8 @@ class Record:
         table = self.candidates
         for row in range(self._indexed, self.rows):
             self._by_digest.setdefault(bytes(table["canonical_sha256"][row]), []).append(row)
-            self._architectures.add(table["architecture"][row])
+            if table["status"][row] != b"passed_over":  # it has no score, and never will
+                self._architectures.add(table["architecture"][row])
         self._indexed = self.rows
 
     def out(self) -> list[int]:

@@ -31,17 +31,17 @@ def candidate(
     originals: Originals,
     axes: Sequence[str],
 ) -> dict[str, Any]:
-    """Make a new row. ``originals`` learns of the candidate if it is the first.
+    """Make a new row, a duplicate where one of ``originals`` is the same network.
 
     ``missing``: why no source could be read from the completion; ``axes``: names of the measured
     values that are the axes of the network archive.
     """
     verdict = found.screened
-    key, number = verdict.canonical_sha256, proposal.candidate
+    key = verdict.canonical_sha256
     status, failure = verdict.status, verdict.failure
     if not found.source:
         status, failure = "invalid", completion.failure or missing
-    original = originals.first(key, number) if status == PENDING else number
+    original = originals.find(key) if status == PENDING else -1
     text = "" if completion.text == found.source else completion.text
     sizes, values = vars(verdict.descriptors) if verdict.descriptors else {}, measured(verdict)
     return {
@@ -58,7 +58,7 @@ def candidate(
         "source_sha256": hashlib.sha256(found.source.encode("utf-8")).hexdigest(),
         "canonical_sha256": key,
         "architecture": verdict.architecture,
-        "duplicate_of": original if original != number else -1,
+        "duplicate_of": original,
         "status": status,
         "failure": failure,
     }
@@ -99,10 +99,14 @@ class Originals:
         self._record, self._start_phase = record, start_phase
         self._fresh: dict[str, int] = {}
 
-    def first(self, key: str, number: int) -> int:
-        """Find who was first with the digest ``key``: an earlier candidate, or ``number``."""
+    def find(self, key: str) -> int:
+        """Find who was first with the digest ``key``; -1: nobody yet."""
         earlier = next(filter(self._counts, self._record.rows_with(key)), None)
-        return self._fresh.setdefault(key, number) if earlier is None else earlier
+        return self._fresh.get(key, -1) if earlier is None else earlier
+
+    def add(self, key: str, number: int) -> None:
+        """Note a new candidate that is the first with its digest."""
+        self._fresh[key] = number
 
     def _counts(self, row: int) -> bool:
         table = self._record.candidates

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config, from_tables
+from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, promotion, rows
+from . import fold, places, promotion, rows
 from .record import PROPOSED, Record
 
 
@@ -42,9 +43,10 @@ def verify(record: Record) -> Iterator[Difference]:
         yield from impossible
         return  # no search can be told so
     search = fold.new_search(config, len(record.prompts), record)
-    batch = config.search.batch
+    batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):
         yield from _proposals(record, search.ask())
+        yield from _places(record, search)
         yield from _promotions(promotion.differences(record, search, generation))
         told = search.tell(fold.evaluations(record, generation))
         yield from _promotions(promotion.late_differences(record, search))
@@ -67,6 +69,7 @@ def verify(record: Record) -> Iterator[Difference]:
                 yield _replays(where, column, stored[cell], replayed[cell])
     if record.phase == PROPOSED:
         yield from _proposals(record, search.ask())
+        yield from _places(record, search)
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
     if record.rows != expected:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
@@ -87,17 +90,20 @@ def _told(record: Record) -> Iterator[Difference]:
             yield Difference(where, f"of generation {generation}, but told in {told}")
         else:
             original = int(table["duplicate_of"][row])
+            if record.status(row) == places.PASSED_OVER:
+                continue  # it takes over nothing
             if 0 <= original < row and not 0 <= int(table["told"][original]) <= told:
                 yield Difference(where, f"told before candidate {original}, which it duplicates")
 
 
 def _rows(record: Record, config: Config) -> Iterator[Difference]:
     table = record.candidates
-    batch = config.search.batch
+    batch, several = config.search.batch, config.search.oversample
     for row in range(record.rows):
         where = f"candidate {row}"
         generation = int(table["generation"][row])
-        if (generation, int(table["index"][row])) != divmod(row, batch):
+        place = generation * batch + int(table["index"][row])
+        if (place, int(table["attempt"][row])) != divmod(row, several):
             yield Difference(where, f"stands in row {row} but is of generation {generation}")
         source = table["source"][row]
         digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
@@ -135,6 +141,15 @@ def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Diff
         again, row = rows.proposal_columns(proposal), proposal.candidate
         again["parents"] = [*proposal.parents, *[-1] * (3 - len(proposal.parents))]
         yield from _unequal(f"candidate {row}", record.candidates, row, again)
+
+
+def _places(record: Record, search: Search) -> Iterator[Difference]:
+    """Check which candidates of the generation that was asked for were passed over."""
+    for row, has_place in places.again(search, record):
+        if has_place != (record.status(row) != places.PASSED_OVER):
+            there = "is passed over" if has_place else f"is {record.status(row)}"
+            other = "gives it the place" if has_place else "passes it over"
+            yield Difference(f"candidate {row}", f"{there}, a replay {other}")
 
 
 def _unequal(

@@ -30,9 +30,10 @@ from llmatic_hpc import config
 from llmatic_hpc.cluster import InlineBackend
 from llmatic_hpc.coordinator.loop import Coordinator
 from llmatic_hpc.evaluation.tasks import CandidateSpec, TaskSpec, write_result
+from llmatic_hpc.problems.evaluator import Evaluator
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
-from llmatic_hpc.types import Completion, Outcome, Request, Result, Screened
+from llmatic_hpc.types import Completion, Examined, Outcome, Request, Result
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,9 +69,11 @@ class Timed(Coordinator):
         self.generator_seconds += time.perf_counter() - began
         return found
 
-    def _screen(self, generation: int, sources: Sequence[str]) -> list[Screened]:
+    def _screen(
+        self, evaluator: Evaluator, generation: int, sources: Sequence[str]
+    ) -> list[Examined]:
         began = time.perf_counter()
-        found = super()._screen(generation, sources)
+        found = super()._screen(evaluator, generation, sources)
         self.screen_seconds += time.perf_counter() - began
         return found
 

@@ -164,6 +164,11 @@ RUNGS = "[training]\nrungs = [[3, 'niche'], [9]]\n"
             "upper = [9, 9]\n",
             ["training.rungs", "milliseconds is measured afterwards"],
         ),
+        (
+            "[search]\noversample = 2\n[archive.network]\naxes = ['params', 'milliseconds']\n"
+            "lower = [1, 1]\nupper = [9, 9]\n",
+            ["search.oversample", "measured afterwards"],
+        ),
         (f"{RUNGS}[cluster]\nquorum = 0.5\n", ["training.rungs needs cluster.quorum = 1"]),
         (f"{RUNGS}[search]\ntrain_start = false\n", ["needs search.train_start = true"]),
         (

@@ -450,6 +450,71 @@ def test_invariant_1_killed_at_any_instant(tmp_path: Path, count: int) -> None:
         kills += found["kills"]
 
 
+OVERSAMPLED = ("search.oversample=3", "search.generations=1", "search.batch=4")
+
+
+def test_invariant_1_killed_while_oversampling(tmp_path: Path) -> None:
+    """Who was passed over stays so, and nobody is evaluated twice, wherever a kill falls."""
+    finish(tmp_path / "reference", OVERSAMPLED)
+    found = disturbed(tmp_path / "run", 1, 6.0, random.Random(1), OVERSAMPLED)
+    assert found["failed"] == 0
+
+
+def test_one_completion_for_each_place_is_evaluated(tmp_path: Path) -> None:
+    """A replay is consumed place by place; the others are on the record with their descriptors,
+    cost no training, are no queries, and are counted on their own."""
+    made = [
+        f"""import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, {width}, 1)
+        self.fc = nn.Linear({features}, 10)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).flatten(1))
+"""
+        for width, features in [
+            *((n, 1024 * n) for n in (2, 3, 4)), (5, 1), (6, 1024 * 6), (7, 1), (2, 2048), (8, 1),
+            (9, 1), (10, 1), (11, 1), (12, 1)
+        ]
+    ]  # fmt: skip
+    lines = [json.dumps({"completion": f"```python\n{text}```", "form": "chat"}) for text in made]
+    (tmp_path / "replay.jsonl").write_text("\n".join(lines))
+    run(
+        tmp_path / "run", "search.oversample=3", "search.batch=4", "search.generations=1",
+        "generator.kind=replay", f"generator.replay={tmp_path / 'replay.jsonl'}",
+        "generator.repair=false", "training.epochs=0", "cluster.kind=inline",
+    )  # fmt: skip
+    record = load(tmp_path / "run")
+    table = record.candidates
+    assert [*zip(table["index"].tolist(), table["attempt"].tolist(), strict=True)] == [
+        divmod(row, 3) for row in range(12)
+    ]
+    bodies = [text.partition("class")[2].strip() for text in made]
+    assert [source.partition("class")[2].strip() for source in table["source"]] == bodies
+    over = table["status"] == b"passed_over"
+    assert (over.reshape(4, 3).sum(axis=1) == 2).all()
+    fits = np.isfinite(table["descriptors"]).all(axis=1)
+    assert fits.tolist() == [row in (0, 1, 2, 4, 6) for row in range(12)]
+    assert not over[[4, 6]].any(), "what fits has the place before what does not"
+    assert table["duplicate_of"][6] == (-1 if over[0] else 0), "of one that is evaluated"
+    assert (table["status"][~over] != b"scored").sum() >= 1
+    assert np.isnan(table["train_seconds"][over]).all()
+    assert (table["network_cell"][over] == -1).all()
+    assert all(record.candidates["failure"][over])
+    said = json.loads(llmatic("status", tmp_path / "run", "--json").stdout)
+    assert said["status"]["passed_over"] == said["rates"]["passed_over"] == 8
+    assert said["queries"] == (table["status"] == b"scored").sum() <= 4
+    assert json.loads(llmatic("verify", tmp_path / "run", "--json").stdout)["ok"]
+    other, first = (int(np.flatnonzero(rows[:3])[0]) for rows in (over, ~over))
+    table["status"][[other, first]] = b"scored", b"passed_over"
+    found = [str(difference) for difference in store.verify(record)]
+    assert f"candidate {first}: is passed over, a replay gives it the place" in found
+    assert f"candidate {other}: is scored, a replay passes it over" in found
+
+
 def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
     """They become numbers in record and config, and the same line continues the run."""
     settings = (

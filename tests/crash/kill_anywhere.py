@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,25 +49,26 @@ RUNGS = {
 so that every function here knows them."""
 
 
-def command(run: Path) -> list[str]:
-    """The command that starts and continues a run."""
-    settings = (*SETTINGS, *RUNGS.get(run.parent.name, ()))
+def command(run: Path, settings: Sequence[str] = ()) -> list[str]:
+    """The command that starts and continues a run, with further ``settings``."""
+    settings = (*SETTINGS, *RUNGS.get(run.parent.name, ()), *settings)
     options = [word for setting in settings for word in ("--set", setting)]
     config = str(ROOT / "configs" / "smoke.toml")
     return [sys.executable, "-m", "llmatic_hpc", "run", config, "--run-dir", str(run), *options]
 
 
-def start(run: Path) -> subprocess.Popen[bytes]:
+def start(run: Path, settings: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start or continue a run in a session of its own."""
     return subprocess.Popen(
-        command(run), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL,
+        command(run, settings), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def finish(run: Path) -> None:
+def finish(run: Path, settings: Sequence[str] = ()) -> None:
     """Run to the end, undisturbed."""
-    done = subprocess.run(command(run), cwd=ROOT, capture_output=True, text=True, check=False)
+    words = command(run, settings)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{run}: exit code {done.returncode}\n{done.stderr}")
 
@@ -135,12 +136,14 @@ def equal(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
-def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict[str, int]:
+def disturbed(
+    run: Path, kills: int, longest: float, rng: random.Random, settings: Sequence[str] = ()
+) -> dict[str, int]:
     """A run that is killed up to ``kills`` times and then left alone; how often it was."""
     done = 0
     seen: Seen = {}
     while done < kills:
-        process = start(run)
+        process = start(run, settings)
         try:
             process.wait(rng.uniform(0.0, longest))
             error = process.communicate()[1]
@@ -155,7 +158,7 @@ def disturbed(run: Path, kills: int, longest: float, rng: random.Random) -> dict
                 seen.setdefault(known, attempt)
             what = "all" if everything else "coordinator"
             print(f"kill {done} of {run.name} ({what}): {len(seen)} results seen", flush=True)
-    finish(run)
+    finish(run, settings)
     return {"kills": done, "failed": report(run, seen)}
 
 
@@ -177,6 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--longest", type=float, default=10.0, help="seconds that a start lives at most"
     )
     parser.add_argument("--rungs", choices=tuple(RUNGS), help="candidates earn their training so")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
+                        help="settings of the run beyond this script's")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept afterwards")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
@@ -184,12 +189,13 @@ def main(arguments: list[str] | None = None) -> int:
     folder = folder / options.rungs if options.rungs else folder
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    finish(folder / "reference")
+    finish(folder / "reference", options.settings)
     print(f"undisturbed: {time.monotonic() - began:.1f} s", flush=True)
     kills = runs = failed = 0
     while kills < options.kills:
         count = min(options.kills_per_run, options.kills - kills)
-        found = disturbed(folder / f"run{runs}", count, options.longest, rng)
+        run = folder / f"run{runs}"
+        found = disturbed(run, count, options.longest, rng, options.settings)
         kills, runs, failed = kills + found["kills"], runs + 1, failed + bool(found["failed"])
     if not options.keep:
         shutil.rmtree(folder)

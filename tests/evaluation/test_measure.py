@@ -669,3 +669,37 @@ def test_small_networks_are_measured_in_milliseconds() -> None:
         screened(source)
         times.append(time.process_time() - started)
     assert min(times) < 0.02
+
+
+STRANGE = """
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 60, 3, padding=1)
+        self.table = nn.Embedding(4, 10)
+        self.fc = nn.Linear(60, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(torch.relu(self.conv(x)[:, :3])))
+        return self.fc(x.mean((2, 3))) + self.table(torch.full((x.shape[0],), 7).long())
+"""
+
+
+def test_what_shapes_do_not_tell_is_run_on_the_cpu() -> None:
+    """An index out of range, which the meta device does not see, in a network that is measured
+    there for its size; one within the range fits."""
+    problem = {
+        "input_shape": (3, 32, 32), "classes": 10,
+        "max_params": 10**8, "max_flops": 1e11, "max_layers": 100,
+    }  # fmt: skip
+    found = measure.measure(STRANGE, **problem)
+    assert found.status == "invalid"
+    assert "index out of range" in found.failure
+    found = measure.measure(STRANGE.replace("7", "3"), **problem)
+    assert found.status == "pending"
+    assert found.descriptors is not None
+    assert measure.QUICK_FLOPS < found.descriptors.flops < measure.SMALL_FLOPS

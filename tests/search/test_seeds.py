@@ -77,6 +77,7 @@ def test_purposes_keep_their_numbers() -> None:
         ("SAMPLING", 7),
         ("TRAINING", 8),
         ("PARENTS", 9),
+        ("PLACE", 20),
     ]
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...source.network import dotted, imports, network_class
+from ...source.nodes import walk
 from .. import build
 from ..layers import Building, OverBudget, Running
 from . import MOST_FINDINGS
@@ -223,14 +224,14 @@ class _Trial:
         if function is None:
             return
         body: list[ast.stmt] = function.body
-        end = next((i for i, s in enumerate(body) if node in ast.walk(s)), 0)
+        end = next((i for i, s in enumerate(body) if node in walk(s)), 0)
         for at in reversed(range(end)):
             flat = body[at]
             if isinstance(flat, ast.Assign) and self._flattens(flat.value):
                 behind = filter(self._needs_images, body[at + 1 :])
                 lines = {body[end].lineno, *(s.lineno for s in behind)}
                 yield Finding("order", span_of(flat), "", tuple(sorted(lines)))
-        for inner in ast.walk(function):
+        for inner in walk(function):
             if flattened(inner) is not None:
                 yield Finding("unflatten", span_of(inner))
 
@@ -239,7 +240,7 @@ class _Trial:
 
     def _needs_images(self, statement: ast.stmt) -> bool:
         """Return whether a statement calls a layer, or a function, for images or sequences."""
-        for node in ast.walk(statement):
+        for node in walk(statement):
             module = self._called(node)
             if module is not None and any(isinstance(m, self._spatial) for m in module.modules()):
                 return True
@@ -260,7 +261,7 @@ class _Trial:
     def _views(self) -> Iterator[Finding]:
         """Correct views that let the number of images follow from that of the features."""
         spans = []
-        for node in ast.walk(self._text.tree):
+        for node in walk(self._text.tree):
             match node:
                 case ast.Call(ast.Attribute(attr="view" | "reshape"), [first, _]):
                     if ast.unparse(first) == "-1":
@@ -334,7 +335,7 @@ class _Trial:
     def _mixed(self) -> Iterator[Finding]:
         """Drop what may have lost the batch on the way out."""
         owner = network_class(self._text.tree)
-        for node in ast.walk(owner) if owner else ():
+        for node in walk(owner) if owner else ():
             match node:
                 case ast.Subscript(_, index) if ast.unparse(index) == "0":
                     yield Finding("drop", span_of(node))

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...source.allowlist import words
 from ...source.network import returned
+from ...source.nodes import walk
 from ...source.parse import SourceError
 from ...types import Repair
 from . import spans
@@ -221,7 +222,7 @@ def _projection(text: Text, owner: ast.ClassDef, finding: Finding) -> Iterator[S
     ``numbers[2]``: 0 as it is, 1 flattened first, 2 pooled and flattened.
     """
     features, classes = _positive(finding, 2)
-    if any(isinstance(n, ast.Attribute) and n.attr == PROJECTION for n in ast.walk(owner)):
+    if any(isinstance(n, ast.Attribute) and n.attr == PROJECTION for n in walk(owner)):
         raise NotApplicableError("it has such a layer")
     yield _appended(text, owner, f"self.{PROJECTION} = nn.Linear({features}, {classes})")
     yield from _returned_through(PROJECTION, text, owner, finding)

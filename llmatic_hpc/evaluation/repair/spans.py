@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
+from ...source.nodes import children, walk
 from ...source.parse import parse
 
 Place = tuple[int, int]
@@ -62,13 +63,11 @@ class Text:
         self.source = re.sub(r"\r\n?", "\n", source)  # as Python's tokenizer reads it
         self.tree = parse(self.source)
         self.lines = [line.encode() for line in self.source.split("\n")]
-        self.parents = {
-            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
-        }
+        self.parents = {child: node for node in walk(self.tree) for child in children(node)}
 
     def node(self, at: Span | None, *kinds: type[ast.AST]) -> Any:
         """Return the node of one of the ``kinds`` that fills the span, or None."""
-        nodes = (node for node in ast.walk(self.tree) if isinstance(node, kinds))
+        nodes = (node for node in walk(self.tree) if isinstance(node, kinds))
         return next((node for node in nodes if span_of(node) == at), None)
 
     def above(self, node: ast.AST, kind: type[ast.AST]) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from ...source import allowlist, network
 from ...source.network import STANDARD_NAMES
+from ...source.nodes import walk
 from ...source.parse import try_parse
 from .rules import Finding, calls_super, required
 from .spans import is_own, methods, span_of
@@ -76,7 +77,7 @@ def _constructor(owner: ast.ClassDef) -> Iterator[Finding]:
     for statement in function.body:
         if calls_super(statement):
             return
-        if any(is_own(node) for node in ast.walk(statement)):
+        if any(is_own(node) for node in walk(statement)):
             break
     yield Finding("super", span_of(function))
 
@@ -86,7 +87,7 @@ def _attributes(
 ) -> Iterator[Finding]:
     """Find what was meant by attributes that are read and set nowhere."""
     declared = {name for relative in _family(owner, by_name) for name in _declared(relative)}
-    own = [node for node in ast.walk(owner) if is_own(node)]
+    own = [node for node in walk(owner) if is_own(node)]
     read = [node for node in own if isinstance(node.ctx, ast.Load)]
     used = {node.attr for node in read}
     unknown = sorted(
@@ -107,7 +108,7 @@ def _attributes(
 
 def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
     """Make a layer of the class in ``self.act = nn.ReLU``."""
-    for node in ast.walk(owner):
+    for node in walk(owner):
         match node:
             case ast.Assign([target, *_], ast.Attribute() as value) if is_own(target):
                 if value.attr in _PLAIN_LAYERS:
@@ -117,9 +118,9 @@ def _instances(owner: ast.ClassDef) -> Iterator[Finding]:
 def _methods_of_tensors(tree: ast.Module) -> Iterator[Finding]:
     """Drop ``x.something()`` that no tensor has."""
     known = allowlist.ATTRIBUTES | allowlist.RESERVED
-    known |= {n.attr for n in ast.walk(tree) if is_own(n)}
-    known |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-    for call in ast.walk(tree):
+    known |= {n.attr for n in walk(tree) if is_own(n)}
+    known |= {n.name for n in walk(tree) if isinstance(n, ast.FunctionDef)}
+    for call in walk(tree):
         match call:
             case ast.Call(ast.Attribute(ast.Name(owner), name)) if name not in known:
                 if owner not in ("self", *STANDARD_NAMES):
@@ -132,13 +133,13 @@ def _homes(tree: ast.Module) -> Iterator[Finding]:
     if any(names.get(short) != path for short, path in STANDARD_NAMES.items()):
         return
     bound = set(names) | set(dir(builtins))
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.FunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
                 bound.add(name)
             case ast.Name(name, ast.Store() | ast.Del()):
                 bound.add(name)
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Name(name, ast.Load()) if name not in bound:
                 yield from _moved(node, name)
@@ -163,7 +164,7 @@ def _moved(node: ast.expr, name: str) -> Iterator[Finding]:
 
 def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
     """Drop a named argument that is given something that does not exist."""
-    for call in ast.walk(tree):
+    for call in walk(tree):
         for number, keyword in enumerate(call.keywords if isinstance(call, ast.Call) else ()):
             if keyword.value is name:
                 yield Finding("keyword", span_of(call), "", (number,))
@@ -171,9 +172,9 @@ def _undefined(tree: ast.AST, name: ast.Name) -> Iterator[Finding]:
 
 def _dropped(tree: ast.AST, function: ast.Attribute) -> Iterator[Finding]:
     """Drop a call, outside of the constructor, of something that does not exist."""
-    for method in ast.walk(tree):
+    for method in walk(tree):
         if isinstance(method, ast.FunctionDef) and method.name != "__init__":
-            for call in ast.walk(method):
+            for call in walk(method):
                 if isinstance(call, ast.Call) and call.func is function and call.args:
                     yield Finding("drop", span_of(call))
 
@@ -193,7 +194,7 @@ def _family(owner: ast.ClassDef, by_name: dict[str, ast.ClassDef]) -> list[ast.C
 def _declared(owner: ast.ClassDef) -> set[str]:
     """Return the attributes that a class itself gives to its instances."""
     found = {name for statement in owner.body for name in network.bindings(statement)}
-    for node in ast.walk(owner):
+    for node in walk(owner):
         match node:
             case ast.Attribute(ast.Name("self"), name, ast.Store() | ast.Del()):
                 found.add(name)
