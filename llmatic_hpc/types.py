@@ -38,6 +38,9 @@ STATUSES = (
 )
 """Fates of a candidate; ``pending`` while it has not been evaluated."""
 
+LARGEST = 1e300
+"""No number in a result is larger."""
+
 PENDING = "pending"
 
 
@@ -216,7 +219,7 @@ class Outcome:
     device: str = ""
     """Type and name of the device that it was trained on."""
     milliseconds: float = float("nan")
-    """Least time of a batch of ``training.batch`` images there, in evaluation."""
+    """Least time of ``training.batch`` test examples there, in evaluation."""
 
 
 @dataclass(frozen=True)

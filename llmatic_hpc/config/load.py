@@ -57,16 +57,21 @@ def from_tables(tables: Mapping[str, Any], origin: str) -> Config:
 
 
 def network_axes(
-    settings: NetworkArchiveSettings, descriptors: Sequence[Descriptor], origin: str = ""
+    settings: NetworkArchiveSettings,
+    descriptors: Sequence[Descriptor],
+    origin: str = "",
+    *,
+    settled: bool = True,
 ) -> tuple[Descriptor, ...]:
     """Return the problem's descriptors that are axes, with the bounds and scales of the settings.
 
     Raises ``ConfigError``, which names ``origin``, for what does not fit together, and for
-    automatic bounds, which :func:`settled` makes numbers.
+    automatic bounds, which :func:`settled` makes numbers; ``settled = False``: those are the
+    problem's own.
     """
     where = f"{origin}: " if origin else ""
     found = _checked_axes(settings, descriptors, where)
-    if settings.is_automatic:
+    if settled and settings.is_automatic:
         raise ConfigError(
             f"{where}archive.network.lower and upper = 'auto' are settled by a run; give numbers"
         )
@@ -85,6 +90,8 @@ def _checked_axes(
                 f"{where}archive.network.lower and upper: {one.name} is measured where candidates "
                 "train, so that 'auto' cannot know it beforehand; give numbers"
             )
+        if not math.isfinite(one.lower) or not math.isfinite(one.upper):
+            raise ConfigError(f"{where}archive.network.lower and upper must be finite numbers")
         if not (lower or upper) and not one.lower < one.upper:
             raise ConfigError(
                 f"{where}archive.network.upper must exceed "
@@ -138,7 +145,13 @@ def settled(config: Config, initial: Mapping[str, float] = MappingProxyType({}))
     axes = _chosen_axes(
         archive, PROBLEMS.get(config.problem.kind)().descriptors(config.problem), ""
     )
-    automatic = (archive.automatic(key, len(axes)) for key in BOUNDS)
+    automatic = [archive.automatic(key, len(axes)) for key in BOUNDS]
+    for one, *wanted in zip(axes, *automatic, strict=True):
+        if any(wanted) and one.name not in initial:
+            raise ConfigError(
+                f"archive.network.lower and upper: 'auto' for {one.name} needs a measure of the "
+                "initial network, and a run that is continued keeps the axes and bounds it has"
+            )
     axes = tuple(
         replace(
             one,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..config import Config, changed_settings, settled
+from ..config import AUTO, Config, changed_settings, settled
 from ..errors import ConfigError
 from ..problems.evaluator import Evaluator
 from ..store import rows
@@ -35,6 +35,8 @@ def of_run(before: Config, config: Config) -> Config:
     for key in ("lower", "upper"):
         known = getattr(before.archive.network, key)
         places = network.automatic(key, len(known))
+        if not known and getattr(network, key) == AUTO:
+            numbers[key] = known
         if any(places) and len(places) == len(known):
             numbers[key] = tuple(
                 number if is_automatic else getattr(network, key)[axis]

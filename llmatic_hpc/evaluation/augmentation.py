@@ -8,9 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-PADDING = 4
-"""Black pixels at each side of an image, of which "crop" cuts one of its own size (He et al., 2016,
-section 4.2)."""
+from .data.loading import SHIFT as PADDING
 
 
 def draw(count: int, *, seed: int, epoch: int) -> torch.Tensor:

@@ -38,6 +38,10 @@ SMALL_FLOPS = 30_000_000
 """Up to these it is still fast enough to be believed more than the meta device."""
 
 
+_MOST_BYTES = 1 << 50
+"""Memory for one example that no machine has."""
+
+
 def measure(
     source: str,
     *,
@@ -200,15 +204,24 @@ class _Attempt:
             if all(p.grad is None for p in parameters):
                 raise CandidateError("invalid", "the backward step reaches no parameter")
         depth, width = max(1, counting.depth), max(1, counting.width)
-        return Descriptors(width, depth, width / depth, flops, params, alive.most // batch)
+        memory = alive.most // batch
+        if memory > _MOST_BYTES:
+            raise CandidateError("too_large", f"needs {memory:.3e} bytes of memory at once")
+        return Descriptors(width, depth, width / depth, flops, params, memory)
 
     @property
     def _told(self) -> set[str] | None:
         return self.strange if self.device == "meta" else None
 
     def _counted(self, model: nn.Module, images: Tensor) -> tuple[Counting, Alive]:
-        """Count one pass over ``images``."""
-        alive = Alive(t for t in (*model.parameters(), *model.buffers()) if not is_lazy(t))
+        """Count one pass over ``images``; a first one gives lazy layers their weights."""
+        weights = (*model.parameters(), *model.buffers())
+        if any(map(is_lazy, weights)):
+            limited = Counting(max_layers=self.max_layers, max_flops=len(images) * self.flops)
+            with limited, torch.no_grad():
+                self._forward(model, images)
+            weights = (*model.parameters(), *model.buffers())
+        alive = Alive(t for t in weights if not is_lazy(t))
         counting = Counting(
             max_layers=self.max_layers,
             max_flops=len(images) * self.flops,

@@ -13,8 +13,9 @@ from torch import Tensor
 class Alive:
     """Adds up the storages behind tensors that are shown to it until the last of them is gone.
 
-    On any device, the meta device included, where nothing is allocated. Views share the storage of
-    what they view. Storages of ``others``, such as parameters, do not count.
+    Seen are the tensors that functions of torch return, not what attention and recurrent layers of
+    its own hold inside. On any device, the meta device included, where nothing is allocated. Views
+    share the storage of what they view. Storages of ``others``, such as parameters, do not count.
     """
 
     def __init__(self, others: Iterable[Tensor]) -> None:

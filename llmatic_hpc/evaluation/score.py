@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sandbox.container import Reply
-from ..types import Outcome
+from ..types import LARGEST, Outcome
 from .data import Dataset
 
 BYTES_PER_PREDICTION = 8
@@ -35,6 +35,9 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
         return Outcome(reply.status, reply.failure, train_seconds=reply.seconds)
     predictions = np.frombuffer(reply.payload, "<i8").astype(np.int64)
     loss, epochs, milliseconds = map(reply.values.get, ("train_loss", "epochs", "milliseconds"))
+    if isinstance(loss, float) and loss > LARGEST:
+        failure = f"the training loss is {loss:.3g}"
+        return Outcome("diverged", failure, train_seconds=reply.seconds)
     fault = ""
     if len(reply.payload) != payload_bytes(dataset):
         fault = f"it has {len(reply.payload)} bytes of predictions"
@@ -44,7 +47,7 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
         fault = "its number of epochs is none"
     elif (loss is None) != (epochs == 0) or (loss is not None and loss < 0):
         fault = "its training loss is none"
-    elif milliseconds is None or milliseconds <= 0:
+    elif milliseconds is None or not 0 < milliseconds <= LARGEST:
         fault = "its time of a batch is none"
     if fault or type(epochs) is not int or milliseconds is None:
         return Outcome("invalid", f"reply: {fault}", train_seconds=reply.seconds)

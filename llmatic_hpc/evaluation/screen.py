@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -27,6 +26,9 @@ GROUP = 8
 """Sources that are measured in one child at first."""
 EXAMINED = "examined"
 """Status of a child's reply that holds both a verdict and what could be repaired."""
+
+MOST_WHOLE = 1 << 53
+"""No measure of a network is so large: whole numbers in floating point end there."""
 
 _MEASURES = tuple(field.name for field in fields(Descriptors))
 _WHOLE = ("width", "depth", "params", "activation_bytes")
@@ -173,7 +175,7 @@ class Screener:
                 continue
             rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, width)
             for digest, row in zip(group_of[id(job)][1], rows.tolist(), strict=True):
-                if all(map(math.isfinite, row)):
+                if all(0 <= value < MOST_WHOLE for value in row):  # none of which is NaN
                     values = dict(zip(_MEASURES, row, strict=True))
                     values |= {n: int(values[n]) for n in _WHOLE if values[n].is_integer()}
                     found[digest] = _screened(Reply(PENDING, values=values), digest)
@@ -281,7 +283,8 @@ def _screened(reply: Reply, digest: str) -> Screened:
     if reply.status != PENDING:
         return Screened(reply.status, reply.failure, digest, built=built)
     sane = set(values) == set(_MEASURES) and all(
-        (type(value) is int if name in _WHOLE else isinstance(value, int | float)) and value >= 0
+        (type(value) is int if name in _WHOLE else isinstance(value, int | float))
+        and 0 <= value < MOST_WHOLE
         for name, value in values.items()
     )
     if not sane:

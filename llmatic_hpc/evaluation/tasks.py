@@ -15,7 +15,7 @@ from ..config import ContainmentSettings, ProblemSettings, TrainingSettings, fro
 from ..config.fields import to_tables
 from ..errors import LLMaticError
 from ..rundir.files import write_atomically
-from ..types import STATUSES, Outcome, Result
+from ..types import LARGEST, STATUSES, Outcome, Result
 
 MAX_RESULT_BYTES = 64 << 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -101,7 +101,7 @@ def read_result(path: Path, *, run_id: str, candidate: int, source_sha256: str) 
         plain = json.loads(data.decode("utf-8"), parse_constant=_refuse)
         if not isinstance(plain, dict) or not isinstance(plain.get("outcome"), dict):
             return None
-        outcome = Outcome(**_checked({"device": "", **plain.pop("outcome")}, _OUTCOME))
+        outcome = Outcome(**_checked({**_LATER, **plain.pop("outcome")}, _OUTCOME))
         result = Result(outcome=outcome, **_checked(plain, _RESULT))
     except (OSError, ValueError, RecursionError):
         return None
@@ -132,7 +132,7 @@ def _number(high: float = math.inf, *, null: bool = True) -> Any:
     def check(value: Any) -> float:
         if value is None and null:
             return math.nan
-        if type(value) not in (int, float) or not 0 <= value <= min(high, 1e300):
+        if type(value) not in (int, float) or not 0 <= value <= min(high, LARGEST):
             _refuse(value)
         return float(value)
 
@@ -165,6 +165,10 @@ _RESULT: dict[str, Any] = {
     "started": _number(null=False),
     "finished": _number(null=False),
 }
+
+
+_LATER = {"device": "", "milliseconds": None}
+"""Keys that results of an earlier version lack."""
 
 
 def _checked(plain: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,13 @@ _RECIPE = (
     "class_weights", "augmentation",
 )  # fmt: skip
 """Settings of a training that the child is told."""
+_LATER = {
+    name: getattr(TrainingSettings(), name)
+    for name in (
+        "optimizer", "weight_decay", "schedule", "label_smoothing", "class_weights", "augmentation",
+    )
+}  # fmt: skip
+"""Settings with values that say what a checkpoint of an earlier version means without them."""
 
 
 def run_folder(folder: Path) -> int:
@@ -178,7 +185,7 @@ class _Evaluator:
             "source": source,
             "data": self._fingerprint,
             "recipe": {
-                **recipe,
+                **{key: value for key, value in recipe.items() if value != _LATER.get(key)},
                 "checkpoint_seconds": None,
                 "evaluation_batch": None,
                 "graph": None,

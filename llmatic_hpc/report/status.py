@@ -62,7 +62,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "elites_due": promotion.due(record),
         "benchmark": record.environment.get("benchmark"),
         "generator": record.environment.get("generator"),
-        "training": f"{how.epochs} epochs, {how.recipe()}" if how else None,
+        "training": f"{how.in_full} epochs, {how.recipe()}" if how else None,
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),

@@ -164,6 +164,8 @@ RUNGS = "[training]\nrungs = [[3, 'niche'], [9]]\n"
             "upper = [9, 9]\n",
             ["training.rungs", "milliseconds is measured afterwards"],
         ),
+        ("[archive.network]\nupper = [inf, inf]\n", ["must be finite numbers"]),
+        ("[archive.network]\nlower = [-inf, 'auto']\n", ["must be finite numbers"]),
         (
             "[search]\noversample = 2\n[archive.network]\naxes = ['params', 'milliseconds']\n"
             "lower = [1, 1]\nupper = [9, 9]\n",

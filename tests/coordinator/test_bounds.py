@@ -18,6 +18,19 @@ def test_other_axes_are_a_difference_and_no_fault_of_the_bounds() -> None:
     assert bounds.changed(before, before) == []
 
 
+def test_what_a_continued_run_has_not_is_said_in_a_sentence() -> None:
+    """The problem's own bounds stay; a further axis cannot be settled any more."""
+    own = override(Config(), ["archive.network.lower=auto"])
+    assert bounds.of_run(Config(), own).archive.network.lower == ()
+    assert bounds.changed(Config(), bounds.of_run(Config(), own)) == []
+    asked = override(
+        Config(), ["archive.network.axes=['ratio', 'flops', 'params']",
+                   "archive.network.lower=['auto', 1e4, 'auto']",
+                   "archive.network.upper=['auto', 1e9, 'auto']"],
+    )  # fmt: skip
+    assert bounds.changed(Config(), bounds.of_run(Config(), asked))
+
+
 def test_a_continued_run_keeps_the_bound_that_was_settled_for_one_axis() -> None:
     """The number of the other axis is compared as it is."""
     before = override(Config(), ["archive.network.lower=[1,7]", "archive.network.upper=[200,1e7]"])

@@ -139,6 +139,8 @@ BAD_OTHERS: list[tuple[str, str, Mapping[str, Any], str]] = [
 ]  # fmt: skip
 
 BAD: list[tuple[str, Mapping[str, Any], str]] = [
+    ("one number for all labels", both() | {"y_train": np.array(3)}, "y_train is .* without a len"),
+    ("one number for all images", both() | {"x_test": np.array(3)}, "x_test is .* without a len"),
     ("videos", both(lambda x: x[:, None]), r"\(24, 1, 6, 5, 3\); expected images"),
     ("a cube", both(lambda x: np.zeros((len(x), 9, 9, 9))), "channels can be told"),
     ("no pixels", both(lambda x: x[:, :0]), "expected images"),

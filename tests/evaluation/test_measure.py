@@ -388,6 +388,15 @@ def test_memory_by_hand(forward: str, planes: float) -> None:
         assert attempt.measure(source).activation_bytes == planes * 64 * 4, device
 
 
+def test_memory_does_not_hold_the_weights_of_lazy_layers() -> None:
+    """They are made in a pass that is not counted."""
+    init = "self.a = nn.{}256); self.b = nn.{}10)"
+    forward = "return self.b(F.relu(self.a(torch.flatten(x, 1))))"
+    lazy = described(net(forward, init=init.format("LazyLinear(", "LazyLinear(")))
+    plain = described(net(forward, init=init.format("Linear(3072, ", "Linear(256, ")))
+    assert lazy == plain
+
+
 def measured_on(device: str, source: str) -> Descriptors:
     """The measures that one device gives, without bounds."""
     return measure._Attempt((3, 32, 32), 10, 10**9, 1e30, 10**6, device).measure(source)

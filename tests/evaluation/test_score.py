@@ -25,6 +25,14 @@ def trained(*classes: int, **values: float | None) -> Reply:
     return Reply("trained", "", {**known, **values}, payload, 9.0)
 
 
+def test_a_loss_that_no_result_may_hold_has_diverged() -> None:
+    """A result file that is refused would be taken for the machine's fault."""
+    found = score.outcome(
+        trained(0, 1, 2, 0, 2, 2, train_loss=6e302), DATASET, fitness_split="validation"
+    )
+    assert (found.status, found.failure) == ("diverged", "the training loss is 6e+302")
+
+
 def test_accuracy_is_the_fraction_of_hits() -> None:
     """By argmax and labels; NaN where there is nothing to count."""
     assert score.accuracy(np.array([1, 2, 0]), np.array([1, 2, 2])) == pytest.approx(2 / 3)
@@ -63,6 +71,7 @@ def test_without_a_validation_split_there_is_no_validation_accuracy() -> None:
         trained(0, 1, 2, 0, 2, 2, train_loss=-1.0),
         trained(0, 1, 2, 0, 2, 2, milliseconds=None),
         trained(0, 1, 2, 0, 2, 2, milliseconds=0.0),
+        trained(0, 1, 2, 0, 2, 2, milliseconds=1e301),
         trained(0, 1, 2, 0, 2, 2, epochs=-1),
         trained(0, 1, 2, 0, 2, 2, epochs=1.5),
         trained(0, 1, 2, 0, 2, 2, epochs=None),

@@ -28,6 +28,14 @@ def variant(width: int) -> str:
     )
 
 
+def test_memory_that_no_machine_has_is_too_large(screener: Screener) -> None:
+    """Measured without being allocated, in company or alone, it is a verdict that fits a record."""
+    line = "{} = torch.zeros(1 << 30, 1 << 30)\n        "
+    vast = INITIAL.replace("x = F.relu", line.format("p") + line.format("q") + "x = F.relu")
+    for sources in ([vast, variant(4)], [vast + "# alone"]):
+        assert screener.screen(sources)[0].status == "too_large"
+
+
 def test_verdicts_come_in_order(screener: Screener) -> None:
     """Each source gets its own, whether the gate or the measuring decides."""
     endless = INITIAL.replace(

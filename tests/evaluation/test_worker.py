@@ -557,3 +557,31 @@ def test_evaluating_one_source(tmp_path: Path) -> None:
     }  # fmt: skip
     screened, outcome = worker.evaluate_source("import os", config)
     assert screened.status == outcome.status in ("forbidden", "invalid")
+
+
+def test_a_result_of_an_earlier_version_is_taken(tmp_path: Path) -> None:
+    """It lacks what nobody measured then; its training is not done again."""
+    write_result(tmp_path / "r.json", GOOD)
+    plain = json.loads((tmp_path / "r.json").read_text())
+    del plain["outcome"]["milliseconds"], plain["outcome"]["device"]
+    (tmp_path / "r.json").write_text(json.dumps(plain))
+    assert str(read(tmp_path / "r.json")) == str(GOOD)
+
+
+def test_options_at_their_defaults_leave_a_checkpoint_what_it_was() -> None:
+    """A training that an earlier version began goes on; any other option begins anew."""
+    dataset = data.load(ProblemSettings(), TRAINING, seed=0)
+
+    def identity(training: TrainingSettings) -> str:
+        made = worker._Evaluator(None, dataset, training, ContainmentSettings(), 1)  # type: ignore[arg-type]
+        job = made.job("", seed=0, epochs=1, folder=Path("none"))
+        return str(job.parameters["identity"])
+
+    plain = identity(TRAINING)
+    original = worker._RECIPE
+    worker._RECIPE = original[: original.index("optimizer")]
+    try:
+        assert identity(TRAINING) == plain
+    finally:
+        worker._RECIPE = original
+    assert identity(replace(TRAINING, schedule="cosine")) != plain

@@ -34,6 +34,8 @@ def test_status_and_export_tell_it(record: Record, tmp_path: Path) -> None:
     """An exported source that of its own training, where there was one."""
     assert status(record, RunPaths(tmp_path))["training"] == f"4 epochs, {WORDS}"
     assert f": {WORDS}; llmatic-hpc" in exported_source(record, 0)
+    record.config["training"]["rungs"] = [[1, "niche"], [9]]
+    assert status(record, RunPaths(tmp_path))["training"] == f"9 epochs, {WORDS}"
     assert "adamw" not in exported_source(record, 1)
 
 

@@ -104,6 +104,12 @@ def _names(arrays: Mapping[str, Any], path: Path) -> _Names:
             }
             if missing := [name for names in own.values() for name in names if name not in arrays]:
                 raise DataError(f"{path}: has no {missing[0]} for a validation split of its own")
+            for name in (name for names in (needed | own).values() for name in names):
+                if not getattr(arrays[name], "shape", ()):
+                    raise DataError(
+                        f"{path}: {name} is {type(arrays[name]).__name__} without a length; "
+                        "expected an array with one entry for each example"
+                    )
             return needed | own
     accepted = "; or ".join(
         ", ".join(name for names in needed.values() for name in names) for needed, _ in _KEYS

@@ -14,8 +14,8 @@ from . import arrays, cache, folders, named
 from .scaling import standardised
 from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, sha256, whole
 
-_SHIFT = 4
-"""Pixels, see :data:`~llmatic_hpc.evaluation.augmentation.PADDING`, whose module needs torch."""
+SHIFT = 4
+"""Pixels by which augmentation moves an image at most (He et al., 2016, section 4.2)."""
 
 
 def load(problem: ProblemSettings, training: TrainingSettings, *, seed: int) -> Dataset:
@@ -54,10 +54,10 @@ def refuse_augmentation(augmentation: Sequence[str], input_shape: tuple[int, ...
 
     Images are (channels, height, width), higher and wider than the largest shift.
     """
-    if augmentation and (len(input_shape) != 3 or min(input_shape[1:]) <= _SHIFT):
+    if augmentation and (len(input_shape) != 3 or min(input_shape[1:]) <= SHIFT):
         raise ConfigError(
-            f"training.augmentation = {list(augmentation)} is for images of more than {_SHIFT} by "
-            f"{_SHIFT} pixels, and the data have shape {input_shape}: say training.augmentation = "
+            f"training.augmentation = {list(augmentation)} is for images of more than {SHIFT} by "
+            f"{SHIFT} pixels, and the data have shape {input_shape}: say training.augmentation = "
             "[]"
         )
 

@@ -63,9 +63,7 @@ def _check(config: Config, initial: Reading, dataset: cells.Dataset) -> None:
         raise ConfigError(f"{where} is no cell: {initial.failure}")
     given = config.archive.network
     (_, least), (_, most) = cells.bounds(dataset)
-    if given.is_automatic:
-        return
-    axes = network_axes(given, NASBench201().descriptors(config.problem))
+    axes = network_axes(given, NASBench201().descriptors(config.problem), settled=False)
     (flops,) = [one for one in axes if one.name == "flops"]
     if flops.lower >= most or flops.upper <= least:
         raise ConfigError(
