@@ -1,6 +1,7 @@
 """The best network and the map at equal cost: trained in full at once, or earned rung by rung.
 
     python -m tests.benchmarks.budget TABLE.h5 --results FILE.jsonl            # NAS-Bench-201
+    python -m tests.benchmarks.budget TABLE.h5 --ranks         # what 12 epochs tell about 200
     python -m tests.benchmarks.budget cifar10.h5 --images --results FILE.jsonl # real trainings
 
 Every line of the results is a run of ``llmatic`` that ended for its ``search.budget``; what is in
@@ -32,11 +33,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator.loop import Silent, run
-from llmatic_hpc.problems.nasbench201.cells import DATASETS
+from llmatic_hpc.problems.nasbench201.cells import DATASETS, architecture, cells, describe
 from llmatic_hpc.problems.nasbench201.table import BenchmarkTable, read
 from llmatic_hpc.report.status import best_candidate
 from llmatic_hpc.store import Record, promotion
@@ -233,17 +235,39 @@ def _error(rows: list[dict[str, Any]], name: str) -> float:
     )
 
 
+def ranks(path: Path) -> Iterator[str]:
+    """Yield the lines of a table: Spearman's correlation of validation accuracies, 12 and 200."""
+    flops = np.array([describe(cell, DATASETS["cifar10"]).flops for cell in cells()])
+    row = [whole_table(str(path)).rows[architecture(cell)] for cell in cells()]
+    yield "| data set | all cells | of equal FLOPs (median) | best tenth |"
+    yield "| --- | ---: | ---: | ---: |"
+    for name, found in whole_table(str(path)).datasets.items():
+        short, full = found.valid_12[row], found.valid[row]
+        groups = [flops == size for size in np.unique(flops)]
+        alike = [spearmanr(short[g], full[g])[0] for g in groups if g.sum() >= 20]
+        best = full >= np.quantile(full, 0.9)
+        of_best = spearmanr(short[best], full[best])[0]
+        numbers = (spearmanr(short, full)[0], float(np.median(alike)), of_best)
+        yield f"| {name} | {' | '.join(f'{number:.2f}' for number in numbers)} |"
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help="table of NAS-Bench-201, or images")
     parser.add_argument("--images", action="store_true", help="train for real")
-    parser.add_argument("--results", type=Path, required=True, help="JSON Lines, gone on with")
+    parser.add_argument("--results", type=Path, help="JSON Lines, gone on with")
+    parser.add_argument("--ranks", action="store_true", help="only what 12 epochs tell about 200")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--costs", type=float, nargs="*", default=COSTS)
     parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES)
     parser.add_argument("--datasets", nargs="*", default=tuple(DATASETS), choices=tuple(DATASETS))
     options = parser.parse_args()
+    if options.ranks:
+        print("\n".join(ranks(options.data)))
+        return
+    if options.results is None:
+        parser.error("--results FILE.jsonl: where the results go")
     run_all((of_images if options.images else of_table)(options), options.results)
     print("\n".join(tables(options.results)))
 
