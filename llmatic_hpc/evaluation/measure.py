@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +46,12 @@ def measure(
     max_flops: float,
     max_layers: int,
     seed: int = 0,
+    likely_large: bool = False,
 ) -> Screened:
     """Return the verdict on ``source``: ``pending`` and descriptors, ``invalid`` or ``too_large``.
 
     ``input_shape`` is that of one image without the batch. ``canonical_sha256`` stays empty.
+    ``likely_large``: what it would be found to be on the meta device is asked first.
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
@@ -65,6 +68,8 @@ def measure(
     }
     failure = ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+        if likely_large and (guess := _Attempt(*problem, "meta").guess(source, seed)) is not None:
+            return Screened(status=PENDING, descriptors=guess, built=True)
         for attempt in attempts:
             torch.manual_seed(seed)
             try:
@@ -89,6 +94,11 @@ def measure(
                     continue
                 return Screened(error.status, error.message, built=error.built)
     return Screened(status="too_large", failure=failure)
+
+
+def is_large(found: Descriptors) -> bool:
+    """Return whether a network was too large to be run on the CPU at once."""
+    return found.params > QUICK_PARAMS or found.flops > QUICK_FLOPS
 
 
 def warm_up() -> None:
@@ -125,6 +135,14 @@ class _Attempt:
     strange: set[str] = field(default_factory=set)
     """Names of what the network did on the meta device of which shapes alone do not tell enough."""
 
+    def guess(self, source: str, seed: int) -> Descriptors | None:
+        """Return what is found, if the network fits and nothing about it is strange."""
+        torch.manual_seed(seed)
+        with suppress(OverBudget, *build.CANDIDATE_EXCEPTIONS):
+            found = self.measure(source)
+            return None if self.strange else found
+        return None
+
     def corrected(self, source: str, found: Descriptors) -> Descriptors:
         """Return what the CPU finds, within this attempt's bounds; beyond them ``found``.
 
@@ -146,8 +164,9 @@ class _Attempt:
         where it goes beyond what the attempt allows.
         """
         small = self.flops <= SMALL_FLOPS
-        with torch.device("meta") if self.device == "meta" else _kernels(compiled=not small):
-            with Building(self.params):
+        with _kernels(compiled=not small):
+            place = torch.device("meta") if self.device == "meta" else nullcontext()
+            with place, Building(self.params):
                 model = build.build(source)
             try:
                 return self._described(model)
@@ -162,7 +181,7 @@ class _Attempt:
             raise CandidateError("invalid", "the network has no parameters to train")
         if not any(isinstance(p, nn.UninitializedParameter) for p in parameters):
             self._count_params(parameters)
-        images = torch.randn((3, *self.input_shape))
+        images = torch.randn((3, *self.input_shape), device=self.device)
         floating = (t for t in (*parameters, *model.buffers()) if t.is_floating_point())
         self.strange.update(str(t.dtype) for t in floating if t.dtype != images.dtype)
 
@@ -183,7 +202,7 @@ class _Attempt:
         params = self._count_params(parameters)
 
         model.train()
-        with Running(self._told):
+        with Running(**self._mode):
             output = self._forward(model, images)
             if not output.requires_grad:
                 raise CandidateError("invalid", "no parameter takes part in the output")
@@ -197,13 +216,13 @@ class _Attempt:
         return Descriptors(width, depth, ratio=width / depth, flops=flops, params=params)
 
     @property
-    def _told(self) -> set[str] | None:
-        return self.strange if self.device == "meta" else None
+    def _mode(self) -> dict[str, Any]:
+        return {"strange": self.strange, "meta": True} if self.device == "meta" else {}
 
     def _counted(self, model: nn.Module, images: Tensor) -> Counting:
         """Count one pass over ``images``."""
         counting = Counting(
-            max_layers=self.max_layers, max_flops=len(images) * self.flops, strange=self._told
+            max_layers=self.max_layers, max_flops=len(images) * self.flops, **self._mode
         )
         with counting, torch.no_grad():
             self._forward(model, images)
