@@ -107,12 +107,14 @@ def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
 
     def several() -> Reply:
         rows = np.full((len(group), len(fields(Descriptors))), np.nan)
-        before = _layers()
+        before, large = _layers(), False
         for row, source in zip(rows, group, strict=True):
             if _layers() != before:
                 break  # its predecessor changed torch itself: the rest is measured alone
-            if (found := measure.measure(source, **parameters).descriptors) is not None:
+            found = measure.measure(source, **parameters, likely_large=large).descriptors
+            if found is not None:
                 row[:] = astuple(found)
+                large = measure.is_large(found)  # as the next one then often is
         return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
 
     return one if group is None else several

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 
 from ..source.allowlist import words
 from . import flops
@@ -163,6 +164,9 @@ _ELEMENTWISE = _KEEP_RESULT | words(
 """Functions of one tensor; most keep that, some their result (derivatives.yaml of torch)."""
 
 
+_CONSTRUCTORS = frozenset(_device_constructors())
+
+
 class Running(TorchFunctionMode):
     """A mode for running a network on the meta device quickly.
 
@@ -171,12 +175,14 @@ class Running(TorchFunctionMode):
     directly. They have the right shapes and hang in the autograd graph. In-place calls, and all
     that is not plainly one of these, take torch's own way.
 
-    ``strange`` is told the functions whose errors may depend on more than shapes.
+    ``strange`` is told the functions whose errors may depend on more than shapes. ``meta``: what
+    the network makes itself is made on that device, too, as within ``torch.device("meta")``, which
+    would also see every call within torch's own functions.
     """
 
-    def __init__(self, strange: set[str] | None = None) -> None:
+    def __init__(self, strange: set[str] | None = None, *, meta: bool = False) -> None:
         super().__init__()
-        self._strange = strange
+        self._strange, self._meta = strange, meta
 
     def __torch_function__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
@@ -185,7 +191,9 @@ class Running(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if self._strange is not None and not _only_shapes(name, args, kwargs):
             self._strange.add(name)
-        if args and isinstance(args[0], Tensor) and args[0].is_meta:
+        if self._meta and func in _CONSTRUCTORS and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        elif args and isinstance(args[0], Tensor) and args[0].is_meta:
             if name in _ELEMENTWISE:
                 if args[0].is_floating_point() and _is_plain(args[1:], kwargs):
                     return _made(args[0].shape, args[0], keeps_result=name in _KEEP_RESULT)
@@ -308,9 +316,10 @@ class Counting(Running):
         max_layers: float = math.inf,
         max_flops: float = math.inf,
         strange: set[str] | None = None,
+        meta: bool = False,
         alive: Alive | None = None,
     ) -> None:
-        super().__init__(strange)
+        super().__init__(strange, meta=meta)
         self._alive = alive
         self.flops = 0
         self.flops_of: Counter[str] = Counter()

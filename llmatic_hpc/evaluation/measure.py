@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +52,12 @@ def measure(
     max_flops: float,
     max_layers: int,
     seed: int = 0,
+    likely_large: bool = False,
 ) -> Screened:
     """Return the verdict on ``source``: ``pending`` and descriptors, ``invalid`` or ``too_large``.
 
     ``input_shape`` is that of one example without the batch. ``canonical_sha256`` stays empty.
+    ``likely_large``: what it would be found to be on the meta device is asked first.
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
@@ -71,6 +74,8 @@ def measure(
     }
     failure = ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+        if likely_large and (guess := _Attempt(*problem, "meta").guess(source, seed)) is not None:
+            return Screened(status=PENDING, descriptors=guess, built=True)
         for attempt in attempts:
             torch.manual_seed(seed)
             try:
@@ -99,6 +104,11 @@ def measure(
 
 def _per(input_shape: tuple[int, ...]) -> str:
     return f"multiply-adds for one {'image' if len(input_shape) == 3 else 'example'}"
+
+
+def is_large(found: Descriptors) -> bool:
+    """Return whether a network was too large to be run on the CPU at once."""
+    return found.params > QUICK_PARAMS or found.flops > QUICK_FLOPS
 
 
 def warm_up() -> None:
@@ -135,6 +145,14 @@ class _Attempt:
     strange: set[str] = field(default_factory=set)
     """Names of what the network did on the meta device of which shapes alone do not tell enough."""
 
+    def guess(self, source: str, seed: int) -> Descriptors | None:
+        """Return what is found, if the network fits and nothing about it is strange."""
+        torch.manual_seed(seed)
+        with suppress(OverBudget, *build.CANDIDATE_EXCEPTIONS):
+            found = self.measure(source)
+            return None if self.strange else found
+        return None
+
     def corrected(self, source: str, found: Descriptors) -> Descriptors:
         """Return what the CPU finds, within this attempt's bounds; beyond them ``found``.
 
@@ -156,8 +174,9 @@ class _Attempt:
         where it goes beyond what the attempt allows.
         """
         small = self.flops <= SMALL_FLOPS
-        with torch.device("meta") if self.device == "meta" else _kernels(compiled=not small):
-            with Building(self.params):
+        with _kernels(compiled=not small):
+            place = torch.device("meta") if self.device == "meta" else nullcontext()
+            with place, Building(self.params):
                 model = build.build(source)
             try:
                 return self._described(model)
@@ -172,7 +191,7 @@ class _Attempt:
             raise CandidateError("invalid", "the network has no parameters to train")
         if not any(isinstance(p, nn.UninitializedParameter) for p in parameters):
             self._count_params(parameters)
-        images = torch.randn((3, *self.input_shape))
+        images = torch.randn((3, *self.input_shape), device=self.device)
         floating = (t for t in (*parameters, *model.buffers()) if t.is_floating_point())
         self.strange.update(str(t.dtype) for t in floating if t.dtype != images.dtype)
 
@@ -193,7 +212,7 @@ class _Attempt:
         params = self._count_params(parameters)
 
         model.train()
-        with Running(self._told):
+        with Running(**self._mode):
             output = self._forward(model, images)
             if not output.requires_grad:
                 raise CandidateError("invalid", "no parameter takes part in the output")
@@ -210,26 +229,23 @@ class _Attempt:
         return Descriptors(width, depth, width / depth, flops, params, memory)
 
     @property
-    def _told(self) -> set[str] | None:
-        return self.strange if self.device == "meta" else None
+    def _mode(self) -> dict[str, Any]:
+        return {"strange": self.strange, "meta": True} if self.device == "meta" else {}
 
     def _counted(self, model: nn.Module, images: Tensor) -> tuple[Counting, Alive]:
-        """Count one pass over ``images``; a first one gives lazy layers their weights."""
+        """Count one pass over ``images``; one before gives lazy layers their weights."""
         weights = (*model.parameters(), *model.buffers())
-        if any(map(is_lazy, weights)):
-            limited = Counting(max_layers=self.max_layers, max_flops=len(images) * self.flops)
-            with limited, torch.no_grad():
-                self._forward(model, images)
+        for _ in range(2 if any(map(is_lazy, weights)) else 1):
             weights = (*model.parameters(), *model.buffers())
-        alive = Alive(t for t in weights if not is_lazy(t))
-        counting = Counting(
-            max_layers=self.max_layers,
-            max_flops=len(images) * self.flops,
-            strange=self._told,
-            alive=alive,
-        )
-        with counting, torch.no_grad():
-            self._forward(model, images)
+            alive = Alive(t for t in weights if not is_lazy(t))
+            counting = Counting(
+                max_layers=self.max_layers,
+                max_flops=len(images) * self.flops,
+                alive=alive,
+                **self._mode,
+            )
+            with counting, torch.no_grad():
+                self._forward(model, images)
         return counting, alive
 
     def _forward(self, model: nn.Module, images: Tensor) -> Tensor:

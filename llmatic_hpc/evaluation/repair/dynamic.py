@@ -23,7 +23,7 @@ from .. import build
 from ..layers import Building, OverBudget, Running
 from . import MOST_FINDINGS
 from .rules import SIZES, Finding, argument, first_change, flattened
-from .spans import Span, Text, is_own, span_of
+from .spans import Span, is_own, span_of, text_of
 from .trace import Call, Watch, is_torch, position
 
 MOST_DROPPED = 3
@@ -73,9 +73,9 @@ def find(source: str, *, input_shape: tuple[int, ...], classes: int) -> list[Fin
     """
     found: list[Finding] = []
     seen = {source}
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), Watch() as watch:
         for _ in range(MOST_FINDINGS):
-            trial = _Trial(source, input_shape, classes)
+            trial = _Trial(source, input_shape, classes, watch.afresh())
             if trial.fits():
                 return found
             may_drop = sum(finding.rule == "drop" for finding in found) < MOST_DROPPED
@@ -91,22 +91,25 @@ def find(source: str, *, input_shape: tuple[int, ...], classes: int) -> list[Fin
 class _Trial:
     """One build and one pass, and what can be learned from how they went."""
 
-    def __init__(self, source: str, input_shape: tuple[int, ...], classes: int) -> None:
-        self._text = Text(source)
+    def __init__(
+        self, source: str, input_shape: tuple[int, ...], classes: int, watch: Watch
+    ) -> None:
+        self._text = text_of(source)
         self._classes = classes
         self._has_sequences = len(input_shape) == 2
         self._spatial = _ALONG_SEQUENCES if self._has_sequences else _SPATIAL
-        self._watch = Watch()
+        self._watch = watch
         self._model: nn.Module | None = None
         self._error: BaseException | None = None
         self._output: Any = None
         try:
-            with torch.device("meta"), self._watch, torch.no_grad():
-                with Building(math.inf):
+            with torch.no_grad():
+                with torch.device("meta"), Building(math.inf):
                     self._model = build.construct(source)
                 self._model.eval()
-                with Running():
-                    self._output = self._model(torch.empty((IMAGES, *input_shape)))
+                images = torch.empty((IMAGES, *input_shape), device="meta")
+                with Running(meta=True):
+                    self._output = self._model(images)
         except OverBudget:
             self._error = MemoryError()
         except build.CANDIDATE_EXCEPTIONS as error:

@@ -20,7 +20,7 @@ from ...source.nodes import walk
 from ...source.parse import SourceError
 from ...types import Repair
 from . import spans
-from .spans import NotApplicableError, Span, Splice, Text, end_of, span_of, start_of
+from .spans import NotApplicableError, Span, Splice, Text, end_of, span_of, start_of, text_of
 
 LARGEST = 1 << 31
 """Sizes beyond this are no network."""
@@ -54,7 +54,7 @@ def apply(source: str, finding: Finding) -> tuple[str, Repair]:
         raise NotApplicableError(f"no rule is called {finding.rule!r}")
     rule, *kinds = _RULES[finding.rule]
     try:
-        text = Text(source)
+        text = text_of(source)
     except SourceError as error:
         raise NotApplicableError(str(error)) from None
     if (node := text.node(finding.at, *kinds)) is None:

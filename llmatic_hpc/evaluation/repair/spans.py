@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any, TypeGuard
@@ -51,6 +52,12 @@ def is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
 def methods(owner: ast.ClassDef) -> dict[str, ast.FunctionDef]:
     """Return the methods of a class by name, the last one where several share it."""
     return {s.name: s for s in owner.body if isinstance(s, ast.FunctionDef)}
+
+
+@functools.lru_cache(maxsize=4)
+def text_of(source: str) -> Text:
+    """Return a source with its syntax tree, which nobody changes. Raises as :class:`Text`."""
+    return Text(source)
 
 
 class Text:

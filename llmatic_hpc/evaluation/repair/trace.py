@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -25,19 +25,24 @@ class Call:
     """The expression of the source that called it, or what it is part of."""
 
 
-@dataclass
 class Watch:
-    """Notes where the source constructs and calls every module."""
+    """Notes where the source constructs and calls every module, while it is entered."""
 
-    sites: dict[int, list[Span]] = field(default_factory=dict)
-    """Calls that construct a module, the innermost first, by id of the module."""
-    kept: list[nn.Module] = field(default_factory=list)
-    """Every module, so that none is freed and gives its id to another."""
-    stack: list[Call] = field(default_factory=list)
-    """Modules at work; after an exception, the last one raised it or let it pass."""
-    called: set[int] = field(default_factory=set)
-    tuples: list[Span] = field(default_factory=list)
-    """Calls of torch's own layers that gave a tuple, the last one last."""
+    def __init__(self) -> None:
+        self.afresh()
+
+    def afresh(self) -> Watch:
+        """Forget everything: another trial begins. Returns itself."""
+        self.sites: dict[int, list[Span]] = {}
+        """Calls that construct a module, the innermost first, by id of the module."""
+        self.kept: list[nn.Module] = []
+        """Every module, so that none is freed and gives its id to another."""
+        self.stack: list[Call] = []
+        """Modules at work; after an exception, the last one raised it or let it pass."""
+        self.called: set[int] = set()
+        self.tuples: list[Span] = []
+        """Calls of torch's own layers that gave a tuple, the last one last."""
+        return self
 
     def __enter__(self) -> Watch:
         self._original = original = nn.Module.__init__
@@ -49,6 +54,7 @@ class Watch:
                 self.kept.append(module)
             original(module, *args, **kwargs)
 
+        # Once for all trials: after it Python looks every attribute of a module up anew.
         nn.Module.__init__ = initialise  # type: ignore[assignment, method-assign]
         self._hooks = [
             module_hooks.register_module_forward_pre_hook(self._before),
