@@ -347,7 +347,7 @@ def element_time_limit(run: Run) -> None:
     # Warned when Slurm first looks at it, which is every half minute.
     site = 'time = "1"\nextra = ["--signal=B:USR2@59"]'
     run.submit(site, "cluster.candidates_per_task=16")
-    run.wait_end()
+    run.wait_end(seconds=3 * PATIENCE)  # on a slow machine a start is half of what it has
     assert max(store.load(run.paths.record).candidates["attempts"]) > 1, "it met no limit"
 
 
