@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that a change must pass:
 #   bash env/test.sh [pytest options]
-# Makes or reuses .venv, installs the development extras, runs ruff, mypy, vulture and pytest.
+# Makes or reuses .venv, installs the development extras, runs ruff, mypy, vulture and pytest, without
+# options two files of tests at a time.
 # Slow tests:  bash env/test.sh -m slow
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,4 +20,5 @@ say "vulture (what nothing in the package uses; a use in tests is none)"
 say "pytest"
 # One thread per process: the tests start many, and pools that fight are far slower.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+[ $# -gt 0 ] || set -- -n 2 --dist loadgroup # two files at a time, and Slurm's one after the other
 exec .venv/bin/python -m pytest "$@"

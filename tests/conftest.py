@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, where two processes share the tests, a file and all that uses one Slurm."""
+    for item in items:
+        group = "slurm" if item.get_closest_marker("slurm") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def _from_environment(variable: str, what: str) -> Path:
     value = os.environ.get(variable, "")
     if not value or not Path(value).exists():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from llmatic_hpc.evaluation import worker
 
+from ..slurm.tasks import run_made_up
+
 LOST = {
     "kernel": "line 9: AcceleratorError: CUDA error: an illegal memory access was encountered",
     "launch": "line 9: AcceleratorError: CUDA error: unspecified launch failure",
@@ -62,13 +64,17 @@ HELD_BACK = 3
 
 
 def run_held_back(folder: Path) -> int:
-    """A real worker, but candidate ``HELD_BACK`` begins only when RUN/go exists."""
+    """A real worker of candidate ``HELD_BACK``, which begins only when RUN/go exists.
+
+    The others' scores are made up: a worker each, whose import of PyTorch takes longest.
+    """
     spec = json.loads((folder / "task.json").read_text())
-    if any(c["candidate"] == HELD_BACK for c in spec["candidates"]):
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        go = Path(spec["results"]).parents[1] / "go"
-        while not go.exists():
-            time.sleep(0.02)
+    if all(c["candidate"] != HELD_BACK for c in spec["candidates"]):
+        return run_made_up(folder)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    go = Path(spec["results"]).parents[1] / "go"
+    while not go.exists():
+        time.sleep(0.02)
     return worker.run_task(folder / "task.json")
 
 

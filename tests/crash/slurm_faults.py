@@ -212,12 +212,12 @@ class Run:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def wait_end(self, *, requeue: bool = False) -> None:
+    def wait_end(self, *, requeue: bool = False, seconds: float = PATIENCE) -> None:
         """Wait until it has ended well; ``requeue``: its coordinator has to be told to go on."""
         if requeue:
             assert self.slurm.wait_end(self.job)[0] == "FAILED"
             self.slurm.command("scontrol", "requeue", self.job)
-        state, code = self.slurm.wait_end(self.job, seconds=PATIENCE)
+        state, code = self.slurm.wait_end(self.job, seconds=seconds)
         assert (state, code) == ("COMPLETED", 0), f"job {self.job}: {state} {code}{self.log()}"
 
     def log(self) -> str:
@@ -286,9 +286,10 @@ def coordinator_requeued(run: Run) -> None:
 @fault
 def coordinator_time_limit(run: Run) -> None:
     """The coordinator is warned of its time limit, saves and requeues itself."""
-    # Slurm warns up to a minute early: in effect 5 to 35 s after each start.
+    # Slurm warns up to a minute early: in effect 5 to 35 s after each start, of which imports take
+    # the first ones and what follows a stop is lost; each start waits some seconds in the queue.
     run.submit(coordinator='time = "0:30:00"\nextra = ["--signal=B:USR1@1765"]')
-    run.wait_end()
+    run.wait_end(seconds=3 * PATIENCE)
     starts = run.slurm.accounting(run.job)
     run.told.append(f"{len(starts)} starts")
     assert len(starts) > 1
@@ -346,7 +347,7 @@ def element_time_limit(run: Run) -> None:
     # Warned when Slurm first looks at it, which is every half minute.
     site = 'time = "1"\nextra = ["--signal=B:USR2@59"]'
     run.submit(site, "cluster.candidates_per_task=16")
-    run.wait_end()
+    run.wait_end(seconds=3 * PATIENCE)  # on a slow machine a start is half of what it has
     assert max(store.load(run.paths.record).candidates["attempts"]) > 1, "it met no limit"
 
 

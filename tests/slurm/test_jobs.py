@@ -30,6 +30,10 @@ variables = ["OMP_NUM_THREADS=1", "PYTHONPATH={ROOT}"]
 """
 
 
+BUSY = ("search.generations=1", "search.batch=12", "training.epochs=8")
+"""A generation whose elements run for some seconds."""
+
+
 def command(*words: str | Path) -> str:
     done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
@@ -80,7 +84,7 @@ def test_chained_coordinators(slurm: Slurm, submitted: Callable[..., Path]) -> N
 
 def test_status_and_cancel(slurm: Slurm, submitted: Callable[..., Path]) -> None:
     """status tells what the array does; cancel leaves no job behind and nothing unsaved."""
-    run = submitted("training.epochs=8", "cluster.candidates_per_task=3", "search.generations=1")
+    run = submitted(*BUSY, "cluster.candidates_per_task=3")
     slurm.wait_until(
         lambda: RunPaths(run).record.exists() and (values(run)["array"] or {}).get("running"),
         "a running element",
@@ -104,9 +108,8 @@ def test_status_and_cancel(slurm: Slurm, submitted: Callable[..., Path]) -> None
 
     # Another start evaluates what is missing, and only that.
     before = {path.name for path in RunPaths(run).results.glob("*.json")}
-    command("run", ROOT / "configs" / "smoke.toml", "--run-dir", run, "--set",
-            "training.threads=1", "--set", "cluster.kind=local", "--set", "training.epochs=8",
-            "--set", "search.generations=1")  # fmt: skip
+    words = [w for s in (*BUSY, "training.threads=1", "cluster.kind=local") for w in ("--set", s)]
+    command("run", ROOT / "configs" / "smoke.toml", "--run-dir", run, *words)
     assert values(run)["state"] == "finished"
     table = store.load(RunPaths(run).record).candidates
     done = {int(name.split(".")[0]) for name in before}
