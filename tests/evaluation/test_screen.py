@@ -92,3 +92,22 @@ def test_a_hundred_candidates_take_seconds(screener: Screener) -> None:
 def test_an_empty_batch_is_none(screener: Screener) -> None:
     """No sources, no verdicts."""
     assert screener.screen([]) == []
+
+
+def test_a_verdict_does_not_suffer_from_the_search_for_repairs() -> None:
+    """A misfit that hangs while repairs are looked for, on the meta device, is what it was."""
+    misfit = INITIAL.replace("1024", "77")
+    hangs = misfit.replace(
+        "x = F.relu",
+        "i = 1 if x.is_meta else 0\n        while i:\n            i = i * 1\n        x = F.relu",
+    )
+    quick = ContainmentSettings(screen_seconds=1.5)
+    with Screener(input_shape=(3, 32, 32), classes=10, containment=quick) as screener:
+        mended, found = screener.examine([misfit, hangs], repair=True)
+        assert mended.screened.status == "pending"
+        assert [repair.rule for repair in mended.repairs] == ["size"]
+        assert found.source == hangs
+        assert found.screened == found.written
+        assert found.screened.status == "invalid"
+        assert "77" in found.screened.failure
+        assert screener.screen([hangs]) == [found.screened]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def _places() -> Iterator[Span | None]:
 
 def position(code: Any, instruction: int) -> Span | None:
     """Return the expression of the source that an instruction belongs to."""
-    line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
+    at = instruction // 2
+    line, end_line, column, end_column = next(itertools.islice(code.co_positions(), at, None))
     span = (line, column, end_line, end_column)
     return None if None in span else span
 
