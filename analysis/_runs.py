@@ -40,12 +40,13 @@ PAPER_TABLE_2 = {"LLMatic": ("2", "2", "11")}
 UNKNOWN = "–"
 
 IGNORED = (
-    "run.directory", "run.seed", "search.generations", "search.queries",
+    "run.directory", "run.seed", "search.generations", "search.queries", "search.budget",
     "problem.dataset", "problem.table",
     "generator.batch", "generator.dtype", "generator.device", "generator.threads",
     "generator.url", "generator.key_variable", "generator.concurrency",
     "generator.request_seconds", "generator.retries", "generator.idle",
     "training.device", "training.threads", "training.checkpoint_seconds", "training.graph",
+    "training.rung_disk_bytes",
     "containment.require",
     "cluster.kind", "cluster.partition", "cluster.account", "cluster.qos", "cluster.gres",
     "cluster.array_parallelism", "cluster.candidates_per_task", "cluster.workers_per_task",

@@ -127,7 +127,7 @@ class Trained(Evaluator):
         is_last = generation + 1 >= self.config.search.generations
         return work if is_last else math.ceil(self.config.cluster.quorum * work - 1e-9)
 
-    def _dispatcher(self, record: Record, rung: int) -> Dispatcher:
+    def _dispatcher(self, record: Record, rung: int = 0) -> Dispatcher:
         config, table = self.config, record.candidates
         paths, below_last = replace(self.paths, rung=rung), record.rungs[:-1]
 
