@@ -138,7 +138,8 @@ def test_the_recorded_number_comes_again(finished: Path) -> None:
     assert said["fitness"] == table["fitness"][best]
     assert said["train_loss"] == table["train_loss"][best]
     assert "digits" in done.stderr
-    assert f"1 epochs, batch 16, learning rate 0.01, seed {table['seed'][best]}" in done.stderr
+    told = "1 epochs, sgd, batch 16, learning rate 0.01, momentum 0.9, seed"
+    assert f"{told} {table['seed'][best]}" in done.stderr
     other = llmatic("evaluate", finished / "run.h5", "--candidate", str(best), "--json",
                     "--training-seed", "5")  # fmt: skip
     assert "equal" not in json.loads(other.stdout)
