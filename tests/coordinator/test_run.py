@@ -527,7 +527,7 @@ def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
     run(folder, *settings, "search.generations=1")
     first = load(folder)
     assert first.config["archive"]["network"]["lower"] == [0.4, 1025.4, 0.25]
-    assert first.config["archive"]["network"]["upper"] == [400.0, 102_540_000.0, 250.0]
+    assert first.config["archive"]["network"]["upper"] == [400.0, 10_254_000.0, 100.0]
     run(folder, *settings)
     record = load(folder)
     assert record.committed_generations == 2
