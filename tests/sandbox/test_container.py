@@ -218,10 +218,10 @@ def test_whoever_changes_torch_disturbs_no_sibling_of_its_group(container: Conta
     patch = network(init="nn.Conv2d._conv_forward = nn.Conv2d.extra_repr")
     honest = measuring(INITIAL)
     job = Job(**{
-        **honest.__dict__, "source": "", "payload_bytes": 3 * 5 * 8,
+        **honest.__dict__, "source": "", "payload_bytes": 3 * 6 * 8,
         "parameters": {**honest.parameters, "sources": [INITIAL, patch, INITIAL]},
     })  # fmt: skip
-    rows = np.frombuffer(container.run(job).payload).reshape(3, 5)
+    rows = np.frombuffer(container.run(job).payload).reshape(3, 6)
     assert np.isfinite(rows[0]).all()
     assert np.isnan(rows[2]).all()
 
