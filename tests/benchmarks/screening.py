@@ -121,7 +121,7 @@ def controls(count: int) -> list[str]:
 
 
 def completions(folder: Path) -> list[str]:
-    """What is extracted from the recorded completions; empty sources are left out."""
+    """Sources that are extracted from the recorded completions; empty sources are left out."""
     settings = Config().problem
     initial = image_classification(
         input_shape=SHAPE, classes=CLASSES, settings=settings
