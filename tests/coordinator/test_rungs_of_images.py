@@ -48,7 +48,7 @@ SCREENED: dict[str, Examined] = {}
 
 @pytest.fixture(autouse=True)
 def screened_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a source measures is found out once, for the sources of all runs are the same."""
+    """Measures of a source are found out once, for the sources of all runs are the same."""
     known, examine = SCREENED, Trained.examine
 
     def examined(self: Trained, sources: Sequence[str], *, repair: bool) -> list[Examined]:

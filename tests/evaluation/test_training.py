@@ -190,7 +190,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
 
 
 def test_from_rung_to_rung_it_ends_in_the_same_bits(images: Images, tmp_path: Path) -> None:
-    """What stopped at a rung goes on from the state it left there, interrupted or not.
+    """A training that stopped at a rung goes on from the state it left there, interrupted or not.
 
     At the rung it is what a training of so many epochs is, for nothing depends on the last.
     """

@@ -66,7 +66,7 @@ def test_the_place_goes_to_what_the_map_lacks_most(
 
 
 def test_places_take_account_of_earlier_ones(make_search: Callable[..., Search]) -> None:
-    """Of two empty niches the second place gets the one that the first place left."""
+    """The second place gets the empty niche of two that the first place left."""
     search = make_search()
     centroids = search.network_archive.tessellation.centroids
     one, other = ((200 * x, 2e8 + y * 4.8e9) for x, y in centroids[[3, 70]].tolist())

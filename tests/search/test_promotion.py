@@ -1,4 +1,4 @@
-"""Which candidates train on from a rung: by their niche's elite, and of several the best."""
+"""Candidates that train on from a rung: by their niche's elite, and of several the best."""
 
 from __future__ import annotations
 
