@@ -455,7 +455,7 @@ OVERSAMPLED = ("search.oversample=3", "search.generations=1", "search.batch=4")
 
 
 def test_invariant_1_killed_while_oversampling(tmp_path: Path) -> None:
-    """Candidates that were passed over stay so, and nobody is evaluated twice, wherever a kill falls."""
+    """Candidates passed over stay so; nobody is evaluated twice, wherever a kill falls."""
     finish(tmp_path / "reference", OVERSAMPLED)
     found = disturbed(tmp_path / "run", 1, 6.0, random.Random(1), OVERSAMPLED)
     assert found["failed"] == 0
