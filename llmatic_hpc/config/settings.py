@@ -43,6 +43,11 @@ class SearchSettings:
         1, "completions that are sampled and screened for each candidate of a generation; the one "
         "whose niche is emptiest or weakest is evaluated", low=1, high=1000,
     )  # fmt: skip
+    proxies: bool = setting(
+        False,
+        "also measure what NASWOT and synflow say of every network that fits, untrained; for "
+        "'llmatic status --signals' alone; image classification",
+    )
     queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
         "after the last", low=0,

@@ -84,6 +84,8 @@ CANDIDATES = (
     Column("ratio", "f8", NAN, "width / depth, as measured", "1"),
     Column("flops", "f8", NAN, "multiply-adds for one image, as measured", "FLOP"),
     Column("params", "i8", -1, "number of parameters", "1"),
+    Column("naswot", "f8", NAN, "search.proxies: log of the determinant of the kernel of switches"),
+    Column("synflow", "f8", NAN, "search.proxies: log10 of the synaptic flow"),
     Column("descriptors", "f8", NAN, "as measured, by the axes of archives/network", "", AXES),
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
     Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
@@ -109,6 +111,7 @@ CANDIDATES = (
 
 LATER = frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device", "attempt",
+    "naswot", "synflow",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
