@@ -141,13 +141,18 @@ class Screener:
         ]
 
     def _due(self, sources: Sequence[str], due: dict[str, str]) -> Iterator[str]:
-        """Yield digests that have to be measured, while sources are looked at; fill in ``due``."""
+        """Yield digests that have to be measured, while sources are looked at.
+
+        Fills in ``due``: the last of the sources with each digest.
+        """
         for source in sources:
             seen = self._look(source)
             digest = seen.canonical_sha256
-            if seen.status == PENDING and digest not in self._known and digest not in due:
+            if seen.status == PENDING and digest not in self._known:
+                is_new = digest not in due
                 due[digest] = source
-                yield digest
+                if is_new:
+                    yield digest
 
     def _measured_in_groups(
         self, digests: Iterator[str], due: Mapping[str, str]
