@@ -26,7 +26,10 @@ from .options import PATH, json_option, print_json, run_argument, show, write_ne
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
-def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool) -> None:
+@click.option("--signals", is_flag=True, help="Also show what the fitness follows, untrained.")
+def status(
+    run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool, signals: bool
+) -> None:
     """Show where a run stands.
 
     Candidates, best, archives, queue, hours, time left.
@@ -37,6 +40,7 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
 
     from .. import store
     from ..report import rates as of_completions
+    from ..report import signals as of_signals
     from ..report.map import network_map
     from ..report.status import render
     from ..report.status import status as status_of
@@ -55,6 +59,8 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
         while True:
             record = store.load(paths.record)
             values = status_of(record, paths)
+            if signals:
+                values["signals"] = of_signals.signals(record)
             yield record, values
             if not watch or values["state"] != "running":
                 return
@@ -64,6 +70,8 @@ def status(run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: boo
         more: list[RenderableType] = []
         if rates:
             more.append(of_completions.render(values["rates"]))
+        if signals:
+            more.append(of_signals.render(values["signals"]))
         if with_map:
             more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)

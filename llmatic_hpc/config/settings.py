@@ -46,6 +46,9 @@ class SearchSettings:
         1, "completions that are sampled and screened for each candidate of a generation; the one "
         "whose niche is emptiest or weakest is evaluated", low=1, high=1000,
     )  # fmt: skip
+    proxies: bool = setting(
+        False, "images: measure NASWOT and synflow, too, for 'llmatic status --signals' alone"
+    )
     queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
         "after the last", low=0,

@@ -24,7 +24,7 @@ from torch import nn
 
 from ..sandbox import confine, wire
 from ..types import PENDING, Descriptors
-from . import build, calibration, device, graph_trace, measure, repair, training
+from . import build, calibration, device, graph_trace, measure, proxies, repair, training
 from .repair import dynamic
 
 Message = Mapping[str, Any]
@@ -159,6 +159,17 @@ def _prepare_examine(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
     return perform
 
 
+def _prepare_proxies(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
+    confine.limit_memory(message["memory_bytes"])
+    shape, seed = tuple(message["parameters"]["input_shape"]), message["parameters"]["seed"]
+
+    def perform() -> Reply:
+        found = proxies.measure(message["source"], input_shape=shape, seed=seed)
+        return {"status": "foretold", "failure": "", "values": found}, b""
+
+    return perform
+
+
 def _prepare_audit(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     from . import audit  # fvcore, which nothing else needs
 
@@ -236,6 +247,7 @@ _PREPARE = {
     "measure": _prepare_measure,
     "repair": _prepare_repair,
     "examine": _prepare_examine,
+    "proxies": _prepare_proxies,
     "audit": _prepare_audit,
     "trace": _prepare_trace,
     "train": _prepare_train,

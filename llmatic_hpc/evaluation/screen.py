@@ -40,7 +40,8 @@ class Screener:
     ``slots = 0``: as many as this process has cores. The contained children's warm parent
     starts to load at once and is waited for by the first source that passes the gate.
     With a ``container`` of the caller's, children start in that one, which stays open.
-    Sources with equal canonical digests are the same network and are measured once.
+    Sources with equal canonical digests are the same network and are measured once. ``proxies``:
+    of what fits, also what :mod:`.proxies` says; nothing goes by it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Screener:
         input_shape: tuple[int, ...],
         classes: int,
         containment: ContainmentSettings,
+        proxies: bool = False,
         slots: int = 0,
         container: Container | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class Screener:
             "max_layers": containment.max_layers,
             "seed": 0,
         }
+        self._proxies = proxies
         self._known: dict[str, Screened] = {}
         self._repairs: dict[str, tuple[str, list[Repair]]] = {}
         self._looked: dict[str, Screened] = {}
@@ -129,6 +132,8 @@ class Screener:
         jobs = [job_of(self._settings, "measure", due[d], self._parameters) for d in left]
         replies = replies_to(self._container, jobs)
         fresh |= {d: _screened(reply, d) for d, reply in zip(left, replies, strict=True)}
+        if self._proxies:
+            fresh |= self._foretold(fresh, due)
         reusable = (PENDING, "invalid", "forbidden", "too_large", "diverged")
         self._known |= {d: found for d, found in fresh.items() if found.status in reusable}
         measured = fresh | self._known
@@ -138,13 +143,18 @@ class Screener:
         ]
 
     def _due(self, sources: Sequence[str], due: dict[str, str]) -> Iterator[str]:
-        """Yield digests that have to be measured, while sources are looked at; fill in ``due``."""
+        """Yield digests that have to be measured, while sources are looked at.
+
+        Fills in ``due``: the last of the sources with each digest.
+        """
         for source in sources:
             seen = self._look(source)
             digest = seen.canonical_sha256
-            if seen.status == PENDING and digest not in self._known and digest not in due:
+            if seen.status == PENDING and digest not in self._known:
+                is_new = digest not in due
                 due[digest] = source
-                yield digest
+                if is_new:
+                    yield digest
 
     def _measured_in_groups(
         self, digests: Iterator[str], due: Mapping[str, str]
@@ -208,6 +218,22 @@ class Screener:
                 found[digest] = _screened(replace(reply, status=verdict, values=values), digest)
                 if verdict == "invalid":
                     self._note_findings(job.source, reply.payload)
+        return found
+
+    def _foretold(
+        self, fresh: Mapping[str, Screened], due: Mapping[str, str]
+    ) -> dict[str, Screened]:
+        """Return verdicts on what fits with its signals; one that cannot be had is left out."""
+        fit = [digest for digest, seen in fresh.items() if seen.status == PENDING]
+        jobs = [
+            job_of(self._settings, "proxies", due[digest], self._parameters, "foretold")
+            for digest in fit
+        ]
+        found = {}
+        for digest, reply in zip(fit, replies_to(self._container, jobs), strict=True):
+            known = {n: float(v) for n, v in reply.values.items() if v is not None}
+            if reply.status == "foretold" and known.keys() <= {"naswot", "synflow"}:
+                found[digest] = replace(fresh[digest], measured=known)
         return found
 
     def _look_for_repairs(self, sources: Sequence[str]) -> dict[str, Screened]:

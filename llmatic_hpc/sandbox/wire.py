@@ -135,7 +135,8 @@ class Job:
     """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``examine``, ``audit``, ``trace``, ``calibrate`` or ``train``."""
+    """``measure``, ``repair``, ``examine``, ``proxies``, ``audit``, ``trace``, ``calibrate`` or
+    ``train``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -144,8 +145,8 @@ class Job:
     parameters: Mapping[str, Any]
     """Further facts for the child, as JSON can say them."""
     success: str
-    """Status of a good reply: ``pending``, ``looked``, ``examined``, ``audited``, ``traced``,
-    ``calibrated`` or ``trained``."""
+    """Status of a good reply: ``pending``, ``looked``, ``examined``, ``foretold``, ``audited``,
+    ``traced``, ``calibrated`` or ``trained``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None

@@ -47,6 +47,7 @@ def candidate(
     return {
         **proposal_columns(proposal),
         **sizes,
+        **{name: values[name] for name in ("naswot", "synflow") if name in values},
         "descriptors": tuple(float(values.get(name, math.nan)) for name in axes),
         "completion": text[:LONGEST_COMPLETION],
         "form": completion.form,

@@ -86,6 +86,8 @@ CANDIDATES = (
     Column("params", "i8", -1, "number of parameters", "1"),
     Column("activation_bytes", "i8", -1, "most memory alive at once for one image", "byte"),
     Column("milliseconds", "f8", NAN, "least time of a batch, in evaluation, on its device", "ms"),
+    Column("naswot", "f8", NAN, "search.proxies: log of the determinant of the kernel of switches"),
+    Column("synflow", "f8", NAN, "search.proxies: log10 of the synaptic flow"),
     Column("descriptors", "f8", NAN, "as measured, by the axes of archives/network", "", AXES),
     Column("fitness", "f8", NAN, "accuracy that the search maximises", "1"),
     Column("valid_accuracy", "f8", NAN, "accuracy on the validation split", "1"),
@@ -116,7 +118,7 @@ OF_RUNGS = frozenset({"rung_scores", "promoted"})
 
 LATER = OF_RUNGS | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "activation_bytes", "milliseconds", "attempt",
+    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""

@@ -486,7 +486,7 @@ class Net(nn.Module):
     run(
         tmp_path / "run", "search.oversample=3", "search.batch=4", "search.generations=1",
         "generator.kind=replay", f"generator.replay={tmp_path / 'replay.jsonl'}",
-        "generator.repair=false", "training.epochs=0", "cluster.kind=inline",
+        "generator.repair=false", "training.epochs=0", "cluster.kind=inline", "search.proxies=true",
     )  # fmt: skip
     record = load(tmp_path / "run")
     table = record.candidates
@@ -505,7 +505,10 @@ class Net(nn.Module):
     assert np.isnan(table["train_seconds"][over]).all()
     assert (table["network_cell"][over] == -1).all()
     assert all(record.candidates["failure"][over])
-    said = json.loads(llmatic("status", tmp_path / "run", "--json").stdout)
+    assert np.array_equal(np.isfinite(table["synflow"]), fits)
+    assert np.isnan(table["naswot"]).all(), "they have no activation"
+    said = json.loads(llmatic("status", tmp_path / "run", "--json", "--signals").stdout)
+    assert [one["signal"] for one in said["signals"]] == ["params", "flops", "naswot", "synflow"]
     assert said["status"]["passed_over"] == said["rates"]["passed_over"] == 8
     assert said["queries"] == (table["status"] == b"scored").sum() <= 4
     assert json.loads(llmatic("verify", tmp_path / "run", "--json").stdout)["ok"]

@@ -74,6 +74,7 @@ class Trained(Evaluator):
                 input_shape=self.problem.input_shape,
                 classes=self.problem.classes,
                 containment=self.config.containment,
+                proxies=self.config.search.proxies,
             )
         return self._screener.examine(sources, repair=repair)
 
