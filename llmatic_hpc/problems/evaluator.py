@@ -106,7 +106,7 @@ class Immediate(Evaluator):
 
     def score_at(self, source: str, architecture: str, rung: int) -> Outcome:
         """:meth:`score` at a rung, for a problem that has some."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has rungs and scores at none of them")
 
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """Return further columns of a scored candidate; none."""
