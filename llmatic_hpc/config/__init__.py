@@ -2,20 +2,16 @@
 # ruff: noqa: F401 (all that the room offers)
 
 from .fields import changed_settings, refuse_retired, to_tables, to_toml
+from .generator_settings import GeneratorSettings
 from .load import from_tables, load, network_axes, override, settled
 from .registry import GENERATORS, PROBLEMS, Registry, imported
-from .settings import (
+from .search_settings import (
     AUTO,
     BASELINES,
     ArchiveSettings,
-    ClusterSettings,
-    Config,
-    ContainmentSettings,
-    GeneratorSettings,
     NetworkArchiveSettings,
-    ProblemSettings,
     PromptArchiveSettings,
-    RunSettings,
     SearchSettings,
-    TrainingSettings,
 )
+from .settings import ClusterSettings, Config, ProblemSettings, RunSettings
+from .training_settings import ContainmentSettings, TrainingSettings

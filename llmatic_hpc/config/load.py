@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 from ..errors import ConfigError
 from ..types import Descriptor
 from .fields import merge, nearest, parse_override, read_into
+from .generator_settings import GeneratorSettings
 from .registry import GENERATORS, PROBLEMS
-from .settings import AUTO, BASELINES, Config, GeneratorSettings, NetworkArchiveSettings
+from .search_settings import AUTO, BASELINES, NetworkArchiveSettings
+from .settings import Config
 
 BOUNDS = ("lower", "upper")
 # Relative to the file that names them.

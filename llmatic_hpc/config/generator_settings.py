@@ -1,0 +1,74 @@
+"""Settings of the generator that writes networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import resumable, setting
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """The writer of the networks."""
+
+    kind: str = setting(
+        "huggingface",
+        "a causal language model here; endpoint: one behind a server; procedural: the control "
+        "without one; replay: completions from a file; or the name of an installed one",
+    )
+    model: str = setting(
+        "Salesforce/codegen-350M-mono",
+        "hub name, local folder, or a .gguf file; for kind = endpoint the server's name for it",
+    )
+    form: str = setting(
+        "auto", "auto: chat where the model has a chat template, and for kind = endpoint",
+        choices=("auto", "completion", "chat"),
+    )  # fmt: skip
+    temperature: float = setting(0.6, "of the start phase", low=0.0, high=10.0)
+    top_p: float = setting(1.0, "nucleus sampling", low=0.01, high=1.0)
+    max_new_tokens: int = setting(512, "longest completion", low=1, high=100_000)
+    batch: int = resumable(100, "completions sampled at a time", low=1, high=10_000)
+    dtype: str = resumable(
+        "auto", "auto: bfloat16 or float16 on a GPU, float32 on a CPU",
+        choices=("auto", "float32", "float16", "bfloat16"),
+    )  # fmt: skip
+    quantization: str = setting(
+        "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
+        choices=("", "8bit", "4bit"),
+    )  # fmt: skip
+    device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
+    idle: str = resumable(
+        "keep", "place of the weights while candidates train; keep: the device; cpu: main memory, "
+        "which leaves all of a GPU to workers that share it",
+        choices=("keep", "cpu"),
+    )  # fmt: skip
+    threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
+    repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    unseen: bool = setting(
+        True, "nasbench201: the procedural control rather writes cells that have no score yet"
+    )
+    edits: str = setting(
+        "neighbours", "nasbench201: the procedural control changes one edge while the parent has "
+        "unseen neighbours; free: as many edges as the temperature makes it",
+        choices=("neighbours", "free"),
+    )  # fmt: skip
+    url: str = resumable(
+        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint"
+    )
+    key_variable: str = resumable(
+        "", "name of the environment variable with the server's key; empty: it wants none"
+    )
+    concurrency: int = resumable(16, "requests to the server at once", low=1, high=1000)
+    request_seconds: float = resumable(
+        300.0, "longest wait for the server's answer to one request", low=0.1
+    )
+    retries: int = resumable(
+        6, "further attempts at a request for which the server had no time or no answer", low=0,
+        high=1000,
+    )  # fmt: skip
+    replay: str = setting("", "JSON Lines file of completions, for kind = replay")
+    fallback: str = setting(
+        "", "what takes over where the model cannot be had; empty: stop", choices=("", "procedural")
+    )
+    options: dict[str, Any] = setting({}, "settings of an installed generator's own")
