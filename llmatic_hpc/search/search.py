@@ -79,35 +79,21 @@ Variants (``search.variant``):
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
 from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
-from .archive import Archive, Individual, PromptArchive
+from .archive import Archive, PromptArchive
 from .baselines import baseline
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
-from .selection import in_turn, parents, turn
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import AskTellError, Told, check, history_row
-
-NO_INDIVIDUAL = -1
-
-
-class _Draft(NamedTuple):
-    """Content of a proposal beyond its number and seeds."""
-
-    parents: tuple[int, ...]
-    prompt: int
-    temperature: float
-    individual: int = NO_INDIVIDUAL
-    operator: str = ""
-    """Empty: the generation's."""
+from .variation import NO_INDIVIDUAL, Variation, clipped
 
 
 class Search:
@@ -147,7 +133,6 @@ class Search:
         self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
-        self._seeds = seeds if search.start == "seeds" else 0
         if network_cells is None:
             rng = generator(seed, 0, Purpose.NETWORK_TESSELLATION)
             network_cells = network_tessellation(
@@ -172,6 +157,18 @@ class Search:
                 rng=generator(seed, 0, Purpose.POPULATION),
             )
         self._baseline = baseline(search, neighbours)
+        self._variation = Variation(
+            search,
+            self.network_archive,
+            self.prompt_archive,
+            self.network_population,
+            self.prompt_population,
+            self._baseline,
+            prompts,
+            temperature,
+            seed,
+            seeds if search.start == "seeds" else 0,
+        )
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
@@ -206,13 +203,6 @@ class Search:
                 f"{self._generation} first"
             )
         asked = phase, operator, _ = self._operator()
-        draft = {
-            "start": self._start,
-            "mutation": self._mutation,
-            "crossover": self._crossover,
-            "random": self._random,
-            "neighbour": self._neighbour,
-        }[phase if phase == "start" else operator]
         first, several = self._generation * self.settings.batch, self.settings.oversample
         proposals = tuple(
             Proposal(
@@ -228,7 +218,7 @@ class Search:
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
             )
-            for index, made in enumerate(draft())
+            for index, made in enumerate(self._variation.drafts(self._generation, phase, operator))
             for attempt in range(several)
         )
         self._asked = asked
@@ -251,7 +241,7 @@ class Search:
         needed = settings.start_elites
         if settings.start_generations:  # older records wait for more than there is room for
             needed = min(needed, room)
-        is_short = len(self._networks) < needed
+        is_short = len(self._variation.networks) < needed
         if is_short and self._generation < (settings.start_generations or math.inf):
             return "start", "mutation", "mutation"
         if settings.variant in ("mutation-only", "crossover-only"):
@@ -259,81 +249,7 @@ class Search:
         else:
             chance = self._rng(Purpose.OPERATOR).random()
             drawn = "mutation" if chance < settings.mutation_probability else "crossover"
-        return "search", drawn if len(self._networks) >= 2 else "mutation", drawn
-
-    def _start(self) -> Iterable[_Draft]:
-        for index, rng in enumerate(self._candidate_rngs()):
-            if self._generation == 0 and index < self._seeds:
-                yield _Draft((), NO_PROMPT, self.temperature, operator="seed")
-            else:
-                yield _Draft((), int(rng.integers(self.prompts)), self.temperature)
-
-    def _random(self) -> Iterable[_Draft]:
-        return [_Draft((), NO_PROMPT, self.temperature)] * self.settings.batch
-
-    def _neighbour(self) -> Iterable[_Draft]:
-        assert self._baseline is not None
-        for parent, number in self._baseline.ask(self._candidate_rngs()):
-            if parent < 0:
-                yield _Draft((), NO_PROMPT, self.temperature, operator="random")
-            else:
-                yield _Draft((parent,), NO_PROMPT, self.temperature, number)
-
-    def _mutation(self) -> Iterable[_Draft]:
-        settings = self.settings
-        draw = parents(settings, self._networks, lambda: self._rng(Purpose.PARENTS))
-        curious = self._prompts.most_curious(
-            settings.curious_individuals, self._rng(Purpose.CURIOSITY)
-        )
-        for index, rng in enumerate(self._candidate_rngs()):
-            is_first, position = turn(
-                settings.batch, self._generation, index, small=settings.small_batches
-            )
-            drawn = draw(rng, position if is_first else -1)
-            if is_first and curious:
-                individual = in_turn(curious, position)
-            else:
-                individual = self._random_individual(rng)
-            temperature = individual.temperature
-            if position % 2:
-                noise = settings.temperature_noise
-                temperature += float(rng.uniform(-noise, noise))
-            yield _Draft(drawn, individual.prompt, self._clip(temperature), individual.number)
-
-    def _crossover(self) -> Iterable[_Draft]:
-        settings = self.settings
-        members = self._networks.candidates()
-        count = min(settings.crossover_elites, len(members))
-        elites = self._rng(Purpose.ELITES).choice(members, count, replace=False).tolist()
-        for index, rng in enumerate(self._candidate_rngs()):
-            elite = elites[index % count]
-            if self.network_population is not None:
-                mate = self.network_population.most_similar(elite, rng)
-            else:
-                counts = settings.crossover_neighbours
-                nearest = self.network_archive.nearest(elite, max(counts))
-                nearest = nearest[: counts[rng.integers(len(counts))]]
-                mate = nearest[rng.integers(len(nearest))]
-            yield _Draft((elite, mate), NO_PROMPT, settings.crossover_temperature)
-
-    def _random_individual(self, rng: np.random.Generator) -> Individual:
-        if self.prompt_population is not None:
-            return self.prompt_population.individual(int(rng.integers(len(self.prompt_population))))
-        prompt = int(rng.integers(self.prompts))
-        individuals = self.prompt_archive.of_prompt(prompt)
-        if len(individuals) == 0:
-            return Individual(NO_INDIVIDUAL, prompt, self.temperature)
-        return self.prompt_archive.individual(int(individuals[rng.integers(len(individuals))]))
-
-    @property
-    def _networks(self) -> Archive | NetworkPopulation:
-        """Archive or population that parents come from."""
-        return self.network_archive if self.network_population is None else self.network_population
-
-    @property
-    def _prompts(self) -> PromptArchive | PromptPopulation:
-        """Archive or population that prompts come from."""
-        return self.prompt_archive if self.prompt_population is None else self.prompt_population
+        return "search", drawn if len(self._variation.networks) >= 2 else "mutation", drawn
 
     # --- tell ---------------------------------------------------------------------------------
 
@@ -379,7 +295,7 @@ class Search:
         for proposal, evaluation in zip(proposals, evaluations, strict=True):
             is_good = evaluation.status == "scored" and evaluation.fitness >= self._best
             step = self.settings.temperature_step * (1 if is_good else -1)
-            raw.append((proposal.prompt, self._clip(proposal.temperature + step)))
+            raw.append((proposal.prompt, clipped(self.settings, proposal.temperature + step)))
         return self.prompt_archive.tessellation.locate(raw)
 
     def _update(
@@ -432,14 +348,5 @@ class Search:
     def _rng(self, purpose: Purpose, candidate: int = 0) -> np.random.Generator:
         return generator(self.seed, self._generation, purpose, candidate)
 
-    def _candidate_rngs(self) -> Iterable[np.random.Generator]:
-        first = self._generation * self.settings.batch
-        for candidate in range(first, first + self.settings.batch):
-            yield self._rng(Purpose.VARIATION, candidate)
-
     def _draw_seed(self, purpose: Purpose, place: int, attempt: int) -> int:
         return draw_seed(self.seed, self._generation, purpose, place, attempt)
-
-    def _clip(self, temperature: float) -> float:
-        settings = self.settings
-        return min(max(temperature, settings.temperature_lower), settings.temperature_upper)

@@ -1,0 +1,150 @@
+"""Variation: of what a generation's candidates are made (parents, prompt, temperature)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import SearchSettings
+from ..types import NO_PROMPT
+from .archive import Archive, Individual, PromptArchive
+from .baselines import LocalSearch, RegularizedEvolution
+from .population import NetworkPopulation, PromptPopulation
+from .seeds import Purpose, generator
+from .selection import in_turn, parents, turn
+
+NO_INDIVIDUAL = -1
+
+
+class Draft(NamedTuple):
+    """Content of a proposal beyond its number and seeds."""
+
+    parents: tuple[int, ...]
+    prompt: int
+    temperature: float
+    individual: int = NO_INDIVIDUAL
+    operator: str = ""
+    """Empty: the generation's."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Draws of a generation from the archives, or from the populations that replace them.
+
+    ``temperature`` is the generator's own, and ``seeds`` how many first candidates of all are the
+    problem's seeds. It keeps no state of its own: the same archives give the same drafts.
+    """
+
+    settings: SearchSettings
+    network_archive: Archive
+    prompt_archive: PromptArchive
+    network_population: NetworkPopulation | None
+    prompt_population: PromptPopulation | None
+    baseline: RegularizedEvolution | LocalSearch | None
+    prompts: int
+    temperature: float
+    seed: int
+    seeds: int
+
+    @property
+    def networks(self) -> Archive | NetworkPopulation:
+        """Archive or population that parents come from."""
+        return self.network_archive if self.network_population is None else self.network_population
+
+    @property
+    def individuals(self) -> PromptArchive | PromptPopulation:
+        """Archive or population that prompts come from."""
+        return self.prompt_archive if self.prompt_population is None else self.prompt_population
+
+    def drafts(self, generation: int, phase: str, operator: str) -> Iterable[Draft]:
+        """Draw a generation's drafts, in the order of their places."""
+        draw = {
+            "start": self._start,
+            "mutation": self._mutation,
+            "crossover": self._crossover,
+            "random": self._random,
+            "neighbour": self._neighbour,
+        }[phase if phase == "start" else operator]
+        return draw(generation)
+
+    def _start(self, generation: int) -> Iterable[Draft]:
+        for index, rng in enumerate(self._candidate_rngs(generation)):
+            if generation == 0 and index < self.seeds:
+                yield Draft((), NO_PROMPT, self.temperature, operator="seed")
+            else:
+                yield Draft((), int(rng.integers(self.prompts)), self.temperature)
+
+    def _random(self, generation: int) -> Iterable[Draft]:
+        return [Draft((), NO_PROMPT, self.temperature)] * self.settings.batch
+
+    def _neighbour(self, generation: int) -> Iterable[Draft]:
+        assert self.baseline is not None
+        for parent, number in self.baseline.ask(self._candidate_rngs(generation)):
+            if parent < 0:
+                yield Draft((), NO_PROMPT, self.temperature, operator="random")
+            else:
+                yield Draft((parent,), NO_PROMPT, self.temperature, number)
+
+    def _mutation(self, generation: int) -> Iterable[Draft]:
+        settings = self.settings
+        draw = parents(settings, self.networks, lambda: self._rng(generation, Purpose.PARENTS))
+        curious = self.individuals.most_curious(
+            settings.curious_individuals, self._rng(generation, Purpose.CURIOSITY)
+        )
+        for index, rng in enumerate(self._candidate_rngs(generation)):
+            is_first, position = turn(
+                settings.batch, generation, index, small=settings.small_batches
+            )
+            drawn = draw(rng, position if is_first else -1)
+            if is_first and curious:
+                individual = in_turn(curious, position)
+            else:
+                individual = self._random_individual(rng)
+            temperature = individual.temperature
+            if position % 2:
+                noise = settings.temperature_noise
+                temperature += float(rng.uniform(-noise, noise))
+            yield Draft(drawn, individual.prompt, clipped(settings, temperature), individual.number)
+
+    def _crossover(self, generation: int) -> Iterable[Draft]:
+        settings = self.settings
+        members = self.networks.candidates()
+        count = min(settings.crossover_elites, len(members))
+        elites = (
+            self._rng(generation, Purpose.ELITES).choice(members, count, replace=False).tolist()
+        )
+        for index, rng in enumerate(self._candidate_rngs(generation)):
+            elite = elites[index % count]
+            if self.network_population is not None:
+                mate = self.network_population.most_similar(elite, rng)
+            else:
+                counts = settings.crossover_neighbours
+                nearest = self.network_archive.nearest(elite, max(counts))
+                nearest = nearest[: counts[rng.integers(len(counts))]]
+                mate = nearest[rng.integers(len(nearest))]
+            yield Draft((elite, mate), NO_PROMPT, settings.crossover_temperature)
+
+    def _random_individual(self, rng: np.random.Generator) -> Individual:
+        if self.prompt_population is not None:
+            return self.prompt_population.individual(int(rng.integers(len(self.prompt_population))))
+        prompt = int(rng.integers(self.prompts))
+        individuals = self.prompt_archive.of_prompt(prompt)
+        if len(individuals) == 0:
+            return Individual(NO_INDIVIDUAL, prompt, self.temperature)
+        return self.prompt_archive.individual(int(individuals[rng.integers(len(individuals))]))
+
+    def _rng(self, generation: int, purpose: Purpose, candidate: int = 0) -> np.random.Generator:
+        return generator(self.seed, generation, purpose, candidate)
+
+    def _candidate_rngs(self, generation: int) -> Iterable[np.random.Generator]:
+        first = generation * self.settings.batch
+        for candidate in range(first, first + self.settings.batch):
+            yield self._rng(generation, Purpose.VARIATION, candidate)
+
+
+def clipped(settings: SearchSettings, temperature: float) -> float:
+    """Return a temperature within ``search.temperature_lower`` and ``temperature_upper``."""
+    return min(max(temperature, settings.temperature_lower), settings.temperature_upper)
