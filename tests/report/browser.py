@@ -77,9 +77,12 @@ class Browser:
         """Open a page of a report and return the seconds until it is drawn."""
         began = time.monotonic()
         self.call("Page.navigate", url=url)
-        self.run("new Promise((done) => { const look = () => document.documentElement?.dataset.ready"
-                 " || document.querySelector('.bad') ? requestAnimationFrame(() =>"
-                 " requestAnimationFrame(done)) : setTimeout(look, 20); look(); })")  # fmt: skip
+        self.run(
+            "new Promise((done) => { const look = () => {"
+            " const over = document.documentElement?.dataset.ready || document.querySelector('.bad');"
+            " if (over) requestAnimationFrame(() => requestAnimationFrame(done));"
+            " else setTimeout(look, 20); }; look(); })"
+        )
         return time.monotonic() - began
 
     def run(self, script: str) -> Any:

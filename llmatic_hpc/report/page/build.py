@@ -56,7 +56,9 @@ def page(runs: Sequence[Run]) -> str:
         "anytime": anytime.anytime(runs),
         "failures": failed,
         "rungs": overview.rungs(record),
-        "signals": [dict(zip(one, map(plain, one.values()), strict=True)) for one in signals(record)],
+        "signals": [
+            dict(zip(one, map(plain, one.values()), strict=True)) for one in signals(record)
+        ],
         "timeline": timeline.timeline(record),
         "reached": len(rows),
     }
