@@ -29,23 +29,23 @@ def payload_bytes(dataset: Dataset, losses: int) -> int:
     return BYTES_PER_NUMBER * (len(dataset.validation) + len(dataset.test) + losses)
 
 
-def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str, epochs: int) -> Outcome:
-    """Turn the reply of a training child, of so many ``epochs``' losses, into an outcome.
+def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str, losses: int = 0) -> Outcome:
+    """Turn the reply of a training child, into an outcome.
 
     Fitness is the accuracy on the split that ``training.fitness_split`` names. Predictions
-    that are no classes are the candidate's fault, thus ``invalid``.
+    that are no classes are the candidate's fault, thus ``invalid``. ``losses`` is their number.
     """
     if reply.status != "trained":
         return Outcome(reply.status, reply.failure, train_seconds=reply.seconds)
     end = payload_bytes(dataset, 0)
     predictions = np.frombuffer(reply.payload[:end], "<i8").astype(np.int64)
-    losses = np.frombuffer(reply.payload[end:], "<f8")
+    curve = np.frombuffer(reply.payload[end:], "<f8")
     loss, trained, milliseconds = map(reply.values.get, ("train_loss", "epochs", "milliseconds"))
     if isinstance(loss, float) and loss > LARGEST:
         failure = f"the training loss is {loss:.3g}"
         return Outcome("diverged", failure, train_seconds=reply.seconds)
     fault = ""
-    if len(reply.payload) != payload_bytes(dataset, epochs):
+    if len(reply.payload) != payload_bytes(dataset, losses):
         fault = f"it has {len(reply.payload)} bytes of predictions"
     elif len(predictions) and not 0 <= predictions.min() <= predictions.max() < dataset.classes:
         fault = f"its predictions are not classes 0 to {dataset.classes - 1}"
@@ -53,7 +53,7 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str, epochs: int) 
         fault = "its number of epochs is none"
     elif (loss is None) != (trained == 0) or (loss is not None and loss < 0):
         fault = "its training loss is none"
-    elif ((losses < 0) | (losses > LARGEST)).any():
+    elif ((curve < 0) | (curve > LARGEST)).any():
         fault = "the loss of an epoch is none"
     elif milliseconds is None or not 0 < milliseconds <= LARGEST:
         fault = "its time of a batch is none"
@@ -71,5 +71,5 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str, epochs: int) 
         epochs=trained,
         train_seconds=reply.seconds,
         milliseconds=float(milliseconds),
-        train_curve=tuple(float(f"{one:.6g}") for one in losses.tolist()),
+        train_curve=tuple(float(f"{one:.6g}") for one in curve.tolist()),
     )

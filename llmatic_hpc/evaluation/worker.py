@@ -230,7 +230,7 @@ class _Evaluator:
             reply,
             self._dataset,
             fitness_split=self._training.fitness_split,
-            epochs=job.parameters["losses"],
+            losses=job.parameters["losses"],
         )
         return replace(outcome, device=reply.device)
 

@@ -160,7 +160,11 @@ def _unequal(
     for name, value in again.items():
         there = table[name][row]
         there = there.decode() if isinstance(there, bytes) else there
-        if not np.all(_equal(np.asarray(there), np.asarray(value))):
+        if isinstance(value, int | float | str) and np.ndim(there) == 0:  # most, and quickly
+            same = there == value or (there != there and value != value)
+        else:
+            same = np.all(_equal(np.asarray(there), np.asarray(value)))
+        if not same:
             yield _replays(where, name, there, value)
 
 

@@ -79,7 +79,8 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.run(
             "new Promise((done) => { const look = () => {"
-            " const over = document.documentElement?.dataset.ready || document.querySelector('.bad');"
+            " const root = document.documentElement,"
+            " over = root?.dataset.ready || document.querySelector('.bad');"
             " if (over) requestAnimationFrame(() => requestAnimationFrame(done));"
             " else setTimeout(look, 20); }; look(); })"
         )

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import Record, promotion
+from ...store import Record
 from ..compare import comparison_of
 from ..methods import Run, methods
+from .maps import scored
 from .plain import numbers
 
 Floats = NDArray[np.float64]
@@ -58,7 +59,7 @@ def progress(record: Record) -> dict[str, Floats]:
     table, history = record.candidates, record.history
     rows = np.flatnonzero(table["told"] >= 0)
     rows = rows[np.argsort(table["told"][rows], kind="stable")]
-    scores = table["rung_scores"][:, 0] if promotion.is_deferred(record) else table["fitness"]
+    scores = scored(record)
     fitness = np.where(np.isfinite(scores[rows]), scores[rows], -np.inf)
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
     seconds = np.where(table["duplicate_of"][rows] < 0, table["train_seconds"][rows], 0.0)

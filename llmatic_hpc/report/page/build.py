@@ -27,7 +27,7 @@ COLUMNS = (
     "duplicate_of", "fitness", "valid_accuracy", "test_accuracy", "rank", "train_loss", "epochs",
     "flops", "params", "width", "depth", "ratio", "activation_bytes", "milliseconds",
     "network_cell", "network_added", "network_clipped", "prompt_cell", "prompt_added", "tokens",
-    "form", "written", "train_seconds", "attempts", "device", "seed",
+    "form", "written", "train_seconds", "attempts", "device",
 )  # fmt: skip
 """Columns of every candidate that the page has; of what no click reaches it has no more."""
 
@@ -69,6 +69,7 @@ def _candidates(record: Record) -> dict[str, Any]:
     """Return the numbers of all candidates by column."""
     table = record.candidates
     named = {name: numbers(table[name]) for name in COLUMNS if name in table}
+    named["seed"] = [str(seed) for seed in table["seed"].tolist()]  # too long for JavaScript
     return {
         **named,
         "parents": [[p for p in row if p >= 0] for row in table["parents"].tolist()],

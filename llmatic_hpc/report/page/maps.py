@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...config import PROBLEMS, from_tables
 from ...errors import ConfigError
@@ -14,6 +15,8 @@ from .plain import number, numbers
 
 CORNERS = 5
 """Decimals of a corner in the unit square."""
+MEASURES = {"network": "fitness", "prompt": "collective fitness of the prompt"}
+"""Names of the value by which each archive chooses its elites."""
 
 
 def maps(record: Record) -> dict[str, Any]:
@@ -24,19 +27,20 @@ def maps(record: Record) -> dict[str, Any]:
 def _map(record: Record, name: str) -> dict[str, Any]:
     """Return axes, cells, changes over the generations, and the archive at the end.
 
-    ``events`` are (generation, cell, candidate, fitness), in the order in which they happened.
+    ``events`` are (generation, cell, candidate, value), in the order in which they happened.
     ``offers`` counts the candidates that a cell was offered. With more than two axes the first two
     are shown; cells that differ in others alone share a polygon.
     """
     archive, table = record.archives[name], record.candidates
     places, of_cell = cells.stacks(archive.centroids)
     shapes = cells.polygons(places)
-    scores = table["rung_scores"][:, 0] if promotion.is_deferred(record) else table["fitness"]
+    scores = _collective(record) if name == "prompt" else scored(record)
     entered = np.flatnonzero(table[f"{name}_added"] >= 1)
     entered = entered[np.argsort(table["told"][entered], kind="stable")]
     offered = table[f"{name}_cell"][table[f"{name}_cell"] >= 0]
     return {
         "axes": _axes(record, name),
+        "measure": MEASURES[name],
         "shapes": [np.round(shape, CORNERS).tolist() for shape in shapes],
         "places": np.round(places, CORNERS).tolist(),
         "place_of_cell": of_cell.tolist(),
@@ -49,6 +53,30 @@ def _map(record: Record, name: str) -> dict[str, Any]:
         "fitness": numbers(archive.fitness),
         "curiosity": numbers(archive.curiosity),
     }
+
+
+def scored(record: Record) -> NDArray[np.float64]:
+    """Return the fitness (N,) by which candidates entered the network archive."""
+    table = record.candidates
+    found = table["rung_scores"][:, 0] if promotion.is_deferred(record) else table["fitness"]
+    return np.asarray(found, dtype=float)
+
+
+def _collective(record: Record) -> NDArray[np.float64]:
+    """Return the fitness (N,) with which each candidate's prompt individual was offered.
+
+    It is how many offspring of its prompt had until then, itself included, beaten the best of the
+    generation before.
+    """
+    table, fitness = record.candidates, scored(record)
+    counts, found = np.zeros(len(record.prompts)), np.full(record.rows, np.nan)
+    before = np.nan_to_num(record.history["best_before"], nan=-np.inf)
+    told = np.flatnonzero((table["told"] >= 0) & (table["prompt"] >= 0))
+    for row in told[np.argsort(table["told"][told], kind="stable")].tolist():
+        prompt = int(table["prompt"][row])
+        counts[prompt] += fitness[row] > before[table["told"][row]]
+        found[row] = counts[prompt]
+    return found
 
 
 def _axes(record: Record, name: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ function lineage(candidates, row, choose) {
   const host = el("div", { class: "plot" });
   onWidth(host, (width) => host.replaceChildren(familyTree(candidates, rows, width, choose)));
   return el("div", { id: "lineage" },
-    el("h3", {}, `Lineage: ${counted(rows.length, "step")} from the initial network`), host,
+    el("h3", {}, `Lineage: ${counted(rows.length, "network")} up to the initial one`), host,
     el("div", { class: "steps" }, rows.map((one) => step(candidates, one, choose)), beginning(candidates)));
 }
 

@@ -95,6 +95,8 @@ class ArchiveMap {
     return colour(this.high > this.low ? (fitness - this.low) / (this.high - this.low) : 1);
   }
 
+  value(fitness) { return this.name === "network" ? share(fitness) : short(fitness); }
+
   pattern() {
     return svg("defs", {}, svg("pattern", {
       id: `hatch-${this.name}`, width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
@@ -128,9 +130,9 @@ class ArchiveMap {
     const occupied = this.tops_.filter(Boolean).length;
     const extra = this.map.axes.slice(2).map(title);
     return [
-      el("span", {}, share(this.low), svg("svg", { width: 90, height: 12, role: "img", "aria-label": "colour scale" },
+      el("span", {}, this.value(this.low), svg("svg", { width: 90, height: 12, role: "img", "aria-label": "colour scale" },
         svg("defs", {}, svg("linearGradient", { id }, stops)), rect({ width: 90, fill: `url(#${id})` })),
-      `${share(this.high)} fitness`),
+      `${this.value(this.high)} ${this.map.measure}`),
       el("span", {}, box(rect({ class: "empty" })), `empty (${this.map.shapes.length - occupied} of ${this.map.shapes.length})`),
       this.name === "network" ? el("span", {}, box(rect({ fill: colour(0.6) }), rect({ fill: `url(#hatch-${this.name})` })),
         "clipped: measured beyond the bounds") : null,
@@ -146,7 +148,7 @@ class ArchiveMap {
       : axis.lower + part * (axis.upper - axis.lower));
     const where = `${across.label} about ${raw(across, x)}, ${upwards.label} about ${raw(upwards, y)}`;
     if (!one) return `empty\n${where}`;
-    return `candidate ${one.candidate}: fitness ${share(one.fitness)}\n${where}\nchanged hands ${counted(one.replaced, "time")}`
+    return `candidate ${one.candidate}: ${this.map.measure} ${this.value(one.fitness)}\n${where}\nchanged hands ${counted(one.replaced, "time")}`
       + `, ${counted(this.map.offers[one.cell], "candidate")} in all` + (one.others ? `\nand ${counted(one.others, "elite")} more` : "");
   }
 
