@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.report --candidates 2000 --candidates 20000
 
-A line of JSON for each: seconds and peak memory of ``llmatic report`` in a process of its own,
-megabytes of the page, and seconds until Chromium, where there is one, has drawn it.
+A line of JSON for each: seconds, those of a core, and peak memory of ``llmatic report`` in a
+process of its own, megabytes of the page, and seconds until Chromium, where there is one, has
+drawn it.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def measured(folder: Path, candidates: int) -> dict[str, Any]:
     found = {
         "candidates": candidates,
         "seconds": round(time.monotonic() - began, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_mb": round(usage.ru_maxrss / 1024),
         "page_mb": round(page.stat().st_size / 1e6, 2),
     }

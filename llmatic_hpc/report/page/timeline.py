@@ -7,7 +7,7 @@ from typing import Any
 from ...store import Record
 from .plain import numbers
 
-MOST = 4000
+MOST = 3000
 """Attempts that the page shows; of more the last ones."""
 
 

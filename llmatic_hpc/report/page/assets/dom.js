@@ -39,13 +39,19 @@ function facts(pairs) {
     .map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
 
-/** Call `draw(width)` now and whenever the width of a node changes. */
+const AHEAD = "1000px"; // from the window at which a picture is drawn
+
+/** Call `draw(width)` once a node comes near, and whenever its width changes from then on. */
 function onWidth(node, draw) {
   let known = 0;
-  new ResizeObserver(() => {
+  const sizes = new ResizeObserver(() => {
     const width = Math.floor(node.clientWidth);
     if (width > 0 && width !== known) draw((known = width));
-  }).observe(node);
+  });
+  const near = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) begin(); }, { rootMargin: AHEAD });
+  const begin = () => { near.disconnect(); sizes.observe(node); };
+  near.observe(node);
+  addEventListener("beforeprint", begin, { once: true });
 }
 
 /** A small box beside the pointer; one for the whole page. */
