@@ -79,8 +79,7 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.run(
             "new Promise((done) => { const look = () => {"
-            " const root = document.documentElement,"
-            " over = root?.dataset.ready || document.querySelector('.bad');"
+            " const over = document.querySelector('[data-ready] .plot svg, main > .bad');"
             " if (over) requestAnimationFrame(() => requestAnimationFrame(done));"
             " else setTimeout(look, 20); }; look(); })"
         )
