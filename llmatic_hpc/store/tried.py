@@ -76,7 +76,7 @@ def _attempts(record: Record) -> Iterator[tuple[str, str]]:
         if table["status"][candidate] in (b"pending", b"infrastructure"):
             continue  # not told, or spoiled at a later rung
         for name, column in (("node", "node"), ("job", "slurm_job")):
-            here, there = tried[name][row], table[column][candidate]
+            here, there = tried[name][row].decode(), table[column][candidate].decode()
             if here != there and there:
                 yield f"attempts {row}", f"{name} is {here!r}, of the candidate {there!r}"
     for candidate, count in counts.items():
