@@ -23,6 +23,15 @@ from .browser import browser
 
 WIDTH = 900
 FITTEST = 10
+SHORTEN = """
+(() => {
+  const steps = [...document.querySelectorAll(".steps details")];
+  steps.slice(5, -1).forEach((one) => one.remove());
+  const [button, ...texts] = steps[0].querySelector("div").children;
+  for (const one of [button, ...texts.slice(2)]) one.remove();
+})()
+"""
+"""Script that leaves the last five steps and the initial network; of the first the difference."""
 
 
 def ancestors(record: Record, row: int) -> set[int]:
@@ -57,11 +66,7 @@ def main(run: Path, output: Path) -> None:
         opened.settle()
         opened.picture(output / "map.png", "#map > .pair")
         opened.run("document.querySelector('.steps details').open = true")
-        opened.run("document.querySelectorAll('.steps details:not([open])').forEach("
-                   "(one, at) => { if (at > 3 && one.dataset.step !== '-1') one.remove(); })")  # fmt: skip
-        # Of the step that is open the difference alone.
-        opened.run("(() => { const all = [...document.querySelector('.steps details div').children];"
-                   " all.slice(3).forEach((one) => one.remove()); all[0].remove(); })()")  # fmt: skip
+        opened.run(SHORTEN)
         opened.settle()
         opened.picture(output / "lineage.png", "#lineage")
     for name in ("map.png", "lineage.png"):

@@ -276,6 +276,8 @@ def test_it_fits_every_screen(opened: browser.Browser, scheme: str, width: int) 
         ".map((t) => t.textContent)"
     )
     assert beyond == []
+    assert opened.run("Math.min(...[...document.querySelectorAll('dd')]"
+                      ".map((one) => one.offsetWidth).filter(Boolean))") > 100  # fmt: skip
     ground, ink = (
         [int(n) for n in re.findall(r"\d+", opened.run(f"getComputedStyle(document.body).{name}"))]
         for name in ("backgroundColor", "color")

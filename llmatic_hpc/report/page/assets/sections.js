@@ -44,10 +44,10 @@ function paidPart(page) {
     ]),
     soft("Written: completions. Valid: a network that fits, repaired or not. New: no copy of an earlier one. Trained: an evaluation "
       + "began. Accepted: it entered the map."),
+    table(columns("all"), [row({ ...paid.total, name: "all" })]),
     Object.entries(paid.groups).filter(([, rows]) => rows.length).map(([name, rows]) => [
       el("h3", {}, `By ${name}`), table(columns(name), rows.map(row)),
-    ]),
-    table(columns("all"), [row({ ...paid.total, name: "all" })]));
+    ]));
 }
 
 const HUES = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5"];
