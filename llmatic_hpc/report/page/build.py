@@ -18,7 +18,7 @@ from . import anytime, failures, maps, overview, paid, texts, timeline
 from .plain import number, numbers, plain
 
 SCRIPTS = (
-    "dom", "format", "code", "chart", "map", "network", "lineage", "sections", "main",
+    "dom", "format", "code", "chart", "map", "network", "lineage", "sections", "timeline", "main",
 )  # fmt: skip
 """Modules of the page in the order in which they are loaded."""
 

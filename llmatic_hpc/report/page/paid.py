@@ -45,6 +45,8 @@ def paid(record: Record) -> dict[str, Any]:
 
 def device_hours(record: Record) -> str:
     """Name the unit of a run's training hours by the devices that it trained on."""
+    if record.environment.get("benchmark"):
+        return "hours of the benchmark"
     devices = {name for name in record.candidates["device"].tolist() if name}
     if devices and not any(name.startswith(b"cpu") for name in devices):
         return "GPU-hours"

@@ -25,18 +25,45 @@ function svg(tag, attributes = {}, ...children) {
 /** Make a table: columns are [name, isNumber], rows are arrays of texts or nodes. */
 function table(columns, rows) {
   const kind = (at) => (columns[at][1] ? "number" : "text");
-  return el("div", { class: "wide" }, el("table", {},
-    el("thead", {}, el("tr", {}, columns.map(([name], at) =>
-      el("th", { scope: "col", class: kind(at) }, name)))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((one, at) =>
-      el("td", { class: kind(at) }, one)))))));
+  return el(
+    "div",
+    { class: "wide" },
+    el(
+      "table",
+      {},
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          columns.map(([name], at) => el("th", { scope: "col", class: kind(at) }, name)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            row.map((one, at) => el("td", { class: kind(at) }, one)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Make a list of names and values; values that are not known are left out. */
 function facts(pairs) {
-  return el("dl", { class: "facts" }, pairs
-    .filter(([, value]) => value !== null && value !== undefined && value !== "")
-    .map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  return el(
+    "dl",
+    { class: "facts" },
+    pairs
+      .filter(([, value]) => value !== null && value !== undefined && value !== "")
+      .map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
+  );
 }
 
 const AHEAD = "1000px"; // from the window at which a picture is drawn
@@ -48,8 +75,16 @@ function onWidth(node, draw) {
     const width = Math.floor(node.clientWidth);
     if (width > 0 && width !== known) draw((known = width));
   });
-  const near = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) begin(); }, { rootMargin: AHEAD });
-  const begin = () => { near.disconnect(); sizes.observe(node); };
+  const near = new IntersectionObserver(
+    (seen) => {
+      if (seen.some((one) => one.isIntersecting)) begin();
+    },
+    { rootMargin: AHEAD },
+  );
+  const begin = () => {
+    near.disconnect();
+    sizes.observe(node);
+  };
   near.observe(node);
   addEventListener("beforeprint", begin, { once: true });
 }
@@ -65,5 +100,7 @@ const tip = {
     this.node.style.left = `${Math.max(0, left)}px`;
     this.node.style.top = `${Math.max(0, y - this.node.offsetHeight - 10)}px`;
   },
-  hide() { this.node?.remove(); },
+  hide() {
+    this.node?.remove();
+  },
 };

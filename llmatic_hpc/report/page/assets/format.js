@@ -6,8 +6,14 @@ const UNKNOWN = "unknown";
 function short(value) {
   if (value === null || value === undefined) return UNKNOWN;
   const size = Math.abs(value);
-  for (const [unit, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]])
-    if (size >= unit && (size >= 1e4 || unit > 1e3)) return `${+(value / unit).toPrecision(3)} ${letter}`;
+  for (const [unit, letter] of [
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ])
+    if (size >= unit && (size >= 1e4 || unit > 1e3))
+      return `${+(value / unit).toPrecision(3)} ${letter}`;
   return String(+value.toPrecision(4));
 }
 
@@ -38,14 +44,26 @@ function hours(value) {
 }
 
 /** Viridis: even steps to the eye, in print, and for most who see fewer colours. */
-const VIRIDIS = [[68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142],
-  [31, 158, 137], [53, 183, 121], [109, 205, 89], [180, 222, 44], [253, 231, 37]];
+const VIRIDIS = [
+  [68, 1, 84],
+  [72, 40, 120],
+  [62, 74, 137],
+  [49, 104, 142],
+  [38, 130, 142],
+  [31, 158, 137],
+  [53, 183, 121],
+  [109, 205, 89],
+  [180, 222, 44],
+  [253, 231, 37],
+];
 
 /** The colour of a share from 0 to 1. */
 function colour(part) {
   const at = Math.min(Math.max(part, 0), 1) * (VIRIDIS.length - 1);
   const low = Math.min(Math.floor(at), VIRIDIS.length - 2);
-  const mixed = VIRIDIS[low].map((one, k) => Math.round(one + (VIRIDIS[low + 1][k] - one) * (at - low)));
+  const mixed = VIRIDIS[low].map((one, k) =>
+    Math.round(one + (VIRIDIS[low + 1][k] - one) * (at - low)),
+  );
   return `rgb(${mixed.join(",")})`;
 }
 
@@ -58,9 +76,11 @@ function placed(axis, value) {
 /** Round values for the ticks of an axis {lower, upper, log}. */
 function ticks(axis, most = 6) {
   const found = [];
-  const inside = (value) => value >= axis.lower * (1 - 1e-9) - 1e-12 && value <= axis.upper * (1 + 1e-9) + 1e-12;
+  const inside = (value) =>
+    value >= axis.lower * (1 - 1e-9) - 1e-12 && value <= axis.upper * (1 + 1e-9) + 1e-12;
   if (axis.log && axis.upper / axis.lower > 30) {
-    const low = Math.ceil(Math.log10(axis.lower) - 1e-9), high = Math.floor(Math.log10(axis.upper) + 1e-9);
+    const low = Math.ceil(Math.log10(axis.lower) - 1e-9),
+      high = Math.floor(Math.log10(axis.upper) + 1e-9);
     const step = Math.max(1, Math.ceil((high - low + 1) / most));
     for (let power = low; power <= high; power += step) found.push(10 ** power);
     return found;
