@@ -31,6 +31,7 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
+from ..search.challenge import REPEAT
 from ..store import Record, places, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
@@ -249,7 +250,8 @@ class Coordinator:
         self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        requests = [self._request(record, proposal) for proposal in proposals]
+        new = [proposal for proposal in proposals if proposal.operator != REPEAT]
+        requests = [self._request(record, proposal) for proposal in new]
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
@@ -257,9 +259,7 @@ class Coordinator:
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(evaluator, generation, [code.source for code in extracted])
-        originals = rows.Originals(
-            record, None if self.config.search.train_start else starts(proposals)
-        )
+        originals = rows.Originals(record, None if self.config.search.train_start else starts(new))
         missing = [code.failure for code in extracted]
         record.append_candidates(
             places.give(search, record, originals, proposals, completions, missing, examined)

@@ -43,6 +43,8 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
     rung: NDArray[np.int64] | None = None
     """Rung at which each fitness was measured; None where there are no rungs."""
+    trainings: NDArray[np.int64] | None = None
+    """Trainings over which each fitness is the mean; None where no network has several."""
 
 
 class Columns(MutableMapping[str, NDArray[Any]]):
@@ -141,6 +143,11 @@ class Record:
     def axes(self) -> tuple[str, ...]:
         """Names of the measured values that are the axes of the network archive."""
         return self.archives["network"].names
+
+    @property
+    def has_challenges(self) -> bool:
+        """True where networks may be trained again."""
+        return bool(self.config["search"].get("challenge", 0))
 
     @property
     def rows(self) -> int:
