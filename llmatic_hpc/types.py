@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 
 INITIAL = -1
 NO_PROMPT = -1
+REPEAT = "repeat"
+"""Operator of a candidate that is another training of the network that is its parent."""
 
 STATUSES = (
     "scored",

@@ -31,12 +31,11 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..search.challenge import REPEAT
 from ..store import Record, places, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Examined, Proposal, Request
+from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment
 from .budget import Budget
 from .in_flight import InFlight

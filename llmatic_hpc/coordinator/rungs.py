@@ -13,7 +13,7 @@ from typing import Any
 
 from ..problems.evaluator import Evaluated
 from ..search import Search
-from ..store import Record, promotion, repeats, rows
+from ..store import Record, promotion, rows
 
 Evaluate = Callable[[Sequence[int], int], Evaluated]
 """Trains candidates up to a rung, from 0."""
@@ -35,7 +35,7 @@ def climb(
     """
     found: dict[int, dict[str, Any]] = {row: {} for row in due}
     lost: Counter[str] = Counter()
-    repeated = repeats.are_repeats(record) & (not promotion.is_deferred(record))
+    repeated = record.are_repeats & (not promotion.is_deferred(record))
     going = [row for row in due if not repeated[row]]
     for rung in range(len(record.rungs)):
         if rung + 1 == len(record.rungs):

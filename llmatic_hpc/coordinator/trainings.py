@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import LLMaticError
 from ..problems.evaluator import Evaluated, Evaluator
 from ..search import Search
-from ..store import Record, promotion, repeats, rows
+from ..store import Record, promotion, rows
 from ..store.record import EVALUATED
 from ..types import Result
 from . import rungs
@@ -87,6 +87,6 @@ class Trainings:
 
     def _on_result(self, result: Result) -> None:
         self.told.advance("trained")
-        is_repeat = repeats.are_repeats(self.record)[result.candidate]
+        is_repeat = self.record.are_repeats[result.candidate]
         if math.isfinite(result.outcome.fitness) and not is_repeat:
             self.observer.scored(result.candidate, result.outcome.fitness)

@@ -29,9 +29,6 @@ from .archive import EMPTY, Added, AddStatus, Archive
 from .seeds import again
 from .tessellation import Location
 
-REPEAT = "repeat"
-"""Operator of a candidate that is another training of the network that is its parent."""
-
 FEWEST = 5
 """Networks with several trainings from which on the noise is estimated."""
 

@@ -91,10 +91,10 @@ import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
-from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
+from ..types import NO_PROMPT, REPEAT, Descriptor, Evaluation, Proposal, Update
 from .archive import Added, Archive, PromptArchive
 from .baselines import baseline
-from .challenge import REPEAT, Challenges, Repeat
+from .challenge import Challenges, Repeat
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator

@@ -124,7 +124,7 @@ def standing(record: Record, search: Search, done: NDArray[np.bool_] | None = No
     rung = np.where(elite >= 0, last, -1)
     done = table["promoted"] >= 0 if done is None else done
     own = (table["told"] >= 0) & (table["told"] < search.generation) & (table["duplicate_of"] < 0)
-    own &= ~repeats.are_repeats(record)
+    own &= ~record.are_repeats
     short = repeats.trainings(
         record, np.where(table["told"] < search.generation, table["rung_scores"][:, 0], np.nan)
     ).mean

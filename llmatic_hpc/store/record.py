@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import PENDING
+from ..types import PENDING, REPEAT
 from . import schema
 
 PROPOSED = "proposed"
@@ -148,6 +148,11 @@ class Record:
     def has_challenges(self) -> bool:
         """True where networks may be trained again."""
         return bool(self.config["search"].get("challenge", 0))
+
+    @property
+    def are_repeats(self) -> NDArray[np.bool_]:
+        """Candidates (N,) that are further trainings of an earlier one's network."""
+        return np.asarray(self.candidates["operator"] == REPEAT.encode())
 
     @property
     def rows(self) -> int:

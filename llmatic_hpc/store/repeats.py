@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..search.challenge import REPEAT
 from ..types import PENDING, Proposal
 from .record import Record
 from .rows import proposal_columns
@@ -42,11 +41,6 @@ def row(proposal: Proposal, record: Record, *, passed_over: str) -> dict[str, An
     return {**columns, **known, "descriptors": descriptors, "form": "source", "status": PENDING}
 
 
-def are_repeats(record: Record) -> NDArray[np.bool_]:
-    """Return which candidates (N,) are further trainings of an earlier one's network."""
-    return np.asarray(record.candidates["operator"] == REPEAT.encode())
-
-
 class Trainings(NamedTuple):
     """Trainings with a score, by the candidate (N,) that was the first; repeats have none."""
 
@@ -60,7 +54,7 @@ class Trainings(NamedTuple):
 def trainings(record: Record, values: NDArray[np.float64]) -> Trainings:
     """Sum up ``values`` (N,) of single trainings by network; those that are NaN do not count."""
     rows, known = record.rows, np.isfinite(values)
-    network = np.where(are_repeats(record), record.candidates["parents"][:, 0], np.arange(rows))
+    network = np.where(record.are_repeats, record.candidates["parents"][:, 0], np.arange(rows))
     count = np.bincount(network[known], minlength=rows)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(network[known], values[known], rows) / count
@@ -79,7 +73,7 @@ def row_faults(record: Record, number: int) -> Iterator[str]:
     """Yield what cannot be of a repeat."""
     table = record.candidates
     network = int(table["parents"][number, 0])
-    if not 0 <= network < number or table["operator"][network] == REPEAT.encode():
+    if not 0 <= network < number or record.are_repeats[network]:
         yield f"repeats candidate {network}, which is no network before it"
         return
     if record.status(network) not in ("scored", "stopped"):

@@ -100,7 +100,7 @@ def _told(record: Record) -> Iterator[Difference]:
 def _rows(record: Record, config: Config) -> Iterator[Difference]:
     table = record.candidates
     batch, several = config.search.batch, config.search.oversample
-    repeated = repeats.are_repeats(record)
+    repeated = record.are_repeats
     for row in range(record.rows):
         where = f"candidate {row}"
         generation = int(table["generation"][row])
