@@ -6,6 +6,7 @@ network was first trained as. Its fitness is that of its own training.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -31,7 +32,10 @@ def row(proposal: Proposal, record: Record, *, passed_over: str) -> dict[str, An
     columns = proposal_columns(proposal)
     if proposal.attempt:
         failure = f"its place went to candidate {proposal.candidate - proposal.attempt}"
-        return {**columns, "status": passed_over, "failure": failure}
+        nothing = hashlib.sha256(b"").hexdigest()
+        return {
+            **columns, "source_sha256": nothing, "status": passed_over, "failure": failure
+        }  # fmt: skip
     (network,), table = proposal.parents, record.candidates
     known: dict[str, Any] = {
         name: value.decode() if isinstance(value := table[name][network], bytes) else value
@@ -76,8 +80,6 @@ def row_faults(record: Record, number: int) -> Iterator[str]:
     if not 0 <= network < number or record.are_repeats[network]:
         yield f"repeats candidate {network}, which is no network before it"
         return
-    if record.status(network) not in ("scored", "stopped"):
-        yield f"repeats candidate {network}, which is {record.status(network)}"
     if record.status(number) == "passed_over":
         return
     for name in ("source_sha256", "canonical_sha256"):
