@@ -222,6 +222,25 @@ class Outcome:
     """Type and name of the device that it was trained on."""
     milliseconds: float = float("nan")
     """Least time of ``training.batch`` test examples there, in evaluation."""
+    train_curve: tuple[float, ...] = ()
+    """Mean loss over each epoch, to six digits; NaN where it is not known."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One evaluation of a candidate that was started, in seconds since 1970. NaN: not known."""
+
+    candidate: int
+    attempt: int
+    """Its number, from 1; with rungs from 1 at each."""
+    rung: int
+    submitted: float
+    start: float
+    end: float
+    job: str
+    node: str
+    ending: str
+    """``result``, or why there was none."""
 
 
 @dataclass(frozen=True)

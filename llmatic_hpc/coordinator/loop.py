@@ -228,7 +228,11 @@ class Coordinator:
         record = Record(
             run_id=uuid.uuid4().hex,
             config=configuration.to_tables(self.config),
-            environment={**environment.describe(), **evaluator.facts()},
+            environment={
+                **environment.describe(),
+                **evaluator.facts(),
+                "initial_network": self._problem.initial_source,
+            },
             prompts=self._problem.prompts,
             archives=archive_states(search),
             data_sha256=data_sha256,

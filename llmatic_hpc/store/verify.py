@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, repeats, rows
+from . import fold, places, promotion, repeats, rows, tried
 from .record import PROPOSED, Record
 
 
@@ -42,6 +42,7 @@ def verify(record: Record) -> Iterator[Difference]:
     if impossible := list(_told(record)):
         yield from impossible
         return  # no search can be told so
+    yield from (Difference(where, what) for where, what in tried.faults(record))
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):
@@ -163,7 +164,11 @@ def _unequal(
     for name, value in again.items():
         there = table[name][row]
         there = there.decode() if isinstance(there, bytes) else there
-        if not np.all(_equal(np.asarray(there), np.asarray(value))):
+        if isinstance(value, int | float | str) and np.ndim(there) == 0:  # most, and quickly
+            same = there == value or (there != there and value != value)
+        else:
+            same = np.all(_equal(np.asarray(there), np.asarray(value)))
+        if not same:
             yield _replays(where, name, there, value)
 
 
