@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 
 INITIAL = -1
 NO_PROMPT = -1
+REPEAT = "repeat"
+"""Operator of a candidate that is another training of the network that is its parent."""
 
 STATUSES = (
     "scored",
@@ -268,6 +270,10 @@ class Evaluation:
     fitness: float = float("nan")
     descriptors: tuple[float, ...] = ()
     """Raw values, one per axis of the network archive; empty where there is no score."""
+    is_copy: bool = False
+    """True where the score is that of an earlier candidate with the same network."""
+    possible: int = 0
+    """Trainings that can be had of the network; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +283,8 @@ class Update:
     candidate: int
     network_cell: int = -1
     network_added: int = -1
-    """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell."""
+    """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell; 3: trained again, its
+    network is no longer the elite of its cell."""
     network_clipped: bool = False
     """True where a descriptor lay outside the archive's bounds."""
     prompt_cell: int = -1

@@ -35,7 +35,7 @@ from ..store import Record, places, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Examined, Proposal, Request
+from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment
 from .budget import Budget
 from .in_flight import InFlight
@@ -253,7 +253,8 @@ class Coordinator:
         self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        requests = [self._request(record, proposal) for proposal in proposals]
+        new = [proposal for proposal in proposals if proposal.operator != REPEAT]
+        requests = [self._request(record, proposal) for proposal in new]
         completions = self._generate(record, generation, requests)
         generated = time.time()
         extracted = [
@@ -261,9 +262,7 @@ class Coordinator:
             for completion, request in zip(completions, requests, strict=True)
         ]
         examined = self._screen(evaluator, generation, [code.source for code in extracted])
-        originals = rows.Originals(
-            record, None if self.config.search.train_start else starts(proposals)
-        )
+        originals = rows.Originals(record, None if self.config.search.train_start else starts(new))
         missing = [code.failure for code in extracted]
         record.append_candidates(
             places.give(search, record, originals, proposals, completions, missing, examined)

@@ -88,5 +88,6 @@ class Trainings:
 
     def _on_result(self, result: Result) -> None:
         self.told.advance("trained")
-        if math.isfinite(result.outcome.fitness):
+        is_repeat = self.record.are_repeats[result.candidate]
+        if math.isfinite(result.outcome.fitness) and not is_repeat:
             self.observer.scored(result.candidate, result.outcome.fitness)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import PROBLEMS
+from ..store import repeats
 from .methods import Method, Run, methods
 
 UNKNOWN = "–"
@@ -141,8 +142,14 @@ def counts(runs: Sequence[Run]) -> Row:
 
 
 def column(run: Run, name: str, rows: Any = None) -> Any:
-    """Return a column of the record, at its queries or at other ``rows``."""
-    return run.record.candidates[name][run.queries if rows is None else rows]
+    """Return a column of the record, at its queries or at other ``rows``.
+
+    Of a network that was trained several times a score is the mean.
+    """
+    at = run.queries if rows is None else rows
+    if name in ("fitness", "valid_accuracy", "test_accuracy") and run.record.has_challenges:
+        return repeats.scored(run.record, name).mean[at]
+    return run.record.candidates[name][at]
 
 
 def fittest(run: Run, name: str = "fitness") -> int | None:
@@ -153,7 +160,8 @@ def fittest(run: Run, name: str = "fitness") -> int | None:
 def _archive(run: Run, name: str) -> float:
     """Return a number of the last generation whose evaluations lie within the budget, or NaN."""
     history, told = run.record.history[name], run.record.candidates["told"]
-    scored = told[run.record.candidates["status"] == b"scored"]
+    own = (run.record.candidates["status"] == b"scored") & ~run.record.are_repeats
+    scored = told[own]
     known = np.cumsum(np.bincount(scored[scored >= 0], minlength=len(history)))
     within = np.flatnonzero(known[: len(history)] <= len(run.queries))
     return float(history[within[-1]]) if len(within) else math.nan

@@ -128,6 +128,9 @@ def _write(file: h5py.File, record: Record) -> None:
             _dataset(group, column_name, getattr(archive, column_name), meaning, "1")
         if archive.rung is not None:
             _dataset(group, schema.RUNG, archive.rung, schema.RUNG_MEANING, "1")
+        if archive.trainings is not None:
+            meaning = schema.TRAININGS_MEANING
+            _dataset(group, schema.TRAININGS, archive.trainings, meaning, "1")
 
     for name, meaning, table, columns in (
         ("history", "one row per generation", record.history, schema.HISTORY),
@@ -141,7 +144,10 @@ def _write(file: h5py.File, record: Record) -> None:
 
 def _columns_of(record: Record) -> list[schema.Column]:
     """Return the columns that the candidates of a run have on disk."""
-    return [c for c in schema.CANDIDATES if record.rungs or c.name not in schema.OF_RUNGS]
+    left_out = (schema.OF_RUNGS if not record.rungs else frozenset()) | (
+        schema.OF_CHALLENGES if not record.has_challenges else frozenset()
+    )
+    return [column for column in schema.CANDIDATES if column.name not in left_out]
 
 
 def _dataset(group: h5py.Group, name: str, values: Any, long_name: str, units: str = "") -> None:
@@ -204,6 +210,7 @@ def _read(file: h5py.File, path: Path) -> Record:
                 scales=tuple(group.attrs.get("scales", ())),
                 **{column: group[column][:] for column in schema.ARCHIVE_COLUMNS},
                 rung=group[schema.RUNG][:] if schema.RUNG in group else None,
+                trainings=group[schema.TRAININGS][:] if schema.TRAININGS in group else None,
             )
             for name, group in file["archives"].items()
         },

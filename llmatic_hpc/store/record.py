@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import PENDING
+from ..types import PENDING, REPEAT
 from . import schema
 
 PROPOSED = "proposed"
@@ -43,6 +43,8 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
     rung: NDArray[np.int64] | None = None
     """Rung at which each fitness was measured; None where there are no rungs."""
+    trainings: NDArray[np.int64] | None = None
+    """Trainings over which each fitness is the mean; None where no network has several."""
 
 
 class Columns(MutableMapping[str, NDArray[Any]]):
@@ -143,6 +145,16 @@ class Record:
     def axes(self) -> tuple[str, ...]:
         """Names of the measured values that are the axes of the network archive."""
         return self.archives["network"].names
+
+    @property
+    def has_challenges(self) -> bool:
+        """True where networks may be trained again."""
+        return bool(self.config["search"].get("challenge", 0))
+
+    @property
+    def are_repeats(self) -> NDArray[np.bool_]:
+        """Candidates (N,) that are further trainings of an earlier one's network."""
+        return np.asarray(self.candidates["operator"] == REPEAT.encode())
 
     @property
     def rows(self) -> int:

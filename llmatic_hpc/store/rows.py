@@ -126,8 +126,9 @@ def is_of_start(record: Record, candidate: int) -> bool:
 
 
 def queries(record: Record) -> int:
-    """Candidates with a score of their own: what a budget of evaluations counts."""
-    return int(np.count_nonzero(record.candidates["status"] == b"scored"))
+    """Count the networks with a score of their own: what ``search.queries`` is about."""
+    scored = record.candidates["status"] == b"scored"
+    return int(np.count_nonzero(scored & ~record.are_repeats))
 
 
 def result(found: Result) -> dict[str, Any]:

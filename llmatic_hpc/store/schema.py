@@ -54,7 +54,7 @@ CANDIDATES = (
     Column("told", "i4", -1, "generation whose update its evaluation entered; -1: still out"),
     Column("index", "i4", -1, "position in the generation's batch"),
     Column("attempt", "i4", 0, "number among the completions for its place in the batch, from 0"),
-    Column("operator", "S16", b"", "mutation, crossover, random or neighbour"),
+    Column("operator", "S16", b"", "mutation, crossover, random, neighbour, seed or repeat"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
     Column("prompt", "i4", -1, "index into prompts/text; -1: no mutation"),
     Column("temperature", "f8", NAN, "sampling temperature", "1"),
@@ -98,8 +98,14 @@ CANDIDATES = (
     Column("epochs", "i4", 0, "epochs trained; what failed at a rung: to the end of it", "1"),
     Column("rung_scores", "f8", NAN, "fitness after the epochs of each rung", "1", RUNGS),
     Column("promoted", "i4", -1, "generations after which an elite was trained in full; -1: not"),
+    Column("possible", "i4", 0, "trainings that can be had of the network; 0: any number", "1"),
     Column("network_cell", "i4", -1, "cell of the network archive; -1: not offered"),
-    Column("network_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
+    Column(
+        "network_added",
+        "i1",
+        -1,
+        "0 no, 1 replaced an elite, 2 new cell, 3 repeat: its network fell, -1 not offered",
+    ),
     Column("network_clipped", "u1", 0, "1: a descriptor lay outside the archive's bounds"),
     Column("prompt_cell", "i4", -1, "cell of the prompt archive; -1: not offered"),
     Column("prompt_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
@@ -117,7 +123,10 @@ CANDIDATES = (
 OF_RUNGS = frozenset({"rung_scores", "promoted"})
 """Columns that the file of a run without rungs has not."""
 
-LATER = OF_RUNGS | frozenset({
+OF_CHALLENGES = frozenset({"possible"})
+"""Columns that the file of a run without ``search.challenge`` has not."""
+
+LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
@@ -184,3 +193,7 @@ ARCHIVE_COLUMNS = {
 RUNG = "rung"
 """Column of the network archive of a run with rungs."""
 RUNG_MEANING = "rung, from 0, at which the fitness of the elite was measured; -1: empty"
+
+TRAININGS = "trainings"
+"""Column of the network archive of a run with challenges."""
+TRAININGS_MEANING = "trainings over which the fitness of the elite is the mean; 0: empty"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, rows, tried
+from . import fold, places, promotion, repeats, rows, tried
 from .record import PROPOSED, Record
 
 
@@ -63,6 +63,7 @@ def verify(record: Record) -> Iterator[Difference]:
             "fitness",
             "curiosity",
             *(["rung"] if state.rung is not None else ()),
+            *(["trainings"] if state.trainings is not None else ()),
         ):
             stored, replayed = getattr(record.archives[name], column), getattr(state, column)
             for cell in np.flatnonzero(~_equal(stored, replayed)).tolist():
@@ -100,6 +101,7 @@ def _told(record: Record) -> Iterator[Difference]:
 def _rows(record: Record, config: Config) -> Iterator[Difference]:
     table = record.candidates
     batch, several = config.search.batch, config.search.oversample
+    repeated = record.are_repeats
     for row in range(record.rows):
         where = f"candidate {row}"
         generation = int(table["generation"][row])
@@ -129,6 +131,8 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
                 yield Difference(where, f"does not have the score of candidate {original}")
         if record.rungs:
             yield from (Difference(where, fault) for fault in promotion.row_faults(record, row))
+        if repeated[row]:
+            yield from (Difference(where, fault) for fault in repeats.row_faults(record, row))
         if any(parent >= row for parent in table["parents"][row].tolist()):
             yield Difference(where, "has a parent that came after it")
 
