@@ -45,6 +45,16 @@ class GeneratorSettings:
     )  # fmt: skip
     threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    repeats: int = setting(
+        0, "how often a completion that repeats its parent or another known network is sampled "
+        "again, with another seed, before any training", low=0, high=10,
+    )  # fmt: skip
+    repeat_temperature: float = setting(
+        0.2, "added to the temperature each time that a repeat is sampled again", low=0.0, high=10.0
+    )
+    retry: bool = setting(
+        False, "show the model its completion that does not fit, with the error, and ask once more"
+    )
     unseen: bool = setting(
         True, "nasbench201: the procedural control rather writes cells that have no score yet"
     )
