@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config import Config
 from ..store import Record, rows, tries
+from ..store.requests import digest
 from ..types import PENDING, Completion, Examined, Problem, Proposal, Request
 
 
@@ -28,14 +29,17 @@ class Answered:
     answer: Answer
     earlier: Sequence[dict[str, Any]] = ()
 
+    request: str = ""
+    """Text of the informed request; empty: it was the paper's."""
+
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns of the candidate that tell of those that were not kept."""
-        return tries.columns(self.earlier)
+        """The columns of the candidate that tell of request and answers that were not kept."""
+        return {"request_sha256": digest(self.request), **tries.columns(self.earlier)}
 
 
-def request_of(proposal: Proposal, record: Record, problem: Problem) -> Request:
-    """Put texts in place of a proposal's numbers."""
+def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
+    """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
     instruction = problem.random_prompt  # also where there is no model to read it
     if proposal.operator == "mutation":
         instruction = problem.prompts[proposal.prompt]
@@ -52,6 +56,7 @@ def request_of(proposal: Proposal, record: Record, problem: Problem) -> Request:
         seed=proposal.sampling_seed,
         neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
         seen=record.architectures,
+        text=text,
     )
 
 
@@ -77,7 +82,7 @@ def answered(
     number += len(requests)
     earlier: dict[int, list[dict[str, Any]]] = {candidate: [] for candidate in found}
     if not (config.generator.repeats or config.generator.retry):
-        return [Answered(answer) for answer in found.values()]
+        return [Answered(a, (), r.text) for a, r in zip(found.values(), requests, strict=True)]
     decided = tries.rounds(record, config, record.committed_generations)
     of = {p.candidate: (p, request) for p, request in zip(proposals, requests, strict=True)}
     exempt = {p.candidate for p in proposals if p.operator in tries.AS_THEY_ARE}
@@ -104,7 +109,7 @@ def answered(
         number += len(again)
         new = dict(zip(due, ask(again, count), strict=True))
         found |= new
-    return [Answered(found[candidate], earlier[candidate]) for candidate in of]
+    return [Answered(found[c], earlier[c], of[c][1].text) for c in of]
 
 
 def _seen(answer: Answer) -> tries.Seen:

@@ -31,7 +31,7 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..store import Record, places, rows
+from ..store import Record, places, requests, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
@@ -220,6 +220,7 @@ class Coordinator:
                     f"{self.paths.record}: made with other prompts than this version has; "
                     "continue it with the version that started it"
                 )
+            task.refuse_other_templates(self.config, record.task)
             record.config = configuration.to_tables(self.config)
             return record
         configuration.refuse_retired(self.config)
@@ -251,19 +252,22 @@ class Coordinator:
         self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        requests = [request_of(proposal, record, self._problem) for proposal in proposals]
+        texts = requests.texts(record, self.config, search, proposals)
+        asked = [
+            request_of(p, record, self._problem, texts.get(p.candidate, "")) for p in proposals
+        ]
         spent = {"generate_seconds": 0.0, "screen_seconds": 0.0}
 
-        def ask(requests: Sequence[Request], number: int) -> list[Answer]:
+        def ask(due: Sequence[Request], number: int) -> list[Answer]:
             began = time.time()
-            completions = self._generate(record, generation, requests, number)
+            completions = self._generate(record, generation, due, number)
             generated = time.time()
-            answers = self._read(evaluator, generation, requests, completions)
+            answers = self._read(evaluator, generation, due, completions)
             spent["generate_seconds"] += generated - began
             spent["screen_seconds"] += time.time() - generated
             return answers
 
-        found = answered(self.config, record, proposals, requests, ask)
+        found = answered(self.config, record, proposals, asked, ask)
         began = time.time()
         originals = rows.Originals(
             record, None if self.config.search.train_start else starts(proposals)

@@ -37,6 +37,8 @@ class Purpose(IntEnum):
     """Ties among the most curious elites; once per generation."""
     PLACE = 20
     """Ties among the completions for one place; once per place."""
+    TARGET = 21
+    """The cell that is wanted of a place's candidates; once per place."""
 
 
 def generator(

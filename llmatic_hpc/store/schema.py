@@ -68,6 +68,7 @@ CANDIDATES = (
     Column("target", "i4", -1, "cell of the network archive that was wanted; -1: none was"),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
+    Column("request_sha256", "S64", b"", "digest of an informed request; empty: the paper's"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
     Column("earlier", TEXT, "", "JSON list of completions for it that were not kept, in order"),
     Column("repeats", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
@@ -124,6 +125,7 @@ LATER = OF_RUNGS | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "activation_bytes", "milliseconds", "attempt", "naswot", "synflow",
     "earlier", "repeats", "retries", "target",
+    "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""

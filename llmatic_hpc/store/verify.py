@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, rows, tries
+from . import fold, places, promotion, requests, rows, tries
 from .record import PROPOSED, Record
 
 
@@ -138,6 +138,7 @@ def _asked(record: Record, config: Config, search: Search) -> Iterator[Differenc
     """Check all that comes before a generation's trainings: what was proposed, tried and kept."""
     proposals = search.ask()
     yield from _proposals(record, proposals)
+    yield from _of_rows(requests.differences(record, config, search, proposals))
     yield from _of_rows(tries.differences(record, config, search.generation, proposals))
     yield from _places(record, search)
 
