@@ -364,7 +364,13 @@ class Coordinator:
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
             "evaluate_seconds": time.time() - began,
         }
+        aimed = search.aiming.is_on
         advance(record, search, evaluated.rows, timings)
+        if aimed and not search.aiming.is_on:
+            self.observer.notice(
+                "targets switched themselves off: answers hit the niches that were named no more "
+                "than by chance ('llmatic status RUN --targets')"
+            )
         self._times = {}
         if not self._is_due:
             self._commit(record)

@@ -163,7 +163,7 @@ class Requests:
             before = now.get(name, math.nan)
             known = f" (now: {_number(before)})" if math.isfinite(before) else ""
             said.append(f"about {_number(value)} {_WORDS.get(name, name)}{known}")
-        return f"The new network must have {' and '.join(said)}."
+        return f"Size that is wanted: {', '.join(said)}."
 
     def _words(self, row: int) -> str:
         table = self._record.candidates

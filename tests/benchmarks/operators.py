@@ -1,16 +1,18 @@
 """Requests, targets, repeats and retries side by side, sampled from a real small model.
 
-    python -m tests.benchmarks.operators base RUN --model FILE.gguf --data FILE.h5
-    python -m tests.benchmarks.operators sample RUN --results FILE.jsonl [--variants NAME...]
-    python -m tests.benchmarks.operators retry RUN --results FILE.jsonl
+    python -m tests.benchmarks.operators base RUN --completions FILE.jsonl --data FILE.h5
+    python -m tests.benchmarks.operators sample RUN --model FILE.gguf --results FILE.jsonl
+    python -m tests.benchmarks.operators retry RUN --model FILE.gguf --results FILE.jsonl
     python -m tests.benchmarks.operators table --results FILE.jsonl
 
-``base`` makes a short run with the paper's requests, from which all variants go on: its networks
-are parents, its failures and trials are what informed requests tell. ``sample`` asks every variant,
-for every seed, for descendants of the initial network with an empty record (``start``) and for those
-of that run's elites (``later``); nothing is trained. ``retry`` shows completions that do not fit
-without repair their error, and beside it samples others from the same requests. A piece that stands
-in the results is not done again; ``--seconds`` ends a call after the piece in which they are over.
+``base`` trains a generation of completions that are there already (32 of them, to the paper's
+prompt): its networks are parents, its failures and trials are what informed requests tell.
+``sample`` asks every variant, for every seed, for descendants of the initial network with an empty
+record (``start``) and for those of that run's elites (``later``); nothing is trained. Every variant
+samples repeats again, at most twice; its first answers are those of the same variant without that,
+so that one piece makes two rows of the table. ``retry`` shows completions that do not fit without
+repair their error, and beside it samples others from the same requests. A piece that stands in the
+results is not done again; ``--seconds`` ends a call after the piece in which they are over.
 """
 
 from __future__ import annotations
@@ -37,45 +39,44 @@ from llmatic_hpc.generation import create
 from llmatic_hpc.generation.base import Generator
 from llmatic_hpc.generation.extract import extracted_from
 from llmatic_hpc.problems.evaluator import Evaluator
+from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
 from llmatic_hpc.store import Record, fold, requests, rows
-from llmatic_hpc.types import PENDING, Request
+from llmatic_hpc.types import PENDING, Proposal, Request
 
 INFORMED = ("generator.request=informed",)
 TARGETS = (*INFORMED, "search.targets=true")
-AGAIN = ("generator.repeats=2",)
 PARTS = ("task", "score", "layers", "tried", "failures", "examples")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "paper": (),
-    "paper, repeats": AGAIN,
     "informed": INFORMED,
-    "informed, repeats": (*INFORMED, *AGAIN),
     "informed, targets": TARGETS,
-    "informed, targets, repeats": (*TARGETS, *AGAIN),
-    "paper, targets": (*TARGETS, "only:target"),
-    "paper, targets, repeats": (*TARGETS, *AGAIN, "only:target"),
+    "paper, target": (*TARGETS, "only:target"),
     **{f"paper, {part}": (*INFORMED, f"only:{part}") for part in PARTS},
     **{f"informed without {part}": (*INFORMED, f"without:{part}") for part in PARTS},
 }
 """Settings; ``only:PART`` and ``without:PART``: templates with that part alone, or without it."""
 
-MAIN = ("paper", "paper, repeats", "informed", "informed, repeats", "informed, targets",
-        "paper, targets", "paper, targets, repeats")  # fmt: skip
-AT_START = 48
+MAIN = ("paper", "informed", "informed, targets", "paper, target")
+AGAIN = ("generator.repeats=2",)
+AT_START = 32
 """Completions of the initial network for a seed; of elites as many as the run's batch."""
 STAGES = ("start", "later")
+DRAWN = 32
+"""Completions among which different niches are counted, whatever number there are of them."""
 COLUMNS = ("request", "n", "tokens", "seconds", "samples", "class", "as written", "with repair",
-           "= parent", "= known", "new", "niches per 100", "hits (chance)", "miss (before)")  # fmt: skip
+           "= parent", "= known", "new", f"niches per {DRAWN}", "hits (chance)",
+           "miss (before)")  # fmt: skip
 
 
 def base(options: argparse.Namespace) -> None:
     """Make the run that all go on from; the same line again continues it."""
     settings = (
-        f"generator.model={options.model}", "generator.fallback=", "generator.batch=16",
+        "generator.kind=replay", f"generator.replay={options.completions}", "generator.form=auto",
         f"problem.data={options.data}", "problem.train_images=2000", "problem.test_images=1000",
         "training.epochs=1", "training.batch=64", "training.learning_rate=0.02", "search.batch=32",
-        "search.generations=2",
+        "search.generations=1",
     )  # fmt: skip
     words = [word for text in settings for word in ("--set", text)]
     line = ["llmatic_hpc", "run", "configs/quickstart.toml", "--run-dir", str(options.run), *words]
@@ -108,9 +109,15 @@ def template_folder(changes: Sequence[str], folder: Path) -> list[str]:
 class Bench:
     """What the pieces share: the base run, its evaluator, and the model, which loads once."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, model: str) -> None:
         self.base = store.load(run / "run.h5")
-        self.config = configuration.from_tables(self.base.config, str(run))
+        self.config = configuration.override(
+            configuration.from_tables(self.base.config, str(run)),
+            [
+                "generator.kind=huggingface", f"generator.model={model}", "generator.form=chat",
+                "generator.fallback=", "generator.batch=16",
+            ],
+        )  # fmt: skip
         self._generator: Generator | None = None
 
     def generator(self, config: Config, evaluator: Evaluator) -> Generator:
@@ -146,7 +153,7 @@ class Bench:
         codes = [extracted_from(c, r, evaluator.problem.helpers)
                  for c, r in zip(completions, dues, strict=True)]  # fmt: skip
         found = evaluator.examine([code.source for code in codes], repair=config.generator.repair)
-        sampled += [{"tokens": c.tokens} for c in completions]
+        sampled += [c.tokens for c in completions]
         return [Answer(c, code.failure, one)
                 for c, code, one in zip(completions, codes, found, strict=True)]  # fmt: skip
 
@@ -155,7 +162,8 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             changes = template_folder(VARIANTS[variant], Path(folder))
             config = configuration.override(
-                self.config, [*changes, f"run.seed={seed}", "search.variant=mutation-only"]
+                self.config,
+                [*changes, *AGAIN, f"run.seed={seed}", "search.variant=mutation-only"],
             )
             if stage == "start":
                 config = configuration.override(config, [f"search.batch={AT_START}"])
@@ -170,44 +178,62 @@ class Bench:
         texts = requests.texts(record, config, search, proposals)
         asked = [request_of(p, record, evaluator.problem, texts.get(p.candidate, ""))
                  for p in proposals]  # fmt: skip
-        sampled: list[dict[str, Any]] = []
+        outs = dict(search.aiming._out)
+        sampled: list[int] = []
+        firsts: list[Answer] = []
+
+        def ask(due: Sequence[Request], number: int) -> list[Answer]:
+            answers = self.ask(config, evaluator, list(due), sampled)
+            firsts.extend(answers if number == 0 else ())
+            return answers
+
         self.generator(config, evaluator)
         began = time.time()
-        found = answered(
-            config, record, proposals, asked,
-            lambda due, number: self.ask(config, evaluator, list(due), sampled),
-        )  # fmt: skip
+        found = answered(config, record, proposals, asked, ask)
         seconds = time.time() - began
-        initial = task.facts(configuration.override(config, AGAIN), evaluator)["initial_sha256"]
-        known: set[str] = {initial, *(d.decode() for d in record.candidates["canonical_sha256"])}
-        tessellation = search.network_archive.tessellation
-        candidates = []
-        for proposal, one in zip(proposals, found, strict=True):
-            verdict, source = one.answer.examined.screened, one.answer.examined.source
+        first = self.facts(record, search, proposals, firsts)
+        aims = {"first": search.aiming.done}
+        search.aiming = Aiming()
+        search.aiming._out = outs
+        last = self.facts(record, search, proposals, [one.answer for one in found])
+        aims["last"] = search.aiming.done
+        return {
+            "first": first,
+            "last": last,
+            "samples": len(sampled),
+            "tokens": [sum(sampled[: len(first)]), sum(sampled)],
+            "seconds": [seconds * sum(sampled[: len(first)]) / max(sum(sampled), 1), seconds],
+            "aims": {
+                name: [[a.hit, a.chance, a.miss, a.start] for a in done if a.fits]
+                for name, done in aims.items()
+            },
+        }
+
+    def facts(
+        self, record: Record, search: Search, proposals: Sequence[Proposal], answers: list[Answer]
+    ) -> list[dict[str, Any]]:
+        """What is to be known of a generation's answers, in order."""
+        initial = record.task["initial_sha256"]
+        known = {initial, *(d.decode() for d in record.candidates["canonical_sha256"])}
+        found = []
+        for proposal, one in zip(proposals, answers, strict=True):
+            verdict, source = one.examined.screened, one.examined.source
             values = rows.measured(verdict)
             raw = [values.get(name, math.nan) for name in record.axes]
-            place = tessellation.locate([raw])[0]
+            place = search.network_archive.tessellation.locate([raw])[0]
             search.aiming.tell(proposal.candidate, search.network_archive, place)
             parents = {record.candidates["canonical_sha256"][p].decode() for p in proposal.parents}
             key = verdict.canonical_sha256 if source else ""
-            candidates.append({
+            found.append({
                 "class": bool(source),
-                "written": one.answer.examined.written.status == PENDING and bool(source),
-                "fits": verdict.status == PENDING and bool(source),
+                "written": one.examined.written.status == PENDING and bool(source),
+                "fits": fits(one),
                 "parent": bool(key) and key in (parents or {initial}),
                 "known": bool(key) and key in known,
                 "cell": place.cell,
-                "tries": len(one.earlier),
             })  # fmt: skip
             known.add(key)
-        aims = [a for a in search.aiming.done if a.fits]
-        return {
-            "candidates": candidates,
-            "samples": len(sampled),
-            "tokens": sum(one["tokens"] for one in sampled),
-            "seconds": seconds,
-            "aims": [[a.hit, a.chance, a.miss, a.start] for a in aims],
-        }
+        return found
 
     def retry(self, seed: int) -> dict[str, Any]:
         """Failures without repair: shown their error, and beside it sampled anew."""
@@ -226,7 +252,7 @@ class Bench:
                     more = {"answered": answer.completion.text, "error": error}
                     dues.append(replace(request, seed=request.seed + 1,
                                         **(more if name == "retry" else {})))  # fmt: skip
-                sampled: list[dict[str, Any]] = []
+                sampled: list[int] = []
                 began = time.time()
                 answers = self.ask(config, evaluator, dues, sampled)
                 found[name] = {
@@ -234,7 +260,7 @@ class Bench:
                     "distinct": len(
                         {a.examined.screened.canonical_sha256 for a in answers if fits(a)}
                     ),
-                    "tokens": sum(one["tokens"] for one in sampled),
+                    "tokens": sum(sampled),
                     "seconds": time.time() - began,
                 }
             return found
@@ -263,8 +289,8 @@ def table(options: argparse.Namespace) -> None:
         print(f"| {' | '.join(COLUMNS)} |\n| --- |" + " ---: |" * (len(COLUMNS) - 1))
         for variant in VARIANTS:
             own = [p for p in pieces if p["kind"] == f"{variant}/{stage}"]
-            if own:
-                print(line(variant, own))
+            for number, which in enumerate(("first", "last") if own else ()):
+                print(line(f"{variant}{', repeats' if number else ''}", own, number, which))
     retries = [p for p in pieces if p["kind"] == "retry"]
     if retries:
         print("\n| after a failure | failures | fit | distinct | tokens | seconds |")
@@ -276,30 +302,31 @@ def table(options: argparse.Namespace) -> None:
             print(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} |")
 
 
-def line(variant: str, own: list[dict[str, Any]]) -> str:
-    """A variant's row, all its seeds together; the spread over seeds of what it is judged by."""
-    every = [c for piece in own for c in piece["candidates"]]
+def line(name: str, own: list[dict[str, Any]], number: int, which: str) -> str:
+    """A variant's row, all its seeds together; each seed's share of parents beside the whole."""
+    every = [c for piece in own for c in piece[which]]
     n = len(every)
 
-    def share(name: str) -> str:
-        return f"{sum(c[name] for c in every) / n:.0%}"
+    def share(what: str) -> str:
+        return f"{sum(c[what] for c in every) / n:.0%}"
 
     new = sum(c["fits"] and not c["known"] for c in every) / n
-    niches = rarefied([c["cell"] for c in every if c["cell"] >= 0], n, 100)
-    aims = [aim for piece in own for aim in piece["aims"]]
+    niches = rarefied([c["cell"] for c in every if c["cell"] >= 0], n, DRAWN)
+    aims = [aim for piece in own for aim in piece["aims"][which]]
     hits, misses = "", ""
     if aims:
         hit, chance, miss, start = (sum(column) / len(aims) for column in zip(*aims, strict=True))
         hits, misses = f"{hit:.0%} ({chance:.0%})", f"{miss:.2f} ({start:.2f})"
-    tokens, seconds = sum(p["tokens"] for p in own), sum(p["seconds"] for p in own)
-    parents = ", ".join(
-        f"{sum(c['parent'] for c in p['candidates']) / len(p['candidates']):.0%}" for p in own
-    )
-    return (
-        f"| {variant} | {n} | {tokens:,} | {seconds:.0f} | {sum(p['samples'] for p in own)} "
-        f"| {share('class')} | {share('written')} | {share('fits')} "
-        f"| {share('parent')} ({parents}) | {share('known')} | {new:.0%} | {niches:.1f} | {hits} | {misses} |"
-    )
+    by_seed = [sum(c["parent"] for c in p[which]) / len(p[which]) for p in own]
+    columns = (
+        name, n, f"{sum(p['tokens'][number] for p in own):,}",
+        f"{sum(p['seconds'][number] for p in own):.0f}",
+        sum(p["samples"] for p in own) if number else n,
+        share("class"), share("written"), share("fits"),
+        f"{share('parent')} ({', '.join(f'{s:.0%}' for s in by_seed)})", share("known"),
+        f"{new:.0%}", f"{niches:.1f}", hits, misses,
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, columns))} |"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -317,11 +344,12 @@ def main() -> None:
         if name != "table":
             command.add_argument("run", type=Path)
         if name == "base":
-            command.add_argument("--model", required=True)
+            command.add_argument("--completions", required=True)
             command.add_argument("--data", required=True)
         else:
             command.add_argument("--results", type=Path, required=True)
         if name in ("sample", "retry"):
+            command.add_argument("--model", required=True)
             command.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
             command.add_argument("--seconds", type=float, default=math.inf)
         if name == "sample":
@@ -331,7 +359,7 @@ def main() -> None:
     if options.command in ("base", "table"):
         {"base": base, "table": table}[options.command](options)
         return
-    began, bench = time.time(), Bench(options.run)
+    began, bench = time.time(), Bench(options.run, options.model)
     done = {(p["kind"], p["seed"]) for p in read(options.results)}
     if options.command == "retry":
         due = [("retry", seed) for seed in options.seeds]
