@@ -28,6 +28,8 @@ class Answered:
 
     answer: Answer
     earlier: Sequence[dict[str, Any]] = ()
+    seconds: float = 0.0
+    """Time that those took."""
 
     request: str = ""
     """Text of the informed request; empty: it was the paper's."""
@@ -35,7 +37,11 @@ class Answered:
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of the candidate that tell of request and answers that were not kept."""
-        return {"request_sha256": digest(self.request), **tries.columns(self.earlier)}
+        return {
+            "request_sha256": digest(self.request),
+            "generate_seconds": self.answer.completion.seconds + self.seconds,
+            **tries.columns(self.earlier),
+        }
 
 
 def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
@@ -82,7 +88,8 @@ def answered(
     number += len(requests)
     earlier: dict[int, list[dict[str, Any]]] = {candidate: [] for candidate in found}
     if not (config.generator.repeats or config.generator.retry):
-        return [Answered(a, (), r.text) for a, r in zip(found.values(), requests, strict=True)]
+        return [Answered(a, request=r.text) for a, r in zip(found.values(), requests, strict=True)]
+    seconds = dict.fromkeys(found, 0.0)
     decided = tries.rounds(record, config, record.committed_generations)
     of = {p.candidate: (p, request) for p, request in zip(proposals, requests, strict=True)}
     exempt = {p.candidate for p in proposals if p.operator in tries.AS_THEY_ARE}
@@ -98,6 +105,7 @@ def answered(
             kinds = [one["kind"] for one in earlier[candidate]]
             before = tries.seed_and_temperature(config, proposal, kinds)
             last = found[candidate]
+            seconds[candidate] += last.completion.seconds
             reason = why.reason(proposal.parents)
             earlier[candidate].append(_entry(last, why.kind, reason, before))
             more: dict[str, Any] = {"number": number + len(again)}
@@ -109,7 +117,7 @@ def answered(
         number += len(again)
         new = dict(zip(due, ask(again, count), strict=True))
         found |= new
-    return [Answered(found[c], earlier[c], of[c][1].text) for c in of]
+    return [Answered(found[c], earlier[c], seconds[c], of[c][1].text) for c in of]
 
 
 def _seen(answer: Answer) -> tries.Seen:
@@ -130,7 +138,6 @@ def _entry(answer: Answer, kind: str, why: str, sampled: dict[str, Any]) -> dict
         "completion": completion.text[: rows.LONGEST_COMPLETION],
         "form": completion.form,
         "tokens": completion.tokens,
-        "seconds": completion.seconds,
         "canonical_sha256": seen.key,
         "fits": seen.fits,
         **sampled,

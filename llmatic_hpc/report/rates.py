@@ -94,7 +94,6 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     seconds = float(np.nansum(table["generate_seconds"][rows]))
     texts = table["earlier"][rows]
     before = [one for text in texts if text for one in json.loads(text)]
-    seconds += math.fsum(one["seconds"] for one in before)
     return {
         "completions": int(rows.sum()),
         **{s: int(np.isin(written, stages[i:]).sum()) for i, s in enumerate(_STAGES)},

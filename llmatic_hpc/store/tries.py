@@ -161,6 +161,10 @@ def differences(
     record: Record, config: Config, generation: int, proposals: Sequence[Proposal]
 ) -> Iterator[tuple[int, str]]:
     """Yield candidates of a generation with what a replay of its decisions gives otherwise."""
+    rows = [proposal.candidate for proposal in proposals]
+    if not (config.generator.repeats or config.generator.retry):
+        yield from ((r, "was sampled again") for r in rows if record.candidates["earlier"][r])
+        return
     decided = rounds(record, config, generation)
     left: dict[int, list[dict[str, Any]]] = {}
     of = {proposal.candidate: proposal for proposal in proposals}
