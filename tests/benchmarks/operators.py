@@ -63,6 +63,8 @@ MAIN = ("paper", "informed", "informed, targets", "paper, target")
 AGAIN = ("generator.repeats=2",)
 PIECE = 16
 """Completions of a variant for a seed, those that are sampled again not counted."""
+START = ("search.start_elites=100000", "search.start_generations=0")
+"""Settings under which all descend from the initial network."""
 STAGES = ("start", "later", "first")
 DRAWN = 32
 """Completions among which different niches are counted, whatever number there are of them."""
@@ -167,7 +169,7 @@ class Bench:
                 [*changes, *AGAIN, f"run.seed={seed}", "search.variant=mutation-only"],
             )
             if stage != "later":
-                config = configuration.override(config, ["search.start_elites=100000"])
+                config = configuration.override(config, START)
             with problems.alone(config) as evaluator:
                 return self._sample(config, evaluator, stage)
 
@@ -238,7 +240,9 @@ class Bench:
 
     def retry(self, seed: int) -> dict[str, Any]:
         """Failures without repair: shown their error, and beside it sampled anew."""
-        config = configuration.override(self.config, ["generator.repair=false", f"run.seed={seed}"])
+        config = configuration.override(
+            self.config, [*START, "generator.repair=false", f"run.seed={seed}"]
+        )
         with problems.alone(config) as evaluator:
             record = self.record(config, evaluator, "start")
             search = fold.resume(record, config)
