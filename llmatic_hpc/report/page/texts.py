@@ -51,7 +51,7 @@ def texts(record: Record, rows: NDArray[np.int64]) -> dict[str, dict[int, Any]]:
         name: {row: str(table[name][row]) for row in known if table[name][row]}
         for name in ("source", "completion", "architecture")
     }
-    for name in ("repairs", "train_curve"):
+    for name in ("repairs", "train_curve", "earlier"):
         column = table.get(name, ())
         kinds[name] = {row: json.loads(column[row]) for row in known if len(column) and column[row]}
     return kinds
