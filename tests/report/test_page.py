@@ -128,6 +128,22 @@ def test_a_click_reaches_every_ancestor(record: Record, data: Any) -> None:
     assert data["initial"].startswith("import torch")
 
 
+def test_ancestors_need_not_have_been_elites() -> None:
+    """As in variants whose parents are no elites: all are reached, and nobody else."""
+    record = made(300)
+    table = record.candidates
+    table["network_added"][:] = table["prompt_added"][:] = 0
+    for archive in record.archives.values():
+        archive.elite[:] = -1
+    wanted, open_ = {299}, [299]
+    while open_:
+        found = {parent for parent in table["parents"][open_.pop()].tolist() if parent >= 0}
+        open_ += found - wanted
+        wanted |= found
+    assert len(wanted) > 2
+    assert set(texts.reached(record, [299]).tolist()) == wanted
+
+
 def test_text_of_a_model_is_data() -> None:
     """Nothing that it wrote stands in the page as it is, and no script makes HTML of text."""
     record = made(100)
