@@ -103,7 +103,8 @@ class Browser:
         if selector:
             x, y, width, height = self.run(
                 f"(() => {{ const node = document.querySelector({selector!r}),"
-                " box = node.getBoundingClientRect(); return [box.x + scrollX, box.y + scrollY, box.width, box.height]; })()"
+                " box = node.getBoundingClientRect();"
+                " return [box.x + scrollX, box.y + scrollY, box.width, box.height]; })()"
             )
             clip = {"x": x - margin, "y": y - margin, "scale": 1,
                     "width": width + 2 * margin, "height": height + 2 * margin}  # fmt: skip

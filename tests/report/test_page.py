@@ -265,6 +265,31 @@ def test_a_click_on_a_cell_shows_its_network(opened: browser.Browser) -> None:
 
 @pytest.mark.slow
 @needs_browser
+def test_of_what_is_lacking_the_page_says_so_in_a_browser(tmp_path: Path) -> None:
+    """No generation yet, one in flight, and nothing that has a score: a page without an error."""
+    nothing = made_up(1)
+    nothing.candidates["status"][:] = b"invalid"
+    nothing.candidates["fitness"][:] = np.nan
+    nothing.candidates["network_added"][:] = -1
+    for name in ("network", "prompt"):
+        nothing.archives[name].elite[:] = -1
+        nothing.archives[name].fitness[:] = np.nan
+    with browser.browser() as opened:
+        opened.look(1280, 12000)
+        for number, record in enumerate((made_up(0), made_up(1, in_flight=True), nothing)):
+            file = tmp_path / f"{number}.html"
+            file.write_text(page([look(Path("runs/one"), record, 0)]))
+            opened.open(file.as_uri())
+            opened.settle()
+            said = opened.run("document.body.innerText")
+            assert ("no candidate has a score yet" in said) == (number != 1)
+            assert "Not at its end" in said
+            assert opened.run("document.querySelectorAll('.plot svg').length") >= 2
+        assert opened.faults() == []
+
+
+@pytest.mark.slow
+@needs_browser
 def test_text_of_a_model_stays_text(opened: browser.Browser) -> None:
     """The best network is none but a script and an image that fails."""
     best = opened.run("document.querySelector('.tile span').textContent.match(/\\d+$/)[0]")
