@@ -115,6 +115,8 @@ class Proposal:
     training_seed: int
     attempt: int = 0
     """Number among the ``search.oversample`` completions for its place in the generation."""
+    target: int = -1
+    """Cell of the network archive that is wanted; -1: none is."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,15 @@ class Request:
     """Number of the parent's neighbour, where the operator is ``neighbour``."""
     seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
+    number: int = -1
+    """Number among all completions that the run samples, the further ones of a candidate included;
+    -1: the candidate's."""
+    text: str = ""
+    """The request as a template makes it; empty: the paper's, of parents and instruction."""
+    answered: str = ""
+    """What was written for it before and does not fit; empty: nothing was."""
+    error: str = ""
+    """Why that does not fit."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +233,25 @@ class Outcome:
     """Type and name of the device that it was trained on."""
     milliseconds: float = float("nan")
     """Least time of ``training.batch`` test examples there, in evaluation."""
+    train_curve: tuple[float, ...] = ()
+    """Mean loss over each epoch, to six digits; NaN where it is not known."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One evaluation of a candidate that was started, in seconds since 1970. NaN: not known."""
+
+    candidate: int
+    attempt: int
+    """Its number, from 1; with rungs from 1 at each."""
+    rung: int
+    submitted: float
+    start: float
+    end: float
+    job: str
+    node: str
+    ending: str
+    """``result``, or why there was none."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The commands that look at runs: status, elites, runs, verify, export, compare.
+"""The commands that look at runs: status, elites, runs, verify, export, compare, report.
 
 Thin, see :mod:`.main`.
 """
@@ -17,7 +17,15 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import PATH, json_option, print_json, run_argument, show, write_new
+from .options import (
+    PATH,
+    json_option,
+    print_json,
+    run_argument,
+    run_directory,
+    show,
+    write_new,
+)
 
 
 @click.command()
@@ -27,8 +35,15 @@ from .options import PATH, json_option, print_json, run_argument, show, write_ne
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
 @click.option("--signals", is_flag=True, help="Also show what the fitness follows, untrained.")
+@click.option("--targets", is_flag=True, help="Also show how often wanted niches were hit.")
 def status(
-    run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool, signals: bool
+    run_dir: Path,
+    as_json: bool,
+    watch: bool,
+    rates: bool,
+    with_map: bool,
+    signals: bool,
+    targets: bool,
 ) -> None:
     """Show where a run stands.
 
@@ -41,6 +56,7 @@ def status(
     from .. import store
     from ..report import rates as of_completions
     from ..report import signals as of_signals
+    from ..report import targets as of_targets
     from ..report.map import network_map
     from ..report.status import render
     from ..report.status import status as status_of
@@ -61,6 +77,8 @@ def status(
             values = status_of(record, paths)
             if signals:
                 values["signals"] = of_signals.signals(record)
+            if targets:
+                values["targets"] = of_targets.targets(record)
             yield record, values
             if not watch or values["state"] != "running":
                 return
@@ -72,6 +90,8 @@ def status(
             more.append(of_completions.render(values["rates"]))
         if signals:
             more.append(of_signals.render(values["signals"]))
+        if targets:
+            more.append(of_targets.render(values["targets"]))
         if with_map:
             more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)
@@ -224,6 +244,33 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
         show(render(rows))
 
 
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--output", type=PATH, metavar="DIR", help="Default: report/ of the first run.")
+def report(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Write one page of a run: map, lineages, progress, failures.
+
+    It opens in a browser without network or server. Further runs stand beside the first one in its
+    curves; patterns such as 'runs/a-*' are expanded.
+    """
+    from .. import store
+    from ..report.methods import look
+    from ..report.page import page
+    from ..rundir.files import write_atomically
+
+    paths = [run_directory(found) for path in runs for found in _expanded(path)]
+    text = page([look(path, store.load(RunPaths(path).record), 0) for path in paths])
+    file = (output or RunPaths(paths[0]).report) / "index.html"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text)
+    except OSError as error:
+        raise LLMaticError(
+            f"{file}: cannot be written: {error.strerror}; --output names another folder"
+        ) from error
+    click.echo(f"{file} written, {len(text) / 1e6:.1f} MB. Open it in a browser.", err=True)
+
+
 def _expanded(path: Path) -> list[Path]:
     """Return the runs that a pattern stands for, as a shell would; else the path itself."""
     if path.exists():
@@ -232,4 +279,4 @@ def _expanded(path: Path) -> list[Path]:
     return [one for one in found if RunPaths(one).record.exists()] or [path]
 
 
-COMMANDS = (status, elites, runs, verify, export, compare)
+COMMANDS = (status, elites, runs, verify, export, compare, report)

@@ -19,7 +19,7 @@ Evaluate = Callable[[Sequence[int], int], Evaluated]
 """Trains candidates up to a rung, from 0."""
 
 _OF_A_TRAINING = (
-    "status", "failure", "epochs", "device", "slurm_job", "node",
+    "status", "failure", "epochs", "device", "slurm_job", "node", "train_curve",
 )  # fmt: skip
 """Columns that say of a training at a rung below the last what they say of one in full."""
 _ADDED_UP = ("train_seconds", "queue_seconds", "attempts")

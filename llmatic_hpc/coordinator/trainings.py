@@ -80,6 +80,7 @@ class Trainings:
                 f"the machine spoiled every candidate of generation {generation}, most often: "
                 f"{why}. Nothing is lost: mend that and start the run again"
             )
+        record.attempts.append([vars(one) for one in evaluated.attempts])
         return evaluated
 
     def _on_rung(self, _: Result) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..store import Record, rows
-from ..types import PENDING, Examined, Outcome, Problem, Result, Screened
+from ..types import PENDING, Attempt, Examined, Outcome, Problem, Result, Screened
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Evaluated:
     """By candidate: what its result says, by the columns that hold it. A late one is missing."""
     lost: Mapping[str, float] = field(default_factory=dict)
     """Seconds of tasks without a result, by cause."""
+    attempts: Sequence[Attempt] = ()
+    """Attempts at the candidates that have a result, where tasks are submitted."""
 
 
 class Evaluator(ABC):

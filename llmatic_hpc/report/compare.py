@@ -74,7 +74,7 @@ def compare(runs: Sequence[Run]) -> list[Row]:
     """Return a plain row for every method, the kinds of problem in the order of ``runs``."""
     rows = []
     for kind in dict.fromkeys(run.settings["problem.kind"] for run in runs):
-        comparison = _comparison(kind)
+        comparison = comparison_of(kind)
         chosen = [run for run in runs if run.settings["problem.kind"] == kind]
         for method in methods(chosen, comparison):
             unfinished = [str(run.path) for run in method.runs if not run.finished]
@@ -92,7 +92,7 @@ def render(rows: Sequence[Row]) -> RenderableType:
     numbered = {row["title"].rstrip(" *"): row["note"] for row in rows if row["note"]}
     notes += [f"{title}: {note}" for title, note in numbered.items()]
     for kind in dict.fromkeys(row["problem"] for row in rows):
-        comparison = _comparison(kind)
+        comparison = comparison_of(kind)
         parts += comparison.tables([row for row in rows if row["problem"] == kind])
         notes += comparison.notes
     notes += [f"WARNING, {row['title']}: {text}" for row in rows for text in row["warnings"]]
@@ -114,7 +114,7 @@ def _doubts(method: Method) -> Iterator[str]:
             yield f"runs of different budgets: search.{name} is {', '.join(map(str, budgets))}"
 
 
-def _comparison(kind: str) -> Comparison:
+def comparison_of(kind: str) -> Comparison:
     comparison: Comparison = PROBLEMS.get(kind)().comparison()
     return comparison
 

@@ -81,7 +81,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
-        "hours": _accounts(record),
+        "hours": hours(record),
         "seconds_left": None if pace is None else round(pace * (total - done)),
     }
 
@@ -343,7 +343,7 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     }
 
 
-def _accounts(record: Record) -> dict[str, float]:
+def hours(record: Record) -> dict[str, float]:
     """Add up where the hours went.
 
     Those of candidates are a device's: of several that share one, each has its part.

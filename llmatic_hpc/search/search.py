@@ -98,9 +98,10 @@ from .challenge import Challenges, Repeat
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
+from .targets import Aiming
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import AskTellError, Told, check, history_row
-from .variation import NO_INDIVIDUAL, Variation, clipped
+from .variation import NO_INDIVIDUAL, Draft, Variation, clipped
 
 
 class Search:
@@ -112,6 +113,7 @@ class Search:
     replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
     ``neighbours`` how many networks are one edit away from any (baselines only), and ``seeds`` how
     many there are for ``search.start = "seeds"``.
+    ``initial``, for targets: the initial network's descriptors, raw; empty: not known.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -129,6 +131,7 @@ class Search:
         seeds: int = 0,
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
+        initial: Sequence[float] = (),
     ) -> None:
         if not 1 <= prompts <= archive.prompt.upper[0]:
             raise ConfigError(
@@ -179,6 +182,8 @@ class Search:
             seed,
             seeds if search.start == "seeds" else 0,
         )
+        self.aiming = Aiming()
+        self._initial = initial
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
@@ -222,7 +227,10 @@ class Search:
         first, several = self._generation * self.settings.batch, self.settings.oversample
         repeats = self._due()
         self._repeats = len(repeats)
-        drafts = self._variation.drafts(self._generation, phase, operator, self.new_places)
+        drafts = list(
+            enumerate(self._variation.drafts(self._generation, phase, operator, self.new_places))
+        )
+        targets = {index: self._target(first + index, made, operator) for index, made in drafts}
         proposals = tuple(
             Proposal(
                 candidate=(first + index) * several + attempt,
@@ -236,8 +244,9 @@ class Search:
                 sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index, attempt),
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
+                target=targets[index],
             )
-            for index, made in enumerate(drafts)
+            for index, made in drafts
             for attempt in range(several)
         ) + tuple(
             Proposal(
@@ -266,6 +275,17 @@ class Search:
             return []
         out = {p.parents[0] for p in self._out.values() if p.operator == REPEAT}
         return self.challenges.ask(max(1, self.settings.batch // 2), out)
+
+    def _target(self, place: int, made: Draft, operator: str) -> int:
+        """Draw the cell that a place's candidates are asked for; -1: none is."""
+        archive = self.network_archive
+        asks = (made.operator or operator) in ("mutation", "crossover")
+        if not (self.settings.targets and self.aiming.is_on and asks):
+            return -1
+        raw = archive.descriptors_of(made.parents[0]) if made.parents else self._initial
+        first, several = place * self.settings.oversample, self.settings.oversample
+        rng = self._rng(Purpose.TARGET, place)
+        return self.aiming.ask(archive, raw, rng, range(first, first + several))
 
     def places(self) -> Places:
         """The places of the generation that was asked for, to be given to its candidates."""
@@ -314,6 +334,8 @@ class Search:
         updates = tuple(map(self._update, proposals, evaluations, places_of, individuals))
         if self._baseline is not None:
             self._baseline.tell(evaluations)
+        if self.settings.targets:
+            self.aiming.tell(self.network_archive, evaluations)
         archives = self.network_archive, self.prompt_archive
         new = [
             told

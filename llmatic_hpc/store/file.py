@@ -110,6 +110,9 @@ def _write(file: h5py.File, record: Record) -> None:
     _dataset(file, "config", json.dumps(record.config), "settings as resolved, JSON")
     _dataset(file, "environment", json.dumps(record.environment), "versions and host, JSON")
 
+    if record.task:
+        _dataset(file, "task", json.dumps(record.task), "facts that requests are made of, JSON")
+
     group = file.create_group("prompts", track_order=True)
     _dataset(group, "text", np.array(record.prompts, dtype=object), "mutation prompts")
     _dataset(group, "fitness", record.prompt_fitness, "collective fitness of the prompt", "1")
@@ -132,11 +135,14 @@ def _write(file: h5py.File, record: Record) -> None:
             meaning = schema.TRAININGS_MEANING
             _dataset(group, schema.TRAININGS, archive.trainings, meaning, "1")
 
-    group = file.create_group("history", track_order=True)
-    group.attrs["long_name"] = "one row per generation"
-    for column in schema.HISTORY:
-        values = record.history[column.name]
-        _dataset(group, column.name, values, column.long_name, column.units)
+    for name, meaning, table, columns in (
+        ("history", "one row per generation", record.history, schema.HISTORY),
+        ("attempts", "one row per attempt at a candidate", record.attempts, schema.ATTEMPTS),
+    ):
+        group = file.create_group(name, track_order=True)
+        group.attrs["long_name"] = meaning
+        for column in columns:
+            _dataset(group, column.name, table[column.name], column.long_name, column.units)
 
 
 def _columns_of(record: Record) -> list[schema.Column]:
@@ -186,6 +192,10 @@ def _read(file: h5py.File, path: Path) -> Record:
     candidates = _columns(file["candidates"], schema.CANDIDATES, rows, path)
     generations = int(file.attrs["committed_generations"])
     history = _columns(file["history"], schema.HISTORY, generations, path)
+    tried = {}
+    if "attempts" in file:
+        count = len(file["attempts/candidate"])
+        tried = _columns(file["attempts"], schema.ATTEMPTS, count, path)
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
         candidates["told"] = np.where(own < generations, own, -1)
@@ -210,8 +220,9 @@ def _read(file: h5py.File, path: Path) -> Record:
         phase=phase,
         committed_generations=generations,
         data_sha256=str(file.attrs.get("data_sha256", "")),
+        task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
         rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),
-        known=(candidates, history),
+        known=(candidates, history, tried),
     )
 
 

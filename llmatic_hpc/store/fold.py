@@ -44,8 +44,15 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         seed=config.run.seed,
         neighbours=problem.neighbours(config.problem),
         seeds=problem.seeds,
+        initial=_initial(record),
         **cells,
     )
+
+
+def _initial(record: Record | None) -> tuple[float, ...]:
+    """Return the initial network's descriptors by the axes; empty where they are not known."""
+    known = record.task.get("initial", {}) if record is not None else {}
+    return tuple(known.get(name, math.nan) for name in record.axes) if record and known else ()
 
 
 def archive_states(search: Search, record: Record | None = None) -> dict[str, ArchiveState]:
@@ -94,7 +101,7 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
     found = []
     for row in np.flatnonzero(table["told"] == generation).tolist():
         status = record.status(row)
-        fitness = float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
+        fitness = fitness_of(record, row)
         if math.isfinite(fitness) and (is_deferred or status in ("scored", "duplicate")):
             status = "scored"
         else:
@@ -114,6 +121,12 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
             )
         )
     return found
+
+
+def fitness_of(record: Record, row: int) -> float:
+    """Return the score of a candidate that the search goes by; NaN where it has none."""
+    table, is_deferred = record.candidates, promotion.is_deferred(record)
+    return float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
 
 
 def advance(

@@ -56,6 +56,9 @@ def again(search: Search, record: Record) -> Iterator[tuple[int, bool]]:
     Yields each candidate with whether it has one.
     """
     places, several = search.places(), search.settings.oversample
+    if several == 1:  # whoever is alone has it
+        yield from ((place, True) for place in _numbers(search))
+        return
     for place in _numbers(search):
         first = place * several
         won = places.give(place, [_recorded(record, first + n) for n in range(several)])

@@ -121,12 +121,15 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     data_sha256: str = ""
     """Digest of the data that candidates are scored on; empty where none is known."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """Facts that requests and tries are made of beyond the settings; empty: none are needed."""
     rungs: tuple[int, ...] = ()
     """Epochs of the rungs, the last a full training; empty: all are trained in full at once."""
-    known: InitVar[tuple[Known, Known]] = ({}, {})
-    """Columns of the candidates and of the history so far."""
+    known: InitVar[tuple[Known, Known, Known]] = ({}, {}, {})
+    """Columns of the candidates, of the history and of the attempts so far."""
     candidates: Columns = field(init=False)
     history: Columns = field(init=False)
+    attempts: Columns = field(init=False)
 
     _indexed: int = field(default=0, repr=False)
     _settled: int = field(default=0, repr=False)
@@ -134,10 +137,11 @@ class Record:
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(self, known: tuple[Known, Known]) -> None:
+    def __post_init__(self, known: tuple[Known, Known, Known]) -> None:
         widths = {"prompts": len(self.prompts), "axes": len(self.axes), "rungs": len(self.rungs)}
         self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
         self.history = Columns(schema.HISTORY, known[1], **widths)
+        self.attempts = Columns(schema.ATTEMPTS, known[2], **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:

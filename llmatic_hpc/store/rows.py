@@ -133,7 +133,13 @@ def queries(record: Record) -> int:
 
 def result(found: Result) -> dict[str, Any]:
     """Return what a result says, by the columns that hold it."""
-    return {**vars(found.outcome), "slurm_job": found.slurm_job, "node": found.node}
+    losses = [one if math.isfinite(one) else None for one in found.outcome.train_curve]
+    return {
+        **vars(found.outcome),
+        "train_curve": json.dumps(losses) if losses else "",
+        "slurm_job": found.slurm_job,
+        "node": found.node,
+    }
 
 
 def with_late(record: Record, row: int, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,9 +65,14 @@ CANDIDATES = (
         "candidate whose prompt individual was selected; -1: none. "
         "Variant network-archive: place in the population. Operator neighbour: its number",
     ),
+    Column("target", "i4", -1, "cell of the network archive that was wanted; -1: none was"),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
+    Column("request_sha256", "S64", b"", "digest of an informed request; empty: the paper's"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
+    Column("earlier", TEXT, "", "JSON list of completions for it that were not kept, in order"),
+    Column("repeats", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
+    Column("retries", "i4", 0, "how often its error was shown and a completion asked for", "1"),
     Column("form", "S16", b"", "completion (continues a prompt), chat (an answer) or source"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
     Column("written", "S16", b"", "how far it got as written: parsed, built, fits; empty: not"),
@@ -94,6 +99,7 @@ CANDIDATES = (
     Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
     Column("rank", "i4", 0, "NAS-Bench-201: 1 + cells of a higher test accuracy; 0: none", "1"),
     Column("train_loss", "f8", NAN, "mean cross-entropy over the last epoch", "nat"),
+    Column("train_curve", TEXT, "", "JSON list: mean cross-entropy over each epoch", "nat"),
     Column("epochs", "i4", 0, "epochs trained; what failed at a rung: to the end of it", "1"),
     Column("rung_scores", "f8", NAN, "fitness after the epochs of each rung", "1", RUNGS),
     Column("promoted", "i4", -1, "generations after which an elite was trained in full; -1: not"),
@@ -127,7 +133,8 @@ OF_CHALLENGES = frozenset({"possible"})
 
 LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow",
+    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve",
+    "earlier", "repeats", "retries", "target", "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
@@ -163,6 +170,22 @@ HISTORY = (
     Column("lost_preempted_seconds", "f8", 0.0, "tasks that were preempted unsaved", "s"),
     Column("lost_limit_seconds", "f8", 0.0, "tasks that met their memory or time limit", "s"),
 )
+
+_SINCE_1970 = "s since 1970-01-01T00:00:00Z"
+
+ATTEMPTS = (
+    Column("candidate", "i8", -1, "candidate that was evaluated"),
+    Column("attempt", "i4", 0, "number of the attempt, from 1; with rungs from 1 at each"),
+    Column("rung", "i4", 0, "rung, from 0, up to which it was to be trained"),
+    Column("submitted", "f8", NAN, "when its task was submitted", _SINCE_1970),
+    Column("start", "f8", NAN, "when its training began; NaN: not known", _SINCE_1970),
+    Column("end", "f8", NAN, "when it ended, or was found to have ended", _SINCE_1970),
+    Column("job", "S32", b"", "job that it ran in"),
+    Column("node", "S64", b"", "host that it ran on"),
+    Column("ending", "S64", b"", "result, or why there was none"),
+)
+"""A row for each attempt at a candidate, told with the candidate's result. No older record, and
+none of a problem without tasks, has any."""
 
 ARCHIVE_COLUMNS = {
     "centroids": "centroids of the cells in the unit square",
