@@ -40,7 +40,8 @@ from llmatic_hpc.store import Record, promotion
 
 from .budget import COMMON, CONFIGS, Quiet, known, whole_table
 
-CHALLENGES = (0, 1, 2)
+CHALLENGES = ("0", "1", "2", "2 from 30")
+"""``search.challenge``, and ``search.challenge_from`` where it is not the first generation."""
 COSTS = {"table": (50.0, 100.0, 200.0), "images": (40.0,)}
 NEW_SEEDS = (1_000_001, 1_000_002, 1_000_003)
 COLUMNS = ("networks", "repeats", "elites", "recorded", "true", "surplus", "wrong", "best")
@@ -139,11 +140,13 @@ def run_all(jobs: Iterator[dict[str, Any]], options: argparse.Namespace) -> None
             if options.seconds and time.monotonic() - began > options.seconds:
                 print("not all: the same line goes on")
                 return
+            further, _, first = key["challenge"].partition(" from ")
             config = configuration.load(
                 job["config"],
                 (
                     *job["settings"], f"run.seed={key['seed']}", f"search.noise={key['noise']}",
-                    f"search.challenge={key['challenge']}", f"search.budget={key['cost']}",
+                    f"search.challenge={further}", f"search.challenge_from={first or 0}",
+                    f"search.budget={key['cost']}",
                 ),
             )  # fmt: skip
             folder = "-".join(str(key[name]) for name in ("data", "challenge", "noise", "seed"))
@@ -176,7 +179,7 @@ def tables(results: Path) -> Iterator[str]:
         for cost, challenge, noise in groups:
             wanted = {"data": data, "cost": cost, "challenge": challenge, "noise": noise}
             own = [row for row in rows if wanted.items() <= row["key"].items()]
-            at = f", noise {noise:g}" if noise and challenge else ""
+            at = f", noise {noise:g}" if noise and challenge != "0" else ""
             cells = " | ".join(_cell([row[name] for row in own], name) for name in COLUMNS)
             yield f"| {cost:g} | {challenge}{at} | {cells} |"
 
@@ -196,7 +199,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="JSON Lines, gone on with")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--costs", type=float, nargs="*")
-    parser.add_argument("--challenges", type=int, nargs="*", default=CHALLENGES)
+    parser.add_argument("--challenges", nargs="*", default=CHALLENGES)
     parser.add_argument("--noise", type=float, default=0.0, help="search.noise; 0: estimated")
     parser.add_argument("--datasets", nargs="*", default=tuple(DATASETS), choices=tuple(DATASETS))
     parser.add_argument(
