@@ -165,7 +165,7 @@ def test_not_before_its_generation(tmp_path: Path) -> None:
 
 
 def test_a_run_in_two_parts_is_the_same_run(tmp_path: Path) -> None:
-    """What was asked for again is asked for again by the record alone."""
+    """A replay of the record alone asks again for what was asked for again."""
     at_once = made(tmp_path / "at-once", "search.generations=20")
     made(tmp_path / "parts", "search.generations=9")
     parts = made(tmp_path / "parts", "search.generations=20")
