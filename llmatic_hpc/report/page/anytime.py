@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import Record
+from ...store import Record, repeats
 from ..compare import comparison_of
 from ..methods import Run, methods
 from .maps import scored
@@ -65,8 +65,10 @@ def progress(record: Record) -> dict[str, Floats]:
     seconds = np.where(table["duplicate_of"][rows] < 0, table["train_seconds"][rows], 0.0)
     took = history["finished"] - history["started"]
     wall = np.cumsum(np.nan_to_num(took)) if len(took) else took
-    score, filled = _archive(record, rows, scores)
+    score, filled, highest = _archive(record, rows, scores)
     best = np.maximum.accumulate(fitness) if len(fitness) else fitness
+    if record.has_challenges:  # the fittest network by its mean, which may fall
+        best = highest
     return {
         "candidates": np.arange(1.0, len(rows) + 1),
         "hours": np.cumsum(np.nan_to_num(seconds)) / sharing / 3600,
@@ -79,18 +81,19 @@ def progress(record: Record) -> dict[str, Floats]:
 
 def _archive(
     record: Record, rows: NDArray[np.int64], scores: NDArray[np.float64]
-) -> tuple[Floats, Floats]:
-    """Return the sum of the elites' fitness, and their number, after each of ``rows``."""
-    table, living = record.candidates, dict[int, float]()
+) -> tuple[Floats, Floats, Floats]:
+    """Return sum, number and maximum of the elites' fitness after each of ``rows``."""
+    living = dict[int, float]()
+    changed = {one.row: one for one in repeats.changes(record, scores)}
     total, sums, counts = 0.0, np.zeros(len(rows)), np.zeros(len(rows))
-    added, cells = table["network_added"], table["network_cell"]
+    highest = np.full(len(rows), -np.inf)
     for place, row in enumerate(rows.tolist()):
-        if added[row] >= 1:
-            cell, fitness = int(cells[row]), float(scores[row])
-            total += fitness - living.get(cell, 0.0)
-            living[cell] = fitness
+        if (one := changed.get(row)) is not None:
+            total += one.fitness - living.get(one.cell, 0.0)
+            living[one.cell] = one.fitness
         sums[place], counts[place] = total, len(living)
-    return sums, counts
+        highest[place] = max(living.values(), default=-np.inf) if one else highest[place - 1]
+    return sums, counts, highest
 
 
 def _curves(runs: Sequence[dict[str, Floats]]) -> dict[str, Any]:

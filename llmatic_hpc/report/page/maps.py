@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...config import PROBLEMS, from_tables
 from ...errors import ConfigError
-from ...store import Record, promotion
+from ...store import Record, promotion, repeats
 from . import cells
 from .plain import number, numbers
 
@@ -35,9 +35,14 @@ def _map(record: Record, name: str) -> dict[str, Any]:
     places, of_cell = cells.stacks(archive.centroids)
     shapes = cells.polygons(places)
     scores = _collective(record) if name == "prompt" else scored(record)
-    entered = np.flatnonzero(table[f"{name}_added"] >= 1)
-    entered = entered[np.argsort(table["told"][entered], kind="stable")]
-    offered = table[f"{name}_cell"][table[f"{name}_cell"] >= 0]
+    if name == "network":
+        changed = list(repeats.changes(record, scored(record)))
+    else:
+        entered = np.flatnonzero(table[f"{name}_added"] >= 1)
+        entered = entered[np.argsort(table["told"][entered], kind="stable")]
+        cell = table[f"{name}_cell"]
+        changed = [repeats.Change(r, int(cell[r]), r, float(scores[r])) for r in entered.tolist()]
+    offered = table[f"{name}_cell"][(table[f"{name}_cell"] >= 0) & ~record.are_repeats]
     return {
         "axes": _axes(record, name),
         "measure": MEASURES[name],
@@ -45,8 +50,8 @@ def _map(record: Record, name: str) -> dict[str, Any]:
         "places": np.round(places, CORNERS).tolist(),
         "place_of_cell": of_cell.tolist(),
         "events": [
-            [int(table["told"][row]), int(table[f"{name}_cell"][row]), row, number(scores[row])]
-            for row in entered.tolist()
+            [int(table["told"][one.row]), one.cell, one.elite, number(one.fitness)]
+            for one in changed
         ],
         "offers": np.bincount(offered, minlength=len(archive.elite)).tolist(),
         "elite": archive.elite.tolist(),
@@ -56,7 +61,7 @@ def _map(record: Record, name: str) -> dict[str, Any]:
 
 
 def scored(record: Record) -> NDArray[np.float64]:
-    """Return the fitness (N,) by which candidates entered the network archive."""
+    """Return the scores (N,) of single trainings that the search went by."""
     table = record.candidates
     found = table["rung_scores"][:, 0] if promotion.is_deferred(record) else table["fitness"]
     return np.asarray(found, dtype=float)
