@@ -7,7 +7,6 @@ network was first trained as. Its fitness is that of its own training.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -72,44 +71,6 @@ def scored(record: Record, name: str = "fitness") -> Trainings:
     """Sum up a column over the trainings that have a score of their own."""
     values = record.candidates[name]
     return trainings(record, np.where(record.candidates["status"] == b"scored", values, np.nan))
-
-
-class Change(NamedTuple):
-    """A cell that is somebody's, or whose elite has another fitness, since a candidate was told."""
-
-    row: int
-    cell: int
-    elite: int
-    fitness: float
-
-
-def changes(record: Record, values: NDArray[np.float64]) -> Iterator[Change]:
-    """Yield the changes of the network archive in the order in which candidates were told.
-
-    ``values`` (N,): scores of single trainings that the search went by.
-    """
-    table, repeated = record.candidates, record.are_repeats
-    told = np.flatnonzero((table["told"] >= 0) & (table["network_cell"] >= 0))
-    told = told[np.argsort(table["told"][told], kind="stable")]
-    if not record.has_challenges:
-        for row in told[table["network_added"][told] >= 1].tolist():
-            yield Change(row, int(table["network_cell"][row]), row, float(values[row]))
-        return
-    members: dict[int, dict[int, list[float]]] = {}
-    elites: dict[int, tuple[int, float]] = {}
-    for row in told[table["duplicate_of"][told] < 0].tolist():
-        cell = int(table["network_cell"][row])
-        network = int(table["parents"][row, 0]) if repeated[row] else row
-        if math.isfinite(values[row]):
-            members.setdefault(cell, {}).setdefault(network, []).append(float(values[row]))
-        here = members.get(cell, {})
-        if not here:
-            continue
-        best = max(here, key=lambda one: math.fsum(here[one]) / len(here[one]))
-        now = best, math.fsum(here[best]) / len(here[best])
-        if elites.get(cell) != now:
-            elites[cell] = now
-            yield Change(row, cell, *now)
 
 
 def row_faults(record: Record, number: int) -> Iterator[str]:

@@ -17,8 +17,6 @@ from .plain import number
 REFUSED = (b"invalid", b"forbidden", b"")
 """Statuses of what could not be trained as it was."""
 
-COUNTS = ("written", "valid", "new", "trained", "accepted", "tokens", "hours")
-
 
 def paid(record: Record) -> dict[str, Any]:
     """Return hours by what they went into, and counts by prompt, temperature and writer."""
