@@ -38,16 +38,14 @@ def targets(record: Record) -> dict[str, Any]:
 
 def _counts(aims: Sequence[Aim]) -> dict[str, Any]:
     fit = [aim for aim in aims if aim.fits]
-    mean = {
-        name: math.fsum(getattr(aim, name) for aim in fit) / len(fit) if fit else None
-        for name in ("miss", "start")
-    }
+    count = len(fit)
     return {
         "targets": len(aims),
-        "fit": len(fit),
+        "fit": count,
         "hits": sum(aim.hit for aim in fit),
         "chance": math.fsum(aim.chance for aim in fit),
-        **mean,
+        "miss": math.fsum(aim.miss for aim in fit) / count if fit else None,
+        "start": math.fsum(aim.start for aim in fit) / count if fit else None,
     }
 
 

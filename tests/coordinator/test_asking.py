@@ -11,11 +11,15 @@ import pytest
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc import store
+from llmatic_hpc.coordinator import task
 from llmatic_hpc.coordinator.loop import run
 from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.problems.evaluator import Immediate
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.report.rates import rates
-from llmatic_hpc.report.targets import targets
+from llmatic_hpc.report.targets import render, targets
 from llmatic_hpc.store import Record, fold, requests
+from llmatic_hpc.types import PENDING, Descriptors, Outcome, Screened
 
 from ..crash.kill_anywhere import disturbed, finish
 
@@ -133,7 +137,7 @@ def informed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the control with informed requests, targets, repeats and retries."""
     folder = tmp_path_factory.mktemp("informed") / "run"
     config = configuration.load(ROOT / "configs" / "smoke.toml", [*SMALL, *ASKING, "search.batch=6",
-                                "search.generations=3", "training.epochs=1"])  # fmt: skip
+                                "training.epochs=1"])  # fmt: skip
     run(config, folder)
     return folder
 
@@ -148,6 +152,7 @@ def test_requests_and_targets_come_again_from_the_record(informed: Path) -> None
     values = targets(record)
     assert values["targets"] == record.rows
     assert values["state"] == "on"
+    assert render(values).row_count == 1 + len(values["by_prompt"])
     assert 0 < values["fit"] <= record.rows
     table["request_sha256"][14] = b"0" * 64
     assert "candidate 14: request_sha256" in told(record)[0]
@@ -163,7 +168,7 @@ def test_a_request_says_what_the_record_knows(informed: Path) -> None:
     record = store.load(informed / "run.h5")
     config = configuration.from_tables(record.config, "run.h5")
     search = fold.new_search(config, len(record.prompts), record)
-    for generation in range(3):
+    for generation in range(2):
         proposals = search.ask()
         texts = requests.texts(record, config, search, proposals)
         for proposal in proposals:
@@ -179,21 +184,44 @@ def test_a_request_says_what_the_record_knows(informed: Path) -> None:
     assert len(proposals) == 12
 
 
-def test_a_run_keeps_its_templates(informed: Path, tmp_path: Path) -> None:
-    """Continued with another text it is refused, as is one that says more than there is room."""
+class Examiner(Immediate):
+    """Images, of which nothing is run."""
+
+    def __init__(self) -> None:
+        super().__init__(image_classification(input_shape=(3, 32, 32), classes=10))
+
+    def screen(self, source: str) -> Screened:
+        """Anything fits."""
+        return Screened(PENDING, canonical_sha256="0" * 64, descriptors=Descriptors(1, 1, 1, 1, 1))
+
+    def score(self, source: str, architecture: str) -> Outcome:
+        """Nothing is scored."""
+        raise NotImplementedError
+
+
+def test_a_run_keeps_its_templates(tmp_path: Path) -> None:
+    """With another text it is not continued; one that says more than there is room begins none."""
     settings = [*SMALL, "generator.request=informed", f"generator.templates={tmp_path}"]
     file = tmp_path / "mutation.txt"
     file.write_text("$parents\n\n$instruction\n\n$advice")
     config = configuration.load(ROOT / "configs" / "smoke.toml", settings)
-    run(config, tmp_path / "run", generations=1)
+    facts = task.facts(config, Examiner())
+    assert "3 x 32 x 32" in facts["sentence"]
+    task.refuse_other_templates(config, facts)
     file.write_text("$parents\n\n$instruction\n\n$advice Be brief.")
     with pytest.raises(ConfigError, match=r"another mutation\.txt"):
-        run(config, tmp_path / "run", generations=2)
+        task.refuse_other_templates(config, facts)
     small = configuration.override(config, ["generator.request_tokens=20"])
     with pytest.raises(ConfigError, match="takes about"):
-        run(small, tmp_path / "other", generations=1)
+        task.facts(small, Examiner())
     with pytest.raises(ConfigError, match="is told by informed requests"):
         configuration.load(ROOT / "configs" / "smoke.toml", ["search.targets=true"])
+
+
+def test_what_a_paper_run_needs_is_nothing() -> None:
+    """No facts, no digests: its record is as it was."""
+    config = configuration.load(ROOT / "configs" / "smoke.toml", SMALL)
+    assert task.facts(config, Examiner()) == {}
 
 
 @pytest.mark.slow
