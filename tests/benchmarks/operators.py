@@ -110,7 +110,7 @@ def template_folder(changes: Sequence[str], folder: Path) -> list[str]:
 
 
 class Bench:
-    """What the pieces share: the base run, its evaluator, and the model, which loads once."""
+    """Everything that the pieces share: the base run, and the model, which loads once."""
 
     def __init__(self, run: Path, model: str) -> None:
         self.base = store.load(run / "run.h5")
@@ -215,7 +215,7 @@ class Bench:
     def facts(
         self, record: Record, search: Search, proposals: Sequence[Proposal], answers: list[Answer]
     ) -> list[dict[str, Any]]:
-        """What is to be known of a generation's answers, in order."""
+        """Facts of a generation's answers, in order."""
         initial = record.task["initial_sha256"]
         known = {initial, *(d.decode() for d in record.candidates["canonical_sha256"])}
         found = []

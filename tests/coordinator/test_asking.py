@@ -113,7 +113,7 @@ def test_nothing_that_was_sampled_is_lost(replayed: Path) -> None:
     ("change", "row"), [("key", 0), ("seed", 0), ("kept", 1), ("more", 0), ("count", 4)]
 )
 def test_other_tries_than_a_replay_decides_are_found(replayed: Path, change: str, row: int) -> None:
-    """Whatever is changed about them."""
+    """Any change to them."""
     record = store.load(replayed / "run.h5")
     table = record.candidates
     found = json.loads(table["earlier"][0])
