@@ -61,7 +61,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 MAIN = ("paper", "informed", "informed, targets", "paper, target")
 AGAIN = ("generator.repeats=2",)
-PIECE = 16
+PIECE = 32
 """Completions of a variant for a seed, those that are sampled again not counted."""
 START = ("search.start_elites=100000", "search.start_generations=0")
 """Settings under which all descend from the initial network."""
@@ -118,7 +118,7 @@ class Bench:
             configuration.from_tables(self.base.config, str(run)),
             [
                 "generator.kind=huggingface", f"generator.model={model}", "generator.form=chat",
-                "generator.fallback=", "generator.batch=16",
+                "generator.fallback=", "generator.batch=32",
             ],
         )  # fmt: skip
         self._generator: Generator | None = None
