@@ -4,6 +4,7 @@
     python -m tests.benchmarks.operators sample RUN --model FILE.gguf --results FILE.jsonl
     python -m tests.benchmarks.operators retry RUN --model FILE.gguf --results FILE.jsonl
     python -m tests.benchmarks.operators table --results FILE.jsonl
+    python -m tests.benchmarks.operators recorded RUN FIRST.jsonl AGAIN.jsonl...
 
 ``base`` trains a generation of completions that are there already (32 of them, to the paper's
 prompt): its networks are parents, its failures and trials are what informed requests tell.
@@ -13,7 +14,8 @@ prompt): its networks are parents, its failures and trials are what informed req
 answers are those of the same variant without that, so that one piece makes two rows of the table.
 ``retry`` shows completions that do not fit without repair their error, and beside it samples others
 from the same requests. A piece that stands in the results is not done again; ``--seconds`` ends a
-call after the piece in which they are over.
+call after the piece in which they are over. ``recorded`` needs no model: it takes the first answers
+from a file of completions of the initial network, and those that are sampled again from others.
 """
 
 from __future__ import annotations
@@ -114,13 +116,15 @@ class Bench:
 
     def __init__(self, run: Path, model: str) -> None:
         self.base = store.load(run / "run.h5")
+        source = (
+            ["generator.kind=replay", f"generator.replay={model}"]
+            if model.endswith(".jsonl")
+            else ["generator.kind=huggingface", f"generator.model={model}", "generator.batch=32"]
+        )
         self.config = configuration.override(
             configuration.from_tables(self.base.config, str(run)),
-            [
-                "generator.kind=huggingface", f"generator.model={model}", "generator.form=chat",
-                "generator.fallback=", "generator.batch=32",
-            ],
-        )  # fmt: skip
+            [*source, "generator.form=auto", "generator.fallback="],
+        )
         self._generator: Generator | None = None
 
     def generator(self, config: Config, evaluator: Evaluator) -> Generator:
@@ -170,6 +174,8 @@ class Bench:
             )
             if stage != "later":
                 config = configuration.override(config, START)
+            if stage == "first":
+                config = configuration.override(config, [f"search.batch={PIECE}"])
             with problems.alone(config) as evaluator:
                 return self._sample(config, evaluator, stage)
 
@@ -271,6 +277,21 @@ class Bench:
             return found
 
 
+def recorded(options: argparse.Namespace) -> None:
+    """Repeats alone, of completions that are there: those of a file, then others when it is due."""
+    global PIECE
+    lines = [options.first.read_text(), *(file.read_text() for file in options.again)]
+    PIECE = len(lines[0].splitlines())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "all.jsonl")
+        file.write_text("\n".join(text.strip() for text in lines))
+        piece = Bench(options.run, str(file)).sample("paper", "first", 0)
+    print(f"| {' | '.join(COLUMNS)} |\n| --- |" + " ---: |" * (len(COLUMNS) - 1))
+    for number, which in enumerate(("first", "last")):
+        name = f"{options.first.stem}{', repeats' if number else ''}"
+        print(line(name, [piece], number, which))
+
+
 def fits(answer: Answer) -> bool:
     """True where there is a network that fits."""
     return answer.examined.screened.status == PENDING and bool(answer.examined.source)
@@ -346,13 +367,16 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("base", "sample", "retry", "table"):
+    for name in ("base", "sample", "retry", "table", "recorded"):
         command = commands.add_parser(name)
         if name != "table":
             command.add_argument("run", type=Path)
         if name == "base":
             command.add_argument("--completions", required=True)
             command.add_argument("--data", required=True)
+        elif name == "recorded":
+            command.add_argument("first", type=Path)
+            command.add_argument("again", type=Path, nargs="+")
         else:
             command.add_argument("--results", type=Path, required=True)
         if name in ("sample", "retry"):
@@ -363,8 +387,9 @@ def main() -> None:
             command.add_argument("--variants", nargs="*", default=list(MAIN))
             command.add_argument("--stages", nargs="*", default=["start"])
     options = parser.parse_args()
-    if options.command in ("base", "table"):
-        {"base": base, "table": table}[options.command](options)
+    once = {"base": base, "table": table, "recorded": recorded}
+    if options.command in once:
+        once[options.command](options)
         return
     began, bench = time.time(), Bench(options.run, options.model)
     done = {(p["kind"], p["seed"]) for p in read(options.results)}
