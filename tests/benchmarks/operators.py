@@ -12,11 +12,11 @@ prompt): its networks are parents, its failures and trials are what informed req
 (``start``), of that run's elites (``later``), or of the initial network with an empty record
 (``first``); nothing is trained. Every variant samples repeats again, at most twice; its first
 answers are those of the same variant without that, so that one piece makes two rows of the table.
-``retry`` shows completions that do not fit without repair their error, and beside it samples others
-from the same requests. A piece that stands in the results is not done again, completions of one that
-was cut short are kept beside them, and ``--seconds`` ends a call after the piece in which they are
-over. ``recorded`` needs no model: it takes the first answers from a file of completions of the
-initial network, and those that are sampled again from others.
+``retry`` shows completions that do not fit without repair their error, and beside it samples
+others from the same requests. A piece that stands in the results is not done again, completions of
+one that was cut short are kept beside them, and ``--seconds`` ends a call after the piece in which
+they are over. ``recorded`` needs no model: it takes the first answers from a file of completions of
+the initial network, and those that are sampled again from others.
 """
 
 from __future__ import annotations
