@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ import pytest
 from llmatic_hpc import config as configuration
 from llmatic_hpc import store
 from llmatic_hpc.coordinator import task
-from llmatic_hpc.coordinator.loop import run
-from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.coordinator.loop import Silent, run
+from llmatic_hpc.errors import ConfigError, Interrupted
 from llmatic_hpc.problems.evaluator import Immediate
 from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.report.rates import rates
 from llmatic_hpc.report.targets import render, targets
-from llmatic_hpc.store import Record, fold, requests
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import Record, fold, requests, schema
 from llmatic_hpc.types import PENDING, Descriptors, Outcome, Screened
 
-from ..crash.kill_anywhere import disturbed, finish
+from ..crash.kill_anywhere import disturbed, equal, finish
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -107,6 +109,40 @@ def test_nothing_that_was_sampled_is_lost(replayed: Path) -> None:
     counted = rates(record)
     assert (counted["repeats"], counted["retries"], counted["tokens"]) == (3, 2, 77)
     assert told(record) == []
+
+
+class Stopper(Silent):
+    """Asks a run to stop once so many completions are written."""
+
+    def __init__(self, after: int) -> None:
+        self.stop, self.left = threading.Event(), after
+
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
+        """Count what is written."""
+        if name == "generated" and tokens:
+            self.left -= 1
+            if self.left == 0:
+                self.stop.set()
+
+
+def test_stopped_between_two_answers_of_a_later_round(replayed: Path, tmp_path: Path) -> None:
+    """What is written in it is not sampled again, and all comes out as without."""
+    config = configuration.load(replayed / "config.toml")
+    halfway = Stopper(after=4)  # the first of the second round
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "run", observer=halfway, stop=halfway.stop)
+    kept = RunPaths(tmp_path / "run").generation
+    assert [len((kept / name).read_text().splitlines())
+            for name in ("completions.jsonl", "completions-1.jsonl")] == [3, 1]  # fmt: skip
+    rest = Stopper(after=100)
+    run(config, tmp_path / "run", observer=rest)
+    assert 100 - rest.left == 11 - 4
+    assert not kept.exists()
+    one, other = (store.load(folder / "run.h5") for folder in (replayed, tmp_path / "run"))
+    for column in schema.CANDIDATES:
+        if column.name not in schema.TIMINGS:
+            pair = one.candidates[column.name], other.candidates[column.name]
+            assert equal(*pair), column.name
 
 
 @pytest.mark.parametrize(
