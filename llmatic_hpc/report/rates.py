@@ -34,13 +34,14 @@ def rates(record: Record) -> dict[str, Any]:
     """
     prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
     texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
+    own = ~record.are_repeats
     steps = np.rint(temperature / STEP)  # NaN, for what was not sampled, equals no class
     return {
-        **_counts(record, np.ones(record.rows, dtype=bool)),
+        **_counts(record, own),  # of a repeat nothing is written
         "by_prompt": [
-            {"prompt": text, **_counts(record, prompts == prompt)}
+            {"prompt": text, **_counts(record, own & (prompts == prompt))}
             for prompt, text in texts.items()
-            if prompt in prompts
+            if (own & (prompts == prompt)).any()
         ],
         "by_temperature": [
             {"temperature": round(step * STEP, 6), **_counts(record, steps == step)}

@@ -78,6 +78,13 @@ def archive_states(search: Search, record: Record | None = None) -> dict[str, Ar
     if record is not None and record.rungs:
         now = promotion.standing(record, search)
         states["network"] = replace(states["network"], **now._asdict())
+    if search.challenges is not None:
+        network = states["network"]
+        counts = np.array([search.challenges.trainings(e) for e in network.elite.tolist()])
+        if record is not None and promotion.is_deferred(record):
+            counts = np.where(network.rung == 0, counts, 1)  # in full an elite is trained once
+        counts = np.where(network.elite >= 0, counts, 0)
+        states["network"] = replace(network, trainings=counts)
     return states
 
 
@@ -103,7 +110,16 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
                 status = record.status(int(table["duplicate_of"][row]))
             is_told = status in ("stopped", "infrastructure", "passed_over")
             status = status if is_told else "untrainable"
-        found.append(Evaluation(row, status, fitness, tuple(table["descriptors"][row].tolist())))
+        found.append(
+            Evaluation(
+                row,
+                status,
+                fitness,
+                tuple(table["descriptors"][row].tolist()),
+                is_copy=bool(table["duplicate_of"][row] >= 0),
+                possible=int(table["possible"][row]),
+            )
+        )
     return found
 
 

@@ -47,7 +47,7 @@ from llmatic_hpc.problems.evaluator import Evaluator
 from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
 from llmatic_hpc.store import Record, fold, requests, rows
-from llmatic_hpc.types import PENDING, Completion, Proposal, Request
+from llmatic_hpc.types import PENDING, Completion, Evaluation, Proposal, Request
 
 INFORMED = ("generator.request=informed",)
 TARGETS = (*INFORMED, "search.targets=true")
@@ -241,7 +241,8 @@ class Bench:
             values = rows.measured(verdict)
             raw = [values.get(name, math.nan) for name in record.axes]
             place = search.network_archive.tessellation.locate([raw])[0]
-            search.aiming.tell(proposal.candidate, search.network_archive, place)
+            told = Evaluation(proposal.candidate, "scored", 0.0, tuple(raw))
+            search.aiming.tell(search.network_archive, [told])
             parents = {record.candidates["canonical_sha256"][p].decode() for p in proposal.parents}
             key = verdict.canonical_sha256 if source else ""
             found.append({
