@@ -58,7 +58,7 @@ def render(values: dict[str, Any]) -> Table:
     }[values["state"]]
     table = Table(box=None, pad_edge=False, header_style="bold", title=said, title_justify="left")
     for name in ("targets", "fit", "hits", "by chance", "miss", "parent's"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(5, len(name)))
     table.add_column("prompt", no_wrap=True, overflow="ellipsis")
     for one in [{"prompt": f"(all, {values['generator']})", **values}, *values["by_prompt"]]:
         numbers = ("unknown" if one[k] is None else f"{one[k]:.2f}" for k in ("miss", "start"))

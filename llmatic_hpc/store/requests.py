@@ -127,6 +127,7 @@ class Requests:
         if prompt not in self._failures:
             table = self._record.candidates
             failed = np.isin(table["status"], FAILED) & (table["promoted"] < 0)
+            failed &= ~self._record.are_repeats
             rows = np.flatnonzero(failed & self._known & (table["prompt"] == prompt))
             lines: dict[str, None] = {}
             for row in rows[::-1].tolist():

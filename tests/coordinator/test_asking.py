@@ -260,6 +260,21 @@ def test_what_a_paper_run_needs_is_nothing() -> None:
     assert task.facts(config, Examiner()) == {}
 
 
+def test_trainings_again_are_no_answers(test_data: Path, tmp_path: Path) -> None:
+    """A replay samples no network again because it is the one that is trained once more."""
+    settings = (
+        f"problem.table={test_data / 'nasbench201.h5'}", "problem.table_trainings=single",
+        "search.challenge=3", "search.noise=0.01", "search.generations=20", "search.batch=10",
+        "search.queries=0", "generator.edits=free", "generator.repeats=2",
+        "generator.request=informed", "search.targets=true", "archive.samples=5000",
+    )  # fmt: skip
+    config = configuration.load(ROOT / "configs" / "nasbench201.toml", settings)
+    record = run(config, tmp_path / "run")
+    assert record.are_repeats.any()
+    assert record.candidates["repeats"].any()
+    assert told(record) == []
+
+
 @pytest.mark.slow
 def test_invariant_1_killed_while_asking_again(tmp_path: Path) -> None:
     """The same archives, requests and tries, wherever a kill falls."""
