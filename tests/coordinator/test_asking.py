@@ -172,7 +172,7 @@ def test_other_tries_than_a_replay_decides_are_found(replayed: Path, change: str
 def informed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the control with informed requests, targets, repeats and retries."""
     folder = tmp_path_factory.mktemp("informed") / "run"
-    config = configuration.load(ROOT / "configs" / "smoke.toml", [*SMALL, *ASKING, "search.batch=6",
+    config = configuration.load(ROOT / "configs" / "smoke.toml", [*SMALL, *ASKING, "search.batch=4",
                                 "training.epochs=1"])  # fmt: skip
     run(config, folder)
     return folder
@@ -193,7 +193,7 @@ def test_requests_and_targets_come_again_from_the_record(informed: Path) -> None
     table["request_sha256"][14] = b"0" * 64
     assert "candidate 14: request_sha256" in told(record)[0]
     table = (record := store.load(informed / "run.h5")).candidates
-    best = int(np.nanargmax(table["fitness"][:12]))
+    best = int(np.nanargmax(table["fitness"][:8]))
     record.task["sentence"] = "Another."
     assert "request_sha256" in told(record)[0]
     assert table["fitness"][best] > 0
@@ -217,7 +217,7 @@ def test_a_request_says_what_the_record_knows(informed: Path) -> None:
             for parent in proposal.parents:
                 assert f"scores {record.candidates['fitness'][parent]:.3f}" in text
         search.tell(fold.evaluations(record, generation))
-    assert len(proposals) == 12
+    assert len(proposals) == 8
 
 
 class Examiner(Immediate):
