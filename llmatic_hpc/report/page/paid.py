@@ -55,10 +55,11 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     """Count what became of the candidates in ``rows``, each count among those before it."""
     table = record.candidates
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
+    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 / sharing
+    rows = rows & ~record.are_repeats  # nothing is written for one, but it takes its hours
     valid = rows & ~np.isin(table["status"], REFUSED) & (table["canonical_sha256"] != b"")
     new = valid & (table["duplicate_of"] < 0) & (table["status"] != b"passed_over")
     trained = new & (table["attempts"] > 0)
-    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 / sharing
     return {
         "written": int(rows.sum()),
         "valid": int(valid.sum()),
