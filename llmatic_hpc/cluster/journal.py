@@ -98,7 +98,8 @@ class State:
         cause, node, end, seconds = self.endings.get(name, (LEFT, "", math.nan, math.nan))
         start = end - seconds
         if result is not None:
-            start, end, node = result.started, result.finished, result.node
+            start, end = result.started or math.nan, result.finished or math.nan
+            node = result.node
             cause = "result" if result.outcome.status != "infrastructure" else "infrastructure"
         job = result.slurm_job if result is not None and result.slurm_job else entry.job
         return Attempt(*item, rung, entry.time, start, end, job, node, cause)

@@ -116,7 +116,8 @@ def test_what_the_machine_spoils_is_tried_again_and_counted(tmp_path: Path) -> N
     assert endings[1] == ["ended without a result", "result"]
     assert "handed back" in endings[2]
     for one in (attempt for i in range(8) for attempt in done[i].tries):
-        assert one.submitted <= one.end <= time.time()
+        assert one.submitted <= time.time()
+        assert not one.end < one.submitted  # NaN of these results, which tell no times
 
 
 class OnOneNode(InlineBackend):
