@@ -145,7 +145,7 @@ class Method:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Make a parser of the arguments that all scripts have."""
+    """Make a parser of the arguments that the scripts about NAS-Bench-201 have."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,16 +156,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     return found
 
 
+def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the option for a figure's file to the arguments of a script."""
+    what = f"without an ending both .pdf and .png ({default or 'none'})"
+    parser.add_argument("--output", default=default, metavar="FILE", help=what)
+
+
 def methods(names: Iterable[str], queries: int = 0) -> list[Method]:
     """All runs of NAS-Bench-201 that are named, by method; each counts once."""
-    runs = [read(path, queries) for path in _records(names)]
+    runs = [read(path, queries) for path in records(names)]
     groups: dict[str, list[Run]] = {}
     for run in {run.run_id: run for run in runs if run is not None}.values():
         groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     if not groups:
         sys.exit(f"no runs of NAS-Bench-201 in {' '.join(names)}")
     found = [
-        Method(_name(runs[0].settings), runs[0].settings, sorted(runs, key=lambda run: run.seed))
+        Method(name_of(runs[0].settings), runs[0].settings, sorted(runs, key=lambda run: run.seed))
         for runs in groups.values()
     ]
     for method in found:
@@ -206,7 +212,7 @@ def read(path: Path, queries: int = 0) -> Run | None:
             protocol=config["problem"]["protocol"],
             epochs=config["problem"]["table_epochs"],
             settings={
-                **{k: v for k, v in _flat(config, "") if k not in IGNORED},
+                **{k: v for k, v in flat(config, "") if k not in IGNORED},
                 "generator": environment.get("generator"),
                 "table": benchmark["table_sha256"],
             },
@@ -255,7 +261,7 @@ def show_notes(found: Sequence[Method]) -> None:
         print(f"* not finished: {', '.join(unfinished)}")
 
 
-def _records(names: Iterable[str]) -> list[Path]:
+def records(names: Iterable[str]) -> list[Path]:
     """The run.h5 of every run directory, or folder of run directories, that matches."""
     found: list[Path] = []
     for name in names:
@@ -268,15 +274,16 @@ def _records(names: Iterable[str]) -> list[Path]:
     return [path for path in found if path.name == "run.h5"]
 
 
-def _flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """Yield every setting by its full name."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
 
-def _name(settings: dict[str, Any]) -> str:
+def name_of(settings: dict[str, Any]) -> str:
     """An algorithm, and who writes the cells for it."""
     variant, writer = settings["search.variant"], str(settings["generator"])
     name = _NAMES.get(variant, f"LLMatic, {variant}")
