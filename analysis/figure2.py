@@ -16,7 +16,6 @@ import _networks
 import figure1
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 MUTATION = "search.mutation_probability"
 ALONE = {"mutation-only": 1.0, "crossover-only": 0.0}
@@ -51,10 +50,12 @@ def main() -> None:
                                   figsize=(8.5, 3.6 * len(tasks)))  # fmt: skip
     for panel, (task, groups) in zip(panels[:, 0], tasks.items(), strict=True):
         print(f"{task}: candidates that could be trained, of all")
+        last = 0
         chances = [mutation_probability(group) for group in groups]
         order = sorted(zip(chances, groups, strict=True), key=lambda pair: -(pair[0] or 0))
         for number, (_, group) in enumerate(order):
             mean, deviation = figure1.over_seeds([percent(one) for one in group.searches])
+            last = max(last, len(mean) - 1)
             x, style = np.arange(len(mean)), _draw.line(number)
             panel.plot(x, mean, **style, marker="o", markersize=3,
                        label=_draw.entry(name(group), group.seeds))  # fmt: skip
@@ -62,9 +63,9 @@ def main() -> None:
                                alpha=0.15, linewidth=0)  # fmt: skip
             could, of = np.sum([[c.sum() for c in one.trainable()] for one in group.searches], 0)
             print(f"  {name(group)}: {could:,} of {of:,} ({could / max(of, 1):.0%}; {group.seeds})")
-        panel.set(title=task.rpartition(", ")[0], xlabel="generation", ylim=(0, 103),
+        panel.set(title=task.rpartition(", ")[0], ylim=(0, 103),
                   ylabel="trainable networks,\n% of the generation's candidates")  # fmt: skip
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _draw.generations(panel, last)
         _draw.legend_beside(panel, "mean ± standard deviation over seeds")
     _draw.save(figure, arguments.output)
 
