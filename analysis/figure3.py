@@ -3,7 +3,7 @@
     python analysis/figure3.py [RUN...] [--output figure3]
 
 RUN is a run directory, a folder of these, or a pattern; without any, runs/*. A row for each method:
-its archive of prompts, where it keeps one, and its archive of networks. Of several seeds the run is
+its archive of networks, and its archive of prompts where it keeps one. Of several seeds the run is
 shown whose network archive has the median number of filled cells, of an even number the fuller of
 the two in the middle. The lighter a cell, the better: by the fitness of its network, or by the
 collective fitness of its prompt, by which that archive chooses. Empty cells are grey. Striped: the
@@ -22,9 +22,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 EMPTY = "#d9d9d9"
-TICKS = 5
 
 
 def regions(places: np.ndarray) -> list[np.ndarray]:
@@ -85,20 +85,23 @@ def illuminate(panel: Axes, archive: _networks.Archive, values: np.ndarray, labe
                                             linewidths=0.3, hatch="////"))  # fmt: skip
     panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for axis, at in ((panel.xaxis, 0), (panel.yaxis, 1)):
-        lower, upper, ticks = archive.lower[at], archive.upper[at], np.linspace(0, 1, TICKS)
-        raw = (lower * (upper / lower) ** ticks if archive.log[at]
-               else lower + (upper - lower) * ticks)  # fmt: skip
-        axis.set_ticks(ticks, [f"{value:.2g}" if value < 100 else _short(value) for value in raw])
+        axis.set_ticks(*ticks(archive.lower[at], archive.upper[at], archive.log[at]))
         axis.set_label_text(archive.axes[at] + (", logarithmic" if archive.log[at] else ""))
     panel.figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=panel, label=label, shrink=0.8)
 
 
-def _short(value: float) -> str:
-    """Return ``2.5M`` of 2,500,000: three digits at most."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+def ticks(lower: float, upper: float, log: bool) -> tuple[np.ndarray, list[str]]:
+    """Return places of round numbers on an axis from 0 to 1, and their texts."""
+    if log:
+        powers = 10.0 ** np.arange(np.floor(np.log10(lower)), np.ceil(np.log10(upper)) + 1)
+        values = powers if upper / lower > 1000 else np.outer(powers, (1, 3)).reshape(-1)
+    else:
+        values = MaxNLocator(5).tick_values(lower, upper)
+    values = values[(values >= lower) & (values <= upper)]
+    places = np.log(values / lower) / np.log(upper / lower) if log else (
+        (values - lower) / (upper - lower))  # fmt: skip
+    return places, [EngFormatter(sep="")(value) if value >= 1000 else f"{value:g}"
+                    for value in values]  # fmt: skip
 
 
 def main() -> None:
@@ -120,17 +123,17 @@ def main() -> None:
         print(f"{task}, {group.label}: {one.path}, {one.network.filled} of {len(one.network.elite)}"
               f" cells (of {group.seeds}: {min(counts)} to {max(counts)})")  # fmt: skip
         about = "\n".join(textwrap.wrap(f"{group.label}; {task.rpartition(', ')[0]}", 55))
-        networks, elite = row[-1], one.network.elite
-        illuminate(networks, one.network, np.where(elite >= 0, one.fitness[elite], np.nan),
+        networks, elite = row[0], one.network.elite
+        illuminate(networks, one.network, one.network.fitness * (100 if one.percent else 1),
                    _networks.axis_label(one), one.clipped[elite])  # fmt: skip
         networks.set_title(f"{about}\nnetworks: {one.network.filled} of {len(elite)} cells")
         if columns == 2 and one.prompt.filled:
-            illuminate(row[0], one.prompt, one.prompt.fitness,
+            illuminate(row[1], one.prompt, one.prompt.fitness,
                        "collective fitness of the prompt")  # fmt: skip
-            row[0].set_title(f"{about}\nprompts: {one.prompt.filled} of "
+            row[1].set_title(f"{about}\nprompts: {one.prompt.filled} of "
                              f"{len(one.prompt.elite)} cells")  # fmt: skip
         elif columns == 2:
-            row[0].set_axis_off()
+            row[1].set_axis_off()
     _draw.save(figure, arguments.output)
 
 
