@@ -7,6 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 try:
     import matplotlib as mpl
 except ImportError:
@@ -24,6 +26,11 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))
 NO_BREAK = "\u00a0"
 MAP = "cividis"
 """Colours of fitness, the lighter the better: even for every kind of sight."""
+
+BESIDE: dict[str, Any] = {
+    "loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0,
+}  # fmt: skip
+"""Place of a legend to the right of its panel, where it hides nothing."""
 
 plt.rcParams.update({
     "font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8, "legend.frameon": False,
@@ -44,10 +51,26 @@ def entry(name: str, more: str) -> str:
     return "\n".join(textwrap.wrap(f"{name} ({more.replace(' ', NO_BREAK)})", 34))
 
 
-def legend_beside(panel: Axes, title: str = "") -> None:
+def legend_beside(panel: Axes, title: str) -> None:
     """Put the legend to the right of a panel, where it hides nothing."""
-    panel.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0,
-                 title=title or None, alignment="left")  # fmt: skip
+    panel.legend(**BESIDE, title=title, alignment="left")
+
+
+def zoom(panel: Axes, values: np.ndarray, shown: np.ndarray) -> None:
+    """Begin the vertical axis where what matters does; say how many of ``values`` lie below.
+
+    All of ``shown`` stays visible, and three quarters of ``values``; a few that failed would
+    otherwise press everything of interest into a line.
+    """
+    low, high = min(shown.min(), float(np.percentile(values, 25))), max(values.max(), shown.max())
+    room = 0.06 * (high - low) or 0.5
+    if values.min() >= low - 3 * room:
+        return
+    panel.set_ylim(low - room, high + room)
+    below = int((values < low - room).sum())
+    panel.annotate(f"{below:,} of {len(values):,} lie below", (0.99, 0.03), ha="right", zorder=2,
+                   xycoords="axes fraction", color="0.35", fontsize=7,
+                   bbox={"color": "white", "alpha": 0.85, "pad": 1.0})  # fmt: skip
 
 
 def generations(panel: Axes, last: int) -> None:

@@ -82,6 +82,8 @@ class Run:
     best_test: float
     """The highest test accuracy of the table."""
     finished: bool
+    budget: tuple[int, int]
+    """Queries and generations that its settings allow; 0 queries: any number."""
     fitness: np.ndarray
     test: np.ndarray
     rank: np.ndarray
@@ -219,6 +221,7 @@ def read(path: Path, queries: int = 0) -> Run | None:
             best_fitness=benchmark["best_fitness"],
             best_test=benchmark["best_test_accuracy"],
             finished=finished,
+            budget=(search["queries"], search["generations"]),
             fitness=fitness[rows],
             test=table["test_accuracy"][:][rows],
             rank=table["rank"][:][rows],
@@ -252,13 +255,29 @@ def show(title: str, header: Sequence[str], *parts: Sequence[Sequence[str]]) -> 
 
 
 def show_notes(found: Sequence[Method]) -> None:
-    """Print what numbers and stars stand for."""
+    """Print what numbers and stars stand for, and why runs may not be seeds of one experiment."""
     notes = dict.fromkeys(f"{m.name} [{m.number}]: {m.note}" for m in found if m.number)
     unfinished = [str(run.path) for m in found for run in m.runs if not run.finished]
     for note in notes:
         print(note)
+    for method in found:
+        for dataset, runs in method.by_dataset.items():
+            for warning in _doubts(runs):
+                print(f"WARNING, {method.title} on {DATASETS[dataset]}: {warning}")
     if unfinished:
         print(f"* not finished: {', '.join(unfinished)}")
+
+
+def _doubts(runs: Sequence[Run]) -> Iterable[str]:
+    """Say why the runs of a method on one data set may not be seeds of one experiment."""
+    seeds = [run.seed for run in runs]
+    for seed in sorted({one for one in seeds if seeds.count(one) > 1}):
+        paths = ", ".join(str(run.path) for run in runs if run.seed == seed)
+        yield f"seed {seed} counts {seeds.count(seed)} times ({paths})"
+    if len({len(run.test) for run in runs}) > 1:
+        for i, name in enumerate(("queries", "generations")):
+            if len(allowed := sorted({run.budget[i] for run in runs})) > 1:
+                yield f"different budgets: search.{name} is {', '.join(map(str, allowed))}"
 
 
 def records(names: Iterable[str]) -> list[Path]:

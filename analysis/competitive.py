@@ -17,6 +17,7 @@ import _networks
 import _runs
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 MARGINS = np.linspace(0.0, 10.0, 201)
 PAPER = 20
@@ -62,11 +63,13 @@ def main() -> None:
             lines.append([group.label, group.seeds, _runs.measured(best), *counts, *cells])
             curves = np.array([[within(one[1], margin) for margin in margins] for one in found])
             mean, style = curves.mean(axis=0), _draw.line(number)
-            panel.plot(margins, mean, **style, label=_draw.entry(group.label, group.seeds))
+            panel.step(
+                margins, mean, where="post", **style, label=_draw.entry(group.label, group.seeds)
+            )
             if len(curves) > 1:
                 spread = curves.std(axis=0, ddof=1)
-                panel.fill_between(margins, mean - spread, mean + spread, color=style["color"],
-                                   alpha=0.15, linewidth=0)  # fmt: skip
+                panel.fill_between(margins, mean - spread, mean + spread, step="post",
+                                   color=style["color"], alpha=0.15, linewidth=0)  # fmt: skip
         _runs.show(
             f"{task}: within {arguments.margin:g} of "
             + ("the best of its run" if arguments.than is None else f"{arguments.than:g}"),
@@ -79,6 +82,7 @@ def main() -> None:
         panel.set(title=task, xlabel=f"margin below {than}{unit}", xlim=(0, margins[-1]),
                   ylabel="elites within the margin")  # fmt: skip
         panel.set_ylim(bottom=0)
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         _draw.legend_beside(panel, "mean ± standard deviation over seeds")
     _draw.save(figure, arguments.output)
 

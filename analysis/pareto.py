@@ -43,6 +43,7 @@ def main() -> None:
                                 sharey="row", figsize=(11, 3.8 * len(tasks)))  # fmt: skip
     for panels, (task, groups) in zip(rows, tasks.items(), strict=True):
         for panel, (name, label) in zip(panels, SIZES.items(), strict=True):
+            every, fronts = [], []
             for number, group in enumerate(groups):
                 who, size, fitness = networks(group, name)
                 if not who:
@@ -52,9 +53,13 @@ def main() -> None:
                               rasterized=True)  # fmt: skip
                 panel.step(size[best], fitness[best], where="post", **style, marker="o",
                            markersize=4, label=_draw.entry(group.label, group.seeds))  # fmt: skip
+                every.append(fitness)
+                fronts.append(fitness[best])
                 if name == "flops":
                     _print(f"{task}, {group.label}", [who[at] for at in best])
             panel.set(xscale="log", xlabel=label, title=task)
+            if every:
+                _draw.zoom(panel, np.concatenate(every), np.concatenate(fronts))
         panels[0].set_ylabel(_networks.axis_label(groups[0].searches[0]))
         _draw.legend_beside(panels[-1], "front; dots: all networks")
     _draw.save(figure, arguments.output)
