@@ -99,7 +99,7 @@ def test_figure_1_has_mean_and_deviation_of_the_best(said: Said, tmp_path: Path)
 
 
 def test_figure_2_counts_what_could_be_trained(said: Said, tmp_path: Path) -> None:
-    """Of twelve: a copy of a network counts, one of a failure does not; two were never judged."""
+    """A copy of a network counts, one of a failure does not; two of twelve were never judged."""
     copy(tmp_path, "a", edit=set_rows(
         status={1: b"duplicate", 2: b"duplicate", 3: b"invalid", 4: b"passed_over",
                 5: b"infrastructure", 6: b"stopped"},
@@ -113,7 +113,7 @@ def test_figure_2_counts_what_could_be_trained(said: Said, tmp_path: Path) -> No
 
 
 def test_figure_3_shows_the_run_with_the_median_number_of_cells(said: Said, tmp_path: Path) -> None:
-    """Of three; the others have one cell less or none."""
+    """The other two of three have all five cells, or none."""
 
     def fewer(number: int) -> Edit:
         def edit(file: h5py.File) -> None:
