@@ -113,6 +113,8 @@ class Proposal:
     training_seed: int
     attempt: int = 0
     """Number among the ``search.oversample`` completions for its place in the generation."""
+    writer: str = ""
+    """Name of the one of ``generator.writers`` that is to write it; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class Request:
     """Number of the parent's neighbour, where the operator is ``neighbour``."""
     seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
+    writer: str = ""
+    """Name of the one of several writers that is asked."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,10 @@ class Evaluation:
     fitness: float = float("nan")
     descriptors: tuple[float, ...] = ()
     """Raw values, one per axis of the network archive; empty where there is no score."""
+    trainings: float = 0.0
+    """Full trainings that it cost, shorter ones by their epochs."""
+    tokens: int = 0
+    """Length of what was written for it."""
 
 
 @dataclass(frozen=True)

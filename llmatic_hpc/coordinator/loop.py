@@ -23,9 +23,9 @@ from .. import config as configuration
 from .. import problems, store
 from ..config import Config
 from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
-from ..generation import create
 from ..generation.base import Generator
 from ..generation.extract import extracted_from
+from ..generation.several import repeatable
 from ..problems.evaluator import Evaluator
 from ..rundir import lock
 from ..rundir.files import write_atomically
@@ -39,6 +39,7 @@ from ..types import Completion, Examined, Proposal, Request
 from . import bounds, environment
 from .budget import Budget
 from .in_flight import InFlight
+from .opening import open_generator
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -278,20 +279,21 @@ class Coordinator:
         self, record: Record, generation: int, requests: Sequence[Request]
     ) -> list[Completion]:
         """A completion for every request; those that are on disk are not sampled again."""
-        is_kept = not self._is_due
+        is_kept, generator = not self._is_due, self._open_generator(record)
         done = self._in_flight.completions() if is_kept else {}
         for request in requests:
             if request.operator == "seed":
                 seed = request.candidate // self.config.search.oversample
                 source = self._problem.seeds[seed]
                 done[request.candidate] = Completion(request.candidate, source, "source")
-        missing = [request for request in requests if request.candidate not in done]
+        # What costs nothing is written again, all of it: it may depend on its neighbours.
+        again = {r.candidate for r in requests if r.writer and repeatable(generator, r)}
+        missing = [r for r in requests if r.candidate not in done or r.candidate in again]
         self._told.stage(generation, "generated", len(requests))
         self._told.advance("generated", len(requests) - len(missing))
-        generator = self._open_generator(record)
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
-            if is_kept:
+            if is_kept and completion.candidate not in again:
                 self._in_flight.keep_completion(completion)
             self._told.advance("generated", tokens=completion.tokens)
             if is_kept and self.stop.is_set() and len(done) < len(requests):
@@ -301,18 +303,12 @@ class Coordinator:
     def _open_generator(self, record: Record) -> Generator:
         """Open the generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
-            wanted = self.config.generator
-            known = record.environment.get("generator")
-            kind = environment.generator_kind(record.environment)
-            fell_back = bool(kind) and kind != wanted.kind
-            if fell_back:
-                self.observer.notice(f"this run is written by: {known}")
-                wanted = replace(wanted, kind=kind)
-            if kind:
-                wanted = replace(wanted, fallback="")
-            self._generator = create(wanted, self._problem, notify=self.observer.notice)
-            record.environment["generator"] = known if fell_back else self._generator.name
-            record.environment["generator_kind"] = self._generator.kind
+            self._generator = open_generator(
+                self.config.generator,
+                self._problem,
+                record.environment,
+                notify=self.observer.notice,
+            )
         return self._generator
 
     def _request(self, record: Record, proposal: Proposal) -> Request:
@@ -336,6 +332,7 @@ class Coordinator:
             seed=proposal.sampling_seed,
             neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
             seen=record.architectures,
+            writer=proposal.writer,
         )
 
     def _screen(

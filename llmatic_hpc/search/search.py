@@ -53,6 +53,10 @@ Oversampling
     (``search.oversample``, not in the paper) asks for several candidates for each place, alike but
     for their seeds; which of them is evaluated says :mod:`.oversampling`. The others are told as
     ``passed_over`` and change nothing at all.
+Writers
+    (``search.writers``, not in the paper) share the candidates where there are several; by which
+    rule says :mod:`.writers`. With ``prompts = "bandit"`` that rule chooses the prompt of a
+    mutation, too, after the start phase; the individual is the most curious one of that prompt.
 Infrastructure
     failures say nothing about a candidate and change nothing at all.
 
@@ -94,6 +98,7 @@ from .seeds import Purpose, draw_seed, generator
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import AskTellError, Told, check, history_row
 from .variation import NO_INDIVIDUAL, Variation, clipped
+from .writers import Writers
 
 
 class Search:
@@ -103,8 +108,9 @@ class Search:
 
     ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
     replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
-    ``neighbours`` how many networks are one edit away from any (baselines only), and ``seeds`` how
-    many there are for ``search.start = "seeds"``.
+    ``neighbours`` how many networks are one edit away from any (baselines only), ``seeds`` how
+    many there are for ``search.start = "seeds"``, and ``writers`` names those that candidates are
+    shared among; none: there is one.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -120,6 +126,7 @@ class Search:
         seed: int,
         neighbours: int = 0,
         seeds: int = 0,
+        writers: Sequence[str] = (),
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
     ) -> None:
@@ -157,6 +164,7 @@ class Search:
                 rng=generator(seed, 0, Purpose.POPULATION),
             )
         self._baseline = baseline(search, neighbours)
+        self.writers = Writers(writers, search, prompts=prompts, seed=seed)
         self._variation = Variation(
             search,
             self.network_archive,
@@ -164,6 +172,7 @@ class Search:
             self.network_population,
             self.prompt_population,
             self._baseline,
+            self.writers,
             prompts,
             temperature,
             seed,
@@ -217,6 +226,7 @@ class Search:
                 sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index, attempt),
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
+                writer=made.writer,
             )
             for index, made in enumerate(self._variation.drafts(self._generation, phase, operator))
             for attempt in range(several)
@@ -308,6 +318,8 @@ class Search:
         """Let one candidate change the archives, and say what it did."""
         candidate = proposal.candidate
         if evaluation.status in ("infrastructure", "passed_over"):
+            if evaluation.status == "passed_over":
+                self.writers.tell(proposal, evaluation, entered=False)
             return Update(candidate)
         network_cell, network_added, clipped, entered = -1, -1, False, False
         if place is not None:
@@ -316,6 +328,7 @@ class Search:
             entered = bool(added.status)
             if self.network_population is not None:
                 entered = self.network_population.offer(candidate, evaluation.fitness, place)
+        self.writers.tell(proposal, evaluation, entered=entered)
         settings = self.settings
         if place is None and evaluation.status != "stopped":
             delta = settings.curiosity_untrainable

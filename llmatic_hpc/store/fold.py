@@ -44,6 +44,7 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         seed=config.run.seed,
         neighbours=problem.neighbours(config.problem),
         seeds=problem.seeds,
+        writers=[name for name in config.generator.by_name() if name],
         **cells,
     )
 
@@ -96,7 +97,9 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
                 status = record.status(int(table["duplicate_of"][row]))
             is_told = status in ("stopped", "infrastructure", "passed_over")
             status = status if is_told else "untrainable"
-        found.append(Evaluation(row, status, fitness, tuple(table["descriptors"][row].tolist())))
+        descriptors = tuple(table["descriptors"][row].tolist())
+        spent = promotion.cost_when_told(record, row), int(table["tokens"][row])
+        found.append(Evaluation(row, status, fitness, descriptors, *spent))
     return found
 
 

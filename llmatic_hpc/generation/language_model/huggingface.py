@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -54,17 +55,8 @@ class HuggingFace:
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
         self.device = device.choose(settings.device)
-        location = model_loading.locate(settings.model)
-        loaded = model_loading.load(
-            location,
-            dtype=device.precision(settings.dtype, self.device),
-            device=self.device,
-            shown_as=settings.model,
-            quantization=settings.quantization,
-        )
-        self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        if self.device == "cpu":
-            packed_linear.pack(self._model)
+        self._loaded: model_loading.LanguageModel | None = _loaded(settings, self.device)
+        self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         self.form = self._form(settings.form)
         self.context = _context(self._model.config)
         self._batch = settings.batch
@@ -115,8 +107,8 @@ class HuggingFace:
             device.give_back()
 
     def close(self) -> None:
-        """Free the model's memory."""
-        self._model = None
+        """Free the model's memory, once no other writer shares it."""
+        self._model = self._loaded = None
         gc.collect()
         device.give_back()
 
@@ -239,6 +231,33 @@ class HuggingFace:
             f"{self.settings.model}: cannot be sampled from in {dtype} on {self.device}: {error}; "
             f"{advice}"
         )
+
+
+_shared: WeakValueDictionary[tuple[object, ...], model_loading.LanguageModel]
+_shared = WeakValueDictionary()
+
+
+def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageModel:
+    """Load a model, or share what another writer of this process has loaded of the same.
+
+    Two forms of one model, a chat and a continuation, then take the memory of one.
+    """
+    location = model_loading.locate(settings.model)
+    dtype = device.precision(settings.dtype, where)
+    key = location.resolve(), dtype, where, settings.quantization
+    loaded = _shared.get(key)
+    if loaded is None:
+        loaded = model_loading.load(
+            location,
+            dtype=dtype,
+            device=where,
+            shown_as=settings.model,
+            quantization=settings.quantization,
+        )
+        if where == "cpu":
+            packed_linear.pack(loaded.model)
+        _shared[key] = loaded
+    return loaded
 
 
 def _context(config: Any) -> int:
