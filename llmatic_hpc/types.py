@@ -115,6 +115,8 @@ class Proposal:
     """Number among the ``search.oversample`` completions for its place in the generation."""
     writer: str = ""
     """Name of the one of ``generator.writers`` that is to write it; empty where there is one."""
+    target: int = -1
+    """Cell of the network archive that is wanted; -1: none is."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,15 @@ class Request:
     """Architectures that have a score, where a problem names them; one set for all requests."""
     writer: str = ""
     """Name of the one of several writers that is asked."""
+    number: int = -1
+    """Number among all completions that the run samples, the further ones of a candidate included;
+    -1: the candidate's."""
+    text: str = ""
+    """The request as a template makes it; empty: the paper's, of parents and instruction."""
+    answered: str = ""
+    """What was written for it before and does not fit; empty: nothing was."""
+    error: str = ""
+    """Why that does not fit."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,15 @@ from .options import PATH, json_option, print_json, run_argument, show, write_ne
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
 @click.option("--signals", is_flag=True, help="Also show what the fitness follows, untrained.")
+@click.option("--targets", is_flag=True, help="Also show how often wanted niches were hit.")
 def status(
-    run_dir: Path, as_json: bool, watch: bool, rates: bool, with_map: bool, signals: bool
+    run_dir: Path,
+    as_json: bool,
+    watch: bool,
+    rates: bool,
+    with_map: bool,
+    signals: bool,
+    targets: bool,
 ) -> None:
     """Show where a run stands.
 
@@ -41,6 +48,7 @@ def status(
     from .. import store
     from ..report import rates as of_completions
     from ..report import signals as of_signals
+    from ..report import targets as of_targets
     from ..report.map import network_map
     from ..report.status import render
     from ..report.status import status as status_of
@@ -61,6 +69,8 @@ def status(
             values = status_of(record, paths)
             if signals:
                 values["signals"] = of_signals.signals(record)
+            if targets:
+                values["targets"] = of_targets.targets(record)
             yield record, values
             if not watch or values["state"] != "running":
                 return
@@ -72,6 +82,8 @@ def status(
             more.append(of_completions.render(values["rates"]))
         if signals:
             more.append(of_signals.render(values["signals"]))
+        if targets:
+            more.append(of_targets.render(values["targets"]))
         if with_map:
             more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)

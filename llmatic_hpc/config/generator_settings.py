@@ -10,8 +10,11 @@ from typing import Any
 from ..errors import ConfigError
 from .fields import merge, nearest, resumable, setting
 
-OF_ALL = ("temperature", "repair")
-"""Keys that no writer may have otherwise: the search and the screen go by them."""
+OF_ALL = (
+    "temperature", "repair", "request", "templates", "request_tokens", "examples", "repeats",
+    "repeat_temperature", "retry",
+)  # fmt: skip
+"""Keys that no writer may have otherwise: search, requests and screen go by them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,31 @@ class GeneratorSettings:
         choices=("keep", "cpu"),
     )  # fmt: skip
     threads: int = resumable(0, "CPU threads of the model; 0: all cores", low=0)
+    request: str = setting(
+        "paper", "what a model is told; paper: its parent and a fixed sentence; informed: also "
+        "scores, layers, what was tried, what failed, other elites, by a template",
+        choices=("paper", "informed"),
+    )  # fmt: skip
+    templates: str = setting(
+        "", "folder with templates of one's own, mutation.txt, crossover.txt, random.txt; what is "
+        "not there is the shipped one"
+    )  # fmt: skip
+    request_tokens: int = setting(
+        1200, "most tokens of an informed request, estimated; the least useful part goes first",
+        low=1, high=1_000_000,
+    )  # fmt: skip
+    examples: int = setting(2, "other elites that an informed request shows", low=0, high=3)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
+    repeats: int = setting(
+        0, "how often a completion that repeats its parent or another known network is sampled "
+        "again, with another seed, before any training", low=0, high=10,
+    )  # fmt: skip
+    repeat_temperature: float = setting(
+        0.2, "added to the temperature each time that a repeat is sampled again", low=0.0, high=10.0
+    )
+    retry: bool = setting(
+        False, "show the model its completion that does not fit, with the error, and ask once more"
+    )
     unseen: bool = setting(
         True, "nasbench201: the procedural control rather writes cells that have no score yet"
     )

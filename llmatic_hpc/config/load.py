@@ -25,7 +25,14 @@ from .settings import Config
 
 BOUNDS = ("lower", "upper")
 # Relative to the file that names them.
-PATHS = ("problem.data", "problem.initial", "problem.table", "generator.replay", "generator.model")
+PATHS = (
+    "problem.data",
+    "problem.initial",
+    "problem.table",
+    "generator.replay",
+    "generator.model",
+    "generator.templates",
+)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -202,6 +209,8 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         yield "archive.prompt.upper must exceed archive.prompt.lower"
     if search.temperature_upper < search.temperature_lower:
         yield "search.temperature_upper must be at least search.temperature_lower"
+    if search.targets and generator.request == "paper":
+        yield "search.targets is told by informed requests: set generator.request = 'informed'"
     if not search.crossover_neighbours:
         yield "search.crossover_neighbours must not be empty"
     if len(config.problem.prompts) > prompt.upper[0]:

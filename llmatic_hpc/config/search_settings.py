@@ -41,6 +41,10 @@ class SearchSettings:
     proxies: bool = setting(
         False, "images: measure NASWOT and synflow, too, for 'llmatic status --signals' alone"
     )
+    targets: bool = setting(
+        False, "requests name an empty or weak niche near the parent's, until the model is seen "
+        "not to aim; wants generator.request = 'informed'"
+    )  # fmt: skip
     queries: int = resumable(
         0, "end after the generation in which so many candidates have a score of their own; 0: "
         "after the last", low=0,

@@ -49,7 +49,7 @@ class InFlight:
 
         kept_submissions = read_state(paths.journal).tokens_of(out)
         for path in (
-            paths.completions,
+            *paths.generation.glob(f"{paths.completions.stem}*{paths.completions.suffix}"),
             paths.times,
             paths.forgotten,
             *_others(paths.results, kept),
@@ -79,9 +79,12 @@ class InFlight:
                 path.rename(aside / path.name)
         return True
 
-    def completions(self) -> dict[int, Completion]:
-        """Read what was written so far, by candidate; a line that a kill tore is not there."""
-        path = self._paths.completions
+    def completions(self, number: int = 0) -> dict[int, Completion]:
+        """Read what was written so far, by candidate; a line that a kill tore is not there.
+
+        ``number``: the round of sampling; 0 is the first.
+        """
+        path = self._of_round(number)
         found: dict[int, Completion] = {}
         for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
             try:
@@ -91,9 +94,13 @@ class InFlight:
             found[completion.candidate] = completion
         return found
 
-    def keep_completion(self, completion: Completion) -> None:
+    def keep_completion(self, completion: Completion, number: int = 0) -> None:
         """Make a completion durable: sampling is the dearest thing that a coordinator does."""
-        append_line(self._paths.completions, json.dumps(asdict(completion)))
+        append_line(self._of_round(number), json.dumps(asdict(completion)))
+
+    def _of_round(self, number: int) -> Path:
+        path = self._paths.completions
+        return path.with_stem(f"{path.stem}-{number}") if number else path
 
     def keep_times(self, **seconds: float) -> None:
         """Keep the seconds that the first half of the generation took."""

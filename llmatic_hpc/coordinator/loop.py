@@ -31,12 +31,13 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..store import Record, places, rows
+from ..store import Record, places, requests, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Examined, Proposal, Request
-from . import bounds, environment
+from ..types import Completion, Proposal, Request
+from . import bounds, environment, task
+from .asking import Answer, answered
 from .budget import Budget
 from .in_flight import InFlight
 from .opening import open_generator
@@ -220,6 +221,7 @@ class Coordinator:
                     f"{self.paths.record}: made with other prompts than this version has; "
                     "continue it with the version that started it"
                 )
+            task.refuse_other_templates(self.config, record.task)
             record.config = configuration.to_tables(self.config)
             return record
         configuration.refuse_retired(self.config)
@@ -234,6 +236,7 @@ class Coordinator:
             archives=archive_states(search),
             data_sha256=data_sha256,
             rungs=problems.kind_of(self.config).rungs(self.config),
+            task=task.facts(self.config, evaluator),
         )
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
@@ -250,37 +253,46 @@ class Coordinator:
         self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        requests = [self._request(record, proposal) for proposal in proposals]
-        completions = self._generate(record, generation, requests)
-        generated = time.time()
-        extracted = [
-            extracted_from(completion, request, self._problem.helpers)
-            for completion, request in zip(completions, requests, strict=True)
+        texts = requests.texts(record, self.config, search, proposals)
+        asked = [
+            requests.request_of(p, record, self._problem, texts.get(p.candidate, ""))
+            for p in proposals
         ]
-        examined = self._screen(evaluator, generation, [code.source for code in extracted])
+        spent = {"generate_seconds": 0.0, "screen_seconds": 0.0}
+
+        def ask(due: Sequence[Request], number: int) -> list[Answer]:
+            began = time.time()
+            completions = self._generate(record, generation, due, number)
+            generated = time.time()
+            answers = self._read(evaluator, generation, due, completions)
+            spent["generate_seconds"] += generated - began
+            spent["screen_seconds"] += time.time() - generated
+            return answers
+
+        found = answered(self.config, record, proposals, asked, ask)
+        began = time.time()
         originals = rows.Originals(
             record, None if self.config.search.train_start else starts(proposals)
         )
-        missing = [code.failure for code in extracted]
-        record.append_candidates(
-            places.give(search, record, originals, proposals, completions, missing, examined)
-        )
+        kept = [one.answer for one in found]
+        new = places.give(
+            search, record, originals, proposals, [one.completion for one in kept],
+            [one.missing for one in kept], [one.examined for one in kept],
+        )  # fmt: skip
+        record.append_candidates([row | one.columns for row, one in zip(new, found, strict=True)])
         record.phase = PROPOSED
-        self._times = {
-            "started": started,
-            "generate_seconds": generated - started,
-            "screen_seconds": time.time() - generated,
-        }
+        spent["screen_seconds"] += time.time() - began
+        self._times = {"started": started, **spent}
         if not is_cheap:
             self._in_flight.keep_times(**self._times)
             self._commit(record)
 
     def _generate(
-        self, record: Record, generation: int, requests: Sequence[Request]
+        self, record: Record, generation: int, requests: Sequence[Request], number: int
     ) -> list[Completion]:
-        """A completion for every request; those that are on disk are not sampled again."""
+        """A completion for every request of a round; what is on disk is not sampled again."""
         is_kept, generator = not self._is_due, self._open_generator(record)
-        done = self._in_flight.completions() if is_kept else {}
+        done = self._in_flight.completions(number) if is_kept else {}
         for request in requests:
             if request.operator == "seed":
                 seed = request.candidate // self.config.search.oversample
@@ -294,7 +306,7 @@ class Coordinator:
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
             if is_kept and completion.candidate not in again:
-                self._in_flight.keep_completion(completion)
+                self._in_flight.keep_completion(completion, number)
             self._told.advance("generated", tokens=completion.tokens)
             if is_kept and self.stop.is_set() and len(done) < len(requests):
                 raise Interrupted("the run was asked to stop; every completion is saved")
@@ -311,33 +323,19 @@ class Coordinator:
             )
         return self._generator
 
-    def _request(self, record: Record, proposal: Proposal) -> Request:
-        problem = self._problem
-        instruction = {
-            "mutation": lambda: problem.prompts[proposal.prompt],
-            "crossover": lambda: problem.crossover_prompt,
-            "random": lambda: problem.random_prompt,
-            # Without a model to read it: a seed, and what a baseline does.
-            "seed": lambda: problem.random_prompt,
-            "neighbour": lambda: problem.random_prompt,
-        }[proposal.operator]()
-        parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
-        return Request(
-            candidate=proposal.candidate,
-            operator=proposal.operator,
-            prompt=proposal.prompt,
-            instruction=instruction,
-            parents=parents or (problem.initial_source,),
-            temperature=proposal.temperature,
-            seed=proposal.sampling_seed,
-            neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-            seen=record.architectures,
-            writer=proposal.writer,
-        )
-
-    def _screen(
-        self, evaluator: Evaluator, generation: int, sources: Sequence[str]
-    ) -> list[Examined]:
+    def _read(
+        self,
+        evaluator: Evaluator,
+        generation: int,
+        requests: Sequence[Request],
+        completions: Sequence[Completion],
+    ) -> list[Answer]:
+        """Read the networks of completions, and screen them."""
+        extracted = [
+            extracted_from(completion, request, self._problem.helpers)
+            for completion, request in zip(completions, requests, strict=True)
+        ]
+        sources = [code.source for code in extracted]
         self._told.stage(generation, "screened", len(sources))
         examined = evaluator.examine(sources, repair=self.config.generator.repair)
         for found in examined:
@@ -347,7 +345,8 @@ class Coordinator:
                     "lost: mend that and start the run again"
                 )
         self._told.advance("screened", len(sources))
-        return examined
+        missing = [code.failure for code in extracted]
+        return [Answer(*one) for one in zip(completions, missing, examined, strict=True)]
 
     # --- evaluate, update: the second commit --------------------------------------------------
 
@@ -362,7 +361,13 @@ class Coordinator:
             **{f"lost_{kind}_seconds": s for kind, s in evaluated.lost.items()},
             "evaluate_seconds": time.time() - began,
         }
+        aimed = search.aiming.is_on
         advance(record, search, evaluated.rows, timings)
+        if aimed and not search.aiming.is_on:
+            self.observer.notice(
+                "targets switched themselves off: answers hit the niches that were named no more "
+                "than by chance ('llmatic status RUN --targets')"
+            )
         self._times = {}
         if not self._is_due:
             self._commit(record)

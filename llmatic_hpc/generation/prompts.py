@@ -16,6 +16,12 @@ PREFIX = "class Net(nn.Module):"
 SYSTEM = "You write PyTorch networks. Answer with one Python code block only."
 
 
+IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F"
+
+LONGEST_ERROR = 400
+"""Characters of an error that a model is shown."""
+
+
 def shown(request: Request) -> str:
     """Return the source text that stands above the instruction.
 
@@ -50,8 +56,20 @@ def shown(request: Request) -> str:
 
 
 def completion_prompt(request: Request) -> str:
-    """Return the paper's prompt (appendix A), with the start of the class to be written."""
-    return f'{shown(request)}\n\n"""{request.instruction}"""\n\n{PREFIX}'
+    """Return the paper's prompt (appendix A), with the start of the class to be written.
+
+    An informed request stands above the class as a text of Python. What was written before and does
+    not fit follows as code, with its error.
+    """
+    if request.text:
+        told = request.text.replace('"""', "'''")
+        asked = f'"""\n{told}\n"""\n\n{IMPORTS}'
+    else:
+        asked = f'{shown(request)}\n\n"""{request.instruction}"""'
+    if request.error:
+        answered = f"{PREFIX}{request.answered}".rstrip()
+        asked += f'\n\n{answered}\n\n"""{corrected(request)}"""'
+    return f"{asked}\n\n{PREFIX}"
 
 
 def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
@@ -61,13 +79,29 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
     Qwen2.5-Coder-0.5B (three completions to each of the paper's prompts, temperature 0.7) 10 of
     39 networks fit; advice that also explained what pooling does to the size left 3 of 39.
     """
-    user = (
+    user = request.text or (
         f"```python\n{shown(request)}\n```\n\n"
         f"{request.instruction.rstrip('.')}.\n\n"
         "Write the complete new class `Net` with its imports in one Python code block. "
         f"{problem.advice or shapes(problem)}"
     )
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+    asked = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+    if not request.error:
+        return asked
+    return [
+        *asked,
+        {"role": "assistant", "content": request.answered or "(nothing)"},
+        {"role": "user", "content": corrected(request)},
+    ]
+
+
+def corrected(request: Request) -> str:
+    """Say the error of what was written before, and ask for it once more."""
+    error = " ".join(request.error.split())[:LONGEST_ERROR]
+    return (
+        f"That network does not work: {error}. Write the complete corrected class `Net` with its "
+        "imports in one Python code block."
+    )
 
 
 def shapes(problem: Problem) -> str:

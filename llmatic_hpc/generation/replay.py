@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import GeneratorSettings
@@ -18,6 +19,9 @@ WORDS = {str: "a text", int: "a whole number", bool: "true or false"}
 
 class Replay:
     """Generator that answers candidate ``n`` with line ``n`` (from 0) of a JSON Lines file.
+
+    Where candidates are sampled again, a line is what the run samples next: first a line for each
+    candidate of a generation, then one for each that is sampled again, and so on.
 
     A line is ``{"completion": "...", "form": "chat"}``; ``prompt_tail`` (what the completion
     continues), ``tokens`` and ``finished`` are optional.
@@ -47,14 +51,15 @@ class Replay:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield the lines of the candidates asked for, in the order asked."""
-        if requests and (most := max(r.candidate for r in requests)) >= len(self._completions):
+        lines = [r.candidate if r.number < 0 else r.number for r in requests]
+        if lines and (most := max(lines)) >= len(self._completions):
             raise GeneratorError(
-                f"{self.path}: has {len(self._completions):,} completions, but candidate {most:,} "
-                f"needs line {most + 1:,}; lengthen the file, or lower search.generations or "
-                "search.batch"
+                f"{self.path}: has {len(self._completions):,} completions, but candidate "
+                f"{requests[lines.index(most)].candidate:,} needs line {most + 1:,}; lengthen the "
+                "file, or lower search.generations or search.batch"
             )
-        for request in requests:
-            yield self._completions[request.candidate]
+        for request, line in zip(requests, lines, strict=True):
+            yield replace(self._completions[line], candidate=request.candidate)
 
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""

@@ -112,6 +112,11 @@ class ProblemKind(ABC):
             )
         tell(f"data: {self.data(config)}")
 
+    def sentence(self, config: Config, problem: Problem) -> str:
+        """Say the task in a sentence or two to a model that asks for facts."""
+        size = " x ".join(map(str, problem.input_shape))
+        return f"Task: networks that map {size} numbers to {problem.classes} classes."
+
     def comparison(self) -> Comparison:
         """Return what puts finished runs side by side for ``llmatic compare``."""
         from ..report.compare import Comparison

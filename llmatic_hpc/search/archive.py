@@ -107,6 +107,12 @@ class Archive:
         """The cell whose elite ``candidate`` is. Raises ``KeyError`` if it is none."""
         return self._cells[candidate]
 
+    def descriptors_of(self, candidate: int) -> tuple[float, ...]:
+        """An elite's raw descriptors (D,); empty where ``candidate`` is none."""
+        if candidate not in self._cells:
+            return ()
+        return tuple(self._descriptors[self._cells[candidate]].tolist())
+
     def candidates(self) -> NDArray[np.int64]:
         """The elites (num_elites,), in the order of their cells."""
         return np.asarray(self._elites[self._elites != EMPTY])

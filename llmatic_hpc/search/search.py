@@ -95,9 +95,10 @@ from .baselines import baseline
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
+from .targets import Aiming
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import AskTellError, Told, check, history_row
-from .variation import NO_INDIVIDUAL, Variation, clipped
+from .variation import NO_INDIVIDUAL, Draft, Variation, clipped
 from .writers import Writers
 
 
@@ -111,6 +112,7 @@ class Search:
     ``neighbours`` how many networks are one edit away from any (baselines only), ``seeds`` how
     many there are for ``search.start = "seeds"``, and ``writers`` names those that candidates are
     shared among; none: there is one.
+    ``initial``, for targets: the initial network's descriptors, raw; empty: not known.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
     """
@@ -129,6 +131,7 @@ class Search:
         writers: Sequence[str] = (),
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
+        initial: Sequence[float] = (),
     ) -> None:
         if not 1 <= prompts <= archive.prompt.upper[0]:
             raise ConfigError(
@@ -178,6 +181,8 @@ class Search:
             seed,
             seeds if search.start == "seeds" else 0,
         )
+        self.aiming = Aiming()
+        self._initial = initial
         self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation = 0
@@ -213,6 +218,8 @@ class Search:
             )
         asked = phase, operator, _ = self._operator()
         first, several = self._generation * self.settings.batch, self.settings.oversample
+        drafts = list(enumerate(self._variation.drafts(self._generation, phase, operator)))
+        targets = {index: self._target(first + index, made, operator) for index, made in drafts}
         proposals = tuple(
             Proposal(
                 candidate=(first + index) * several + attempt,
@@ -227,13 +234,33 @@ class Search:
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
                 writer=made.writer,
+                target=targets[index],
             )
-            for index, made in enumerate(self._variation.drafts(self._generation, phase, operator))
+            for index, made in drafts
             for attempt in range(several)
         )
         self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
+
+    def _target(self, place: int, made: Draft, operator: str) -> int:
+        """Draw the cell that a place's candidates are asked for; -1: none is."""
+        archive = self.network_archive
+        asks = (made.operator or operator) in ("mutation", "crossover")
+        if not (self.settings.targets and self.aiming.is_on and asks):
+            return -1
+        raw = archive.descriptors_of(made.parents[0]) if made.parents else self._initial
+        unit = archive.tessellation.locate([raw])[0] if len(raw) else None
+        if unit is None or unit.cell < 0:
+            return -1
+        rng = self._rng(Purpose.TARGET, place)
+        choice = self.aiming.drawn(archive, unit.unit, rng)
+        if not choice:
+            return -1
+        several = self.settings.oversample
+        for attempt in range(several):
+            self.aiming.name(place * several + attempt, archive, unit.unit, choice)
+        return choice[0]
 
     def places(self) -> Places:
         """The places of the generation that was asked for, to be given to its candidates."""
@@ -282,6 +309,7 @@ class Search:
         updates = tuple(map(self._update, proposals, evaluations, places_of, individuals))
         if self._baseline is not None:
             self._baseline.tell(evaluations)
+        self._tell_targets(evaluations)
         archives = self.network_archive, self.prompt_archive
         row = history_row(
             self._generation, asked, self._best, evaluations, updates, archives, self.collective
@@ -291,6 +319,16 @@ class Search:
         self._generation += 1
         self._asked = None
         return Told(updates, row)
+
+    def _tell_targets(self, evaluations: Sequence[Evaluation]) -> None:
+        """Note what came of targets: of all that fits, trained or not."""
+        if not self.settings.targets:
+            return
+        known = [e for e in evaluations if e.descriptors]
+        found = self.network_archive.tessellation.locate([e.descriptors for e in known])
+        for one, place in zip(known, found, strict=True):
+            self.aiming.tell(one.candidate, self.network_archive, place)
+        self.aiming.settle()
 
     def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
         scored = [e for e in evaluations if e.status == "scored"]

@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     """Ties among the most curious individuals of a prompt; once per place."""
     PLACE = 20
     """Ties among the completions for one place; once per place."""
+    TARGET = 21
+    """The cell that is wanted of a place's candidates; once per place."""
 
 
 def generator(
@@ -54,14 +56,14 @@ def generator(
 
 
 def draw_seed(
-    seed: int, generation: int, purpose: Purpose, candidate: int, attempt: int = 0
+    seed: int, generation: int, purpose: Purpose, candidate: int, attempt: int = 0, again: int = 0
 ) -> int:
     """A seed to hand out, in [0, 2**63), so that it fits a signed 64-bit column.
 
     ``attempt``: its number where there are several for one candidate, part of the spawn key from
-    the second on.
+    the second on; ``again``: how often that attempt was sampled before, likewise.
     """
-    further = (attempt,) if attempt else ()
+    further = (attempt, again) if again else (attempt,) if attempt else ()
     state = _sequence(seed, generation, purpose, candidate, *further).generate_state(1, np.uint64)
     return int(state[0]) >> 1
 

@@ -110,6 +110,13 @@ class Tessellation:
         # Clipped again: rounding may leave a scaled bound just outside.
         return np.minimum(np.maximum((inside - low) / span, 0.0), 1.0), clipped
 
+    def raw(self, unit: Sequence[float]) -> tuple[float, ...]:
+        """Return the raw descriptors (D,) of a point of the unit cube (D,)."""
+        _, _, logarithmic, low, span = self._bounds
+        values = low + span * np.asarray(unit, dtype=np.float64)
+        values[logarithmic] = np.exp(values[logarithmic])
+        return tuple(values.tolist())
+
     def cell_of(self, unit: ArrayLike) -> NDArray[np.intp]:
         """Find the cells (N,) of points (N, D) of the unit cube: the nearest centroids."""
         points = np.asarray(unit, dtype=np.float64)

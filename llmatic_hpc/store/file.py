@@ -110,6 +110,9 @@ def _write(file: h5py.File, record: Record) -> None:
     _dataset(file, "config", json.dumps(record.config), "settings as resolved, JSON")
     _dataset(file, "environment", json.dumps(record.environment), "versions and host, JSON")
 
+    if record.task:
+        _dataset(file, "task", json.dumps(record.task), "facts that requests are made of, JSON")
+
     group = file.create_group("prompts", track_order=True)
     _dataset(group, "text", np.array(record.prompts, dtype=object), "mutation prompts")
     _dataset(group, "fitness", record.prompt_fitness, "collective fitness of the prompt", "1")
@@ -203,6 +206,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         phase=phase,
         committed_generations=generations,
         data_sha256=str(file.attrs.get("data_sha256", "")),
+        task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
         rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),
         known=(candidates, history),
     )

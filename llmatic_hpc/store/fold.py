@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -45,8 +46,15 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         neighbours=problem.neighbours(config.problem),
         seeds=problem.seeds,
         writers=[name for name in config.generator.by_name() if name],
+        initial=_initial(record),
         **cells,
     )
+
+
+def _initial(record: Record | None) -> tuple[float, ...]:
+    """Return the initial network's descriptors by the axes; empty where they are not known."""
+    known = record.task.get("initial", {}) if record is not None else {}
+    return tuple(known.get(name, math.nan) for name in record.axes) if record and known else ()
 
 
 def archive_states(search: Search, record: Record | None = None) -> dict[str, ArchiveState]:
@@ -88,7 +96,7 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
     found = []
     for row in np.flatnonzero(table["told"] == generation).tolist():
         status = record.status(row)
-        fitness = float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
+        fitness = fitness_of(record, row)
         if math.isfinite(fitness) and (is_deferred or status in ("scored", "duplicate")):
             status = "scored"
         else:
@@ -98,9 +106,27 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
             is_told = status in ("stopped", "infrastructure", "passed_over")
             status = status if is_told else "untrainable"
         descriptors = tuple(table["descriptors"][row].tolist())
-        spent = promotion.cost_when_told(record, row), int(table["tokens"][row])
+        tokens = int(table["tokens"][row]) + sum(one["tokens"] for one in _earlier(table, row))
+        spent = promotion.cost_when_told(record, row), tokens
         found.append(Evaluation(row, status, fitness, descriptors, *spent))
     return found
+
+
+def fitness_of(record: Record, row: int) -> float:
+    """Return the score of a candidate that the search goes by; NaN where it has none."""
+    table, is_deferred = record.candidates, promotion.is_deferred(record)
+    return float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
+
+
+def _earlier(table: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    """Read what was sampled for a candidate and not kept; what cannot be read is nothing."""
+    if not (text := table["earlier"][row]):
+        return []
+    try:
+        found = json.loads(text)
+        return [one for one in found if isinstance(one["tokens"], int)]
+    except (ValueError, TypeError, KeyError):  # verify says so
+        return []
 
 
 def advance(

@@ -119,6 +119,8 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     data_sha256: str = ""
     """Digest of the data that candidates are scored on; empty where none is known."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """Facts that requests and tries are made of beyond the settings; empty: none are needed."""
     rungs: tuple[int, ...] = ()
     """Epochs of the rungs, the last a full training; empty: all are trained in full at once."""
     known: InitVar[tuple[Known, Known]] = ({}, {})

@@ -66,9 +66,14 @@ CANDIDATES = (
         "candidate whose prompt individual was selected; -1: none. "
         "Variant network-archive: place in the population. Operator neighbour: its number",
     ),
+    Column("target", "i4", -1, "cell of the network archive that was wanted; -1: none was"),
     Column("seed", "i8", -1, "seed of its training"),
     Column("sampling_seed", "i8", -1, "seed of its sampling"),
+    Column("request_sha256", "S64", b"", "digest of an informed request; empty: the paper's"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
+    Column("earlier", TEXT, "", "JSON list of completions for it that were not kept, in order"),
+    Column("repeats", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
+    Column("retries", "i4", 0, "how often its error was shown and a completion asked for", "1"),
     Column("form", "S16", b"", "completion (continues a prompt), chat (an answer) or source"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
     Column("written", "S16", b"", "how far it got as written: parsed, built, fits; empty: not"),
@@ -120,6 +125,8 @@ OF_RUNGS = frozenset({"rung_scores", "promoted"})
 LATER = OF_RUNGS | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "writer",
+    "earlier", "repeats", "retries", "target",
+    "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""

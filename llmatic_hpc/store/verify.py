@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, rows
+from . import fold, places, promotion, requests, rows, tries
 from .record import PROPOSED, Record
 
 
@@ -45,11 +45,10 @@ def verify(record: Record) -> Iterator[Difference]:
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):
-        yield from _proposals(record, search.ask())
-        yield from _places(record, search)
-        yield from _promotions(promotion.differences(record, search, generation))
+        yield from _asked(record, config, search)
+        yield from _of_rows(promotion.differences(record, search, generation))
         told = search.tell(fold.evaluations(record, generation))
-        yield from _promotions(promotion.late_differences(record, search))
+        yield from _of_rows(promotion.late_differences(record, search))
         for update in told.updates:
             again = dict(vars(update))
             row = again.pop("candidate")
@@ -68,8 +67,7 @@ def verify(record: Record) -> Iterator[Difference]:
                 where = f"archives/{name} cell {cell}"
                 yield _replays(where, column, stored[cell], replayed[cell])
     if record.phase == PROPOSED:
-        yield from _proposals(record, search.ask())
-        yield from _places(record, search)
+        yield from _asked(record, config, search)
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
     if record.rows != expected:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
@@ -132,8 +130,17 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
             yield Difference(where, "has a parent that came after it")
 
 
-def _promotions(found: Iterator[tuple[int, str]]) -> Iterator[Difference]:
+def _of_rows(found: Iterator[tuple[int, str]]) -> Iterator[Difference]:
     return (Difference(f"candidate {row}", what) for row, what in found)
+
+
+def _asked(record: Record, config: Config, search: Search) -> Iterator[Difference]:
+    """Check all that comes before a generation's trainings: what was proposed, tried and kept."""
+    proposals = search.ask()
+    yield from _proposals(record, proposals)
+    yield from _of_rows(requests.differences(record, config, search, proposals))
+    yield from _of_rows(tries.differences(record, config, search.generation, proposals))
+    yield from _places(record, search)
 
 
 def _proposals(record: Record, proposals: tuple[Proposal, ...]) -> Iterator[Difference]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 from collections.abc import Callable
 
 import pytest
 
+from llmatic_hpc.config import ProblemSettings
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import chat_messages, completion_prompt, rename, shapes, shown
 from llmatic_hpc.problems.images.kind import image_classification
+from llmatic_hpc.problems.nasbench201.kind import nasbench201
 from llmatic_hpc.types import Problem, Request
 
 Ask = Callable[..., Request]
@@ -158,3 +162,48 @@ def test_shapes_of_another_problem() -> None:
     assert "(N, 1, 8, 8)" in text
     assert "(N, 7)" in text
     assert "channels * 8 * 8" in text
+
+
+def test_the_papers_requests_are_what_they_were() -> None:
+    """To the byte, in both forms, for images, sequences, tables and cells."""
+    found = hashlib.sha256()
+    for problem in (
+        image_classification(input_shape=(3, 32, 32), classes=10),
+        image_classification(input_shape=(2, 50), classes=3),
+        image_classification(input_shape=(7,), classes=2),
+        nasbench201(ProblemSettings()),
+    ):
+        first = (problem.initial_source,)
+        asked = [Request(n, "mutation", n, text, first, 0.6, n)
+                 for n, text in enumerate(problem.prompts)]  # fmt: skip
+        asked += [Request(0, "crossover", -1, problem.crossover_prompt, first * 2, 0.6, 1),
+                  Request(0, "random", -1, problem.random_prompt, first, 0.6, 1)]  # fmt: skip
+        for request in asked:
+            both = [completion_prompt(request), chat_messages(request, problem)]
+            found.update(json.dumps(both).encode())
+    assert found.hexdigest() == "2100f02965723f692d3da6d1d042a664e32df74a36dfc3c6837e63235d21689b"
+
+
+def test_an_informed_request_is_all_that_is_said(ask: Ask, problem: Problem) -> None:
+    """In a chat as it is; above a class as a text of Python, which quotes do not end."""
+    told = 'Say """this""".'
+    request = ask(text=told)
+    assert chat_messages(request, problem)[-1] == {"role": "user", "content": told}
+    written = completion_prompt(request) + "\n    pass\n"
+    tree = ast.parse(written)
+    assert ast.get_docstring(tree) == "Say '''this'''."
+    assert written.count("class Net") == 1
+
+
+def test_a_failure_is_shown_with_its_error(ask: Ask, problem: Problem) -> None:
+    """As the model's own turn of the chat, or as code, and asked about."""
+    request = ask(answered="wrong", error="RuntimeError:\nno such size " + "x" * 1000)
+    said = chat_messages(request, problem)
+    assert [turn["role"] for turn in said] == ["system", "user", "assistant", "user"]
+    assert said[2]["content"] == "wrong"
+    assert "RuntimeError: no such size" in said[3]["content"]
+    assert len(said[3]["content"]) < 600
+    asked = completion_prompt(request)
+    assert asked.startswith(completion_prompt(ask()))
+    assert "no such size" in asked.partition("wrong")[2]
+    assert asked.endswith("class Net(nn.Module):")

@@ -78,6 +78,7 @@ def test_purposes_keep_their_numbers() -> None:
         ("TRAINING", 8),
         ("PARENTS", 9),
         ("PLACE", 20),
+        ("TARGET", 21),
     ]
 
 

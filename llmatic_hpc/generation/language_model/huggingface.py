@@ -122,8 +122,8 @@ class HuggingFace:
             text: str = self._tokenizer.apply_chat_template(messages, **options)
         except Exception:  # some templates know no system role
             user = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-            one = [{"role": "user", "content": user}]
-            text = self._tokenizer.apply_chat_template(one, **options)
+            rest = [{"role": "user", "content": user}, *messages[2:]]
+            text = self._tokenizer.apply_chat_template(rest, **options)
         return text
 
     def _tokens(self, request: Request) -> list[int]:

@@ -208,6 +208,16 @@ class ImageClassification(ProblemKind):
         """See :meth:`.ProblemKind.rungs`."""
         return tuple(int(rung[0]) for rung in config.training.rungs)
 
+    def sentence(self, config: Config, problem: Problem) -> str:
+        """See :meth:`.ProblemKind.sentence`: data, training and limits."""
+        limits, epochs = config.containment, config.training.in_full
+        split = "validation" if config.training.fitness_split == "validation" else "test"
+        return (
+            f"Task: {_found(config).partition(';')[0]}. A network is trained for {epochs} epochs "
+            f"and scores its {split} accuracy. At most {limits.max_flops:.3g} multiply-adds an "
+            f"example and {limits.max_params:.3g} parameters."
+        )
+
     def data(self, config: Config) -> str:
         """See :meth:`.ProblemKind.data`."""
         return f"{config.problem.data}: {_found(config)}"
