@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..generation.prompts import shown
 from ..generation.request_templates import Part
 from ..search import Search
 from ..types import Problem, Proposal, Request
-from . import fold
+from . import fold, tries
 from .record import Record
 
 FAILED = (b"invalid", b"forbidden", b"diverged", b"too_large", b"too_slow")
@@ -205,6 +206,28 @@ def request_of(proposal: Proposal, record: Record, problem: Problem, text: str =
         text=text,
         writer=proposal.writer,
     )
+
+
+def asked(record: Record, config: Config, problem: Problem) -> Iterator[Request]:
+    """Yield what each candidate's writer was asked for the answer that was kept, in row order.
+
+    The search is replayed for it, as :func:`~.verify.verify` does.
+    """
+    search = fold.new_search(config, len(record.prompts), record)
+    for generation in range(record.committed_generations):
+        proposals = search.ask()
+        told = texts(record, config, search, proposals)
+        for proposal in proposals:
+            row = proposal.candidate
+            request = request_of(proposal, record, problem, told.get(row, ""))
+            before = tries.earlier(record, row)
+            kinds = [one["kind"] for one in before]
+            request = replace(request, **tries.seed_and_temperature(config, proposal, kinds))
+            if kinds[-1:] == [tries.RETRY]:
+                last = before[-1]
+                request = replace(request, answered=last["completion"], error=last["failure"])
+            yield request
+        search.tell(fold.evaluations(record, generation))
 
 
 def digest(text: str) -> str:
