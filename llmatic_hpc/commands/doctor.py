@@ -158,11 +158,12 @@ def model_of(config: Config, settings: GeneratorSettings, *, download: bool = Tr
 
         Endpoint(settings, problems.problem_of(config)).close()
         return f"{settings.model} answers at {settings.url}"
-    from ..generation.language_model import model_loading
+    from ..generation.language_model import adapter, model_loading
 
     location = model_loading.locate(settings.model, download=download)
     size = model_loading.check(location)
-    return f"{location} ({size / 1e9:,.2f} GB)"
+    with_adapter = f", with {adapter.name(settings.adapter)}" if settings.adapter else ""
+    return f"{location} ({size / 1e9:,.2f} GB){with_adapter}"
 
 
 def _gpu(config: Config, *, thorough: bool) -> Finding:

@@ -46,6 +46,10 @@ class GeneratorSettings:
         "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
         choices=("", "8bit", "4bit"),
     )  # fmt: skip
+    adapter: str = setting(
+        "", "folder of an adapter that was trained for the model (LoRA, by peft); it is added to "
+        "the weights"
+    )  # fmt: skip
     device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
     idle: str = resumable(
         "keep", "place of the weights while candidates train; keep: the device; cpu: main memory, "

@@ -31,6 +31,7 @@ PATHS = (
     "problem.table",
     "generator.replay",
     "generator.model",
+    "generator.adapter",
     "generator.templates",
 )
 
@@ -284,6 +285,11 @@ def _faults_of_writer(writer: GeneratorSettings) -> Iterator[str]:
         yield "generator.kind = 'replay' needs generator.replay, a file"
     if writer.kind == "endpoint":
         yield from _faults_of_endpoint(writer)
+    if writer.adapter and (writer.kind != "huggingface" or writer.quantization):
+        yield (
+            "generator.adapter is of generator.kind = 'huggingface' without "
+            "generator.quantization: its changes are added to the weights"
+        )
 
 
 def _faults_of_rungs(config: Config, problem: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from . import device, model_loading, packed_linear
+from . import adapter, device, model_loading, packed_linear
 from .batch import Batch, shared_by, suits
 from .kv_cache import AHEAD
 from .sampling import Row, Writer
@@ -51,6 +51,8 @@ class HuggingFace:
 
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
         self.name = f"huggingface:{settings.model}"
+        if settings.adapter:
+            self.name += f"+{adapter.name(settings.adapter)}"
         self.problem = problem
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
@@ -244,7 +246,7 @@ def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageMo
     """
     location = model_loading.locate(settings.model)
     dtype = device.precision(settings.dtype, where)
-    key = location.resolve(), dtype, where, settings.quantization
+    key = location.resolve(), dtype, where, settings.quantization, settings.adapter
     loaded = _shared.get(key)
     if loaded is None:
         loaded = model_loading.load(
@@ -254,6 +256,9 @@ def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageMo
             shown_as=settings.model,
             quantization=settings.quantization,
         )
+        if settings.adapter:
+            changed = adapter.merged(loaded.model, settings.adapter)
+            loaded = model_loading.LanguageModel(changed, loaded.tokenizer)
         if where == "cpu":
             packed_linear.pack(loaded.model)
         _shared[key] = loaded
