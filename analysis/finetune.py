@@ -13,9 +13,7 @@ and after, where there is any.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 KEPT = {"sft": ("prompt", "completion"), "dpo": ("prompt", "chosen", "rejected")}
 """Columns that are trained on; the others say where a row comes from."""
@@ -37,80 +35,61 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    from datasets import Dataset
+    import torch
+    import trl
+    from datasets import load_dataset
     from peft import LoraConfig
 
-    rows = read(options.data)
-    kind = "dpo" if "chosen" in rows[0] else "sft"
     held = options.data.with_name(f"{options.data.stem}.test{options.data.suffix}")
-    test = read(held) if held.exists() else []
+    files = {"train": str(options.data)}
+    if held.exists() and held.stat().st_size:
+        files["test"] = str(held)
+    data = load_dataset("json", data_files=files)
+    kind = "dpo" if "chosen" in data["train"].column_names else "sft"
+    data = data.select_columns(list(KEPT[kind]))
     targets = options.targets if options.targets == "all-linear" else options.targets.split(",")
-    trainer = make(kind)(
-        options.model,
-        common(kind)(
-            output_dir=str(options.output / "steps"),
-            num_train_epochs=options.epochs,
-            max_steps=options.steps,
-            per_device_train_batch_size=options.batch,
-            per_device_eval_batch_size=options.batch,
-            learning_rate=options.learning_rate,
-            max_length=options.length,
-            seed=options.seed,
-            logging_steps=1,
-            report_to=[],
-            save_strategy="no",
-            gradient_checkpointing=False,
+    settings = (trl.SFTConfig if kind == "sft" else trl.DPOConfig)(
+        output_dir=str(options.output / "steps"),
+        num_train_epochs=options.epochs,
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch,
+        learning_rate=options.learning_rate,
+        max_length=options.length,
+        seed=options.seed,
+        logging_steps=1,
+        report_to=[],
+        save_strategy="no",
+        bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+    )
+    trainer = (trl.SFTTrainer if kind == "sft" else trl.DPOTrainer)(
+        model=options.model,
+        args=settings,
+        train_dataset=data["train"],
+        eval_dataset=data.get("test"),
+        peft_config=LoraConfig(
+            r=options.rank,
+            lora_alpha=2 * options.rank,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
         ),
-        [{k: row[k] for k in KEPT[kind]} for row in rows],
-        [{k: row[k] for k in KEPT[kind]} for row in test],
-        LoraConfig(r=options.rank, lora_alpha=2 * options.rank, target_modules=targets,
-                   task_type="CAUSAL_LM"),
-        Dataset,
-    )  # fmt: skip
-    before = trainer.evaluate() if test else {}
+    )
+    before = trainer.evaluate() if "test" in data else {}
     trainer.train()
-    after = trainer.evaluate() if test else {}
+    after = trainer.evaluate() if "test" in data else {}
     trainer.model.save_pretrained(options.output)
     losses = [one["loss"] for one in trainer.state.log_history if "loss" in one]
     print(
-        f"{kind}: {len(rows)} rows, {len(losses)} steps, loss {losses[0]:.4f} to {losses[-1]:.4f}"
+        f"{kind}: {len(data['train'])} rows, {len(losses)} steps, loss {losses[0]:.4f} to "
+        f"{losses[-1]:.4f}"
     )
-    if test:
-        print(f"held out: {len(test)} rows, loss {before['eval_loss']:.4f} before, "
-              f"{after['eval_loss']:.4f} after")  # fmt: skip
-    print(f"the adapter is in {options.output}: set generator.adapter to it")
-
-
-def common(kind: str) -> Any:
-    """Return the class of the trainer's settings."""
-    import trl
-
-    return trl.SFTConfig if kind == "sft" else trl.DPOConfig
-
-
-def make(kind: str) -> Any:
-    """Return what makes a trainer."""
-    import trl
-
-    def made(model: str, settings: Any, rows: Any, test: Any, adapter: Any, dataset: Any) -> Any:
-        trainer = trl.SFTTrainer if kind == "sft" else trl.DPOTrainer
-        return trainer(
-            model=model,
-            args=settings,
-            train_dataset=dataset.from_list(rows),
-            eval_dataset=dataset.from_list(test) if test else None,
-            peft_config=adapter,
+    if "test" in data:
+        print(
+            f"held out: {len(data['test'])} rows, loss {before['eval_loss']:.4f} before, "
+            f"{after['eval_loss']:.4f} after"
         )
-
-    return made
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a file. Exits where there are none."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if not rows:
-        raise SystemExit(f"{path}: no rows")
-    return rows
+    print(f"the adapter is in {options.output}: set generator.adapter to it")
 
 
 if __name__ == "__main__":

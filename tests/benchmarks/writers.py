@@ -3,8 +3,9 @@
     python -m tests.benchmarks.writers search TABLE.h5 --results FILE.jsonl [--seconds 240]
     python -m tests.benchmarks.writers show FILE.jsonl
 
-The control is the real one. Ten seeds of hundreds of queries are more than a language model on a CPU
-can write, so two writers stand in for models, with shares of answers that are settings of this file:
+The control is the real one. Ten seeds of a hundred queries are more than a language model on a
+CPU can write, so two writers stand in for models, with shares of answers that are settings of this
+file:
 
 ``measured`` the shares that 260 answers of Qwen2.5-Coder-0.5B-Instruct came to, see
              configs/nasbench201/README.md: 35 of 100 repeat their parent, 3 are no cell, the others
@@ -61,7 +62,6 @@ RULES = {
     "uniform": ("search.writers=uniform",),
     "ucb": ("search.writers=ucb",),
     "thompson": ("search.writers=thompson",),
-    "ucb, prompts too": ("search.writers=ucb", "search.prompts=bandit"),
     "thompson, prompts too": ("search.writers=thompson", "search.prompts=bandit"),
 }
 
@@ -117,11 +117,12 @@ def writer(name: str, world: str) -> dict[str, Any]:
 def searched(table: Path, dataset: str, world: str, method: str, seed: int) -> Record:
     """Run one search."""
     names = ALONE if method in RULES else (method,)
+    writers = json.dumps([writer(name, world) for name in names]).replace(": ", " = ")
     config = configuration.load(CONFIG, [
         f"problem.table={table}", f"problem.dataset={dataset}", f"run.seed={seed}",
         "search.batch=10", "search.generations=300", f"search.queries={max(QUERIES)}",
         "search.variant=mutation-only", "search.small_batches=false", "generator.kind=huggingface",
-        f"generator.writers={json.dumps([writer(name, world) for name in names]).replace(': ', ' = ')}",
+        f"generator.writers={writers}",
         "archive.samples=5000", *RULES.get(method, ()),
     ])  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +138,7 @@ def search(options: argparse.Namespace) -> None:
         for dataset in options.datasets:
             for world in WORLDS:
                 for method in (*ALONE, *RULES):
-                    of = "both" if method == "control" else world
+                    of = "both" if method in ("control", "text") else world
                     if (dataset, of, method, seed) in known:
                         continue
                     if time.monotonic() > ends:
@@ -191,8 +192,10 @@ def show(options: argparse.Namespace) -> None:
             runs = methods.get(method, {})
             if not runs:
                 continue
-            cells = "".join(f" {spread([r['best'][i] for r in runs.values() if len(r['best']) > i])} |"
-                            for i in range(len(QUERIES)))  # fmt: skip
+            cells = "".join(
+                f" {spread([r['best'][i] for r in runs.values() if len(r['best']) > i])} |"
+                for i in range(len(QUERIES))
+            )
             both = [s for s in runs if s in methods[best]]
             behind = sum(at(runs[s], last) < at(methods[best][s], last) for s in both)
             ahead = sum(at(runs[s], last) > at(methods[best][s], last) for s in both)
