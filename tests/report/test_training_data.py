@@ -117,7 +117,7 @@ def test_pairs_are_of_better_networks_and_preferences_of_one_request(made: Path)
 
 
 def test_no_lineage_is_in_two_parts(made: Path) -> None:
-    """Whoever shares an ancestor or a network is on one side, by a walk of the test's own."""
+    """All who share an ancestor or a network are on one side, by a walk of the test's own."""
     record, found = data_of(made)
     table = record.candidates
     near: dict[int, set[int]] = {row: set() for row in range(record.rows)}
