@@ -1,6 +1,6 @@
 """Shared parts of the scripts here: runs of NAS-Bench-201, read with h5py alone.
 
-A query is a candidate with a score of its own: a cell that is met again costs none. Under the
+A query is a cell with a score of its own: one that is met or trained again costs none. Under the
 protocol "paper" a run's result is the best test accuracy seen; under "sound" it is the test
 accuracy of the cell with the best fitness (validation accuracy), the first of equals.
 """
@@ -184,7 +184,14 @@ def read(path: Path, queries: int = 0) -> Run | None:
         if config["problem"]["kind"] != "nasbench201":
             return None
         benchmark, search, table = environment["benchmark"], config["search"], file["candidates"]
-        rows = np.flatnonzero(table["status"][:] == b"scored")
+        scored, again = table["status"][:] == b"scored", table["operator"][:] == b"repeat"
+        fitness = table["fitness"][:]
+        for cell in np.unique(table["parents"][:][again & scored, 0]):
+            # Trained again (search.challenge): its fitness is the mean over its trainings.
+            own = scored & ((table["parents"][:, 0] == cell) & again)
+            own[cell] = True
+            fitness[cell] = fitness[own].mean()
+        rows = np.flatnonzero(scored & ~again)
         enough = [n for n in (queries, search["queries"]) if n]
         spent = file.attrs["committed_generations"] >= search["generations"]
         finished = any(len(rows) >= n for n in enough) or (
@@ -206,7 +213,7 @@ def read(path: Path, queries: int = 0) -> Run | None:
             best_fitness=benchmark["best_fitness"],
             best_test=benchmark["best_test_accuracy"],
             finished=finished,
-            fitness=table["fitness"][:][rows],
+            fitness=fitness[rows],
             test=table["test_accuracy"][:][rows],
             rank=table["rank"][:][rows],
             seconds=table["train_seconds"][:][rows],

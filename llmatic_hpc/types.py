@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 
 INITIAL = -1
 NO_PROMPT = -1
+REPEAT = "repeat"
+"""Operator of a candidate that is another training of the network that is its parent."""
 
 STATUSES = (
     "scored",
@@ -235,6 +237,25 @@ class Outcome:
     """Type and name of the device that it was trained on."""
     milliseconds: float = float("nan")
     """Least time of ``training.batch`` test examples there, in evaluation."""
+    train_curve: tuple[float, ...] = ()
+    """Mean loss over each epoch, to six digits; NaN where it is not known."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One evaluation of a candidate that was started, in seconds since 1970. NaN: not known."""
+
+    candidate: int
+    attempt: int
+    """Its number, from 1; with rungs from 1 at each."""
+    rung: int
+    submitted: float
+    start: float
+    end: float
+    job: str
+    node: str
+    ending: str
+    """``result``, or why there was none."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +289,10 @@ class Evaluation:
     """Full trainings that it cost, shorter ones by their epochs."""
     tokens: int = 0
     """Length of what was written for it."""
+    is_copy: bool = False
+    """True where the score is that of an earlier candidate with the same network."""
+    possible: int = 0
+    """Trainings that can be had of the network; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +302,8 @@ class Update:
     candidate: int
     network_cell: int = -1
     network_added: int = -1
-    """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell."""
+    """0 not added, 1 replaced the elite of its cell, 2 filled an empty cell; 3: trained again, its
+    network is no longer the elite of its cell."""
     network_clipped: bool = False
     """True where a descriptor lay outside the archive's bounds."""
     prompt_cell: int = -1

@@ -11,7 +11,7 @@ from typing import Protocol
 from submitit.helpers import Checkpointable
 
 from ..errors import ClusterError
-from ..types import Result
+from ..types import Attempt, Result
 
 ENDED = "ended"
 """File in a task's folder that the task writes last: 0, or 75 where it was asked to stop, saved
@@ -41,6 +41,8 @@ class Gathered:
     """Evaluations of the candidate that were started, this one included."""
     queue_seconds: float
     """Seconds from the submission of its task to its start."""
+    tries: tuple[Attempt, ...] = ()
+    """All attempts at the candidate, this one included."""
 
 
 def submission_prefix(run_id: str) -> str:

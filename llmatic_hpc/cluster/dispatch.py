@@ -35,7 +35,7 @@ from pathlib import Path
 from ..config import ClusterSettings, accelerators
 from ..errors import Interrupted
 from ..rundir.paths import RunPaths
-from ..types import Outcome, Result
+from ..types import Attempt, Outcome, Result
 from .backend import (
     CANCELLED,
     HANDED_BACK,
@@ -206,7 +206,19 @@ class Dispatcher:
     def _gathered(self, result: Result, item: Item) -> Gathered:
         state = self._journal.state
         since = next((e.time for e in state.tasks.values() if item in e.items), result.started)
-        return Gathered(result, state.attempts[item[0]], max(0.0, result.started - since))
+        waited = max(0.0, result.started - since)
+        return Gathered(result, state.attempts[item[0]], waited, self._tries(item, result))
+
+    def _tries(self, item: Item, result: Result) -> tuple[Attempt, ...]:
+        """Return all attempts at a candidate, of which ``item`` brought its ``result``."""
+
+        def told(other: Item) -> Result | None:
+            path = self.paths.result(*other)
+            if other == item and result.run_id:
+                return result
+            return self.read_result(path, self._wanted[other[0]]) if path.exists() else None
+
+        return self._journal.state.tries(item[0], self.paths.rung, told)
 
     # --- what ended without ---------------------------------------------------------------------
 
@@ -301,7 +313,8 @@ class Dispatcher:
 
     def _given_up(self, item: Item, outcome: Outcome) -> Gathered:
         result = Result("", *item, self._wanted[item[0]].source_sha256, outcome)
-        return Gathered(result, self._journal.state.attempts[item[0]], 0.0)
+        tries = self._tries(item, result)
+        return Gathered(result, self._journal.state.attempts[item[0]], 0.0, tries)
 
     # --- submitting ---------------------------------------------------------------------------
 

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..rundir.files import append_line
+from ..types import Attempt, Result
 
 Item = tuple[int, int]
 """(candidate, number of the attempt)."""
+
+HANDED_BACK = "handed back"
+"""Ending of a task that was asked to stop, and saved its training."""
+LEFT = "no result was needed any more"
+UNKNOWN = "ended without a result"
 
 
 @dataclass
@@ -51,6 +58,8 @@ class State:
     """Node that spoiled a task, and the time in seconds since 1970: one charge a task."""
     suspected: dict[int, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Candidates that may themselves have used up memory or time: (cause, attempt)."""
+    endings: dict[str, tuple[str, str, float, float]] = field(default_factory=dict)
+    """Endings of tasks without all their results: cause, node, time of finding out, seconds."""
     lost: dict[str, dict[str, float]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(float))
     )
@@ -71,6 +80,28 @@ class State:
     def is_latest(self, item: Item) -> bool:
         """Return whether no later attempt at the candidate was started."""
         return self.attempts[item[0]] == item[1]
+
+    def tries(
+        self, candidate: int, rung: int, results: Callable[[Item], Result | None]
+    ) -> tuple[Attempt, ...]:
+        """Return all attempts at a candidate, in order; ``results`` finds what each has told."""
+        found = []
+        for name, entry in self.tasks.items():
+            for item in entry.items:
+                if item[0] == candidate:
+                    found.append(self._try(name, entry, item, rung, results(item)))
+        return tuple(sorted(found, key=lambda one: one.attempt))
+
+    def _try(
+        self, name: str, entry: Entry, item: Item, rung: int, result: Result | None
+    ) -> Attempt:
+        cause, node, end, seconds = self.endings.get(name, (LEFT, "", math.nan, math.nan))
+        start = end - seconds
+        if result is not None:
+            start, end, node = result.started, result.finished, result.node
+            cause = "result" if result.outcome.status != "infrastructure" else "infrastructure"
+        job = result.slurm_job if result is not None and result.slurm_job else entry.job
+        return Attempt(*item, rung, entry.time, start, end, job, node, cause)
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the journal."""
@@ -97,11 +128,14 @@ class State:
                 if node:
                     self.blamed[task] = (node, when)
             # A task is settled: its candidates without a result are due again.
-            case {"event": "ended", "task": task}:
+            case {"event": "ended", "task": task, "time": when}:
                 self.ended.add(task)
+                self.endings.setdefault(task, (HANDED_BACK, "", when, math.nan))
             # A task ended without all its results; ``by`` names the generation that pays.
-            case {"event": "lost", "by": by, "kind": kind, "seconds": seconds}:
+            case {"event": "lost", "by": by, "kind": kind, "seconds": seconds, "task": task,
+                  "cause": cause, "node": node, "time": when}:  # fmt: skip
                 self.lost[by][kind] += seconds
+                self.endings[task] = (cause or UNKNOWN, node, when, seconds or math.nan)
             # An attempt ended by a limit that the candidate may itself have met.
             case {"event": "suspected", "item": [candidate, attempt], "cause": cause}:
                 self.suspected[candidate].add((cause, attempt))

@@ -1,4 +1,4 @@
-"""The commands that look at runs: status, elites, runs, verify, export, compare.
+"""The commands that look at runs: status, elites, runs, verify, export, compare, report.
 
 Thin, see :mod:`.main`.
 """
@@ -17,7 +17,15 @@ import click
 
 from ..errors import LLMaticError
 from ..rundir.paths import RunPaths
-from .options import PATH, json_option, print_json, run_argument, show, write_new
+from .options import (
+    PATH,
+    json_option,
+    print_json,
+    run_argument,
+    run_directory,
+    show,
+    write_new,
+)
 
 
 @click.command()
@@ -276,6 +284,33 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
         show(render(rows))
 
 
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--output", type=PATH, metavar="DIR", help="Default: report/ of the first run.")
+def report(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Write one page of a run: map, lineages, progress, failures.
+
+    It opens in a browser without network or server. Further runs stand beside the first one in its
+    curves; patterns such as 'runs/a-*' are expanded.
+    """
+    from .. import store
+    from ..report.methods import look
+    from ..report.page import page
+    from ..rundir.files import write_atomically
+
+    paths = [run_directory(found) for path in runs for found in _expanded(path)]
+    text = page([look(path, store.load(RunPaths(path).record), 0) for path in paths])
+    file = (output or RunPaths(paths[0]).report) / "index.html"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text)
+    except OSError as error:
+        raise LLMaticError(
+            f"{file}: cannot be written: {error.strerror}; --output names another folder"
+        ) from error
+    click.echo(f"{file} written, {len(text) / 1e6:.1f} MB. Open it in a browser.", err=True)
+
+
 def _expanded(path: Path) -> list[Path]:
     """Return the runs that a pattern stands for, as a shell would; else the path itself."""
     if path.exists():
@@ -284,4 +319,4 @@ def _expanded(path: Path) -> list[Path]:
     return [one for one in found if RunPaths(one).record.exists()] or [path]
 
 
-COMMANDS = (status, elites, runs, verify, export, compare)
+COMMANDS = (status, elites, runs, verify, export, compare, report)

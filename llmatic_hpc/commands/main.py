@@ -123,6 +123,7 @@ def default_directory(config: Path, settings: Config) -> Path:
 def summary(record: Record, paths: RunPaths) -> str:
     """Say in words how a finished run ended and what to do next."""
     from ..report.status import best_candidate
+    from ..store import repeats
     from ..store.rows import queries
 
     lines = [f"{paths.root}: {record.committed_generations} generations done."]
@@ -143,9 +144,11 @@ def summary(record: Record, paths: RunPaths) -> str:
     if best is None:
         lines.append("No candidate could be trained; see 'llmatic status' for the reasons.")
         return "\n".join(lines)
-    fitness = float(record.candidates["fitness"][best])
+    known = repeats.scored(record)
+    fitness, trainings = float(known.mean[best]), int(known.number[best])
     is_trained = math.isfinite(record.candidates["train_loss"][best])
     once = ", of one training with one seed" if is_trained else ""
+    once = f", the mean of {trainings} trainings" if trainings > 1 else once
     again = f"  llmatic evaluate {paths.root} --candidate {best} --training-seed 1"
     lines += [
         f"Best network: candidate {best}, fitness {fitness:.4f}{once}.",

@@ -25,9 +25,14 @@ set_option = click.option(
 PATH = click.Path(path_type=Path)
 
 
-def run_of(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+def run_directory(path: Path) -> Path:
     """Return the directory of a run also where its record, run.h5, is named."""
     return path.parent if path.name == RunPaths(path).record.name and path.is_file() else path
+
+
+def run_of(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Return an argument's :func:`run_directory`, when click asks for it."""
+    return run_directory(path)
 
 
 run_argument = click.argument("run_dir", metavar="RUN", type=PATH, callback=run_of)

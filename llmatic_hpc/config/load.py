@@ -253,6 +253,12 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         )
     if search.oversample > 1 and search.variant in BASELINES:
         yield f"search.oversample must be 1 with the baseline search.variant = {search.variant!r}"
+    if search.challenge and search.variant in BASELINES:
+        yield f"search.challenge must be 0 with the baseline search.variant = {search.variant!r}"
+    if search.challenge and not search.train_start:
+        yield "search.challenge needs search.train_start = true: what is not trained has no noise"
+    if search.challenge and search.parents == "curious":
+        yield "search.challenge must be 0 with search.parents = 'curious'"
     if search.start == "seeds" and not 0 < problem.seeds <= search.batch:
         yield (
             f"search.start = 'seeds' needs a problem with seeds and a search.batch that holds "

@@ -53,6 +53,15 @@ class SearchSettings:
         0.0, "end after the generation in which so many full trainings are spent, short ones "
         "counted by their epochs; 0: after the last", low=0.0,
     )  # fmt: skip
+    challenge: int = setting(
+        0, "train an elite and its niche's runner-up again, each up to so many times, while the "
+        "noise of a training does not tell them apart; fitness is then the mean over a network's "
+        "trainings; 0: one training decides", low=0, high=1000,
+    )  # fmt: skip
+    noise: float = setting(
+        0.0, "with search.challenge: difference of two trainings that says nothing, an accuracy; "
+        "0: estimated from trainings of the same networks", low=0.0, high=1.0,
+    )  # fmt: skip
     start_elites: int = setting(
         10, "the start phase lasts while the network archive holds fewer elites", low=0
     )

@@ -57,6 +57,10 @@ class ProblemSettings:
         200, "nasbench201: epochs of the trainings that give fitness, 12 or 200; [12, 200]: both, "
         "the first as a rung (see training.promotion)",
     )  # fmt: skip
+    table_trainings: str = setting(
+        "mean", "nasbench201: fitness is the mean over the table's trainings of a cell; single: it "
+        "is that of one of them, by the training seed", choices=("mean", "single"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

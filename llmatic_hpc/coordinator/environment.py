@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -59,6 +60,7 @@ def describe() -> dict[str, Any]:
     slurm = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_JOB_PARTITION")
     return {
         "llmatic_hpc": __version__,
+        "commit": commit(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "host": socket.gethostname(),
@@ -66,6 +68,28 @@ def describe() -> dict[str, Any]:
         "packages": versions,
         "slurm": {name: os.environ[name] for name in slurm if name in os.environ},
     }
+
+
+def commit(root: Path = Path(__file__).parents[2]) -> str:
+    """Return the commit of the checkout that this package runs from; empty where it is none.
+
+    ``with changes`` is said where tracked files differ from it.
+    """
+    if not (root / ".git").exists() or not (root / "setup.cfg").exists():
+        return ""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
+            timeout=10, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    try:
+        found = git("rev-parse", "HEAD")
+        return f"{found} with changes" if git("status", "--porcelain", "-uno") else found
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def refuse_other_data(record: Record, evaluator: Evaluator, data_sha256: str, path: Path) -> None:

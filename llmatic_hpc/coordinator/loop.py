@@ -35,7 +35,7 @@ from ..store import Record, places, requests, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import Completion, Proposal, Request
+from ..types import REPEAT, Completion, Proposal, Request
 from . import bounds, environment, task
 from .asking import Answer, answered
 from .budget import Budget
@@ -231,7 +231,11 @@ class Coordinator:
         record = Record(
             run_id=uuid.uuid4().hex,
             config=configuration.to_tables(self.config),
-            environment={**environment.describe(), **evaluator.facts()},
+            environment={
+                **environment.describe(),
+                **evaluator.facts(),
+                "initial_network": self._problem.initial_source,
+            },
             prompts=self._problem.prompts,
             archives=archive_states(search),
             data_sha256=data_sha256,
@@ -253,10 +257,10 @@ class Coordinator:
         self._is_due = is_cheap
         if not is_cheap:
             self._in_flight.begin(record.run_id, generation)
-        texts = requests.texts(record, self.config, search, proposals)
+        new = [proposal for proposal in proposals if proposal.operator != REPEAT]
+        texts = requests.texts(record, self.config, search, new)
         asked = [
-            requests.request_of(p, record, self._problem, texts.get(p.candidate, ""))
-            for p in proposals
+            requests.request_of(p, record, self._problem, texts.get(p.candidate, "")) for p in new
         ]
         spent = {"generate_seconds": 0.0, "screen_seconds": 0.0}
 
@@ -269,17 +273,17 @@ class Coordinator:
             spent["screen_seconds"] += time.time() - generated
             return answers
 
-        found = answered(self.config, record, proposals, asked, ask)
+        found = answered(self.config, record, new, asked, ask)
         began = time.time()
-        originals = rows.Originals(
-            record, None if self.config.search.train_start else starts(proposals)
-        )
+        originals = rows.Originals(record, None if self.config.search.train_start else starts(new))
         kept = [one.answer for one in found]
-        new = places.give(
+        given = places.give(
             search, record, originals, proposals, [one.completion for one in kept],
             [one.missing for one in kept], [one.examined for one in kept],
         )  # fmt: skip
-        record.append_candidates([row | one.columns for row, one in zip(new, found, strict=True)])
+        columns = [one.columns for one in found]
+        sampled = [row | more for row, more in zip(given, columns, strict=False)]
+        record.append_candidates(sampled + given[len(sampled) :])  # repeats are not sampled
         record.phase = PROPOSED
         spent["screen_seconds"] += time.time() - began
         self._times = {"started": started, **spent}

@@ -19,7 +19,7 @@ Evaluate = Callable[[Sequence[int], int], Evaluated]
 """Trains candidates up to a rung, from 0."""
 
 _OF_A_TRAINING = (
-    "status", "failure", "epochs", "device", "slurm_job", "node",
+    "status", "failure", "epochs", "device", "slurm_job", "node", "train_curve",
 )  # fmt: skip
 """Columns that say of a training at a rung below the last what they say of one in full."""
 _ADDED_UP = ("train_seconds", "queue_seconds", "attempts")
@@ -30,12 +30,18 @@ def climb(
 ) -> Evaluated:
     """Train the candidates ``due`` to the first rung, and to the next those that may go on.
 
+    Repeats are trained in full at once, as what they repeat was, unless that is left to the end.
     ``anew``: each rung is a training of its own.
     """
     found: dict[int, dict[str, Any]] = {row: {} for row in due}
     lost: Counter[str] = Counter()
-    going = list(due)
+    repeated = record.are_repeats & (not promotion.is_deferred(record))
+    going = [row for row in due if not repeated[row]]
     for rung in range(len(record.rungs)):
+        if rung + 1 == len(record.rungs):
+            going = sorted({*going, *(row for row in due if repeated[row])})
+        if not going:
+            continue
         evaluated = evaluate(going, rung)
         lost.update(evaluated.lost)
         scores = {}
@@ -49,8 +55,6 @@ def climb(
         for row, reason in why.items():
             found[row] |= {"status": "stopped", "failure": f"stopped {reason}"}
         going = [row for row in going if row in scores and row not in why]
-        if not going:
-            break
     return Evaluated(found, lost)
 
 

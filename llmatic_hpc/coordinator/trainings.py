@@ -80,6 +80,7 @@ class Trainings:
                 f"the machine spoiled every candidate of generation {generation}, most often: "
                 f"{why}. Nothing is lost: mend that and start the run again"
             )
+        record.attempts.append([vars(one) for one in evaluated.attempts])
         return evaluated
 
     def _on_rung(self, _: Result) -> None:
@@ -87,5 +88,6 @@ class Trainings:
 
     def _on_result(self, result: Result) -> None:
         self.told.advance("trained")
-        if math.isfinite(result.outcome.fitness):
+        is_repeat = self.record.are_repeats[result.candidate]
+        if math.isfinite(result.outcome.fitness) and not is_repeat:
             self.observer.scored(result.candidate, result.outcome.fitness)

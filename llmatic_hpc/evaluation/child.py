@@ -216,6 +216,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
             "milliseconds": trained.milliseconds,
         }
         payload = b"".join(p.astype("<i8").tobytes() for p in trained.predictions)
+        payload += np.array(trained.losses[: parameters["losses"]], "<f8").tobytes()
         return {"status": "trained", "failure": "", "values": values}, payload
 
     return perform

@@ -9,8 +9,11 @@ from ..sandbox.container import Reply
 from ..types import LARGEST, Outcome
 from .data import Dataset
 
-BYTES_PER_PREDICTION = 8
-"""A prediction is a class as a little-endian int64."""
+BYTES_PER_NUMBER = 8
+"""A prediction is a class as a little-endian int64, a loss a little-endian float64."""
+
+MOST_LOSSES = 1000
+"""Epochs, from the first on, whose losses are told."""
 
 
 def accuracy(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
@@ -20,36 +23,41 @@ def accuracy(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float
     return float(np.mean(predictions == labels)) if len(labels) else float("nan")
 
 
-def payload_bytes(dataset: Dataset) -> int:
-    """Return the length of a reply: predictions of the validation images, then the test images."""
-    return BYTES_PER_PREDICTION * (len(dataset.validation) + len(dataset.test))
+def payload_bytes(dataset: Dataset, losses: int) -> int:
+    """Return the length of a reply: predictions of the validation images, then the test images,
+    then the ``losses`` of as many epochs."""
+    return BYTES_PER_NUMBER * (len(dataset.validation) + len(dataset.test) + losses)
 
 
-def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
-    """Turn the reply of a training child into an outcome.
+def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str, losses: int = 0) -> Outcome:
+    """Turn the reply of a training child, into an outcome.
 
     Fitness is the accuracy on the split that ``training.fitness_split`` names. Predictions
-    that are no classes are the candidate's fault, thus ``invalid``.
+    that are no classes are the candidate's fault, thus ``invalid``. ``losses`` is their number.
     """
     if reply.status != "trained":
         return Outcome(reply.status, reply.failure, train_seconds=reply.seconds)
-    predictions = np.frombuffer(reply.payload, "<i8").astype(np.int64)
-    loss, epochs, milliseconds = map(reply.values.get, ("train_loss", "epochs", "milliseconds"))
+    end = payload_bytes(dataset, 0)
+    predictions = np.frombuffer(reply.payload[:end], "<i8").astype(np.int64)
+    curve = np.frombuffer(reply.payload[end:], "<f8")
+    loss, trained, milliseconds = map(reply.values.get, ("train_loss", "epochs", "milliseconds"))
     if isinstance(loss, float) and loss > LARGEST:
         failure = f"the training loss is {loss:.3g}"
         return Outcome("diverged", failure, train_seconds=reply.seconds)
     fault = ""
-    if len(reply.payload) != payload_bytes(dataset):
+    if len(reply.payload) != payload_bytes(dataset, losses):
         fault = f"it has {len(reply.payload)} bytes of predictions"
     elif len(predictions) and not 0 <= predictions.min() <= predictions.max() < dataset.classes:
         fault = f"its predictions are not classes 0 to {dataset.classes - 1}"
-    elif type(epochs) is not int or epochs < 0:
+    elif type(trained) is not int or trained < 0:
         fault = "its number of epochs is none"
-    elif (loss is None) != (epochs == 0) or (loss is not None and loss < 0):
+    elif (loss is None) != (trained == 0) or (loss is not None and loss < 0):
         fault = "its training loss is none"
+    elif ((curve < 0) | (curve > LARGEST)).any():
+        fault = "the loss of an epoch is none"
     elif milliseconds is None or not 0 < milliseconds <= LARGEST:
         fault = "its time of a batch is none"
-    if fault or type(epochs) is not int or milliseconds is None:
+    if fault or type(trained) is not int or milliseconds is None:
         return Outcome("invalid", f"reply: {fault}", train_seconds=reply.seconds)
     valid, test = np.split(predictions, [len(dataset.validation)])
     valid_accuracy = accuracy(valid, dataset.validation.labels)
@@ -60,7 +68,8 @@ def outcome(reply: Reply, dataset: Dataset, *, fitness_split: str) -> Outcome:
         valid_accuracy=valid_accuracy,
         test_accuracy=test_accuracy,
         train_loss=float("nan") if loss is None else float(loss),
-        epochs=epochs,
+        epochs=trained,
         train_seconds=reply.seconds,
         milliseconds=float(milliseconds),
+        train_curve=tuple(float(f"{one:.6g}") for one in curve.tolist()),
     )

@@ -143,7 +143,7 @@ def _job(source: str, device: str, expected: str) -> Job:
         limit=f"{_SECONDS:g} s",
         parameters={
             "recipe": recipe, "classes": _CLASSES, "device": device, "expected": expected,
-            "identity": "", "weights": "",
+            "identity": "", "weights": "", "losses": 0,
         },
         success="trained",
         payload_bytes=8 * _IMAGES,

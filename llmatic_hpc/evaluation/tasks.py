@@ -16,6 +16,7 @@ from ..config.fields import to_tables
 from ..errors import LLMaticError
 from ..rundir.files import write_atomically
 from ..types import LARGEST, STATUSES, Outcome, Result
+from .score import MOST_LOSSES
 
 MAX_RESULT_BYTES = 64 << 10
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -139,6 +140,11 @@ def _number(high: float = math.inf, *, null: bool = True) -> Any:
     return check
 
 
+def _losses(value: Any) -> tuple[float, ...]:
+    fits = isinstance(value, list) and len(value) <= MOST_LOSSES
+    return tuple(map(_number(), value)) if fits else _refuse(value)
+
+
 def _refuse(value: object) -> NoReturn:
     raise ValueError(f"unexpected {value!r:.60}")
 
@@ -154,6 +160,7 @@ _OUTCOME: dict[str, Any] = {
     "train_seconds": _number(null=False),
     "device": _text(500),
     "milliseconds": _number(),
+    "train_curve": _losses,
 }
 _RESULT: dict[str, Any] = {
     "run_id": _text(200),
@@ -167,7 +174,7 @@ _RESULT: dict[str, Any] = {
 }
 
 
-_LATER = {"device": "", "milliseconds": None}
+_LATER: dict[str, Any] = {"device": "", "milliseconds": None, "train_curve": []}
 """Keys that results of an earlier version lack."""
 
 
@@ -180,4 +187,6 @@ def _checked(plain: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, A
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -91,6 +91,8 @@ class Trained:
     network: nn.Module
     milliseconds: float | None
     """Least time of a batch of test images, in evaluation; None without test images."""
+    losses: Sequence[float]
+    """Mean loss over each epoch; NaN where the checkpoint of an earlier version began later."""
 
 
 def train(
@@ -150,7 +152,7 @@ def train(
         predictions.append(np.concatenate(parts))
     valid, test = predictions
     took = run.milliseconds(images.test_images)
-    return Trained(run.train_loss, run.epoch, (valid, test), network, took)
+    return Trained(run.train_loss, run.epoch, (valid, test), network, took, run.losses)
 
 
 def batches(count: int, size: int) -> list[tuple[int, int]]:
@@ -198,6 +200,7 @@ class _Run:
         self._order = torch.empty(0, dtype=torch.int64)
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
         self.train_loss: float | None = None
+        self.losses: list[float] = []
         # Costs every operation some microseconds, so only where there is something to place.
         self._makes_tensors = self._device.type != "cpu" and forward.makes_tensors(source)
         self._half = recipe.precision == "bfloat16"
@@ -238,6 +241,7 @@ class _Run:
                     yield False
             self._check_loss()
             self.train_loss = self._loss.item() / len(self._images.train_images)
+            self.losses.append(self.train_loss)
             self.epoch, self._step = self.epoch + 1, 0
             yield True
 
@@ -362,6 +366,7 @@ class _Run:
             "epoch": self.epoch,
             "step": self._step,
             "train_loss": self.train_loss,
+            "losses": self.losses,
             "python": generators.python,
             "numpy": generators.numpy,
         }
@@ -405,6 +410,7 @@ class _Run:
         self.epoch, self._step = values["epoch"], values["step"]
         self._order = tensors["order"]
         self.train_loss = values["train_loss"]
+        self.losses = list(values.get("losses", [float("nan")] * self.epoch))
         self._generator.set_state(tensors["random.order"])
         generators.apply(self._device)
         return True

@@ -192,6 +192,7 @@ class _Evaluator:
             },
         }
         recipe["until"] = until  # the same training whatever the rung
+        losses = min(until or epochs, score.MOST_LOSSES)
         return Job(
             kind="train",
             source=source,
@@ -206,9 +207,10 @@ class _Evaluator:
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
                 "weights": _WEIGHTS if weights else "",
+                "losses": losses,
             },
             success="trained",
-            payload_bytes=score.payload_bytes(self._dataset),
+            payload_bytes=score.payload_bytes(self._dataset, losses),
             scratch=folder,
             threads=self._threads,
         )
@@ -224,7 +226,12 @@ class _Evaluator:
             with contextlib.suppress(OSError):
                 (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
         reply = replace(reply, seconds=seconds)
-        outcome = score.outcome(reply, self._dataset, fitness_split=self._training.fitness_split)
+        outcome = score.outcome(
+            reply,
+            self._dataset,
+            fitness_split=self._training.fitness_split,
+            losses=job.parameters["losses"],
+        )
         return replace(outcome, device=reply.device)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..store import Record, rows
-from ..types import PENDING, Examined, Outcome, Problem, Result, Screened
+from ..types import PENDING, Attempt, Examined, Outcome, Problem, Result, Screened
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Evaluated:
     """By candidate: what its result says, by the columns that hold it. A late one is missing."""
     lost: Mapping[str, float] = field(default_factory=dict)
     """Seconds of tasks without a result, by cause."""
+    attempts: Sequence[Attempt] = ()
+    """Attempts at the candidates that have a result, where tasks are submitted."""
 
 
 class Evaluator(ABC):
@@ -108,6 +110,12 @@ class Immediate(Evaluator):
         """:meth:`score` at a rung, for a problem that has some."""
         raise NotImplementedError(f"{type(self).__name__} has rungs and scores at none of them")
 
+    def score_with(self, source: str, architecture: str, rung: int | None, seed: int) -> Outcome:
+        """:meth:`score`, or at a ``rung``, for a problem whose scores follow a training seed."""
+        if rung is None:
+            return self.score(source, architecture)
+        return self.score_at(source, architecture, rung)
+
     def columns(self, architecture: str) -> Mapping[str, Any]:
         """Return further columns of a scored candidate; none."""
         return {}
@@ -131,8 +139,8 @@ class Immediate(Evaluator):
         sources, names = record.candidates["source"], record.candidates["architecture"]
         for candidate in due:
             name = names[candidate]
-            known = sources[candidate], name
-            outcome = self.score(*known) if rung is None else self.score_at(*known, rung)
+            seed = int(record.candidates["seed"][candidate])
+            outcome = self.score_with(sources[candidate], name, rung, seed)
             result = Result(record.run_id, candidate, 1, "", outcome, node=self.problem.name)
             found[candidate] = {
                 **rows.result(result),
@@ -148,4 +156,6 @@ class Immediate(Evaluator):
         screened = self.screen(source)
         if screened.status != PENDING:
             return screened, Outcome(screened.status, screened.failure)
-        return screened, self.score(source, screened.architecture)
+        if seed is None:
+            return screened, self.score(source, screened.architecture)
+        return screened, self.score_with(source, screened.architecture, None, seed)

@@ -23,7 +23,7 @@ def axes(record: Record) -> dict[str, Any]:
     state, table = record.archives["network"], record.candidates
     found: dict[str, Any] = {
         "network_reached": None,
-        "network_clipped": int(table["network_clipped"].sum()),
+        "network_clipped": int(table["network_clipped"][~record.are_repeats].sum()),
         "network_collapsed": [],
     }
     if not state.scales:
@@ -34,7 +34,7 @@ def axes(record: Record) -> dict[str, Any]:
     measured = np.isfinite(raw).all(axis=1)
     unit, _ = cells.scale(raw)
     found["network_reached"] = len(np.unique(cells.cell_of(unit[measured])))
-    scored = measured & (table["status"] == b"scored")
+    scored = measured & (table["status"] == b"scored") & ~record.are_repeats
     if scored.sum() < ENOUGH:
         return found
     for axis, name in enumerate(state.names):

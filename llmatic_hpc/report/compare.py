@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import PROBLEMS
+from ..store import repeats
 from .methods import Method, Run, methods
 
 UNKNOWN = "–"
@@ -73,7 +74,7 @@ def compare(runs: Sequence[Run]) -> list[Row]:
     """Return a plain row for every method, the kinds of problem in the order of ``runs``."""
     rows = []
     for kind in dict.fromkeys(run.settings["problem.kind"] for run in runs):
-        comparison = _comparison(kind)
+        comparison = comparison_of(kind)
         chosen = [run for run in runs if run.settings["problem.kind"] == kind]
         for method in methods(chosen, comparison):
             unfinished = [str(run.path) for run in method.runs if not run.finished]
@@ -91,7 +92,7 @@ def render(rows: Sequence[Row]) -> RenderableType:
     numbered = {row["title"].rstrip(" *"): row["note"] for row in rows if row["note"]}
     notes += [f"{title}: {note}" for title, note in numbered.items()]
     for kind in dict.fromkeys(row["problem"] for row in rows):
-        comparison = _comparison(kind)
+        comparison = comparison_of(kind)
         parts += comparison.tables([row for row in rows if row["problem"] == kind])
         notes += comparison.notes
     notes += [f"WARNING, {row['title']}: {text}" for row in rows for text in row["warnings"]]
@@ -113,7 +114,7 @@ def _doubts(method: Method) -> Iterator[str]:
             yield f"runs of different budgets: search.{name} is {', '.join(map(str, budgets))}"
 
 
-def _comparison(kind: str) -> Comparison:
+def comparison_of(kind: str) -> Comparison:
     comparison: Comparison = PROBLEMS.get(kind)().comparison()
     return comparison
 
@@ -141,8 +142,14 @@ def counts(runs: Sequence[Run]) -> Row:
 
 
 def column(run: Run, name: str, rows: Any = None) -> Any:
-    """Return a column of the record, at its queries or at other ``rows``."""
-    return run.record.candidates[name][run.queries if rows is None else rows]
+    """Return a column of the record, at its queries or at other ``rows``.
+
+    Of a network that was trained several times a score is the mean.
+    """
+    at = run.queries if rows is None else rows
+    if name in ("fitness", "valid_accuracy", "test_accuracy") and run.record.has_challenges:
+        return repeats.scored(run.record, name).mean[at]
+    return run.record.candidates[name][at]
 
 
 def fittest(run: Run, name: str = "fitness") -> int | None:
@@ -153,7 +160,8 @@ def fittest(run: Run, name: str = "fitness") -> int | None:
 def _archive(run: Run, name: str) -> float:
     """Return a number of the last generation whose evaluations lie within the budget, or NaN."""
     history, told = run.record.history[name], run.record.candidates["told"]
-    scored = told[run.record.candidates["status"] == b"scored"]
+    own = (run.record.candidates["status"] == b"scored") & ~run.record.are_repeats
+    scored = told[own]
     known = np.cumsum(np.bincount(scored[scored >= 0], minlength=len(history)))
     within = np.flatnonzero(known[: len(history)] <= len(run.queries))
     return float(history[within[-1]]) if len(within) else math.nan

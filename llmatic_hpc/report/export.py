@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..store import Record
+from ..store import Record, repeats
 from ..types import NO_PROMPT
 from .recipe import trained_by
 
@@ -35,10 +35,13 @@ def exported_source(record: Record, candidate: int) -> str:
     trained = "by the benchmark" if cell else f"with seed {int(table['seed'][candidate])}"
     if settings := trained_by(record, candidate):
         trained += f": {settings.recipe()}"
+    known = repeats.scored(record)
+    several = f"mean fitness of {known.number[candidate]} trainings: {known.mean[candidate]:g}"
     lines = [
         f"candidate {candidate} of run {record.run_id}",
         f"status: {text('status')}; fitness {number('fitness')}, validation accuracy "
         f"{number('valid_accuracy')}, test accuracy {number('test_accuracy')}",
+        *([several] if known.number[candidate] > 1 else []),
         *([f"cell: {cell}; rank {int(table['rank'][candidate])}"] if cell else []),
         f"size: {number('params')} parameters, {number('flops')} FLOPs (multiply-adds), width "
         f"{number('width')}, depth {number('depth')}",

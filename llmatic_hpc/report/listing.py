@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..errors import RecordError
 from ..rundir.paths import RunPaths
-from ..store import Record, load
+from ..store import Record, load, repeats
 from ..types import NO_PROMPT
 from .status import status
 
@@ -26,13 +26,16 @@ def elites(record: Record) -> list[dict[str, Any]]:
     occupied = np.flatnonzero(archive.elite >= 0)
     order = occupied[np.argsort(-archive.fitness[occupied], kind="stable")]
     found = []
+    known, tested = repeats.scored(record), repeats.scored(record, "test_accuracy")
     for cell, row in zip(order.tolist(), archive.elite[order].tolist(), strict=True):
         prompt = int(table["prompt"][row])
         found.append(
             {
                 "candidate": row,
                 "fitness": float(archive.fitness[cell]),
-                "test_accuracy": float(table["test_accuracy"][row]),
+                "trainings": int(known.number[row]),
+                "deviation": float(known.deviation[row]),
+                "test_accuracy": float(tested.mean[row]),
                 "descriptors": dict(
                     zip(archive.names, table["descriptors"][row].tolist(), strict=True)
                 ),
@@ -48,10 +51,16 @@ def elites(record: Record) -> list[dict[str, Any]]:
 def render_elites(rows: list[dict[str, Any]]) -> Table:
     """Lay out what :func:`elites` returned for a terminal."""
     axes = list(rows[0]["descriptors"]) if rows else []
-    made = _table("candidate", "fitness", "test", *axes, "generation", last=("operator", "prompt"))
+    several = any(row["trainings"] > 1 for row in rows)
+    more = ("trainings", "deviation") if several else ()
+    made = _table(
+        "candidate", "fitness", *more, "test", *axes, "generation", last=("operator", "prompt")
+    )
     for row in rows:
         made.add_row(
-            str(row["candidate"]), _share(row["fitness"]), _share(row["test_accuracy"]),
+            str(row["candidate"]), _share(row["fitness"]),
+            *((str(row["trainings"]), _share(row["deviation"])) if several else ()),
+            _share(row["test_accuracy"]),
             *(f"{value:.4g}" for value in row["descriptors"].values()),
             str(row["generation"]), row["operator"],
             Text(row["prompt"], no_wrap=True, overflow="ellipsis"),

@@ -89,7 +89,8 @@ def look(path: Path, record: Record, budget: int) -> Run:
         for name, field, value in settings_of(config)
         if name != "run.seed" and not field.metadata["resumable"]
     }
-    queries = np.flatnonzero(record.candidates["status"] == b"scored")
+    scored = record.candidates["status"] == b"scored"
+    queries = np.flatnonzero(scored & ~record.are_repeats)
     enough = [n for n in (budget, config.search.queries) if n]
     spent = promotion.committed_cost(record, record.archives["network"].elite)
     finished = any(len(queries) >= n for n in enough) or (

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from rich import progress
 from rich.console import Console
 
-from ..store import Record
+from ..store import Record, repeats
 from .status import best_candidate, generation_line
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class _Standing:
     def knows(self, record: Record) -> None:
         """Take over the best of a run that is continued."""
         if (best := best_candidate(record)) is not None:
-            self.scored(best, float(record.candidates["fitness"][best]))
+            self.scored(best, float(repeats.scored(record).mean[best]))
 
     def notice(self, text: str) -> None:
         log.info(text)

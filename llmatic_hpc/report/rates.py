@@ -36,22 +36,23 @@ def rates(record: Record) -> dict[str, Any]:
     """
     prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
     texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
+    own = ~record.are_repeats
     steps = np.rint(temperature / STEP)  # NaN, for what was not sampled, equals no class
     writers = record.candidates["writer"]
     return {
-        **_counts(record, np.ones(record.rows, dtype=bool)),
+        **_counts(record, own),  # of a repeat nothing is written
         "by_writer": [
             {
                 "writer": name,
                 "generator": facts["generator"],
-                **_counts(record, writers == name.encode()),
+                **_counts(record, own & (writers == name.encode())),
             }
             for name, facts in record.environment.get("writers", {}).items()
         ],
         "by_prompt": [
-            {"prompt": text, **_counts(record, prompts == prompt)}
+            {"prompt": text, **_counts(record, own & (prompts == prompt))}
             for prompt, text in texts.items()
-            if prompt in prompts
+            if (own & (prompts == prompt)).any()
         ],
         "by_temperature": [
             {"temperature": round(step * STEP, 6), **_counts(record, steps == step)}

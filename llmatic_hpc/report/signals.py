@@ -27,7 +27,7 @@ def signals(record: Record) -> list[dict[str, Any]]:
     those, ``rho_in_niche`` their mean correlation. None: too few, or all alike.
     """
     table = record.candidates
-    scored = table["status"] == b"scored"
+    scored = (table["status"] == b"scored") & ~record.are_repeats
     found = []
     for name in NAMES:
         values = table[name].astype(float)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ..rundir import lock
 from ..rundir.paths import RunPaths
-from ..store import Record, promotion
+from ..search import AddStatus
+from ..store import Record, promotion, repeats
 from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
@@ -30,13 +31,13 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     Unless it ``asks``, nothing is said of what Slurm has to say.
     """
     table, history = record.candidates, record.history
-    counts = Counter(value.decode() for value in table["status"])
+    counts = Counter(value.decode() for value in table["status"][~record.are_repeats])
     best = best_candidate(record)
     total = int(record.config["search"]["generations"])
     done = record.committed_generations
     holder = lock.holder(paths.lock)
     budget = int(record.config["search"].get("queries", 0))
-    spent, full_trainings = counts["scored"], float(record.config["search"].get("budget", 0.0))
+    spent, full_trainings = queries(record), float(record.config["search"].get("budget", 0.0))
     cost = promotion.committed_cost(record, record.archives["network"].elite)
     is_spent = done >= total or bool(budget and spent >= budget)
     is_spent = is_spent or bool(full_trainings and cost >= full_trainings)
@@ -53,7 +54,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "phase": record.phase,
         "generation": done,
         "generations": total,
-        "candidates": record.rows,
+        "candidates": record.rows - int(record.are_repeats.sum()),
         "queries": spent,
         "budget": budget or None,
         "cost": promotion.cost(record),
@@ -66,6 +67,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "rates": rates.rates(record),
         "best": None if best is None else _candidate(record, best),
+        "repeats": _repeats(record),
         "network_elites": int(last.get("network_elites", 0)),
         "network_cells": len(record.archives["network"].elite),
         **axes.axes(record),
@@ -79,7 +81,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
-        "hours": _accounts(record),
+        "hours": hours(record),
         "seconds_left": None if pace is None else round(pace * (total - done)),
     }
 
@@ -117,6 +119,8 @@ def render(values: dict[str, Any]) -> RenderableType:
         row("queries", f"{values['queries']} of {values['budget']}")
     if values["rungs"] or values["cost_budget"]:
         row("cost", _cost_line(values))
+    if again := values["repeats"]:
+        row("trained again", _repeats_line(again))
     if benchmark := values["benchmark"]:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
@@ -132,8 +136,8 @@ def render(values: dict[str, Any]) -> RenderableType:
         tested = "unknown" if accuracy is None else f"{accuracy:.4f}"
         row(
             "best",
-            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}, test accuracy "
-            f"{tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
+            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}{of_several(best)}, test "
+            f"accuracy {tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
         )
     elites = counted(values["network_elites"], "elite")
     row("networks", f"{elites} in {values['network_cells']} cells{_reached(values)}, "
@@ -204,7 +208,7 @@ def generation_line(record: Record) -> str:
     best = best_candidate(record)
     text = "no candidate has a score yet"
     if best is not None:
-        text = f"best {float(record.candidates['fitness'][best]):.4f} (candidate {best})"
+        text = f"best {repeats.scored(record).mean[best]:.4f} (candidate {best})"
     budget = int(record.config["search"].get("queries", 0))
     spent = f", {queries(record)}/{budget} queries" if budget else ""
     return (
@@ -215,13 +219,14 @@ def generation_line(record: Record) -> str:
 
 
 def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None:
-    """Find the fittest scored candidate within a bound on FLOPs, the first of equals.
+    """Find the fittest scored network within a bound on FLOPs, the first of equals.
 
-    Where a problem measures no FLOPs there is no bound either.
+    It is known by the candidate that it was first trained as; its fitness is the mean over its
+    trainings. Where a problem measures no FLOPs there is no bound either.
     """
-    table = record.candidates
-    admitted = (table["status"] == b"scored") & ~(table["flops"] > max_flops)
-    fitness = np.where(admitted, table["fitness"], -np.inf)
+    mean = repeats.scored(record).mean
+    admitted = np.isfinite(mean) & ~(record.candidates["flops"] > max_flops)
+    fitness = np.where(admitted, mean, -np.inf)
     if not len(fitness) or not np.isfinite(fitness.max()):
         return None
     return int(np.argmax(fitness))
@@ -231,11 +236,48 @@ def _candidate(record: Record, row: int) -> dict[str, Any]:
     table = record.candidates
     names = ("fitness", "valid_accuracy", "test_accuracy", "flops", "ratio")
     numbers = {name: float(table[name][row]) for name in names}
+    for name in ("fitness", "valid_accuracy", "test_accuracy"):
+        numbers[name] = float(repeats.scored(record, name).mean[row])
+    known = repeats.scored(record)
+    deviation = float(known.deviation[row])
     return {
         "candidate": row,
+        "trainings": int(known.number[row]),
+        "deviation": deviation if math.isfinite(deviation) else None,
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         **{name: int(table[name][row]) for name in ("width", "depth", "params")},
     }
+
+
+def of_several(values: dict[str, Any]) -> str:
+    """Say of how many trainings a fitness is the mean, and how far they lie apart; else nothing."""
+    if values["trainings"] < 2:
+        return ""
+    return (
+        f" (mean of {values['trainings']} trainings, standard deviation {values['deviation']:.4f})"
+    )
+
+
+def _repeats(record: Record) -> dict[str, int] | None:
+    """Count trainings of networks that had been trained before; None where there are none."""
+    if not record.has_challenges:
+        return None
+    own, added = record.are_repeats, record.candidates["network_added"]
+    asked = own & (record.candidates["status"] != b"passed_over")
+    return {
+        "trainings": int(asked.sum()),
+        "networks": len(np.unique(record.candidates["parents"][asked, 0])),
+        "rose": int((added[own] == AddStatus.IMPROVE_EXISTING).sum()),
+        "fell": int((added[own] == AddStatus.FELL).sum()),
+    }
+
+
+def _repeats_line(again: dict[str, int]) -> str:
+    networks, trainings = again["networks"], again["trainings"]
+    return (
+        f"{counted(networks, 'network')}, {counted(trainings, 'training')}: {again['rose']} became "
+        f"elites by it, {again['fell']} fell"
+    )
 
 
 def _in_flight(record: Record, paths: RunPaths) -> dict[str, int] | None:
@@ -303,7 +345,7 @@ def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:
     }
 
 
-def _accounts(record: Record) -> dict[str, float]:
+def hours(record: Record) -> dict[str, float]:
     """Add up where the hours went.
 
     Those of candidates are a device's: of several that share one, each has its part.

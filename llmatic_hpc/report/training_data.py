@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,8 +63,8 @@ def training_data(
     record: Record, config: Config, problem: Problem, *, test_share: float = 0.1
 ) -> TrainingData:
     """Collect the training data of a run; ``test_share``: the most that is held out."""
-    asked = list(requests.asked(record, config, problem))
-    rows = [row for row in range(len(asked)) if _is_of_model(record, config, row)]
+    asked = {request.candidate: request for request in requests.asked(record, config, problem)}
+    rows = [row for row in asked if _is_of_model(record, config, row)]
     lineage = lineages(record)
     held_out = _held_out(record.run_id, lineage, rows, test_share)
     found = TrainingData(lineages=len({lineage[row] for row in rows}))
@@ -135,7 +135,7 @@ def _held_out(run_id: str, lineage: list[int], rows: Sequence[int], share: float
 
 def _preferences(
     record: Record,
-    asked: Sequence[Request],
+    asked: Mapping[int, Request],
     rows: Iterable[int],
     lineage: list[int],
     held_out: set[int],

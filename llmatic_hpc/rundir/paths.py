@@ -40,6 +40,7 @@ class RunPaths:
     lock = _Below("coordinator.lock")  # held by the one coordinator; says who that is
     logs = _Below("logs")  # coordinator.log, and the output of workers that failed
     log = _Below("logs/coordinator.log")  # what the coordinator did and when
+    report = _Below("report")  # what `llmatic report` wrote
     checkpoints = _Below("checkpoints")  # one folder per candidate in training
 
     # The generation in flight; folded into the record and removed.

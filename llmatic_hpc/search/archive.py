@@ -23,11 +23,16 @@ EMPTY = -1
 
 
 class AddStatus(IntEnum):
-    """Fate of an offered candidate; numbers and names as in pyribs. True if it was added."""
+    """Fate of an offered candidate; numbers and names as in pyribs, but for the last.
+
+    True if an elite changed.
+    """
 
     NOT_ADDED = 0
     IMPROVE_EXISTING = 1
     NEW = 2
+    FELL = 3
+    """Trained again: it no longer is the elite, another one is."""
 
 
 class Added(NamedTuple):
@@ -87,13 +92,22 @@ class Archive:
             del self._cells[previous]
         else:
             return Added(cell, AddStatus.NOT_ADDED, location.clipped)
+        self._take(candidate, fitness, location)
+        return Added(cell, status, location.clipped)
+
+    def settle(self, candidate: int, fitness: float, location: Location) -> None:
+        """Make a candidate the elite of its cell whatever that holds, or change its fitness."""
+        self._cells.pop(int(self._elites[location.cell]), None)
+        self._take(candidate, fitness, location)
+
+    def _take(self, candidate: int, fitness: float, location: Location) -> None:
+        cell = location.cell
         self._elites[cell] = candidate
         self._fitness[cell] = fitness
         self._descriptors[cell] = location.descriptor
         self._units[cell] = location.unit
         self._cells[candidate] = cell
         self._found = {}
-        return Added(cell, status, location.clipped)
 
     # --- elites -----------------------------------------------------------------------------
 

@@ -54,9 +54,13 @@ Oversampling
     for their seeds; which of them is evaluated says :mod:`.oversampling`. The others are told as
     ``passed_over`` and change nothing at all.
 Writers
-    (``search.writers``, not in the paper) share the candidates where there are several; by which
-    rule says :mod:`.writers`. With ``prompts = "bandit"`` that rule chooses the prompt of a
-    mutation, too, after the start phase; the individual is the most curious one of that prompt.
+    (``search.writers``, not in the paper) share the candidates by a rule, see :mod:`.writers`.
+Challenges
+    (``search.challenge``, not in the paper) train elites and runners-up again that the noise does
+    not tell apart, see :mod:`.challenge`. They take the last places of the next generation
+    (operator ``repeat``, the network as its parent), at most half of them, or the only one. They
+    change the archive of networks alone: no prompt earns by them, and the best of a generation is
+    that of its new networks.
 Infrastructure
     failures say nothing about a candidate and change nothing at all.
 
@@ -89,9 +93,10 @@ import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings, network_axes
 from ..errors import ConfigError
-from ..types import NO_PROMPT, Descriptor, Evaluation, Proposal, Update
-from .archive import Archive, PromptArchive
+from ..types import NO_PROMPT, REPEAT, Descriptor, Evaluation, Proposal, Update
+from .archive import Added, Archive, PromptArchive
 from .baselines import baseline
+from .challenge import Challenges, Repeat
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
@@ -110,8 +115,7 @@ class Search:
     ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
     replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
     ``neighbours`` how many networks are one edit away from any (baselines only), ``seeds`` how
-    many there are for ``search.start = "seeds"``, and ``writers`` names those that candidates are
-    shared among; none: there is one.
+    many there are for ``search.start = "seeds"``, ``writers`` the names of several.
     ``initial``, for targets: the initial network's descriptors, raw; empty: not known.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
@@ -168,6 +172,9 @@ class Search:
             )
         self._baseline = baseline(search, neighbours)
         self.writers = Writers(writers, search, prompts=prompts, seed=seed)
+        self.challenges: Challenges | None = None
+        if search.challenge:
+            self.challenges = Challenges(self.network_archive, search.challenge, search.noise)
         self._variation = Variation(
             search,
             self.network_archive,
@@ -187,12 +194,18 @@ class Search:
         self._best = -math.inf
         self._generation = 0
         self._asked: tuple[str, str, str] | None = None
+        self._repeats = 0
         self._out: dict[int, Proposal] = {}
 
     @property
     def generation(self) -> int:
         """The generation that is asked for next, or is being evaluated."""
         return self._generation
+
+    @property
+    def new_places(self) -> int:
+        """Places of the generation that was asked for with new candidates; repeats follow them."""
+        return self.settings.batch - self._repeats
 
     @property
     def best(self) -> float:
@@ -218,7 +231,11 @@ class Search:
             )
         asked = phase, operator, _ = self._operator()
         first, several = self._generation * self.settings.batch, self.settings.oversample
-        drafts = list(enumerate(self._variation.drafts(self._generation, phase, operator)))
+        repeats = self._due()
+        self._repeats = len(repeats)
+        drafts = list(
+            enumerate(self._variation.drafts(self._generation, phase, operator, self.new_places))
+        )
         targets = {index: self._target(first + index, made, operator) for index, made in drafts}
         proposals = tuple(
             Proposal(
@@ -238,10 +255,33 @@ class Search:
             )
             for index, made in drafts
             for attempt in range(several)
+        ) + tuple(
+            Proposal(
+                candidate=(first + index) * several + attempt,
+                generation=self._generation,
+                index=index,
+                operator=REPEAT,
+                parents=(repeat.network,),
+                prompt=NO_PROMPT,
+                temperature=math.nan,
+                individual=NO_INDIVIDUAL,
+                sampling_seed=-1,
+                training_seed=repeat.training_seed,
+                attempt=attempt,
+            )
+            for index, repeat in enumerate(repeats, self.new_places)
+            for attempt in range(several)
         )
         self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
+
+    def _due(self) -> list[Repeat]:
+        """Ask for the trainings again that the next generation has places for."""
+        if self.challenges is None:
+            return []
+        out = {p.parents[0] for p in self._out.values() if p.operator == REPEAT}
+        return self.challenges.ask(max(1, self.settings.batch // 2), out)
 
     def _target(self, place: int, made: Draft, operator: str) -> int:
         """Draw the cell that a place's candidates are asked for; -1: none is."""
@@ -250,17 +290,9 @@ class Search:
         if not (self.settings.targets and self.aiming.is_on and asks):
             return -1
         raw = archive.descriptors_of(made.parents[0]) if made.parents else self._initial
-        unit = archive.tessellation.locate([raw])[0] if len(raw) else None
-        if unit is None or unit.cell < 0:
-            return -1
+        first, several = place * self.settings.oversample, self.settings.oversample
         rng = self._rng(Purpose.TARGET, place)
-        choice = self.aiming.drawn(archive, unit.unit, rng)
-        if not choice:
-            return -1
-        several = self.settings.oversample
-        for attempt in range(several):
-            self.aiming.name(place * several + attempt, archive, unit.unit, choice)
-        return choice[0]
+        return self.aiming.ask(archive, raw, rng, range(first, first + several))
 
     def places(self) -> Places:
         """The places of the generation that was asked for, to be given to its candidates."""
@@ -309,26 +341,23 @@ class Search:
         updates = tuple(map(self._update, proposals, evaluations, places_of, individuals))
         if self._baseline is not None:
             self._baseline.tell(evaluations)
-        self._tell_targets(evaluations)
+        if self.settings.targets:
+            self.aiming.tell(self.network_archive, evaluations)
         archives = self.network_archive, self.prompt_archive
+        new = [
+            told
+            for told in zip(evaluations, updates, proposals, strict=True)
+            if told[2].operator != REPEAT
+        ]
         row = history_row(
-            self._generation, asked, self._best, evaluations, updates, archives, self.collective
-        )
+            self._generation, asked, self._best, [e for e, _, _ in new], [u for _, u, _ in new],
+            archives, self.collective,
+        )  # fmt: skip
         if not math.isnan(row.best_fitness):
             self._best = row.best_fitness
         self._generation += 1
         self._asked = None
         return Told(updates, row)
-
-    def _tell_targets(self, evaluations: Sequence[Evaluation]) -> None:
-        """Note what came of targets: of all that fits, trained or not."""
-        if not self.settings.targets:
-            return
-        known = [e for e in evaluations if e.descriptors]
-        found = self.network_archive.tessellation.locate([e.descriptors for e in known])
-        for one, place in zip(known, found, strict=True):
-            self.aiming.tell(one.candidate, self.network_archive, place)
-        self.aiming.settle()
 
     def _network_places(self, evaluations: Sequence[Evaluation]) -> dict[int, Location]:
         scored = [e for e in evaluations if e.status == "scored"]
@@ -356,12 +385,16 @@ class Search:
         """Let one candidate change the archives, and say what it did."""
         candidate = proposal.candidate
         if evaluation.status in ("infrastructure", "passed_over"):
-            if evaluation.status == "passed_over":
-                self.writers.tell(proposal, evaluation, entered=False)
+            self.writers.tell(proposal, evaluation, entered=False)
             return Update(candidate)
+        if proposal.operator == REPEAT:
+            assert self.challenges is not None
+            return _update(
+                candidate, self.challenges.again(proposal.parents[0], evaluation.fitness)
+            )
         network_cell, network_added, clipped, entered = -1, -1, False, False
         if place is not None:
-            added = self.network_archive.place(candidate, evaluation.fitness, place)
+            added = self._placed(proposal, evaluation, place)
             network_cell, network_added, clipped = added.cell, int(added.status), added.clipped
             entered = bool(added.status)
             if self.network_population is not None:
@@ -394,6 +427,17 @@ class Search:
             prompt_cell, prompt_added, delta, temperature,
         )  # fmt: skip
 
+    def _placed(self, proposal: Proposal, evaluation: Evaluation, place: Location) -> Added:
+        """Offer a new candidate to the network archive."""
+        candidate, fitness = proposal.candidate, evaluation.fitness
+        if self.challenges is None:
+            return self.network_archive.place(candidate, fitness, place)
+        if evaluation.is_copy:
+            return self.challenges.copy(place)
+        return self.challenges.offer(
+            candidate, fitness, place, seed=proposal.training_seed, possible=evaluation.possible
+        )
+
     # --- draws --------------------------------------------------------------------------------
 
     def _rng(self, purpose: Purpose, candidate: int = 0) -> np.random.Generator:
@@ -401,3 +445,7 @@ class Search:
 
     def _draw_seed(self, purpose: Purpose, place: int, attempt: int) -> int:
         return draw_seed(self.seed, self._generation, purpose, place, attempt)
+
+
+def _update(candidate: int, added: Added) -> Update:
+    return Update(candidate, added.cell, int(added.status), added.clipped)

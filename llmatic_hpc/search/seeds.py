@@ -68,6 +68,15 @@ def draw_seed(
     return int(state[0]) >> 1
 
 
+def again(seed: int, number: int) -> int:
+    """Return the training seed of a network's ``number``-th further training, from 1.
+
+    It is that of the first plus ``number``, so that a table that takes the seed modulo its
+    trainings gives another one each time.
+    """
+    return (seed + number) % (1 << 63)
+
+
 def _sequence(
     seed: int, generation: int, purpose: Purpose, *numbers: int
 ) -> np.random.SeedSequence:

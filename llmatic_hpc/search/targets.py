@@ -9,13 +9,13 @@ model whose answers hit no more than that cannot aim, and targets switch themsel
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..types import Evaluation
 from .archive import EMPTY, Archive
-from .tessellation import Location
 
 NEAR = 4
 """Cells to draw from, for each axis of the map: the eight around a cell of two."""
@@ -82,20 +82,38 @@ class Aiming:
         drawn = choice[int(rng.integers(len(choice)))]
         return (drawn, *(cell for cell in choice if cell != drawn))
 
-    def name(
-        self, candidate: int, archive: Archive, unit: Sequence[float], choice: tuple[int, ...]
-    ) -> None:
-        """Note the target of a candidate, the first of ``choice``."""
-        start = distance(archive, choice[0], unit)
-        self._out[candidate] = Aim(candidate, choice[0], choice, start)
+    def ask(
+        self,
+        archive: Archive,
+        parent: Sequence[float],
+        rng: np.random.Generator,
+        candidates: Iterable[int],
+    ) -> int:
+        """Draw the cell that the candidates of a place are asked for; -1: none is wanted.
 
-    def tell(self, candidate: int, archive: Archive, place: Location) -> None:
-        """Note where a candidate came to lie, if it had a target."""
-        aim = self._out.pop(candidate, None)
-        if aim is not None and place.cell != EMPTY:
-            aim = replace(aim, found=place.cell, miss=distance(archive, aim.cell, place.unit))
-        if aim is not None:
-            self.done.append(aim)
+        ``parent``: raw descriptors (D,) of their parent; empty where they are not known.
+        """
+        place = archive.tessellation.locate([parent])[0] if len(parent) else None
+        if place is None or place.cell == EMPTY:
+            return EMPTY
+        if not (choice := self.drawn(archive, place.unit, rng)):
+            return EMPTY
+        start = distance(archive, choice[0], place.unit)
+        self._out |= {one: Aim(one, choice[0], choice, start) for one in candidates}
+        return choice[0]
+
+    def tell(self, archive: Archive, evaluations: Sequence[Evaluation]) -> None:
+        """Note where candidates came to lie that had a target, trained or not."""
+        known = [one for one in evaluations if one.descriptors]
+        places = archive.tessellation.locate([one.descriptors for one in known])
+        for evaluation, place in zip(known, places, strict=True):
+            aim = self._out.pop(evaluation.candidate, None)
+            if aim is not None and place.cell != EMPTY:
+                miss = distance(archive, aim.cell, place.unit)
+                aim = replace(aim, found=place.cell, miss=miss)
+            if aim is not None:
+                self.done.append(aim)
+        self.settle()
 
     def settle(self) -> None:
         """Switch off where enough answers hit no more than they would by chance."""

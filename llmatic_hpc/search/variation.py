@@ -64,8 +64,8 @@ class Variation:
         """Archive or population that prompts come from."""
         return self.prompt_archive if self.prompt_population is None else self.prompt_population
 
-    def drafts(self, generation: int, phase: str, operator: str) -> Iterable[Draft]:
-        """Draw a generation's drafts, in the order of their places."""
+    def drafts(self, generation: int, phase: str, operator: str, count: int) -> Iterable[Draft]:
+        """Draw ``count`` drafts of a generation, in the order of their places."""
         draw = {
             "start": self._start,
             "mutation": self._mutation,
@@ -74,7 +74,7 @@ class Variation:
             "neighbour": self._neighbour,
         }[phase if phase == "start" else operator]
         shared, first = self.writers.turn(generation), generation * self.settings.batch
-        for place, draft in enumerate(draw(generation), first):
+        for place, draft in enumerate(draw(generation, count), first):
             if draft.operator == "seed":
                 yield draft
             elif operator == "mutation" and phase != "start" and self.settings.prompts == "bandit":
@@ -82,34 +82,32 @@ class Variation:
             else:
                 yield draft._replace(writer=shared.writer(place, draft.prompt))
 
-    def _start(self, generation: int) -> Iterable[Draft]:
-        for index, rng in enumerate(self._candidate_rngs(generation)):
+    def _start(self, generation: int, count: int) -> Iterable[Draft]:
+        for index, rng in enumerate(self._candidate_rngs(generation, count)):
             if generation == 0 and index < self.seeds:
                 yield Draft((), NO_PROMPT, self.temperature, operator="seed")
             else:
                 yield Draft((), int(rng.integers(self.prompts)), self.temperature)
 
-    def _random(self, generation: int) -> Iterable[Draft]:
-        return [Draft((), NO_PROMPT, self.temperature)] * self.settings.batch
+    def _random(self, generation: int, count: int) -> Iterable[Draft]:
+        return [Draft((), NO_PROMPT, self.temperature)] * count
 
-    def _neighbour(self, generation: int) -> Iterable[Draft]:
+    def _neighbour(self, generation: int, count: int) -> Iterable[Draft]:
         assert self.baseline is not None
-        for parent, number in self.baseline.ask(self._candidate_rngs(generation)):
+        for parent, number in self.baseline.ask(self._candidate_rngs(generation, count)):
             if parent < 0:
                 yield Draft((), NO_PROMPT, self.temperature, operator="random")
             else:
                 yield Draft((parent,), NO_PROMPT, self.temperature, number)
 
-    def _mutation(self, generation: int) -> Iterable[Draft]:
+    def _mutation(self, generation: int, count: int) -> Iterable[Draft]:
         settings = self.settings
         draw = parents(settings, self.networks, lambda: self._rng(generation, Purpose.PARENTS))
         curious = self.individuals.most_curious(
             settings.curious_individuals, self._rng(generation, Purpose.CURIOSITY)
         )
-        for index, rng in enumerate(self._candidate_rngs(generation)):
-            is_first, position = turn(
-                settings.batch, generation, index, small=settings.small_batches
-            )
+        for index, rng in enumerate(self._candidate_rngs(generation, count)):
+            is_first, position = turn(count, generation, index, small=settings.small_batches)
             drawn = draw(rng, position if is_first else -1)
             if is_first and curious:
                 individual = in_turn(curious, position)
@@ -122,15 +120,15 @@ class Variation:
             temperature = clipped(settings, individual.temperature + noise)
             yield Draft(drawn, individual.prompt, temperature, individual.number, noise=noise)
 
-    def _crossover(self, generation: int) -> Iterable[Draft]:
+    def _crossover(self, generation: int, count: int) -> Iterable[Draft]:
         settings = self.settings
         members = self.networks.candidates()
-        count = min(settings.crossover_elites, len(members))
+        drawn = min(settings.crossover_elites, len(members))
         elites = (
-            self._rng(generation, Purpose.ELITES).choice(members, count, replace=False).tolist()
+            self._rng(generation, Purpose.ELITES).choice(members, drawn, replace=False).tolist()
         )
-        for index, rng in enumerate(self._candidate_rngs(generation)):
-            elite = elites[index % count]
+        for index, rng in enumerate(self._candidate_rngs(generation, count)):
+            elite = elites[index % drawn]
             if self.network_population is not None:
                 mate = self.network_population.most_similar(elite, rng)
             else:
@@ -168,9 +166,9 @@ class Variation:
     def _rng(self, generation: int, purpose: Purpose, candidate: int = 0) -> np.random.Generator:
         return generator(self.seed, generation, purpose, candidate)
 
-    def _candidate_rngs(self, generation: int) -> Iterable[np.random.Generator]:
+    def _candidate_rngs(self, generation: int, count: int) -> Iterable[np.random.Generator]:
         first = generation * self.settings.batch
-        for candidate in range(first, first + self.settings.batch):
+        for candidate in range(first, first + count):
             yield self._rng(generation, Purpose.VARIATION, candidate)
 
 

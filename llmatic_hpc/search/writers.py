@@ -17,7 +17,8 @@ been tried what is known of its writer is believed, as if of ``PRIOR`` candidate
 
 The map fills, and what was easy becomes hard, so that old facts mislead: a candidate that lies
 ``search.writers_memory`` candidates back counts by a third. All of it is a fold over what the
-search is told; nothing is kept.
+search is told; nothing is kept. With ``search.prompts = "bandit"`` the rule chooses the prompt of a
+mutation, too, after the start phase; its individual is the most curious one of that prompt.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Writers:
         """Learn what became of a candidate. One that was passed over is a cost of its place's."""
         is_uniform = self.settings.writers == "uniform"
         if is_uniform or proposal.writer not in self.names or proposal.operator == "seed":
+            return
+        if evaluation.status == "infrastructure":
             return
         arm = self.names.index(proposal.writer), proposal.prompt
         cost = evaluation.trainings + self.settings.token_cost * evaluation.tokens

@@ -131,17 +131,26 @@ def _write(file: h5py.File, record: Record) -> None:
             _dataset(group, column_name, getattr(archive, column_name), meaning, "1")
         if archive.rung is not None:
             _dataset(group, schema.RUNG, archive.rung, schema.RUNG_MEANING, "1")
+        if archive.trainings is not None:
+            meaning = schema.TRAININGS_MEANING
+            _dataset(group, schema.TRAININGS, archive.trainings, meaning, "1")
 
-    group = file.create_group("history", track_order=True)
-    group.attrs["long_name"] = "one row per generation"
-    for column in schema.HISTORY:
-        values = record.history[column.name]
-        _dataset(group, column.name, values, column.long_name, column.units)
+    for name, meaning, table, columns in (
+        ("history", "one row per generation", record.history, schema.HISTORY),
+        ("attempts", "one row per attempt at a candidate", record.attempts, schema.ATTEMPTS),
+    ):
+        group = file.create_group(name, track_order=True)
+        group.attrs["long_name"] = meaning
+        for column in columns:
+            _dataset(group, column.name, table[column.name], column.long_name, column.units)
 
 
 def _columns_of(record: Record) -> list[schema.Column]:
     """Return the columns that the candidates of a run have on disk."""
-    return [c for c in schema.CANDIDATES if record.rungs or c.name not in schema.OF_RUNGS]
+    left_out = (schema.OF_RUNGS if not record.rungs else frozenset()) | (
+        schema.OF_CHALLENGES if not record.has_challenges else frozenset()
+    )
+    return [column for column in schema.CANDIDATES if column.name not in left_out]
 
 
 def _dataset(group: h5py.Group, name: str, values: Any, long_name: str, units: str = "") -> None:
@@ -183,6 +192,10 @@ def _read(file: h5py.File, path: Path) -> Record:
     candidates = _columns(file["candidates"], schema.CANDIDATES, rows, path)
     generations = int(file.attrs["committed_generations"])
     history = _columns(file["history"], schema.HISTORY, generations, path)
+    tried = {}
+    if "attempts" in file:
+        count = len(file["attempts/candidate"])
+        tried = _columns(file["attempts"], schema.ATTEMPTS, count, path)
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
         candidates["told"] = np.where(own < generations, own, -1)
@@ -200,6 +213,7 @@ def _read(file: h5py.File, path: Path) -> Record:
                 scales=tuple(group.attrs.get("scales", ())),
                 **{column: group[column][:] for column in schema.ARCHIVE_COLUMNS},
                 rung=group[schema.RUNG][:] if schema.RUNG in group else None,
+                trainings=group[schema.TRAININGS][:] if schema.TRAININGS in group else None,
             )
             for name, group in file["archives"].items()
         },
@@ -208,7 +222,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         data_sha256=str(file.attrs.get("data_sha256", "")),
         task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
         rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),
-        known=(candidates, history),
+        known=(candidates, history, tried),
     )
 
 

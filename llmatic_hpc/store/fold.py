@@ -80,6 +80,13 @@ def archive_states(search: Search, record: Record | None = None) -> dict[str, Ar
     if record is not None and record.rungs:
         now = promotion.standing(record, search)
         states["network"] = replace(states["network"], **now._asdict())
+    if search.challenges is not None:
+        network = states["network"]
+        counts = np.array([search.challenges.trainings(e) for e in network.elite.tolist()])
+        if record is not None and promotion.is_deferred(record):
+            counts = np.where(network.rung == 0, counts, 1)  # in full an elite is trained once
+        counts = np.where(network.elite >= 0, counts, 0)
+        states["network"] = replace(network, trainings=counts)
     return states
 
 
@@ -105,10 +112,18 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
                 status = record.status(int(table["duplicate_of"][row]))
             is_told = status in ("stopped", "infrastructure", "passed_over")
             status = status if is_told else "untrainable"
-        descriptors = tuple(table["descriptors"][row].tolist())
-        tokens = int(table["tokens"][row]) + sum(one["tokens"] for one in _earlier(table, row))
-        spent = promotion.cost_when_told(record, row), tokens
-        found.append(Evaluation(row, status, fitness, descriptors, *spent))
+        found.append(
+            Evaluation(
+                row,
+                status,
+                fitness,
+                tuple(table["descriptors"][row].tolist()),
+                trainings=promotion.cost_when_told(record, row),
+                tokens=int(table["tokens"][row]) + sum(e["tokens"] for e in _earlier(table, row)),
+                is_copy=bool(table["duplicate_of"][row] >= 0),
+                possible=int(table["possible"][row]),
+            )
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..search import Search
 from ..search.oversampling import Answer
 from ..types import PENDING, Completion, Examined, Proposal
-from . import rows
+from . import repeats, rows
 from .record import Record
 
 PASSED_OVER = "passed_over"
@@ -25,16 +25,15 @@ def give(
     missing: Sequence[str],
     examined: Sequence[Examined],
 ) -> list[dict[str, Any]]:
-    """Make a generation's new rows, of which all but one for each place are passed over.
+    """Make a generation's rows, of which all but one for each place are passed over.
 
-    For the arguments see :func:`.rows.candidate`. ``originals`` learns of whoever has a place and
-    is the first of its kind.
+    For the arguments see :func:`.rows.candidate`; there is a completion, and what became of it,
+    for every proposal that is no repeat. ``originals`` learns of whoever has a place and is the
+    first of its kind.
     """
     places, several = search.places(), search.settings.oversample
-    new = (
-        rows.candidate(*facts, originals, record.axes)
-        for facts in zip(proposals, completions, missing, examined, strict=True)
-    )
+    facts = zip(proposals, completions, missing, examined, strict=False)
+    new = (rows.candidate(*one, originals, record.axes) for one in facts)
     found: list[dict[str, Any]] = []
     for place in _numbers(search):
         answers = list(islice(new, several))  # made no earlier, so that it knows who has a place
@@ -47,7 +46,8 @@ def give(
             elif row["status"] == PENDING and row["duplicate_of"] < 0:
                 originals.add(row["canonical_sha256"], place * several + won)
         found += answers
-    return found
+    further = proposals[len(found) :]
+    return found + [repeats.row(one, record, passed_over=PASSED_OVER) for one in further]
 
 
 def again(search: Search, record: Record) -> Iterator[tuple[int, bool]]:
@@ -56,16 +56,22 @@ def again(search: Search, record: Record) -> Iterator[tuple[int, bool]]:
     Yields each candidate with whether it has one.
     """
     places, several = search.places(), search.settings.oversample
+    if several == 1:  # whoever is alone has it
+        yield from ((place, True) for place in _numbers(search))
+        return
     for place in _numbers(search):
         first = place * several
         won = places.give(place, [_recorded(record, first + n) for n in range(several)])
         yield from ((first + position, position == won) for position in range(several))
+    after = (search.generation * search.settings.batch + search.new_places) * several
+    of_repeats = (search.settings.batch - search.new_places) * several
+    yield from ((after + n, n % several == 0) for n in range(of_repeats))
 
 
 def _numbers(search: Search) -> range:
-    """Return the places of a generation, numbered through all generations."""
+    """Return a generation's places with new candidates, numbered through all generations."""
     first = search.generation * search.settings.batch
-    return range(first, first + search.settings.batch)
+    return range(first, first + search.new_places)
 
 
 def _recorded(record: Record, row: int) -> Answer:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..search import Search, promotion
+from . import repeats
 from .record import Record
 
 FULL = 1.0
@@ -142,13 +143,17 @@ def standing(record: Record, search: Search, done: NDArray[np.bool_] | None = No
     rung = np.where(elite >= 0, last, -1)
     done = table["promoted"] >= 0 if done is None else done
     own = (table["told"] >= 0) & (table["told"] < search.generation) & (table["duplicate_of"] < 0)
+    own &= ~record.are_repeats
+    short = repeats.trainings(
+        record, np.where(table["told"] < search.generation, table["rung_scores"][:, 0], np.nan)
+    ).mean
     for cell in np.unique(table["network_cell"][done & own]).tolist():
         if not done[elite[cell]]:
             continue
         here = own & (table["network_cell"] == cell)
         for at, members, score in (
             (len(record.rungs) - 1, here & done, table["fitness"]),
-            (0, here & ~done, table["rung_scores"][:, 0]),
+            (0, here & ~done, short),
         ):
             members = members & np.isfinite(score)
             if members.any():

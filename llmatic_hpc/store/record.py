@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import PENDING
+from ..types import PENDING, REPEAT
 from . import schema
 
 PROPOSED = "proposed"
@@ -43,6 +43,8 @@ class ArchiveState:
     curiosity: NDArray[np.float64]
     rung: NDArray[np.int64] | None = None
     """Rung at which each fitness was measured; None where there are no rungs."""
+    trainings: NDArray[np.int64] | None = None
+    """Trainings over which each fitness is the mean; None where no network has several."""
 
 
 class Columns(MutableMapping[str, NDArray[Any]]):
@@ -123,10 +125,11 @@ class Record:
     """Facts that requests and tries are made of beyond the settings; empty: none are needed."""
     rungs: tuple[int, ...] = ()
     """Epochs of the rungs, the last a full training; empty: all are trained in full at once."""
-    known: InitVar[tuple[Known, Known]] = ({}, {})
-    """Columns of the candidates and of the history so far."""
+    known: InitVar[tuple[Known, Known, Known]] = ({}, {}, {})
+    """Columns of the candidates, of the history and of the attempts so far."""
     candidates: Columns = field(init=False)
     history: Columns = field(init=False)
+    attempts: Columns = field(init=False)
 
     _indexed: int = field(default=0, repr=False)
     _settled: int = field(default=0, repr=False)
@@ -134,15 +137,26 @@ class Record:
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(self, known: tuple[Known, Known]) -> None:
+    def __post_init__(self, known: tuple[Known, Known, Known]) -> None:
         widths = {"prompts": len(self.prompts), "axes": len(self.axes), "rungs": len(self.rungs)}
         self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
         self.history = Columns(schema.HISTORY, known[1], **widths)
+        self.attempts = Columns(schema.ATTEMPTS, known[2], **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the measured values that are the axes of the network archive."""
         return self.archives["network"].names
+
+    @property
+    def has_challenges(self) -> bool:
+        """True where networks may be trained again."""
+        return bool(self.config["search"].get("challenge", 0))
+
+    @property
+    def are_repeats(self) -> NDArray[np.bool_]:
+        """Candidates (N,) that are further trainings of an earlier one's network."""
+        return np.asarray(self.candidates["operator"] == REPEAT.encode())
 
     @property
     def rows(self) -> int:

@@ -19,7 +19,7 @@ from ..generation import layer_words, request_templates
 from ..generation.prompts import shown
 from ..generation.request_templates import Part
 from ..search import Search
-from ..types import Problem, Proposal, Request
+from ..types import REPEAT, Problem, Proposal, Request
 from . import fold, tries
 from .record import Record
 
@@ -211,13 +211,14 @@ def request_of(proposal: Proposal, record: Record, problem: Problem, text: str =
 def asked(record: Record, config: Config, problem: Problem) -> Iterator[Request]:
     """Yield what each candidate's writer was asked for the answer that was kept, in row order.
 
+    Of a training that is repeated nobody was asked.
     The search is replayed for it, as :func:`~.verify.verify` does.
     """
     search = fold.new_search(config, len(record.prompts), record)
     for generation in range(record.committed_generations):
-        proposals = search.ask()
-        told = texts(record, config, search, proposals)
-        for proposal in proposals:
+        new = [proposal for proposal in search.ask() if proposal.operator != REPEAT]
+        told = texts(record, config, search, new)
+        for proposal in new:
             row = proposal.candidate
             request = request_of(proposal, record, problem, told.get(row, ""))
             before = tries.earlier(record, row)

@@ -126,13 +126,20 @@ def is_of_start(record: Record, candidate: int) -> bool:
 
 
 def queries(record: Record) -> int:
-    """Candidates with a score of their own: what a budget of evaluations counts."""
-    return int(np.count_nonzero(record.candidates["status"] == b"scored"))
+    """Count the networks with a score of their own: what ``search.queries`` is about."""
+    scored = record.candidates["status"] == b"scored"
+    return int(np.count_nonzero(scored & ~record.are_repeats))
 
 
 def result(found: Result) -> dict[str, Any]:
     """Return what a result says, by the columns that hold it."""
-    return {**vars(found.outcome), "slurm_job": found.slurm_job, "node": found.node}
+    losses = [one if math.isfinite(one) else None for one in found.outcome.train_curve]
+    return {
+        **vars(found.outcome),
+        "train_curve": json.dumps(losses) if losses else "",
+        "slurm_job": found.slurm_job,
+        "node": found.node,
+    }
 
 
 def with_late(record: Record, row: int, found: Mapping[str, Any]) -> dict[str, Any]:

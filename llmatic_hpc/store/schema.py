@@ -55,7 +55,7 @@ CANDIDATES = (
     Column("index", "i4", -1, "position in the generation's batch"),
     Column("attempt", "i4", 0, "number among the completions for its place in the batch, from 0"),
     Column("writer", "S32", b"", "name of its writer; empty: the run has one"),
-    Column("operator", "S16", b"", "mutation, crossover, random or neighbour"),
+    Column("operator", "S16", b"", "mutation, crossover, random, neighbour, seed or repeat"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
     Column("prompt", "i4", -1, "index into prompts/text; -1: no mutation"),
     Column("temperature", "f8", NAN, "sampling temperature", "1"),
@@ -100,11 +100,18 @@ CANDIDATES = (
     Column("test_accuracy", "f8", NAN, "accuracy on the test split", "1"),
     Column("rank", "i4", 0, "NAS-Bench-201: 1 + cells of a higher test accuracy; 0: none", "1"),
     Column("train_loss", "f8", NAN, "mean cross-entropy over the last epoch", "nat"),
+    Column("train_curve", TEXT, "", "JSON list: mean cross-entropy over each epoch", "nat"),
     Column("epochs", "i4", 0, "epochs trained; what failed at a rung: to the end of it", "1"),
     Column("rung_scores", "f8", NAN, "fitness after the epochs of each rung", "1", RUNGS),
     Column("promoted", "i4", -1, "generations after which an elite was trained in full; -1: not"),
+    Column("possible", "i4", 0, "trainings that can be had of the network; 0: any number", "1"),
     Column("network_cell", "i4", -1, "cell of the network archive; -1: not offered"),
-    Column("network_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
+    Column(
+        "network_added",
+        "i1",
+        -1,
+        "0 no, 1 replaced an elite, 2 new cell, 3 repeat: its network fell, -1 not offered",
+    ),
     Column("network_clipped", "u1", 0, "1: a descriptor lay outside the archive's bounds"),
     Column("prompt_cell", "i4", -1, "cell of the prompt archive; -1: not offered"),
     Column("prompt_added", "i1", -1, "0 no, 1 replaced an elite, 2 new cell, -1 not offered"),
@@ -122,11 +129,13 @@ CANDIDATES = (
 OF_RUNGS = frozenset({"rung_scores", "promoted"})
 """Columns that the file of a run without rungs has not."""
 
-LATER = OF_RUNGS | frozenset({
+OF_CHALLENGES = frozenset({"possible"})
+"""Columns that the file of a run without ``search.challenge`` has not."""
+
+LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "writer",
-    "earlier", "repeats", "retries", "target",
-    "request_sha256",
+    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve", "writer",
+    "earlier", "repeats", "retries", "target", "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""
@@ -163,6 +172,22 @@ HISTORY = (
     Column("lost_limit_seconds", "f8", 0.0, "tasks that met their memory or time limit", "s"),
 )
 
+_SINCE_1970 = "s since 1970-01-01T00:00:00Z"
+
+ATTEMPTS = (
+    Column("candidate", "i8", -1, "candidate that was evaluated"),
+    Column("attempt", "i4", 0, "number of the attempt, from 1; with rungs from 1 at each"),
+    Column("rung", "i4", 0, "rung, from 0, up to which it was to be trained"),
+    Column("submitted", "f8", NAN, "when its task was submitted", _SINCE_1970),
+    Column("start", "f8", NAN, "when its training began; NaN: not known", _SINCE_1970),
+    Column("end", "f8", NAN, "when it ended, or was found to have ended", _SINCE_1970),
+    Column("job", "S32", b"", "job that it ran in"),
+    Column("node", "S64", b"", "host that it ran on"),
+    Column("ending", "S64", b"", "result, or why there was none"),
+)
+"""A row for each attempt at a candidate, told with the candidate's result. No older record, and
+none of a problem without tasks, has any."""
+
 ARCHIVE_COLUMNS = {
     "centroids": "centroids of the cells in the unit square",
     "lower": "lower bounds of the descriptors",
@@ -175,3 +200,7 @@ ARCHIVE_COLUMNS = {
 RUNG = "rung"
 """Column of the network archive of a run with rungs."""
 RUNG_MEANING = "rung, from 0, at which the fitness of the elite was measured; -1: empty"
+
+TRAININGS = "trainings"
+"""Column of the network archive of a run with challenges."""
+TRAININGS_MEANING = "trainings over which the fitness of the elite is the mean; 0: empty"

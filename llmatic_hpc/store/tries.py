@@ -130,7 +130,8 @@ def seed_and_temperature(
 def samples(record: Record) -> int:
     """Count the completions that a record holds, those that were not kept included."""
     table = record.candidates
-    return record.rows + int(table["repeats"].sum()) + int(table["retries"].sum())
+    sampled = record.rows - int(record.are_repeats.sum())
+    return sampled + int(table["repeats"].sum()) + int(table["retries"].sum())
 
 
 def columns(earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, requests, rows, tries
+from . import fold, places, promotion, repeats, requests, rows, tried, tries
 from .record import PROPOSED, Record
 
 
@@ -42,6 +42,7 @@ def verify(record: Record) -> Iterator[Difference]:
     if impossible := list(_told(record)):
         yield from impossible
         return  # no search can be told so
+    yield from (Difference(where, what) for where, what in tried.faults(record))
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):
@@ -61,6 +62,7 @@ def verify(record: Record) -> Iterator[Difference]:
             "fitness",
             "curiosity",
             *(["rung"] if state.rung is not None else ()),
+            *(["trainings"] if state.trainings is not None else ()),
         ):
             stored, replayed = getattr(record.archives[name], column), getattr(state, column)
             for cell in np.flatnonzero(~_equal(stored, replayed)).tolist():
@@ -97,6 +99,7 @@ def _told(record: Record) -> Iterator[Difference]:
 def _rows(record: Record, config: Config) -> Iterator[Difference]:
     table = record.candidates
     batch, several = config.search.batch, config.search.oversample
+    repeated = record.are_repeats
     for row in range(record.rows):
         where = f"candidate {row}"
         generation = int(table["generation"][row])
@@ -126,6 +129,8 @@ def _rows(record: Record, config: Config) -> Iterator[Difference]:
                 yield Difference(where, f"does not have the score of candidate {original}")
         if record.rungs:
             yield from (Difference(where, fault) for fault in promotion.row_faults(record, row))
+        if repeated[row]:
+            yield from (Difference(where, fault) for fault in repeats.row_faults(record, row))
         if any(parent >= row for parent in table["parents"][row].tolist()):
             yield Difference(where, "has a parent that came after it")
 
@@ -166,7 +171,11 @@ def _unequal(
     for name, value in again.items():
         there = table[name][row]
         there = there.decode() if isinstance(there, bytes) else there
-        if not np.all(_equal(np.asarray(there), np.asarray(value))):
+        if isinstance(value, int | float | str) and np.ndim(there) == 0:  # most, and quickly
+            same = there == value or (there != there and value != value)
+        else:
+            same = np.all(_equal(np.asarray(there), np.asarray(value)))
+        if not same:
             yield _replays(where, name, there, value)
 
 

@@ -7,12 +7,13 @@
 
 ``base`` trains a generation of completions that are there already (32 of them, to the paper's
 prompt): its networks are parents, its failures and trials are what informed requests tell.
-``sample`` asks every variant, for every seed, for descendants of the initial network with an empty
-record (``start``) and for those of that run's elites (``later``); nothing is trained. Every variant
-samples repeats again, at most twice; its first answers are those of the same variant without that,
-so that one piece makes two rows of the table. ``retry`` shows completions that do not fit without
-repair their error, and beside it samples others from the same requests. A piece that stands in the
-results is not done again; ``--seconds`` ends a call after the piece in which they are over.
+``sample`` asks every variant, for every seed, for further descendants of the initial network
+(``start``), of that run's elites (``later``), or of the initial network with an empty record
+(``first``); nothing is trained. Every variant samples repeats again, at most twice; its first
+answers are those of the same variant without that, so that one piece makes two rows of the table.
+``retry`` shows completions that do not fit without repair their error, and beside it samples others
+from the same requests. A piece that stands in the results is not done again; ``--seconds`` ends a
+call after the piece in which they are over.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
 from llmatic_hpc.store import Record, fold, requests, rows
 from llmatic_hpc.store.requests import request_of
-from llmatic_hpc.types import PENDING, Proposal, Request
+from llmatic_hpc.types import PENDING, Evaluation, Proposal, Request
 
 INFORMED = ("generator.request=informed",)
 TARGETS = (*INFORMED, "search.targets=true")
@@ -61,9 +62,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 MAIN = ("paper", "informed", "informed, targets", "paper, target")
 AGAIN = ("generator.repeats=2",)
-AT_START = 32
-"""Completions of the initial network for a seed; of elites as many as the run's batch."""
-STAGES = ("start", "later")
+PIECE = 16
+"""Completions of a variant for a seed, those that are sampled again not counted."""
+START = ("search.start_elites=100000", "search.start_generations=0")
+"""Settings under which all descend from the initial network."""
+STAGES = ("start", "later", "first")
 DRAWN = 32
 """Completions among which different niches are counted, whatever number there are of them."""
 COLUMNS = ("request", "n", "tokens", "seconds", "samples", "class", "as written", "with repair",
@@ -130,7 +133,7 @@ class Bench:
     def record(self, config: Config, evaluator: Evaluator, stage: str) -> Record:
         """A record to go on from: the run's, or an empty one with the same cells."""
         facts = task.facts(config, evaluator)
-        if stage == "later":
+        if stage != "first":
             return replace(
                 self.base, task=facts, known=(dict(self.base.candidates), dict(self.base.history))
             )
@@ -166,8 +169,8 @@ class Bench:
                 self.config,
                 [*changes, *AGAIN, f"run.seed={seed}", "search.variant=mutation-only"],
             )
-            if stage == "start":
-                config = configuration.override(config, [f"search.batch={AT_START}"])
+            if stage != "later":
+                config = configuration.override(config, START)
             with problems.alone(config) as evaluator:
                 return self._sample(config, evaluator, stage)
 
@@ -175,7 +178,7 @@ class Bench:
         record = self.record(config, evaluator, stage)
         search = fold.resume(record, config)
         search.aiming = Aiming()
-        proposals = search.ask()
+        proposals = search.ask()[:PIECE]
         texts = requests.texts(record, config, search, proposals)
         asked = [request_of(p, record, evaluator.problem, texts.get(p.candidate, ""))
                  for p in proposals]  # fmt: skip
@@ -222,7 +225,8 @@ class Bench:
             values = rows.measured(verdict)
             raw = [values.get(name, math.nan) for name in record.axes]
             place = search.network_archive.tessellation.locate([raw])[0]
-            search.aiming.tell(proposal.candidate, search.network_archive, place)
+            told = Evaluation(proposal.candidate, "scored", 0.0, tuple(raw))
+            search.aiming.tell(search.network_archive, [told])
             parents = {record.candidates["canonical_sha256"][p].decode() for p in proposal.parents}
             key = verdict.canonical_sha256 if source else ""
             found.append({
@@ -238,11 +242,13 @@ class Bench:
 
     def retry(self, seed: int) -> dict[str, Any]:
         """Failures without repair: shown their error, and beside it sampled anew."""
-        config = configuration.override(self.config, ["generator.repair=false", f"run.seed={seed}"])
+        config = configuration.override(
+            self.config, [*START, "generator.repair=false", f"run.seed={seed}"]
+        )
         with problems.alone(config) as evaluator:
             record = self.record(config, evaluator, "start")
             search = fold.resume(record, config)
-            asked = [request_of(p, record, evaluator.problem) for p in search.ask()]
+            asked = [request_of(p, record, evaluator.problem) for p in search.ask()[:PIECE]]
             first = self.ask(config, evaluator, asked, [])
             failed = [(r, a) for r, a in zip(asked, first, strict=True) if not fits(a)]
             found: dict[str, Any] = {"first": len(first), "failed": len(failed)}
@@ -286,6 +292,8 @@ def table(options: argparse.Namespace) -> None:
     """Print both tables from the results."""
     pieces = read(options.results)
     for stage in STAGES:
+        if not any(p["kind"].endswith(f"/{stage}") for p in pieces):
+            continue
         print(f"\n{stage}\n")
         print(f"| {' | '.join(COLUMNS)} |\n| --- |" + " ---: |" * (len(COLUMNS) - 1))
         for variant in VARIANTS:
@@ -355,7 +363,7 @@ def main() -> None:
             command.add_argument("--seconds", type=float, default=math.inf)
         if name == "sample":
             command.add_argument("--variants", nargs="*", default=list(MAIN))
-            command.add_argument("--stages", nargs="*", default=list(STAGES))
+            command.add_argument("--stages", nargs="*", default=["start"])
     options = parser.parse_args()
     if options.command in ("base", "table"):
         {"base": base, "table": table}[options.command](options)

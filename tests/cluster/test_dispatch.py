@@ -109,6 +109,14 @@ def test_what_the_machine_spoils_is_tried_again_and_counted(tmp_path: Path) -> N
     assert [done[i].attempts for i in range(8)] == [3, 2, 6, 2, 3, 2, 1, 1]
     assert "3 attempts failed" in done[0].result.outcome.failure
     assert "disk on fire" in done[4].result.outcome.failure
+    endings = [[one.ending for one in done[i].tries] for i in range(8)]
+    assert [len(one) for one in endings] == [done[i].attempts for i in range(8)]
+    assert [one[-1] == "result" for one in endings] == [i not in (0, 4) for i in range(8)]
+    assert endings[3] == ["infrastructure", "result"]
+    assert endings[1] == ["ended without a result", "result"]
+    assert "handed back" in endings[2]
+    for one in (attempt for i in range(8) for attempt in done[i].tries):
+        assert one.submitted <= one.end <= time.time()
 
 
 class OnOneNode(InlineBackend):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmatic_hpc.coordinator.environment import generator_kind
+from llmatic_hpc.coordinator.environment import commit, generator_kind
 
 CONTROL = "procedural (control without a language model)"
 
@@ -27,3 +30,16 @@ CONTROL = "procedural (control without a language model)"
 def test_the_kind_is_on_the_record(recorded: dict[str, Any], kind: str) -> None:
     """Records of version 0.1 have a displayed name alone; a model's own name decides nothing."""
     assert generator_kind(recorded) == kind
+
+
+def test_the_commit_is_that_of_a_checkout(tmp_path: Path) -> None:
+    """With changes to tracked files or without; of an installation there is none."""
+    assert commit(tmp_path) == ""
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x")
+    (tmp_path / "setup.cfg").write_text("")
+    for words in (("init", "-q"), ("add", "setup.cfg"), ("commit", "-qm", "one")):
+        subprocess.run([*git, *words], check=True)
+    clean = commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    (tmp_path / "setup.cfg").write_text("changed")
+    assert commit(tmp_path) == f"{clean} with changes"

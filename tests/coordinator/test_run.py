@@ -95,6 +95,12 @@ def test_a_run_leaves_a_verified_record(finished: Path) -> None:
     said = json.loads(llmatic("verify", finished, "--json").stdout)
     assert said["ok"]
     assert said["candidates"] == 12
+    table, tried = record.candidates, record.attempts
+    assert (tried["ending"] == b"result").sum() == (table["attempts"] > 0).sum()
+    assert (tried["start"] <= tried["end"]).all()
+    scored = table["status"] == b"scored"
+    lengths = [len(json.loads(curve)) for curve in table["train_curve"][scored]]
+    assert lengths == table["epochs"][scored].tolist()
 
 
 def test_memory_and_time_are_axes_and_the_replay_agrees(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[2]
 pytest.importorskip("sklearn")
 
 
-def settings(mode: str) -> Config:
+CHALLENGES = "search.challenge=2", "search.oversample=2", "search.generations=3"
+
+
+def settings(mode: str, *changes: str) -> Config:
     """Two generations of six; three rungs where the mode can have them."""
     rungs = "[[3,'niche'],[9]]" if mode == "elites" else "[[3,'niche'],[6,'niche'],[9]]"
     return config.load(
@@ -38,7 +41,7 @@ def settings(mode: str) -> Config:
             "search.generations=2", "search.batch=6", "search.start_elites=2",
             "archive.network.cells=5", "cluster.candidates_per_task=2", "problem.test_images=50",
             "problem.train_images=100", f"training.rungs={rungs}", f"training.promotion={mode}",
-            "archive.samples=500", "cluster.kind=inline",
+            "archive.samples=500", "cluster.kind=inline", *changes,
         ),
     )  # fmt: skip
 
@@ -65,7 +68,7 @@ class Killed(BaseException):
 
 
 class Made:
-    """A worker that trains nothing: a score is a function of the source and of the epochs.
+    """A worker that trains nothing: a score is a function of source, seed and epochs.
 
     Every candidate that it is given is noted; with ``dies_at`` it dies at that one, before or
     after the result is written.
@@ -85,7 +88,8 @@ class Made:
             dies = len(self.seen) - 1 == self._dies_at
             if dies and not self._after:
                 raise Killed
-            digest = hashlib.sha256(f"{one.source_sha256} {epochs // 6}".encode()).digest()
+            told = f"{one.source_sha256} {one.training_seed} {epochs // 6}"
+            digest = hashlib.sha256(told.encode()).digest()
             fitness = epochs / 20 + digest[0] / 512
             outcome = Outcome("scored", fitness=fitness, valid_accuracy=fitness,
                               test_accuracy=fitness, epochs=epochs, train_seconds=1.0)  # fmt: skip
@@ -98,11 +102,11 @@ class Made:
         return 0
 
 
-def run(folder: Path, mode: str, worker: Made) -> Record:
+def run(folder: Path, mode: str, worker: Made, *changes: str) -> Record:
     """Start or continue a run, and verify its record."""
     backend = InlineBackend(worker.run)
     made = Coordinator(
-        settings(mode), RunPaths(folder), Silent(), threading.Event(), backend=backend
+        settings(mode, *changes), RunPaths(folder), Silent(), threading.Event(), backend=backend
     )
     made.run()
     record = store.load(RunPaths(folder).record)
@@ -120,29 +124,43 @@ def columns(record: Record) -> Iterator[tuple[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize(
-    "mode", ["niche", "elites", pytest.param("halving", marks=pytest.mark.slow)]
+    ("mode", "changes"),
+    [
+        ("niche", ()),
+        ("elites", ()),
+        pytest.param("halving", (), marks=pytest.mark.slow),
+        ("niche", CHALLENGES),
+        pytest.param("elites", CHALLENGES, marks=pytest.mark.slow),
+    ],
 )
-def test_invariant_1_killed_at_every_rung(mode: str, tmp_path: Path) -> None:
+def test_invariant_1_killed_at_every_rung(
+    mode: str, changes: tuple[str, ...], tmp_path: Path
+) -> None:
     """Wherever the worker dies: the same record, and of no candidate a rung is trained twice.
 
     One that died without its result is begun again, by the one that comes after.
     """
     worker = Made()
-    record = run(tmp_path / "undisturbed", mode, worker)
+    record = run(tmp_path / "undisturbed", mode, worker, *changes)
     table = record.candidates
+    repeats = np.flatnonzero(record.are_repeats & (table["attempts"] > 0)).tolist()
+    assert bool(repeats) == bool(changes)
+    at = {epochs for row, epochs in worker.seen if row in repeats}
+    assert at <= ({3} if mode == "elites" else {9})  # as what they repeat was, and at once
     assert max(Counter(worker.seen).values()) == 1
     epochs = Counter(epochs for _, epochs in worker.seen)
-    assert epochs[3] == ((table["duplicate_of"] < 0) & (table["attempts"] > 0)).sum()
+    own = (table["duplicate_of"] < 0) & (table["attempts"] > 0)
+    assert epochs[3] == (own if mode == "elites" else own & ~record.are_repeats).sum()
     assert 0 < epochs[9] < epochs[3]
     assert epochs[9] >= (table["status"] == b"scored").sum()
     assert set(table["status"].tolist()) >= {b"scored", b"stopped"}
-    for dies_at in range(4, len(worker.seen), 7):
+    for dies_at in range(4, len(worker.seen), 23 if changes else 7):
         folder, after = tmp_path / f"{dies_at}", dies_at % 2 == 0
         killed, second = Made(dies_at, after=after), Made()
         with pytest.raises(Killed):
-            run(folder, mode, killed)
+            run(folder, mode, killed, *changes)
         assert render(status(store.load(RunPaths(folder).record), RunPaths(folder))) is not None
-        again = run(folder, mode, second)
+        again = run(folder, mode, second, *changes)
         trained = Counter(killed.seen + second.seen)
         assert trained.keys() == set(worker.seen)
         assert [one for one, times in trained.items() if times > 1] == (

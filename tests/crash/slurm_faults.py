@@ -3,6 +3,7 @@
     slurm/testbed/up.sh
     python -m tests.crash.slurm_faults               # all, a quarter of an hour
     python -m tests.crash.slurm_faults --only node-down --seed 3
+    python -m tests.crash.slurm_faults --rungs niche # trainings in two rungs; or halving, elites
 
 The coordinator is a job of ``llmatic submit``, candidates are elements of arrays, and each fault
 strikes at a random moment while elements of a random generation run. Afterwards must hold:
@@ -44,6 +45,9 @@ from .kill_anywhere import differences
 ROOT = Path(__file__).parents[2]
 PATIENCE = 150.0
 """Seconds that a run may take after its fault; undisturbed it takes 30."""
+
+PROMOTIONS = ("niche", "halving", "elites")
+RUNGS = "training.rungs=[[1,'niche'],[3]]"
 
 CONFIG = """\
 extends = "{root}/configs/smoke.toml"
@@ -99,6 +103,8 @@ class Bench:
     folder: Path
     batch: int = 16
     epochs: int = 3
+    settings: tuple[str, ...] = ()
+    """Further settings of all runs, each KEY=VALUE."""
     config: Path = field(init=False)
     reference: Record = field(init=False)
 
@@ -116,8 +122,14 @@ class Bench:
         )
         replay.write_text(written.stdout)
         local = ("--set", "cluster.kind=local", "--set", "cluster.poll_seconds=0.05")
-        llmatic("run", self.config, "--run-dir", self.folder / "reference", *local)
+        again = (*local, *self.options)
+        llmatic("run", self.config, "--run-dir", self.folder / "reference", *again)
         self.reference = store.load(RunPaths(self.folder / "reference").record)
+
+    @property
+    def options(self) -> list[str]:
+        """The further settings as options of a command."""
+        return [word for setting in self.settings for word in ("--set", setting)]
 
 
 @dataclass
@@ -149,6 +161,7 @@ class Run:
         text = SITE.format(root=ROOT, python=sys.executable, path=path)
         file.write_text(f"{text}\n[array]\n{site}\n[coordinator]\n{coordinator}\n")
         words = [word for setting in settings for word in ("--set", setting)]
+        words += self.bench.options
         done = llmatic("submit", self.bench.config, self.folder, "--site", file, *words)
         self.job = done.stdout.strip()
 
@@ -516,6 +529,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", action="append", choices=FAULTS, help="may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--rungs", choices=PROMOTIONS, help="candidates earn their training so")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
+                        help="a further setting of all runs; may be repeated")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="the faults and what they are")
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept afterwards")
     options = parser.parse_args(arguments)
@@ -527,7 +543,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="llmatic-faults-"))
     Bed().mend()
     began = time.monotonic()
-    bench = Bench(folder)
+    rungs = (RUNGS, f"training.promotion={options.rungs}") if options.rungs else ()
+    bench = Bench(folder, settings=(*rungs, *options.settings))
     print(f"reference: {time.monotonic() - began:.0f} s", flush=True)
     names = options.only or list(FAULTS)
     failed = sum(not strike(bench, name, options.seed) for name in names)

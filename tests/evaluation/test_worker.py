@@ -114,7 +114,9 @@ def test_every_candidate_gets_its_own_result(finished: tuple[RunPaths, list[Resu
     assert best.test_accuracy > 0.7
     assert 0 < best.train_loss < 2
     assert best.epochs == 2
+    assert best.train_curve[0] > best.train_curve[1] == pytest.approx(best.train_loss, rel=1e-5)
     assert (untrained.epochs, math.isnan(untrained.train_loss)) == (0, True)
+    assert untrained.train_curve == ()
     assert untrained.fitness < 0.4
     assert "containment.wall_seconds = 8" in outcomes[6].failure
     assert "code 3" in outcomes[1].failure
@@ -564,7 +566,8 @@ def test_a_result_of_an_earlier_version_is_taken(tmp_path: Path) -> None:
     """It lacks what nobody measured then; its training is not done again."""
     write_result(tmp_path / "r.json", GOOD)
     plain = json.loads((tmp_path / "r.json").read_text())
-    del plain["outcome"]["milliseconds"], plain["outcome"]["device"]
+    for name in ("milliseconds", "device", "train_curve"):
+        del plain["outcome"][name]
     (tmp_path / "r.json").write_text(json.dumps(plain))
     assert str(read(tmp_path / "r.json")) == str(GOOD)
 

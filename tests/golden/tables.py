@@ -18,6 +18,7 @@ MEASURED = frozenset((
     "history/started", "history/finished", "history/generate_seconds", "history/screen_seconds",
     "history/evaluate_seconds", "history/lost_machine_seconds",
     "history/lost_preempted_seconds", "history/lost_limit_seconds",
+    *(f"attempts/{name}" for name in ("submitted", "start", "end", "job", "node")),
 ))  # fmt: skip
 """Data sets that differ between two runs of the same configuration and seed."""
 FROM_TABLE = "candidates/train_seconds"
@@ -26,7 +27,7 @@ FROM_TABLE = "candidates/train_seconds"
 ATTRIBUTES = ("format", "schema_version", "phase", "committed_generations", "committed_candidates")
 ENVIRONMENT = ("generator", "benchmark")
 ROWS = {"candidates": "candidate", "archives": "cell", "history": "generation",
-        "prompts": "prompt"}  # fmt: skip
+        "attempts": "attempt", "prompts": "prompt"}  # fmt: skip
 
 Columns = dict[str, list[Any]]
 """Data sets by their path in the file, a value per row."""

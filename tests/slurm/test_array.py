@@ -197,8 +197,8 @@ def test_killed_while_submitting(slurm: Slurm, tmp_path: Path, named: str) -> No
 
 def test_a_limit_that_can_be_asked_for(slurm: Slurm, bed: Bed, tmp_path: Path, named: str) -> None:
     """MaxSubmitJobs: never more in the queue than allowed, and sbatch refuses nothing."""
-    others = len(slurm.queue())
-    slurm.command("sacctmgr", "-i", "modify", "user", "root", "set", f"MaxSubmitJobs={others + 3}")
+    slurm.wait_until(lambda: not slurm.queue(), "a queue without jobs that other tests left")
+    slurm.command("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=3")
     paths = RunPaths(tmp_path / "run")
     done = dispatcher(paths, named).run(work(8))
     assert {gathered.attempts for gathered in done.values()} == {1}
@@ -213,9 +213,9 @@ def test_a_limit_that_only_sbatch_tells(
 ) -> None:
     """A limit of the whole account: found by trial, waited for, and nothing is lost."""
     monkeypatch.setattr("llmatic_hpc.cluster.dispatch.LEAST_BUSY_SECONDS", 0.5)
-    limit = len(slurm.queue()) + 3
+    slurm.wait_until(lambda: not slurm.queue(), "a queue without jobs that other tests left")
     account = ("sacctmgr", "-i", "modify", "account", "root", "set")
-    slurm.command(*account, f"GrpSubmitJobs={limit}")
+    slurm.command(*account, "GrpSubmitJobs=3")
     try:
         paths = RunPaths(tmp_path / "run")
         done = dispatcher(paths, named).run(work(8))

@@ -101,7 +101,8 @@ class Trained(Evaluator):
             }
             for candidate, one in gathered.items()
         }
-        return Evaluated(found, dispatcher.lost)
+        tries = [one for candidate in sorted(gathered) for one in gathered[candidate].tries]
+        return Evaluated(found, dispatcher.lost, tries)
 
     def judge(self, source: str, *, seed: int | None = None) -> tuple[Screened, Outcome]:
         """Screen, train and judge a source text here, as a compute node would."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def epochs_of(settings: ProblemSettings) -> tuple[int, ...]:
     """Return the epochs of the trainings that give fitness, the last in the end."""
     given = settings.table_epochs
     return given if isinstance(given, tuple) else (given,)
+
+
+def single_columns(settings: ProblemSettings) -> tuple[str, ...]:
+    """Return the columns that a single training of the table gives."""
+    return ("fitness", "valid_accuracy") if settings.protocol == "sound" else ("fitness",)
 
 
 def load_table(settings: ProblemSettings) -> table.BenchmarkTable:
@@ -98,6 +104,7 @@ class Tabulated(Immediate):
             }
             for epochs in self._epochs
         ]
+        self._single = None if settings.table_trainings == "mean" else accuracies
         errors = -self._scores[-1]["test_accuracy"]
         self._rank = 1 + np.searchsorted(np.sort(errors), errors, side="left")
         self._known: dict[cells.Cell, Screened] = {}
@@ -114,6 +121,7 @@ class Tabulated(Immediate):
                 "cells": len(self._table.rows),
                 "best_fitness": float(np.max(self._scores[-1]["fitness"])),
                 "best_test_accuracy": float(np.max(self._scores[-1]["test_accuracy"])),
+                **(self._single.single_facts() if self._single else {}),
             }
         }
 
@@ -137,9 +145,22 @@ class Tabulated(Immediate):
         values: dict[str, Any] = {name: float(column[row]) for name, column in scores.items()}
         return Outcome("scored", epochs=self._epochs[rung], **values)
 
+    def score_with(self, source: str, architecture: str, rung: int | None, seed: int) -> Outcome:
+        """See :meth:`.Immediate.score_with`: one of the cell's trainings, if that is asked for."""
+        rung = -1 if rung is None else rung
+        found = self.score_at(source, architecture, rung)
+        if self._single is None or self._epochs[rung] != table.EPOCHS:
+            return found
+        names = single_columns(self._config.problem)
+        value = self._single.training(self._table.row(architecture), seed)
+        changed: dict[str, Any] = dict.fromkeys(names, value)
+        return replace(found, **changed)
+
     def columns(self, architecture: str) -> Mapping[str, Any]:
-        """See :meth:`.Immediate.columns`: the rank among all cells."""
-        return {"rank": int(self._rank[self._table.row(architecture)])}
+        """See :meth:`.Immediate.columns`: the rank among all cells, and the trainings of this."""
+        row = self._table.row(architecture)
+        rank = int(self._rank[row])
+        return {"rank": rank} | ({"possible": self._single.count(row)} if self._single else {})
 
     def close(self) -> None:
         """End the contained processes."""
@@ -193,6 +214,7 @@ def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Differe
     columns, accuracies = record.candidates, benchmark.datasets[problem.dataset]
     *rungs, scores = (accuracies.scores(problem, epochs) for epochs in epochs_of(problem))
     scored = np.flatnonzero(np.isin(columns["status"], (b"scored", b"stopped"))).tolist()
+    single = () if problem.table_trainings == "mean" else single_columns(problem)
     with CellReader(config.containment) as reader:
         readings = reader.read([columns["source"][row] for row in scored])
     for row, reading in zip(scored, readings, strict=True):
@@ -206,7 +228,11 @@ def against(record: Record, benchmark: table.BenchmarkTable) -> Iterator[Differe
         found = [(f"rung {r}", columns["rung_scores"][row, r], one["fitness"][at])
                  for r, one in enumerate(rungs)]  # fmt: skip
         if columns["status"][row] == b"scored":
-            found += [(name, columns[name][row], values[at]) for name, values in scores.items()]
+            here = {name: values[at] for name, values in scores.items()}
+            if single:
+                value = accuracies.training(at, int(columns["seed"][row]))
+                here |= dict.fromkeys(single, value)
+            found += [(name, columns[name][row], value) for name, value in here.items()]
         for name, there, here in found:
             if float(there) != float(here):
                 yield Difference(where, f"{name} is {there}, the table says {here}")

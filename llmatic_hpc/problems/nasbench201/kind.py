@@ -73,6 +73,26 @@ def control(settings: GeneratorSettings, problem: Problem) -> Generator:
     return ProceduralCells(settings)
 
 
+def _check_single(config: Config, origin: str) -> None:
+    """Refuse single trainings where the table has none. Raises :class:`ConfigError`."""
+    settings = config.problem
+    has = "sound" if settings.dataset == "cifar10" else "paper"
+    if settings.protocol != has:
+        raise ConfigError(
+            f"{origin}: problem.table_trainings = 'single': of single trainings on "
+            f"{settings.dataset} the table has accuracies on the "
+            f"{'validation' if has == 'sound' else 'test'} images alone: set problem.protocol = "
+            f"{has!r}"
+        )
+    epochs = settings.table_epochs
+    if epochs == 12 or (isinstance(epochs, tuple) and config.training.promotion == "elites"):
+        raise ConfigError(
+            f"{origin}: problem.table_trainings = 'single': of 12 epochs the table has the mean "
+            "alone: set problem.table_epochs = 200, or [12, 200] with training.promotion = 'niche' "
+            "or 'halving'"
+        )
+
+
 class NASBench201(ProblemKind):
     """Find the best cell of a benchmark whose trainings are a table."""
 
@@ -109,6 +129,14 @@ class NASBench201(ProblemKind):
             raise ConfigError(
                 f"{origin}: problem.table_epochs must be 12, 200 or [12, 200], for the benchmark "
                 f"has no other trainings; got {config.problem.table_epochs}"
+            )
+        if config.problem.table_trainings == "single":
+            _check_single(config, origin)
+        elif config.search.challenge:
+            raise ConfigError(
+                f"{origin}: search.challenge asks for further trainings, and the mean of the table "
+                "is over all of them: set problem.table_trainings = 'single', or search.challenge "
+                "= 0"
             )
         if config.training.rungs:
             raise ConfigError(
