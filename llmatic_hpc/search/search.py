@@ -192,9 +192,8 @@ class Search:
         self._initial = initial
         self._collective = [0.0] * prompts
         self._best = -math.inf
-        self._generation = 0
+        self._generation, self._repeats = 0, 0
         self._asked: tuple[str, str, str] | None = None
-        self._repeats = 0
         self._out: dict[int, Proposal] = {}
 
     @property
