@@ -146,7 +146,7 @@ class Request:
     text: str = ""
     """The request as a template makes it; empty: the paper's, of parents and instruction."""
     answered: str = ""
-    """What was written for it before and does not fit; empty: nothing was."""
+    """Text that was written for it before and does not fit; empty: there is none."""
     error: str = ""
     """Why that does not fit."""
 

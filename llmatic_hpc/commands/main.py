@@ -154,6 +154,7 @@ def summary(record: Record, paths: RunPaths) -> str:
         f"Best network: candidate {best}, fitness {fitness:.4f}{once}.",
         "Next:",
         f"  llmatic status {paths.root} --map",
+        f"  llmatic report {paths.root}",
         *([again] if is_trained else []),
         f"  llmatic verify {paths.root}",
         f"  llmatic export {paths.root} --best --output best.py",

@@ -58,6 +58,10 @@ class SearchSettings:
         "noise of a training does not tell them apart; fitness is then the mean over a network's "
         "trainings; 0: one training decides", low=0, high=1000,
     )  # fmt: skip
+    challenge_from: int = setting(
+        0, "with search.challenge: first generation that trains any again, such as one of the last",
+        low=0,
+    )  # fmt: skip
     noise: float = setting(
         0.0, "with search.challenge: difference of two trainings that says nothing, an accuracy; "
         "0: estimated from trainings of the same networks", low=0.0, high=1.0,

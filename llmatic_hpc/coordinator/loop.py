@@ -35,7 +35,7 @@ from ..store import Record, places, requests, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
-from ..types import REPEAT, Completion, Proposal, Request
+from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment, task
 from .asking import Answer, answered
 from .budget import Budget
@@ -339,7 +339,13 @@ class Coordinator:
             extracted_from(completion, request, self._problem.helpers)
             for completion, request in zip(completions, requests, strict=True)
         ]
-        sources = [code.source for code in extracted]
+        examined = self._screen(evaluator, generation, [code.source for code in extracted])
+        missing = [code.failure for code in extracted]
+        return [Answer(*one) for one in zip(completions, missing, examined, strict=True)]
+
+    def _screen(
+        self, evaluator: Evaluator, generation: int, sources: Sequence[str]
+    ) -> list[Examined]:
         self._told.stage(generation, "screened", len(sources))
         examined = evaluator.examine(sources, repair=self.config.generator.repair)
         for found in examined:
@@ -349,8 +355,7 @@ class Coordinator:
                     "lost: mend that and start the run again"
                 )
         self._told.advance("screened", len(sources))
-        missing = [code.failure for code in extracted]
-        return [Answer(*one) for one in zip(completions, missing, examined, strict=True)]
+        return examined
 
     # --- evaluate, update: the second commit --------------------------------------------------
 

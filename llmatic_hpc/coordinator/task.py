@@ -34,6 +34,7 @@ def facts(config: Config, evaluator: Evaluator) -> dict[str, Any]:
         "sentence": problems.kind_of(config).sentence(config, problem),
         "advice": problem.advice or shapes(problem),
         "initial_source": problem.initial_source,
+        "has_names": bool(initial.screened.architecture),
         "initial": {name: float(value) for name, value in known.items()},
         "instructions": {
             "crossover": problem.crossover_prompt,

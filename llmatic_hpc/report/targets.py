@@ -38,16 +38,14 @@ def targets(record: Record) -> dict[str, Any]:
 
 def _counts(aims: Sequence[Aim]) -> dict[str, Any]:
     fit = [aim for aim in aims if aim.fits]
-    mean = {
-        name: math.fsum(getattr(aim, name) for aim in fit) / len(fit) if fit else None
-        for name in ("miss", "start")
-    }
+    count = len(fit)
     return {
         "targets": len(aims),
-        "fit": len(fit),
+        "fit": count,
         "hits": sum(aim.hit for aim in fit),
         "chance": math.fsum(aim.chance for aim in fit),
-        **mean,
+        "miss": math.fsum(aim.miss for aim in fit) / count if fit else None,
+        "start": math.fsum(aim.start for aim in fit) / count if fit else None,
     }
 
 
@@ -60,7 +58,7 @@ def render(values: dict[str, Any]) -> Table:
     }[values["state"]]
     table = Table(box=None, pad_edge=False, header_style="bold", title=said, title_justify="left")
     for name in ("targets", "fit", "hits", "by chance", "miss", "parent's"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(5, len(name)))
     table.add_column("prompt", no_wrap=True, overflow="ellipsis")
     for one in [{"prompt": f"(all, {values['generator']})", **values}, *values["by_prompt"]]:
         numbers = ("unknown" if one[k] is None else f"{one[k]:.2f}" for k in ("miss", "start"))

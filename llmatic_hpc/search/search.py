@@ -277,7 +277,7 @@ class Search:
 
     def _due(self) -> list[Repeat]:
         """Ask for the trainings again that the next generation has places for."""
-        if self.challenges is None:
+        if self.challenges is None or self._generation < self.settings.challenge_from:
             return []
         out = {p.parents[0] for p in self._out.values() if p.operator == REPEAT}
         return self.challenges.ask(max(1, self.settings.batch // 2), out)

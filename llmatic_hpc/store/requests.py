@@ -31,6 +31,8 @@ LONGEST_REASON = 140
 """Characters of a failure's line."""
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SIZES = {"flops": "FLOPs", "params": "parameters", "depth": "layers", "width": "channels or "
+          "features at most", "ratio": "width / depth"}  # fmt: skip
 _WORDS = {"flops": "FLOPs", "params": "parameters", "ratio": "width / depth",
           "activation_bytes": "bytes of memory"}  # fmt: skip
 
@@ -93,13 +95,14 @@ class Requests:
         for number, parent in enumerate(parents, start=1):
             name = f"Net{number}" if len(parents) > 1 else "The network above"
             known = self._measures(parent)
-            said.append(f"{name} scores {self._fitness(parent):.3f}; it has {_sizes(known)}.")
-        if not parents and self._task["initial"]:
-            said.append(f"The network above has {_sizes(self._task['initial'])}.")
+            sizes = f"; it has {_sizes(known)}" if _sizes(known) else ""
+            said.append(f"{name} scores {self._fitness(parent):.3f}{sizes}.")
+        if not parents and (sizes := _sizes(self._task["initial"])):
+            said.append(f"The network above has {sizes}.")
         return " ".join(said)
 
     def _layers(self, parents: Sequence[int]) -> Part:
-        if len(parents) > 1:
+        if len(parents) > 1 or self._task["has_names"]:  # cells are no list of layers
             return Part("")
         source = self._record.candidates["source"][parents[0]] if parents else None
         lines = layer_words.table(source or self._task["initial_source"], self._shape)
@@ -125,6 +128,7 @@ class Requests:
         if prompt not in self._failures:
             table = self._record.candidates
             failed = np.isin(table["status"], FAILED) & (table["promoted"] < 0)
+            failed &= ~self._record.are_repeats
             rows = np.flatnonzero(failed & self._known & (table["prompt"] == prompt))
             lines: dict[str, None] = {}
             for row in rows[::-1].tolist():
@@ -256,10 +260,8 @@ def differences(
 
 
 def _sizes(known: dict[str, Any]) -> str:
-    return (
-        f"{_number(known['flops'])} FLOPs, {_number(known['params'])} parameters, depth "
-        f"{known['depth']:.0f}, width {known['width']:.0f}, width / depth {known['ratio']:.3g}"
-    )
+    said = [(name, known.get(name, math.nan)) for name in _SIZES]
+    return ", ".join(f"{_number(v)} {_SIZES[name]}" for name, v in said if v >= 0)
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import types
 from ..config import Config
 from ..search import Purpose, draw_seed
 from ..types import INITIAL, Proposal
@@ -162,6 +163,7 @@ def differences(
     record: Record, config: Config, generation: int, proposals: Sequence[Proposal]
 ) -> Iterator[tuple[int, str]]:
     """Yield candidates of a generation with what a replay of its decisions gives otherwise."""
+    proposals = [one for one in proposals if one.operator != types.REPEAT]  # not sampled
     rows = [proposal.candidate for proposal in proposals]
     if not (config.generator.repeats or config.generator.retry):
         yield from ((r, "was sampled again") for r in rows if record.candidates["earlier"][r])

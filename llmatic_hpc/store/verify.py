@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import fold, places, promotion, repeats, requests, rows, tried, tries
+from . import attempts, fold, places, promotion, repeats, requests, rows, tries
 from .record import PROPOSED, Record
 
 
@@ -42,7 +42,7 @@ def verify(record: Record) -> Iterator[Difference]:
     if impossible := list(_told(record)):
         yield from impossible
         return  # no search can be told so
-    yield from (Difference(where, what) for where, what in tried.faults(record))
+    yield from (Difference(where, what) for where, what in attempts.faults(record))
     search = fold.new_search(config, len(record.prompts), record)
     batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):

@@ -15,17 +15,22 @@ niche     12 epochs first, and 200 for what is as good there as the elite of its
 halving   of a generation's candidates in a niche the best alone
 elites    12 epochs for all, and 200 for the elites when the run ends
 
-A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1. With ``--images`` a full
-training has 6 epochs of real images, and 1 and 2 are the rungs before (elites: 1); the seconds that
-all trainings of a run took stand beside its cost.
+A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1.
+
+With ``--images`` a full training has 6 epochs of 500 real images, and 1 and 2 are the rungs before
+(elites: 1); a run ends after the generation in which its trainings have taken ``--train-seconds``,
+by the clock, one at a time on one thread. What ``elites`` is going to need for its elites is set
+aside, by the seconds that they took for their first rung. ``--seconds`` ends between two runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -38,10 +43,12 @@ from scipy.stats import spearmanr
 from llmatic_hpc import config as configuration
 from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator.loop import Silent, run
+from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.problems.nasbench201.cells import DATASETS, architecture, cells, describe
 from llmatic_hpc.problems.nasbench201.table import BenchmarkTable, read
 from llmatic_hpc.report.status import best_candidate
-from llmatic_hpc.store import Record, promotion
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import Record, load, promotion
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODES = ("full", "niche", "halving", "elites")
@@ -79,25 +86,50 @@ def of_table(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the settings of all runs on images, likewise."""
     base = (
-        *COMMON, f"problem.data={options.data}", "problem.train_images=6000",
-        "problem.test_images=2000", "search.batch=10", "training.epochs=6",
-        "containment.max_flops=3e7",
+        *COMMON, f"problem.data={options.data}", "problem.train_images=500",
+        "problem.test_images=1000", "search.batch=5", "training.epochs=6", "training.threads=1",
+        "containment.max_flops=3e7", "cluster.kind=inline",
     )  # fmt: skip
-    for mode in options.modes:
-        below = "[1,'niche']" if mode == "elites" else "[1,'niche'],[2,'niche']"
-        rungs = (f"training.rungs=[{below},[6]]", f"training.promotion={mode}")
-        for seed in range(options.seeds):
-            for cost in options.costs:
-                folder = f"{mode}-{seed}" + (f"-{cost:g}" if mode == "elites" else "")
-                yield {
-                    "key": {"dataset": "images", "mode": mode, "seed": seed, "cost": cost},
-                    "folder": f"images-{folder}",
-                    "config": CONFIGS / "smoke.toml",
-                    "settings": (
-                        *base, f"run.seed={seed}", f"search.budget={cost}",
-                        *(rungs if mode != "full" else ()),
-                    ),
-                }  # fmt: skip
+    for seed in range(options.seeds):
+        for mode in options.modes:
+            below = "[1,'niche']" if mode == "elites" else "[1,'niche'],[2,'niche']"
+            rungs = (f"training.rungs=[{below},[6]]", f"training.promotion={mode}")
+            seconds = options.train_seconds
+            yield {
+                "key": {"dataset": "images", "mode": mode, "seed": seed, "cost": seconds},
+                "folder": f"images-{mode}-{seed}",
+                "config": CONFIGS / "smoke.toml",
+                "train_seconds": seconds,
+                "settings": (*base, f"run.seed={seed}", *(rungs if mode != "full" else ())),
+            }
+
+
+class Until(Quiet):
+    """Stops a run after the generation in which its trainings have taken so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.stop = threading.Event()
+        self._seconds = seconds
+
+    def generation_done(self, record: Record) -> None:
+        """See the class; what elites that are due will take is set aside."""
+        table, archive = record.candidates, record.archives["network"]
+        spent = float(np.nansum(table["train_seconds"]))
+        if promotion.is_deferred(record):
+            due = archive.elite[archive.rung == 0]
+            short, full = record.rungs
+            spent += float(table["train_seconds"][due].sum()) * full / short
+        if spent >= self._seconds:
+            self.stop.set()
+
+
+def trained_for(config: Config, folder: Path, seconds: float) -> Record:
+    """Run until trainings have taken so many seconds, and with ``elites`` train these in full."""
+    watch = Until(seconds)
+    with contextlib.suppress(Interrupted):
+        run(config, folder, observer=watch, stop=watch.stop)
+    done = load(RunPaths(folder).record).committed_generations
+    return run(config, folder, generations=done, observer=Quiet())
 
 
 def measured(record: Record) -> dict[str, float]:
@@ -108,6 +140,9 @@ def measured(record: Record) -> dict[str, float]:
         "trained": int(np.sum(record.candidates["status"] == b"scored")),
         "stopped": int(np.sum(record.candidates["status"] == b"stopped")),
         "elites": int(np.sum(archive.elite >= 0)),
+        "networks": int(
+            np.sum((record.candidates["duplicate_of"] < 0) & (record.candidates["attempts"] > 0))
+        ),
         "qd_score": float(np.nansum(archive.fitness)),
         "test_accuracy": math.nan
         if best is None
@@ -153,16 +188,26 @@ def known(file: Path) -> dict[str, dict[str, Any]]:
     return {json.dumps(line["key"], sort_keys=True): line for line in map(json.loads, lines)}
 
 
-def run_all(jobs: Iterator[dict[str, Any]], results: Path) -> None:
-    """Run what has no result yet; runs of one folder go on from each other."""
-    done = known(results)
+def run_all(jobs: Iterator[dict[str, Any]], results: Path, most_seconds: float = 0.0) -> None:
+    """Run what has no result yet; runs of one folder go on from each other.
+
+    ``most_seconds``: begin no run after so many; 0: run all.
+    """
+    done, start = known(results), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="llmatic-budget-") as place:
         for job in jobs:
             if json.dumps(job["key"], sort_keys=True) in done:
                 continue
             began = time.perf_counter()
+            if most_seconds and began - start > most_seconds:
+                print("not all: the same line goes on")
+                return
             config = configuration.load(job["config"], job["settings"])
-            record = run(config, Path(place) / job["folder"], observer=Quiet())
+            folder = Path(place) / job["folder"]
+            if seconds_of_training := job.get("train_seconds"):
+                record = trained_for(config, folder, seconds_of_training)
+            else:
+                record = run(config, folder, observer=Quiet())
             seconds = time.perf_counter() - began
             lines = [{"key": job["key"], **measured(record), "seconds": seconds}]
             for cost in job.get("below", ()):
@@ -215,7 +260,7 @@ def _cell(rows: list[dict[str, Any]], full: list[dict[str, Any]]) -> str:
         f"{_mean(rows, 'qd_score'):.2f} ± {_error(rows, 'qd_score'):.2f} "
         f"({_mean(rows, 'elites'):.1f})"
         + (
-            f" {_mean(rows, 'train_seconds'):.0f} s"
+            f"; {_mean(rows, 'networks'):.0f} networks, {_mean(rows, 'train_seconds'):.0f} s"
             if rows[0]["key"]["dataset"] == "images"
             else ""
         )
@@ -259,6 +304,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON Lines, gone on with")
     parser.add_argument("--ranks", action="store_true", help="only what 12 epochs tell about 200")
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--train-seconds", type=float, default=120.0, help="of a run on images")
+    parser.add_argument("--seconds", type=float, default=0.0, help="begin no run after so many")
     parser.add_argument("--costs", type=float, nargs="*", default=COSTS)
     parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES)
     parser.add_argument("--datasets", nargs="*", default=tuple(DATASETS), choices=tuple(DATASETS))
@@ -268,7 +315,10 @@ def main() -> None:
         return
     if options.results is None:
         parser.error("--results FILE.jsonl: where the results go")
-    run_all((of_images if options.images else of_table)(options), options.results)
+    if options.images:
+        run_all(of_images(options), options.results, options.seconds)
+    else:
+        run_all(of_table(options), options.results, options.seconds)
     print("\n".join(tables(options.results)))
 
 

@@ -62,10 +62,10 @@ class Timed(Coordinator):
     screen_seconds = 0.0
 
     def _generate(
-        self, record: Record, generation: int, requests: Sequence[Request]
+        self, record: Record, generation: int, requests: Sequence[Request], number: int = 0
     ) -> list[Completion]:
         began = time.perf_counter()
-        found = super()._generate(record, generation, requests)
+        found = super()._generate(record, generation, requests, number)
         self.generator_seconds += time.perf_counter() - began
         return found
 

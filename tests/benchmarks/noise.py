@@ -9,7 +9,7 @@ the two or three of the table (``problem.table_trainings = "single"``; CIFAR-10:
 accuracy, else that on all test images), and the true quality of a cell is their mean. The search is
 the paper's with plain MAP-Elites' uniform parents and the procedural control, in batches of five.
 
-With ``--images`` a training has 3 epochs of 1,000 real images, and the true quality of an elite is
+With ``--images`` a training has 3 epochs of 500 real images, and the true quality of an elite is
 the mean over three trainings with seeds that the run has not seen; ``--seconds`` ends between runs.
 
 recorded, true   QD score by the archive, and by the true quality of the same elites
@@ -40,8 +40,9 @@ from llmatic_hpc.store import Record, promotion
 
 from .budget import COMMON, CONFIGS, Quiet, known, whole_table
 
-CHALLENGES = (0, 1, 2)
-COSTS = {"table": (50.0, 100.0, 200.0), "images": (48.0,)}
+CHALLENGES = ("0", "1", "2", "2 from 30")
+"""``search.challenge``, and ``search.challenge_from`` where it is not the first generation."""
+COSTS = {"table": (50.0, 100.0, 200.0), "images": (40.0,)}
 NEW_SEEDS = (1_000_001, 1_000_002, 1_000_003)
 COLUMNS = ("networks", "repeats", "elites", "recorded", "true", "surplus", "wrong", "best")
 
@@ -75,9 +76,9 @@ def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                             "seed": seed, "cost": cost},
                     "config": CONFIGS / "smoke.toml",
                     "settings": (
-                        *COMMON, f"problem.data={options.data}", "problem.train_images=1000",
+                        *COMMON, f"problem.data={options.data}", "problem.train_images=500",
                         "problem.test_images=500", "search.batch=8", "training.epochs=3",
-                        "containment.max_flops=3e7",
+                        "containment.max_flops=3e7", "training.threads=1", "cluster.kind=inline",
                     ),
                 }  # fmt: skip
 
@@ -139,11 +140,13 @@ def run_all(jobs: Iterator[dict[str, Any]], options: argparse.Namespace) -> None
             if options.seconds and time.monotonic() - began > options.seconds:
                 print("not all: the same line goes on")
                 return
+            further, _, first = key["challenge"].partition(" from ")
             config = configuration.load(
                 job["config"],
                 (
                     *job["settings"], f"run.seed={key['seed']}", f"search.noise={key['noise']}",
-                    f"search.challenge={key['challenge']}", f"search.budget={key['cost']}",
+                    f"search.challenge={further}", f"search.challenge_from={first or 0}",
+                    f"search.budget={key['cost']}",
                 ),
             )  # fmt: skip
             folder = "-".join(str(key[name]) for name in ("data", "challenge", "noise", "seed"))
@@ -176,7 +179,7 @@ def tables(results: Path) -> Iterator[str]:
         for cost, challenge, noise in groups:
             wanted = {"data": data, "cost": cost, "challenge": challenge, "noise": noise}
             own = [row for row in rows if wanted.items() <= row["key"].items()]
-            at = f", noise {noise:g}" if noise and challenge else ""
+            at = f", noise {noise:g}" if noise and challenge != "0" else ""
             cells = " | ".join(_cell([row[name] for row in own], name) for name in COLUMNS)
             yield f"| {cost:g} | {challenge}{at} | {cells} |"
 
@@ -196,7 +199,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="JSON Lines, gone on with")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--costs", type=float, nargs="*")
-    parser.add_argument("--challenges", type=int, nargs="*", default=CHALLENGES)
+    parser.add_argument("--challenges", nargs="*", default=CHALLENGES)
     parser.add_argument("--noise", type=float, default=0.0, help="search.noise; 0: estimated")
     parser.add_argument("--datasets", nargs="*", default=tuple(DATASETS), choices=tuple(DATASETS))
     parser.add_argument(

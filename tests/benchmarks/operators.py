@@ -4,6 +4,7 @@
     python -m tests.benchmarks.operators sample RUN --model FILE.gguf --results FILE.jsonl
     python -m tests.benchmarks.operators retry RUN --model FILE.gguf --results FILE.jsonl
     python -m tests.benchmarks.operators table --results FILE.jsonl
+    python -m tests.benchmarks.operators recorded RUN FIRST.jsonl AGAIN.jsonl...
 
 ``base`` trains a generation of completions that are there already (32 of them, to the paper's
 prompt): its networks are parents, its failures and trials are what informed requests tell.
@@ -11,14 +12,17 @@ prompt): its networks are parents, its failures and trials are what informed req
 (``start``), of that run's elites (``later``), or of the initial network with an empty record
 (``first``); nothing is trained. Every variant samples repeats again, at most twice; its first
 answers are those of the same variant without that, so that one piece makes two rows of the table.
-``retry`` shows completions that do not fit without repair their error, and beside it samples others
-from the same requests. A piece that stands in the results is not done again; ``--seconds`` ends a
-call after the piece in which they are over.
+``retry`` shows completions that do not fit without repair their error, and beside it samples
+others from the same requests. A piece that stands in the results is not done again, completions of
+one that was cut short are kept beside them, and ``--seconds`` ends a call after the piece in which
+they are over. ``recorded`` needs no model: it takes the first answers from a file of completions of
+the initial network, and those that are sampled again from others.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import subprocess
@@ -27,7 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,7 @@ from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
 from llmatic_hpc.store import Record, fold, requests, rows
 from llmatic_hpc.store.requests import request_of
-from llmatic_hpc.types import PENDING, Evaluation, Proposal, Request
+from llmatic_hpc.types import PENDING, Completion, Evaluation, Proposal, Request
 
 INFORMED = ("generator.request=informed",)
 TARGETS = (*INFORMED, "search.targets=true")
@@ -62,7 +66,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 MAIN = ("paper", "informed", "informed, targets", "paper, target")
 AGAIN = ("generator.repeats=2",)
-PIECE = 16
+PIECE = 32
 """Completions of a variant for a seed, those that are sampled again not counted."""
 START = ("search.start_elites=100000", "search.start_generations=0")
 """Settings under which all descend from the initial network."""
@@ -111,17 +115,20 @@ def template_folder(changes: Sequence[str], folder: Path) -> list[str]:
 
 
 class Bench:
-    """What the pieces share: the base run, its evaluator, and the model, which loads once."""
+    """Everything that the pieces share: the base run, and the model, which loads once."""
 
-    def __init__(self, run: Path, model: str) -> None:
+    def __init__(self, run: Path, model: str, kept: Path | None = None) -> None:
+        self.kept = kept
         self.base = store.load(run / "run.h5")
+        source = (
+            ["generator.kind=replay", f"generator.replay={model}"]
+            if model.endswith(".jsonl")
+            else ["generator.kind=huggingface", f"generator.model={model}", "generator.batch=32"]
+        )
         self.config = configuration.override(
             configuration.from_tables(self.base.config, str(run)),
-            [
-                "generator.kind=huggingface", f"generator.model={model}", "generator.form=chat",
-                "generator.fallback=", "generator.batch=16",
-            ],
-        )  # fmt: skip
+            [*source, "generator.form=auto", "generator.fallback="],
+        )
         self._generator: Generator | None = None
 
     def generator(self, config: Config, evaluator: Evaluator) -> Generator:
@@ -148,16 +155,27 @@ class Bench:
         config: Config,
         evaluator: Evaluator,
         dues: list[Request],
-        sampled: list[dict[str, Any]],
+        sampled: list[Completion],
     ) -> list[Answer]:
         """Answers to requests, each noted in ``sampled``."""
         generator = self.generator(config, evaluator)
-        written = {c.candidate: c for c in generator.generate(dues)}
+        asked = {_digest(due): due.candidate for due in dues}
+        written = {}
+        for one in read(self.kept) if self.kept else ():
+            if (key := one.pop("key")) in asked:
+                written[asked[key]] = replace(Completion(**one), candidate=asked[key])
+        key_of = {candidate: key for key, candidate in asked.items()}
+        for completion in generator.generate([d for d in dues if d.candidate not in written]):
+            written[completion.candidate] = completion
+            if self.kept:
+                line = json.dumps({"key": key_of[completion.candidate], **asdict(completion)})
+                with self.kept.open("a", encoding="utf-8") as file:
+                    file.write(f"{line}\n")
         completions = [written[due.candidate] for due in dues]
         codes = [extracted_from(c, r, evaluator.problem.helpers)
                  for c, r in zip(completions, dues, strict=True)]  # fmt: skip
         found = evaluator.examine([code.source for code in codes], repair=config.generator.repair)
-        sampled += [c.tokens for c in completions]
+        sampled += completions
         return [Answer(c, code.failure, one)
                 for c, code, one in zip(completions, codes, found, strict=True)]  # fmt: skip
 
@@ -171,6 +189,8 @@ class Bench:
             )
             if stage != "later":
                 config = configuration.override(config, START)
+            if stage == "first":
+                config = configuration.override(config, [f"search.batch={PIECE}"])
             with problems.alone(config) as evaluator:
                 return self._sample(config, evaluator, stage)
 
@@ -183,7 +203,7 @@ class Bench:
         asked = [request_of(p, record, evaluator.problem, texts.get(p.candidate, ""))
                  for p in proposals]  # fmt: skip
         outs = dict(search.aiming._out)
-        sampled: list[int] = []
+        sampled: list[Completion] = []
         firsts: list[Answer] = []
 
         def ask(due: Sequence[Request], number: int) -> list[Answer]:
@@ -191,10 +211,7 @@ class Bench:
             firsts.extend(answers if number == 0 else ())
             return answers
 
-        self.generator(config, evaluator)
-        began = time.time()
         found = answered(config, record, proposals, asked, ask)
-        seconds = time.time() - began
         first = self.facts(record, search, proposals, firsts)
         aims = {"first": search.aiming.done}
         search.aiming = Aiming()
@@ -205,8 +222,8 @@ class Bench:
             "first": first,
             "last": last,
             "samples": len(sampled),
-            "tokens": [sum(sampled[: len(first)]), sum(sampled)],
-            "seconds": [seconds * sum(sampled[: len(first)]) / max(sum(sampled), 1), seconds],
+            "tokens": [sum(c.tokens for c in some) for some in (sampled[: len(first)], sampled)],
+            "seconds": [sum(c.seconds for c in some) for some in (sampled[: len(first)], sampled)],
             "aims": {
                 name: [[a.hit, a.chance, a.miss, a.start] for a in done if a.fits]
                 for name, done in aims.items()
@@ -216,7 +233,7 @@ class Bench:
     def facts(
         self, record: Record, search: Search, proposals: Sequence[Proposal], answers: list[Answer]
     ) -> list[dict[str, Any]]:
-        """What is to be known of a generation's answers, in order."""
+        """Facts of a generation's answers, in order."""
         initial = record.task["initial_sha256"]
         known = {initial, *(d.decode() for d in record.candidates["canonical_sha256"])}
         found = []
@@ -259,18 +276,38 @@ class Bench:
                     more = {"answered": answer.completion.text, "error": error}
                     dues.append(replace(request, seed=request.seed + 1,
                                         **(more if name == "retry" else {})))  # fmt: skip
-                sampled: list[int] = []
-                began = time.time()
+                sampled: list[Completion] = []
                 answers = self.ask(config, evaluator, dues, sampled)
                 found[name] = {
                     "fits": sum(map(fits, answers)),
                     "distinct": len(
                         {a.examined.screened.canonical_sha256 for a in answers if fits(a)}
                     ),
-                    "tokens": sum(sampled),
-                    "seconds": time.time() - began,
+                    "tokens": sum(c.tokens for c in sampled),
+                    "seconds": sum(c.seconds for c in sampled),
                 }
             return found
+
+
+def _digest(due: Request) -> str:
+    """Return what tells a request from all others, its number not counted."""
+    told = asdict(replace(due, candidate=0, number=-1, seen=frozenset()))
+    return hashlib.sha256(json.dumps({**told, "seen": ""}).encode()).hexdigest()
+
+
+def recorded(options: argparse.Namespace) -> None:
+    """Repeats alone, of completions that are there: those of a file, then others when it is due."""
+    global PIECE
+    lines = [options.first.read_text(), *(file.read_text() for file in options.again)]
+    PIECE = len(lines[0].splitlines())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "all.jsonl")
+        file.write_text("\n".join(text.strip() for text in lines))
+        piece = Bench(options.run, str(file)).sample("paper", "first", 0)
+    print(f"| {' | '.join(COLUMNS)} |\n| --- |" + " ---: |" * (len(COLUMNS) - 1))
+    for number, which in enumerate(("first", "last")):
+        name = f"{options.first.stem}{', repeats' if number else ''}"
+        print(line(name, [piece], number, which))
 
 
 def fits(answer: Answer) -> bool:
@@ -338,6 +375,11 @@ def line(name: str, own: list[dict[str, Any]], number: int, which: str) -> str:
     return f"| {' | '.join(map(str, columns))} |"
 
 
+def _completions_of(results: Path) -> Path:
+    """Return the file beside the results that keeps every completion."""
+    return results.with_suffix(".completions.jsonl")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The pieces that are done."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -348,13 +390,16 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("base", "sample", "retry", "table"):
+    for name in ("base", "sample", "retry", "table", "recorded"):
         command = commands.add_parser(name)
         if name != "table":
             command.add_argument("run", type=Path)
         if name == "base":
             command.add_argument("--completions", required=True)
             command.add_argument("--data", required=True)
+        elif name == "recorded":
+            command.add_argument("first", type=Path)
+            command.add_argument("again", type=Path, nargs="+")
         else:
             command.add_argument("--results", type=Path, required=True)
         if name in ("sample", "retry"):
@@ -365,10 +410,11 @@ def main() -> None:
             command.add_argument("--variants", nargs="*", default=list(MAIN))
             command.add_argument("--stages", nargs="*", default=["start"])
     options = parser.parse_args()
-    if options.command in ("base", "table"):
-        {"base": base, "table": table}[options.command](options)
+    once = {"base": base, "table": table, "recorded": recorded}
+    if options.command in once:
+        once[options.command](options)
         return
-    began, bench = time.time(), Bench(options.run, options.model)
+    began, bench = time.time(), Bench(options.run, options.model, _completions_of(options.results))
     done = {(p["kind"], p["seed"]) for p in read(options.results)}
     if options.command == "retry":
         due = [("retry", seed) for seed in options.seeds]

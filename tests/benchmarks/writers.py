@@ -54,9 +54,9 @@ SHARES = {
     ("apt", "chat"): (0.11, 0.01, 0.70),
     ("apt", "text"): (0.70, 0.06, 0.0),
 }
-"""Of answers: those that repeat the parent, that are no cell, and that add a 3x3 convolution."""
+"""Shares of answers that repeat the parent, are no cell, and add a 3x3 convolution."""
 TOKENS = 185
-"""Of an answer, as the real model's."""
+"""Length of an answer, as the real model's."""
 ALONE = ("control", "chat", "text")
 RULES = {
     "uniform": ("search.writers=uniform",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,18 @@ import pytest
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc import store
-from llmatic_hpc.coordinator.loop import run
-from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.coordinator import task
+from llmatic_hpc.coordinator.loop import Silent, run
+from llmatic_hpc.errors import ConfigError, Interrupted
+from llmatic_hpc.problems.evaluator import Immediate
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.report.rates import rates
-from llmatic_hpc.report.targets import targets
-from llmatic_hpc.store import Record, fold, requests
+from llmatic_hpc.report.targets import render, targets
+from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import Record, fold, requests, schema
+from llmatic_hpc.types import PENDING, Descriptors, Outcome, Screened
 
-from ..crash.kill_anywhere import disturbed, finish
+from ..crash.kill_anywhere import disturbed, equal, finish
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -105,11 +111,45 @@ def test_nothing_that_was_sampled_is_lost(replayed: Path) -> None:
     assert told(record) == []
 
 
+class Stopper(Silent):
+    """Asks a run to stop once so many completions are written."""
+
+    def __init__(self, after: int) -> None:
+        self.stop, self.left = threading.Event(), after
+
+    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
+        """Count what is written."""
+        if name == "generated" and tokens:
+            self.left -= 1
+            if self.left == 0:
+                self.stop.set()
+
+
+def test_stopped_between_two_answers_of_a_later_round(replayed: Path, tmp_path: Path) -> None:
+    """What is written in it is not sampled again, and all comes out as without."""
+    config = configuration.load(replayed / "config.toml")
+    halfway = Stopper(after=4)  # the first of the second round
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "run", observer=halfway, stop=halfway.stop)
+    kept = RunPaths(tmp_path / "run").generation
+    assert [len((kept / name).read_text().splitlines())
+            for name in ("completions.jsonl", "completions-1.jsonl")] == [3, 1]  # fmt: skip
+    rest = Stopper(after=100)
+    run(config, tmp_path / "run", observer=rest)
+    assert 100 - rest.left == 11 - 4
+    assert not kept.exists()
+    one, other = (store.load(folder / "run.h5") for folder in (replayed, tmp_path / "run"))
+    for column in schema.CANDIDATES:
+        if column.name not in schema.TIMINGS:
+            pair = one.candidates[column.name], other.candidates[column.name]
+            assert equal(*pair), column.name
+
+
 @pytest.mark.parametrize(
     ("change", "row"), [("key", 0), ("seed", 0), ("kept", 1), ("more", 0), ("count", 4)]
 )
 def test_other_tries_than_a_replay_decides_are_found(replayed: Path, change: str, row: int) -> None:
-    """Whatever is changed about them."""
+    """Any change to them."""
     record = store.load(replayed / "run.h5")
     table = record.candidates
     found = json.loads(table["earlier"][0])
@@ -132,8 +172,8 @@ def test_other_tries_than_a_replay_decides_are_found(replayed: Path, change: str
 def informed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the control with informed requests, targets, repeats and retries."""
     folder = tmp_path_factory.mktemp("informed") / "run"
-    config = configuration.load(ROOT / "configs" / "smoke.toml", [*SMALL, *ASKING, "search.batch=6",
-                                "search.generations=3", "training.epochs=1"])  # fmt: skip
+    config = configuration.load(ROOT / "configs" / "smoke.toml", [*SMALL, *ASKING, "search.batch=4",
+                                "training.epochs=1"])  # fmt: skip
     run(config, folder)
     return folder
 
@@ -148,11 +188,12 @@ def test_requests_and_targets_come_again_from_the_record(informed: Path) -> None
     values = targets(record)
     assert values["targets"] == record.rows
     assert values["state"] == "on"
+    assert render(values).row_count == 1 + len(values["by_prompt"])
     assert 0 < values["fit"] <= record.rows
     table["request_sha256"][14] = b"0" * 64
     assert "candidate 14: request_sha256" in told(record)[0]
     table = (record := store.load(informed / "run.h5")).candidates
-    best = int(np.nanargmax(table["fitness"][:12]))
+    best = int(np.nanargmax(table["fitness"][:8]))
     record.task["sentence"] = "Another."
     assert "request_sha256" in told(record)[0]
     assert table["fitness"][best] > 0
@@ -163,7 +204,7 @@ def test_a_request_says_what_the_record_knows(informed: Path) -> None:
     record = store.load(informed / "run.h5")
     config = configuration.from_tables(record.config, "run.h5")
     search = fold.new_search(config, len(record.prompts), record)
-    for generation in range(3):
+    for generation in range(2):
         proposals = search.ask()
         texts = requests.texts(record, config, search, proposals)
         for proposal in proposals:
@@ -176,24 +217,62 @@ def test_a_request_says_what_the_record_knows(informed: Path) -> None:
             for parent in proposal.parents:
                 assert f"scores {record.candidates['fitness'][parent]:.3f}" in text
         search.tell(fold.evaluations(record, generation))
-    assert len(proposals) == 12
+    assert len(proposals) == 8
 
 
-def test_a_run_keeps_its_templates(informed: Path, tmp_path: Path) -> None:
-    """Continued with another text it is refused, as is one that says more than there is room."""
+class Examiner(Immediate):
+    """Images, of which nothing is run."""
+
+    def __init__(self) -> None:
+        super().__init__(image_classification(input_shape=(3, 32, 32), classes=10))
+
+    def screen(self, source: str) -> Screened:
+        """Anything fits."""
+        return Screened(PENDING, canonical_sha256="0" * 64, descriptors=Descriptors(1, 1, 1, 1, 1))
+
+    def score(self, source: str, architecture: str) -> Outcome:
+        """Nothing is scored."""
+        raise NotImplementedError
+
+
+def test_a_run_keeps_its_templates(tmp_path: Path) -> None:
+    """With another text it is not continued; one that says more than there is room begins none."""
     settings = [*SMALL, "generator.request=informed", f"generator.templates={tmp_path}"]
     file = tmp_path / "mutation.txt"
     file.write_text("$parents\n\n$instruction\n\n$advice")
     config = configuration.load(ROOT / "configs" / "smoke.toml", settings)
-    run(config, tmp_path / "run", generations=1)
+    facts = task.facts(config, Examiner())
+    assert "3 x 32 x 32" in facts["sentence"]
+    task.refuse_other_templates(config, facts)
     file.write_text("$parents\n\n$instruction\n\n$advice Be brief.")
     with pytest.raises(ConfigError, match=r"another mutation\.txt"):
-        run(config, tmp_path / "run", generations=2)
+        task.refuse_other_templates(config, facts)
     small = configuration.override(config, ["generator.request_tokens=20"])
     with pytest.raises(ConfigError, match="takes about"):
-        run(small, tmp_path / "other", generations=1)
+        task.facts(small, Examiner())
     with pytest.raises(ConfigError, match="is told by informed requests"):
         configuration.load(ROOT / "configs" / "smoke.toml", ["search.targets=true"])
+
+
+def test_what_a_paper_run_needs_is_nothing() -> None:
+    """No facts, no digests: its record is as it was."""
+    config = configuration.load(ROOT / "configs" / "smoke.toml", SMALL)
+    assert task.facts(config, Examiner()) == {}
+
+
+def test_trainings_again_are_no_answers(test_data: Path, tmp_path: Path) -> None:
+    """A replay samples no network again because it is the one that is trained once more."""
+    settings = (
+        f"problem.table={test_data / 'nasbench201.h5'}", "problem.table_trainings=single",
+        "search.challenge=3", "search.noise=0.01", "search.generations=20", "search.batch=10",
+        "search.queries=0", "generator.edits=free", "generator.repeats=2",
+        "generator.request=informed", "search.targets=true", "archive.samples=5000",
+    )  # fmt: skip
+    config = configuration.load(ROOT / "configs" / "nasbench201.toml", settings)
+    record = run(config, tmp_path / "run")
+    assert record.are_repeats.any()
+    assert record.candidates["repeats"].any()
+    assert told(record) == []
 
 
 @pytest.mark.slow

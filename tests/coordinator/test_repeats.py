@@ -21,6 +21,7 @@ from llmatic_hpc.problems.nasbench201.table import Accuracies, BenchmarkTable
 from llmatic_hpc.report import listing, methods, rates, signals
 from llmatic_hpc.report.compare import column, fittest
 from llmatic_hpc.report.export import exported_source
+from llmatic_hpc.report.page import anytime, maps, paid
 from llmatic_hpc.report.status import best_candidate, render, status
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, promotion, schema, verify
@@ -137,8 +138,34 @@ def test_a_run_with_challenges(several: int, table: Accuracies, tmp_path: Path) 
     )
 
 
+def test_the_page_shows_the_map_of_means(tmp_path: Path) -> None:
+    """Changes of the map and curves end where the archive does; repeats are no networks."""
+    record = made(tmp_path)
+    archive = record.archives["network"]
+    shown = maps.maps(record)["network"]
+    last = {cell: (elite, fitness) for _, cell, elite, fitness in shown["events"]}
+    held = np.flatnonzero(archive.elite >= 0)
+    assert {cell: elite for cell, (elite, _) in last.items()} == {
+        cell: int(archive.elite[cell]) for cell in held.tolist()
+    }
+    curve = anytime.progress(record)
+    assert curve["qd_score"][-1] == pytest.approx(np.nansum(archive.fitness))
+    assert curve["best"][-1] == np.nanmax(archive.fitness)
+    assert curve["coverage"][-1] == len(held) / len(archive.elite)
+    counted = paid.paid(record)
+    assert counted["total"]["written"] == (~record.are_repeats).sum()
+    (again,) = [one for one in counted["groups"]["operator"] if one["name"] == "repeat"]
+    assert again["written"] == 0 < again["hours"]
+
+
+def test_not_before_its_generation(tmp_path: Path) -> None:
+    """``search.challenge_from`` leaves the rest of the run to the search alone."""
+    record = made(tmp_path, "search.challenge_from=30")
+    assert record.candidates["generation"][record.are_repeats].min() == 30
+
+
 def test_a_run_in_two_parts_is_the_same_run(tmp_path: Path) -> None:
-    """What was asked for again is asked for again by the record alone."""
+    """A replay of the record alone asks again for what was asked for again."""
     at_once = made(tmp_path / "at-once", "search.generations=20")
     made(tmp_path / "parts", "search.generations=9")
     parts = made(tmp_path / "parts", "search.generations=20")

@@ -114,8 +114,9 @@ def differences(reference: Record, run: Path, seen: Seen) -> list[str]:
         if column.name not in schema.TIMINGS and not equal(mine, other):
             found.append(f"column {column.name} differs")
     for name, state in reference.archives.items():
-        for column in ("elite", "fitness", "curiosity", "centroids"):
-            if not equal(getattr(record.archives[name], column), getattr(state, column)):
+        for column in ("elite", "fitness", "curiosity", "centroids", "rung", "trainings"):
+            mine, other = getattr(record.archives[name], column), getattr(state, column)
+            if (mine is None) != (other is None) or (mine is not None and not equal(mine, other)):
                 found.append(f"archives/{name}/{column} differs")
     for candidate in {candidate for candidate, _ in seen}:
         known = [attempt for (other, _), attempt in seen.items() if other == candidate]

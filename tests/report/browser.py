@@ -97,16 +97,17 @@ class Browser:
         self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame("
                  "() => requestAnimationFrame(done))))")  # fmt: skip
 
-    def picture(self, path: Path, selector: str = "", *, whole: bool = False) -> None:
-        """Write a PNG of what is seen, of an element, or of the whole page."""
+    def picture(self, path: Path, selector: str = "", *, margin: int = 0) -> None:
+        """Write a PNG of what is seen, or of an element with so many pixels around it."""
         more: dict[str, Any] = {}
-        if selector or whole:
-            box = self.run(
-                f"(() => {{ const b = document.querySelector({selector or 'html'!r})"
-                ".getBoundingClientRect(); return [b.x + scrollX, b.y + scrollY, b.width, b.height]"
-                "; })()"
+        if selector:
+            x, y, width, height = self.run(
+                f"(() => {{ const node = document.querySelector({selector!r}),"
+                " box = node.getBoundingClientRect();"
+                " return [box.x + scrollX, box.y + scrollY, box.width, box.height]; })()"
             )
-            clip = dict(zip(("x", "y", "width", "height"), box, strict=True)) | {"scale": 1}
+            clip = {"x": x - margin, "y": y - margin, "scale": 1,
+                    "width": width + 2 * margin, "height": height + 2 * margin}  # fmt: skip
             more = {"clip": clip, "captureBeyondViewport": True}
         found = self.call("Page.captureScreenshot", format="png", **more)
         path.write_bytes(base64.b64decode(found["data"]))

@@ -21,7 +21,7 @@ from llmatic_hpc.store import Record
 
 from .browser import browser
 
-WIDTH = 900
+WIDTH, MARGIN = 900, 10
 FITTEST = 10
 SHORTEN = """
 (() => {
@@ -64,11 +64,12 @@ def main(run: Path, output: Path) -> None:
         opened.look(WIDTH, 4000)
         opened.open(f"{file.as_uri()}#candidate-{chosen}")
         opened.settle()
-        opened.picture(output / "map.png", "#map > .pair")
+        opened.run("document.querySelector('nav').remove()")  # it would lie on the pictures
+        opened.picture(output / "map.png", "#map > .pair", margin=MARGIN)
         opened.run("document.querySelector('.steps details').open = true")
         opened.run(SHORTEN)
         opened.settle()
-        opened.picture(output / "lineage.png", "#lineage")
+        opened.picture(output / "lineage.png", "#lineage", margin=MARGIN)
     for name in ("map.png", "lineage.png"):
         click.echo(f"{output / name}: {(output / name).stat().st_size / 1000:.0f} kB")
 

@@ -128,6 +128,22 @@ def test_a_click_reaches_every_ancestor(record: Record, data: Any) -> None:
     assert data["initial"].startswith("import torch")
 
 
+def test_ancestors_need_not_have_been_elites() -> None:
+    """As in variants whose parents are no elites: all are reached, and nobody else."""
+    record = made(300)
+    table = record.candidates
+    table["network_added"][:] = table["prompt_added"][:] = 0
+    for archive in record.archives.values():
+        archive.elite[:] = -1
+    wanted, open_ = {299}, [299]
+    while open_:
+        found = {parent for parent in table["parents"][open_.pop()].tolist() if parent >= 0}
+        open_ += found - wanted
+        wanted |= found
+    assert len(wanted) > 2
+    assert set(texts.reached(record, [299]).tolist()) == wanted
+
+
 def test_text_of_a_model_is_data() -> None:
     """Nothing that it wrote stands in the page as it is, and no script makes HTML of text."""
     record = made(100)
@@ -245,6 +261,31 @@ def test_a_click_on_a_cell_shows_its_network(opened: browser.Browser) -> None:
     for wanted in ("Difference to", "As it was written", "Repairs: 1", "Initial network"):
         assert wanted in text
     assert opened.run("document.querySelectorAll('.steps .added').length") > 0
+
+
+@pytest.mark.slow
+@needs_browser
+def test_of_what_is_lacking_the_page_says_so_in_a_browser(tmp_path: Path) -> None:
+    """No generation yet, one in flight, and nothing that has a score: a page without an error."""
+    nothing = made_up(1)
+    nothing.candidates["status"][:] = b"invalid"
+    nothing.candidates["fitness"][:] = np.nan
+    nothing.candidates["network_added"][:] = -1
+    for name in ("network", "prompt"):
+        nothing.archives[name].elite[:] = -1
+        nothing.archives[name].fitness[:] = np.nan
+    with browser.browser() as opened:
+        opened.look(1280, 12000)
+        for number, record in enumerate((made_up(0), made_up(1, in_flight=True), nothing)):
+            file = tmp_path / f"{number}.html"
+            file.write_text(page([look(Path("runs/one"), record, 0)]))
+            opened.open(file.as_uri())
+            opened.settle()
+            said = opened.run("document.body.innerText")
+            assert ("no candidate has a score yet" in said) == (number != 1)
+            assert "Not at its end" in said
+            assert opened.run("document.querySelectorAll('.plot svg').length") >= 2
+        assert opened.faults() == []
 
 
 @pytest.mark.slow

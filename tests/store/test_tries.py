@@ -1,4 +1,4 @@
-"""Who is sampled again before any training, round by round, and that a replay decides it again."""
+"""Decisions who is sampled again before any training, round by round."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_what_is_new_is_kept() -> None:
 
 
 def test_repeats_are_sampled_again_at_most_so_often() -> None:
-    """Of the initial network, an earlier candidate, and a lower one of the same round."""
+    """Repeats of the initial network, an earlier candidate, and a lower one of the same round."""
     found = rounds()
     first = {20: Seen("a", True), 21: Seen("old", True), 22: Seen("a", True),
              23: Seen("initial", True)}  # fmt: skip
@@ -39,7 +39,7 @@ def test_whom_a_round_kept_is_not_sampled_again_for_a_later_one() -> None:
 
 
 def test_failures_are_shown_once() -> None:
-    """What does not fit twice is kept; a corrected one that repeats is sampled again."""
+    """A second misfit is kept; a corrected one that repeats is sampled again."""
     found = rounds(retry=True)
     assert found.due({20: Seen("x", False), 21: Seen("", False), 22: Seen("y", False)}) == {
         20: Again(RETRY), 21: Again(RETRY), 22: Again(RETRY)

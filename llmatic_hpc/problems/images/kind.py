@@ -210,10 +210,11 @@ class ImageClassification(ProblemKind):
 
     def sentence(self, config: Config, problem: Problem) -> str:
         """See :meth:`.ProblemKind.sentence`: data, training and limits."""
-        limits, epochs = config.containment, config.training.in_full
+        limits, number = config.containment, config.training.in_full
+        epochs = f"{number} epoch{'' if number == 1 else 's'}"
         split = "validation" if config.training.fitness_split == "validation" else "test"
         return (
-            f"Task: {_found(config).partition(';')[0]}. A network is trained for {epochs} epochs "
+            f"Task: {_found(config).partition(';')[0]}. A network is trained for {epochs} "
             f"and scores its {split} accuracy. At most {limits.max_flops:.3g} multiply-adds an "
             f"example and {limits.max_params:.3g} parameters."
         )

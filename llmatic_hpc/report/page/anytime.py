@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...store import Record
 from ..compare import comparison_of
 from ..methods import Run, methods
-from .maps import scored
+from .changes import changes, in_order, scored
 from .plain import numbers
 
 Floats = NDArray[np.float64]
@@ -57,40 +57,46 @@ def progress(record: Record) -> dict[str, Floats]:
     of the cells.
     """
     table, history = record.candidates, record.history
-    rows = np.flatnonzero(table["told"] >= 0)
-    rows = rows[np.argsort(table["told"][rows], kind="stable")]
-    scores = scored(record)
-    fitness = np.where(np.isfinite(scores[rows]), scores[rows], -np.inf)
+    rows = in_order(record, table["told"] >= 0)
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
     seconds = np.where(table["duplicate_of"][rows] < 0, table["train_seconds"][rows], 0.0)
     took = history["finished"] - history["started"]
     wall = np.cumsum(np.nan_to_num(took)) if len(took) else took
-    score, filled = _archive(record, rows, scores)
-    best = np.maximum.accumulate(fitness) if len(fitness) else fitness
+    best, score, filled = _archive(record, rows)
+    if not record.are_repeats.any():  # also of a variant whose best is no elite
+        best = np.fmax.accumulate(scored(record)[rows]) if len(rows) else best
     return {
         "candidates": np.arange(1.0, len(rows) + 1),
         "hours": np.cumsum(np.nan_to_num(seconds)) / sharing / 3600,
         "wall": wall[table["told"][rows]] / 3600 if len(rows) else np.empty(0),
-        "best": np.where(np.isfinite(best), best, np.nan),
+        "best": best,
         "qd_score": score,
         "coverage": filled / max(1, len(record.archives["network"].elite)),
     }
 
 
-def _archive(
-    record: Record, rows: NDArray[np.int64], scores: NDArray[np.float64]
-) -> tuple[Floats, Floats]:
-    """Return the sum of the elites' fitness, and their number, after each of ``rows``."""
-    table, living = record.candidates, dict[int, float]()
-    total, sums, counts = 0.0, np.zeros(len(rows)), np.zeros(len(rows))
-    added, cells = table["network_added"], table["network_cell"]
-    for place, row in enumerate(rows.tolist()):
-        if added[row] >= 1:
-            cell, fitness = int(cells[row]), float(scores[row])
-            total += fitness - living.get(cell, 0.0)
-            living[cell] = fitness
-        sums[place], counts[place] = total, len(living)
-    return sums, counts
+def _archive(record: Record, rows: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """Return the elites' best fitness, its sum and their number after each of ``rows``.
+
+    What is known by generation only counts from the last candidate of it on.
+    """
+    told, is_exact = record.candidates["told"][rows], not record.are_repeats.any()
+    place = {row: at for at, row in enumerate(rows.tolist())}
+    living, total, best = dict[int, float](), 0.0, -np.inf
+    marks: list[tuple[int, float, float, int]] = []
+    for change in changes(record)["network"]:
+        total += change.value - living.get(change.cell, 0.0)
+        living[change.cell] = change.value
+        best = max(living.values()) if not is_exact else max(best, change.value)
+        last = int(np.searchsorted(told, change.generation, side="right")) - 1
+        marks.append((place[change.candidate] if is_exact else last, best, total, len(living)))
+    found = np.full((3, len(rows)), np.nan)
+    found[1:, :1] = 0.0
+    for at, *values in marks:
+        found[:, at] = values
+    known = np.maximum.accumulate(np.where(np.isfinite(found[0]), np.arange(len(rows)), 0))
+    best_so_far, sums, counts = found[:, known] if len(rows) else found
+    return best_so_far, sums, counts
 
 
 def _curves(runs: Sequence[dict[str, Floats]]) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from ... import __version__
-from ...store import Record
+from ...store import Record, repeats
 from ..methods import Run
 from ..signals import signals
 from . import anytime, failures, maps, overview, paid, texts, timeline
@@ -61,6 +63,7 @@ def page(runs: Sequence[Run]) -> str:
         ],
         "timeline": timeline.timeline(record),
         "reached": len(rows),
+        "trainings": _trainings(record),
     }
     return _html(first.path.name, texts.packed(data, texts.texts(record, rows)))
 
@@ -75,6 +78,15 @@ def _candidates(record: Record) -> dict[str, Any]:
         "parents": [[p for p in row if p >= 0] for row in table["parents"].tolist()],
         "descriptors": [list(map(number, row)) for row in table["descriptors"].tolist()],
         "failure": [str(text)[:300] for text in table["failure"].tolist()],
+    }
+
+
+def _trainings(record: Record) -> dict[int, list[Any]]:
+    """Return number, mean fitness and its deviation of the networks that were trained again."""
+    found = repeats.scored(record)
+    return {
+        row: [int(found.number[row]), number(found.mean[row]), number(found.deviation[row])]
+        for row in np.flatnonzero(found.number > 1).tolist()
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...config import PROBLEMS, from_tables
 from ...errors import ConfigError
-from ...store import Record, promotion
+from ...store import Record
 from . import cells
+from .changes import Change, changes
 from .plain import number, numbers
 
 CORNERS = 5
@@ -21,10 +21,10 @@ MEASURES = {"network": "fitness", "prompt": "collective fitness of the prompt"}
 
 def maps(record: Record) -> dict[str, Any]:
     """Return the archives by name, as :func:`_map` has them."""
-    return {name: _map(record, name) for name in ("network", "prompt")}
+    return {name: _map(record, name, moved) for name, moved in changes(record).items()}
 
 
-def _map(record: Record, name: str) -> dict[str, Any]:
+def _map(record: Record, name: str, moved: list[Change]) -> dict[str, Any]:
     """Return axes, cells, changes over the generations, and the archive at the end.
 
     ``events`` are (generation, cell, candidate, value), in the order in which they happened.
@@ -34,9 +34,6 @@ def _map(record: Record, name: str) -> dict[str, Any]:
     archive, table = record.archives[name], record.candidates
     places, of_cell = cells.stacks(archive.centroids)
     shapes = cells.polygons(places)
-    scores = _collective(record) if name == "prompt" else scored(record)
-    entered = np.flatnonzero(table[f"{name}_added"] >= 1)
-    entered = entered[np.argsort(table["told"][entered], kind="stable")]
     offered = table[f"{name}_cell"][table[f"{name}_cell"] >= 0]
     return {
         "axes": _axes(record, name),
@@ -44,39 +41,12 @@ def _map(record: Record, name: str) -> dict[str, Any]:
         "shapes": [np.round(shape, CORNERS).tolist() for shape in shapes],
         "places": np.round(places, CORNERS).tolist(),
         "place_of_cell": of_cell.tolist(),
-        "events": [
-            [int(table["told"][row]), int(table[f"{name}_cell"][row]), row, number(scores[row])]
-            for row in entered.tolist()
-        ],
+        "events": [[*change[:3], number(change.value)] for change in moved],
         "offers": np.bincount(offered, minlength=len(archive.elite)).tolist(),
         "elite": archive.elite.tolist(),
         "fitness": numbers(archive.fitness),
         "curiosity": numbers(archive.curiosity),
     }
-
-
-def scored(record: Record) -> NDArray[np.float64]:
-    """Return the fitness (N,) by which candidates entered the network archive."""
-    table = record.candidates
-    found = table["rung_scores"][:, 0] if promotion.is_deferred(record) else table["fitness"]
-    return np.asarray(found, dtype=float)
-
-
-def _collective(record: Record) -> NDArray[np.float64]:
-    """Return the fitness (N,) with which each candidate's prompt individual was offered.
-
-    It is how many offspring of its prompt had until then, itself included, beaten the best of the
-    generation before.
-    """
-    table, fitness = record.candidates, scored(record)
-    counts, found = np.zeros(len(record.prompts)), np.full(record.rows, np.nan)
-    before = np.nan_to_num(record.history["best_before"], nan=-np.inf)
-    told = np.flatnonzero((table["told"] >= 0) & (table["prompt"] >= 0))
-    for row in told[np.argsort(table["told"][told], kind="stable")].tolist():
-        prompt = int(table["prompt"][row])
-        counts[prompt] += fitness[row] > before[table["told"][row]]
-        found[row] = counts[prompt]
-    return found
 
 
 def _axes(record: Record, name: str) -> list[dict[str, Any]]:

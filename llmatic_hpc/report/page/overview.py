@@ -22,7 +22,7 @@ from ..status import best_candidate
 def overview(record: Record) -> dict[str, Any]:
     """Return where a run stands, in numbers, and all of its facts as lists of name and value."""
     table, search = record.candidates, record.config["search"]
-    counts = Counter(value.decode() for value in table["status"])
+    counts = Counter(value.decode() for value in table["status"][~record.are_repeats])
     best = best_candidate(record)
     how = trained_by(record)
     return {
@@ -30,7 +30,7 @@ def overview(record: Record) -> dict[str, Any]:
         "generation": record.committed_generations,
         "generations": int(search["generations"]),
         "in_flight": record.phase == PROPOSED,
-        "candidates": record.rows,
+        "candidates": int((~record.are_repeats).sum()),
         "scored": queries(record),
         "status": {name: counts[name] for name in (*STATUSES, "pending") if counts[name]},
         "best": best,

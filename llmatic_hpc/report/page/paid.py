@@ -17,8 +17,6 @@ from .plain import number
 REFUSED = (b"invalid", b"forbidden", b"")
 """Statuses of what could not be trained as it was."""
 
-COUNTS = ("written", "valid", "new", "trained", "accepted", "tokens", "hours")
-
 
 def paid(record: Record) -> dict[str, Any]:
     """Return hours by what they went into, and counts by prompt, temperature and writer."""
@@ -57,10 +55,11 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     """Count what became of the candidates in ``rows``, each count among those before it."""
     table = record.candidates
     sharing = int(record.config["cluster"].get("workers_per_task", 1))
+    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 / sharing
+    rows = rows & ~record.are_repeats  # nothing is written for one, but it takes its hours
     valid = rows & ~np.isin(table["status"], REFUSED) & (table["canonical_sha256"] != b"")
     new = valid & (table["duplicate_of"] < 0) & (table["status"] != b"passed_over")
     trained = new & (table["attempts"] > 0)
-    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 / sharing
     return {
         "written": int(rows.sum()),
         "valid": int(valid.sum()),

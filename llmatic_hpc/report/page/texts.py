@@ -17,6 +17,8 @@ LONGEST = 20_000
 """Characters of a text that the page shows."""
 SHORTEST = 500
 """Characters to which texts are cut at most."""
+CHARACTERS = 20
+"""Characters of a text that are cut where one entry of a list is."""
 MOST_BYTES = 4_200_000
 """Bytes that the data of a page may come to, packed; in base64 they are a third more."""
 
@@ -51,7 +53,7 @@ def texts(record: Record, rows: NDArray[np.int64]) -> dict[str, dict[int, Any]]:
         name: {row: str(table[name][row]) for row in known if table[name][row]}
         for name in ("source", "completion", "architecture")
     }
-    for name in ("repairs", "train_curve"):
+    for name in ("repairs", "train_curve", "earlier"):
         column = table.get(name, ())
         kinds[name] = {row: json.loads(column[row]) for row in known if len(column) and column[row]}
     return kinds
@@ -65,10 +67,8 @@ def packed(data: Mapping[str, Any], written: Mapping[str, Mapping[int, Any]]) ->
     """
     longest = LONGEST
     while True:
-        short = {
-            kind: {row: one[:longest] if isinstance(one, str) else one for row, one in rows.items()}
-            for kind, rows in written.items()
-        }
+        short = {kind: {r: _cut(one, longest) for r, one in rows.items()}
+                 for kind, rows in written.items()}  # fmt: skip
         body = json.dumps(
             {**data, "texts": short, "longest_text": longest},
             allow_nan=False, separators=(",", ":"),
@@ -77,3 +77,14 @@ def packed(data: Mapping[str, Any], written: Mapping[str, Mapping[int, Any]]) ->
         if len(pack) <= MOST_BYTES or longest < SHORTEST:
             return base64.b64encode(pack).decode("ascii")
         longest //= 2
+
+
+def _cut(value: Any, longest: int) -> Any:
+    """Return what was written with no text longer than that, nor a list than its share."""
+    if isinstance(value, str):
+        return value[:longest]
+    if isinstance(value, list):
+        return [_cut(one, longest) for one in value[: longest // CHARACTERS]]
+    if isinstance(value, dict):
+        return {key: _cut(one, longest) for key, one in value.items()}
+    return value

@@ -244,8 +244,10 @@ class Chart {
       if (band.length > 2)
         group.append(svg("path", { class: "band", fill: one.colour, d: `M${band.join("L")}Z` }));
     }
-    if (line.length)
-      group.append(svg("path", { class: "curve", stroke: one.colour, d: `M${line.join("L")}` }));
+    // What holds until something better is found goes in steps.
+    const steps = line.map((at) => at.split(",")).map(([x, y]) => `H${x}V${y}`);
+    const d = one.dots ? `M${line.join("L")}` : `M${line[0]}${steps.join("")}`;
+    if (line.length) group.append(svg("path", { class: "curve", stroke: one.colour, d }));
     if (line.length === 1 || one.dots)
       for (const at of line) {
         const [cx, cy] = at.split(",");

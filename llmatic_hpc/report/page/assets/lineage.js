@@ -211,6 +211,9 @@ function stepTexts(candidates, row, choose) {
       })`,
     ),
     verbatim(written),
+    ...(candidates.texts.earlier?.[row] ?? []).map((one) =>
+      el("div", {}, el("h3", {}, `Written before, and not kept: ${one.why}`), verbatim(one.completion)),
+    ),
     el("h3", {}, repairs.length ? `Repairs: ${repairs.length}` : "Repairs: none"),
     ...repairs.map((one) =>
       el("div", {}, el("p", { class: "soft" }, one.rule), difference(one.before, one.after)),

@@ -89,7 +89,7 @@ async function start() {
     .append(
       `llmatic-hpc ${page.version}, ${page.made}. Made of run.h5 alone. The page holds the numbers of all ` +
         `${counted(page.overview.candidates, "candidate")} and the texts of ${page.reached.toLocaleString("en")}: whoever was an elite of either archive, ` +
-        `their ancestors, examples of failures; texts of more than ${page.longest_text.toLocaleString("en")} characters are cut.`,
+        `their ancestors, examples of failures; texts of more than ${page.longest_text.toLocaleString("en")} characters are cut, and losses after ${(page.longest_text / 20).toLocaleString("en")} epochs.`,
     );
   const asked = /^#candidate-(\d+)$/.exec(location.hash);
   if (asked && +asked[1] < page.overview.candidates) choose(+asked[1]);

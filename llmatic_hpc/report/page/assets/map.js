@@ -6,7 +6,7 @@ function standing(map, generation, last) {
   for (const [when, cell, candidate, fitness] of map.events) {
     if (when > generation) break;
     const one = cells[cell];
-    one.replaced += one.candidate >= 0 ? 1 : 0;
+    one.replaced += one.candidate >= 0 && one.candidate !== candidate ? 1 : 0;
     one.candidate = candidate;
     one.fitness = fitness;
   }

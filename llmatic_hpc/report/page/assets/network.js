@@ -66,6 +66,13 @@ class Candidates {
   }
 }
 
+/** Say what several trainings of a network came to. */
+function again(trainings) {
+  if (!trainings) return null;
+  const [count, mean, deviation] = trainings;
+  return `${counted(count, "training")}: mean ${share(mean)}, standard deviation ${share(deviation)}`;
+}
+
 /** The panel of a candidate; `choose` goes on to another. */
 function networkPanel(candidates, row, choose) {
   const get = (name) => candidates.value(name, row),
@@ -83,6 +90,7 @@ function networkPanel(candidates, row, choose) {
     ["why", candidates.table.failure[row]],
     ["same network as", original >= 0 ? link(original) : null],
     ["fitness", share(get("fitness"))],
+    ["trained again", again(page.trainings[row])],
     ["validation accuracy", share(get("valid_accuracy"))],
     ["test accuracy", share(get("test_accuracy"))],
     ["rank", get("rank") || null],

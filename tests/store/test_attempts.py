@@ -12,7 +12,7 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.rundir.paths import RunPaths
-from llmatic_hpc.store import Record, tried
+from llmatic_hpc.store import Record, attempts
 
 from ..benchmarks.report import EPOCHS, made
 
@@ -29,7 +29,7 @@ def test_they_are_read_back(record: Record, tmp_path: Path) -> None:
     again = store.load(RunPaths(tmp_path).record)
     np.testing.assert_array_equal(again.attempts["end"], record.attempts["end"])
     assert again.attempts["ending"].tolist()[7:9] == [b"node failure", b"result"]
-    assert len(tried.losses(again.candidates["train_curve"][0])) == EPOCHS
+    assert len(attempts.losses(again.candidates["train_curve"][0])) == EPOCHS
     assert list(store.verify(again)) == []
     with h5py.File(RunPaths(tmp_path).record, "r+") as file:
         del file["attempts"], file["candidates/train_curve"]
@@ -70,6 +70,6 @@ def test_what_cannot_be_is_found(
 
 def test_an_epoch_whose_loss_is_not_known(record: Record) -> None:
     """A training that an earlier version began has none for its first epochs."""
-    known = tried.losses(record.candidates["train_curve"][0])
+    known = attempts.losses(record.candidates["train_curve"][0])
     _curve(json.dumps([None, *known[1:]]))(record)
     assert list(store.verify(record)) == []
