@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Config
 from ..store import Record, rows, tries
 from ..store.requests import digest
-from ..types import PENDING, Completion, Examined, Problem, Proposal, Request
+from ..types import PENDING, Completion, Examined, Proposal, Request
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,6 @@ class Answered:
             "generate_seconds": self.answer.completion.seconds + self.seconds,
             **tries.columns(self.earlier),
         }
-
-
-def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
-    """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
-    instruction = problem.random_prompt  # also where there is no model to read it
-    if proposal.operator == "mutation":
-        instruction = problem.prompts[proposal.prompt]
-    elif proposal.operator == "crossover":
-        instruction = problem.crossover_prompt
-    parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
-    return Request(
-        candidate=proposal.candidate,
-        operator=proposal.operator,
-        prompt=proposal.prompt,
-        instruction=instruction,
-        parents=parents or (problem.initial_source,),
-        temperature=proposal.temperature,
-        seed=proposal.sampling_seed,
-        neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-        seen=record.architectures,
-        text=text,
-    )
 
 
 Ask = Callable[[Sequence[Request], int], list[Answer]]

@@ -83,7 +83,9 @@ def look(path: Path, record: Record, budget: int) -> Run:
     """
     config = configuration.from_tables(record.config, str(path))
     settings = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: list(lasting)
+        if isinstance(lasting := field.metadata["lasting"](value), tuple)
+        else lasting
         for name, field, value in settings_of(config)
         if name != "run.seed" and not field.metadata["resumable"]
     }

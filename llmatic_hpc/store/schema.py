@@ -54,6 +54,7 @@ CANDIDATES = (
     Column("told", "i4", -1, "generation whose update its evaluation entered; -1: still out"),
     Column("index", "i4", -1, "position in the generation's batch"),
     Column("attempt", "i4", 0, "number among the completions for its place in the batch, from 0"),
+    Column("writer", "S32", b"", "name of its writer; empty: the run has one"),
     Column("operator", "S16", b"", "mutation, crossover, random, neighbour, seed or repeat"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
     Column("prompt", "i4", -1, "index into prompts/text; -1: no mutation"),
@@ -133,7 +134,7 @@ OF_CHALLENGES = frozenset({"possible"})
 
 LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve",
+    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve", "writer",
     "earlier", "repeats", "retries", "target", "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
