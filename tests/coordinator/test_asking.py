@@ -126,7 +126,7 @@ class Stopper(Silent):
 
 
 def test_stopped_between_two_answers_of_a_later_round(replayed: Path, tmp_path: Path) -> None:
-    """What is written in it is not sampled again, and all comes out as without."""
+    """A completion that is written in it is not sampled again, and all comes out as without."""
     config = configuration.load(replayed / "config.toml")
     halfway = Stopper(after=4)  # the first of the second round
     with pytest.raises(Interrupted):
