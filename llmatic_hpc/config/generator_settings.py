@@ -11,8 +11,8 @@ from ..errors import ConfigError
 from .fields import merge, nearest, resumable, setting
 
 OF_ALL = (
-    "temperature", "repair", "request", "templates", "request_tokens", "examples", "repeats",
-    "repeat_temperature", "retry",
+    "temperature", "repair", "request", "templates", "request_tokens", "examples", "resample",
+    "resample_temperature", "retry",
 )  # fmt: skip
 """Keys that no writer may have otherwise: search, requests and screen go by them."""
 
@@ -72,11 +72,11 @@ class GeneratorSettings:
     )  # fmt: skip
     examples: int = setting(2, "other elites that an informed request shows", low=0, high=3)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
-    repeats: int = setting(
+    resample: int = setting(
         0, "how often a completion that repeats its parent or another known network is sampled "
         "again, with another seed, before any training", low=0, high=10,
     )  # fmt: skip
-    repeat_temperature: float = setting(
+    resample_temperature: float = setting(
         0.2, "added to the temperature each time that a repeat is sampled again", low=0.0, high=10.0
     )
     retry: bool = setting(

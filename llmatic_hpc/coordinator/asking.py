@@ -65,7 +65,7 @@ def answered(
     found = dict(zip((p.candidate for p in proposals), ask(asked, 0), strict=True))
     number += len(requests)
     earlier: dict[int, list[dict[str, Any]]] = {candidate: [] for candidate in found}
-    if not (config.generator.repeats or config.generator.retry):
+    if not (config.generator.resample or config.generator.retry):
         return [Answered(a, request=r.text) for a, r in zip(found.values(), requests, strict=True)]
     seconds = dict.fromkeys(found, 0.0)
     decided = tries.rounds(record, config, record.committed_generations)
@@ -73,7 +73,7 @@ def answered(
     exempt = {p.candidate for p in proposals if p.operator in tries.AS_THEY_ARE}
     decided.due({c: _seen(found[c]) for c in of if c in exempt}, final=True)
     new = {c: found[c] for c in of if c not in exempt}
-    for count in range(1, 2 + config.generator.repeats + config.generator.retry):
+    for count in range(1, 2 + config.generator.resample + config.generator.retry):
         due = decided.due({candidate: _seen(answer) for candidate, answer in new.items()})
         if not due:
             break

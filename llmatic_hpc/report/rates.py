@@ -31,8 +31,9 @@ def rates(record: Record) -> dict[str, Any]:
     made fit, ``trainable`` what has a score, at a rung or a copy's, ``distinct`` these without the
     copies, and ``added`` what entered the map; ``passed_over`` were those that
     ``search.oversample`` samples beyond what it trains.
-    ``repeats`` and ``retries`` were sampled again before any training, since they repeated a known
-    network or did not fit. ``tokens`` were written in ``seconds`` of sampling, theirs included.
+    ``resampled`` and ``retries`` were sampled again before any training, since they repeated a
+    known network or did not fit. ``tokens`` were written in ``seconds`` of sampling, theirs
+    included.
     """
     prompts, temperature = record.candidates["prompt"], record.candidates["temperature"]
     texts = {**dict(enumerate(record.prompts)), NO_PROMPT: "(crossover or random)"}
@@ -71,7 +72,7 @@ def line(values: dict[str, Any]) -> str:
     seconds = values["seconds"]
     speed = f"; {values['tokens'] / seconds:.0f} tokens a second" if seconds else ""
     passed = f"{share('passed_over')} passed over, " if values["passed_over"] else ""
-    again = [f"{values[name]} {name}" for name in ("repeats", "retries") if values[name]]
+    again = [f"{values[name]} {name}" for name in ("resampled", "retries") if values[name]]
     passed = f"{', '.join(again)}, {passed}" if again else passed
     return (
         f"{total}: {share('parsed')} parsed, {share('built')} built, {share('fits')} fit, "
@@ -122,7 +123,7 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
         "distinct": int(own.sum()),
         "added": int((table["network_added"][rows] > 0).sum()),
         "passed_over": int((status == b"passed_over").sum()),
-        "repeats": int(table["repeats"][rows].sum()),
+        "resampled": int(table["resampled"][rows].sum()),
         "retries": int(table["retries"][rows].sum()),
         "tokens": int(table["tokens"][rows].sum()) + sum(one["tokens"] for one in before),
         "seconds": seconds if math.isfinite(seconds) else 0.0,

@@ -72,7 +72,7 @@ CANDIDATES = (
     Column("request_sha256", "S64", b"", "digest of an informed request; empty: the paper's"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
     Column("earlier", TEXT, "", "JSON list of completions for it that were not kept, in order"),
-    Column("repeats", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
+    Column("resampled", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
     Column("retries", "i4", 0, "how often its error was shown and a completion asked for", "1"),
     Column("form", "S16", b"", "completion (continues a prompt), chat (an answer) or source"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
@@ -135,7 +135,7 @@ OF_CHALLENGES = frozenset({"possible"})
 LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
     "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve", "writer",
-    "earlier", "repeats", "retries", "target", "request_sha256",
+    "earlier", "resampled", "retries", "target", "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""

@@ -65,7 +65,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 """Settings; ``only:PART`` and ``without:PART``: templates with that part alone, or without it."""
 
 MAIN = ("paper", "informed", "informed, targets", "paper, target")
-AGAIN = ("generator.repeats=2",)
+AGAIN = ("generator.resample=2",)
 PIECE = 32
 """Completions of a variant for a seed, those that are sampled again not counted."""
 START = ("search.start_elites=100000", "search.start_generations=0")
