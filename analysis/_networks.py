@@ -24,6 +24,9 @@ import numpy as np
 DEFAULT = "runs/*"
 """Pattern by which runs are found if none are named."""
 
+LONG = 110
+"""Most characters of a label; a longer one does not fit beside a figure."""
+
 _COLUMNS = (
     "generation", "operator", "parents", "status", "failure", "fitness", "test_accuracy", "flops",
     "params",
@@ -198,7 +201,11 @@ def _groups(sets: list[list[Search]], told: Sequence[str]) -> list[Group]:
         values = [
             f"{key.rpartition('.')[2]} = {json.dumps(settings.get(key))}" for key in differing
         ]
-        groups.append(Group(", ".join([name, *values]), searches, settings))
+        label = ", ".join([name, *values])
+        if len(label) > LONG:  # a number in its place, told beside
+            label = f"{name} [{1 + sum(other.label.startswith(name) for other in groups)}]"
+            print(f"{label}: {', '.join(values)}")
+        groups.append(Group(label, searches, settings))
         seeds = [one.seed for one in searches]
         for seed in sorted({one for one in seeds if seeds.count(one) > 1}):
             paths = ", ".join(str(one.path) for one in searches if one.seed == seed)

@@ -298,6 +298,11 @@ def flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
+        elif key == "writers" and isinstance(value, list):  # several, each with such settings
+            yield (
+                prefix + key,
+                [{k: v for k, v in one.items() if f"{prefix}{k}" not in IGNORED} for one in value],
+            )
         else:
             yield prefix + key, value
 

@@ -115,6 +115,8 @@ class Proposal:
     training_seed: int
     attempt: int = 0
     """Number among the ``search.oversample`` completions for its place in the generation."""
+    writer: str = ""
+    """Name of the one of ``generator.writers`` that is to write it; empty where there is one."""
     target: int = -1
     """Cell of the network archive that is wanted; -1: none is."""
 
@@ -136,6 +138,8 @@ class Request:
     """Number of the parent's neighbour, where the operator is ``neighbour``."""
     seen: Set[str] = frozenset()
     """Architectures that have a score, where a problem names them; one set for all requests."""
+    writer: str = ""
+    """Name of the one of several writers that is asked."""
     number: int = -1
     """Number among all completions that the run samples, the further ones of a candidate included;
     -1: the candidate's."""
@@ -281,6 +285,10 @@ class Evaluation:
     fitness: float = float("nan")
     descriptors: tuple[float, ...] = ()
     """Raw values, one per axis of the network archive; empty where there is no score."""
+    trainings: float = 0.0
+    """Full trainings that it cost, shorter ones by their epochs."""
+    tokens: int = 0
+    """Length of what was written for it."""
     is_copy: bool = False
     """True where the score is that of an earlier candidate with the same network."""
     possible: int = 0

@@ -195,12 +195,14 @@ def _working(settings: Config, origin: str, seed: int) -> Iterator[None]:
 @click.option("--temperature", type=click.FloatRange(0.0), help="Default: the config's.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--writer", metavar="NAME", help="One of generator.writers. Default: the first.")
 @set_option
 @json_option
 def generate(
     config: Path,
     parents: tuple[Path, ...],
     temperature: float | None,
+    writer: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
     **wanted: int,
@@ -214,6 +216,7 @@ def generate(
         parents=[read_source(path) for path in parents],
         temperature=settings.generator.temperature if temperature is None else temperature,
         notify=lambda text: click.echo(text, err=True),
+        writer=writer,
         **wanted,
     )
     for completion, examined in found:

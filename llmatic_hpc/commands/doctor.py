@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import problems
 from ..cluster import scheduler, site_of_job
-from ..config import Config
+from ..config import Config, GeneratorSettings
 from ..coordinator import environment
 from ..errors import DataError, LLMaticError
 from ..evaluation import selftest
@@ -53,7 +53,7 @@ def examine(config: Config, folder: Path, *, gpu: bool = False) -> Iterator[Find
         "containment": lambda: _layers(config),
         "a contained child": lambda: [_child(config)],
         "data": lambda: [Finding("data", OK, kind.data(config))],
-        "model": lambda: [_model(config)],
+        "model": lambda: _models(config),
         "GPU": lambda: [_gpu(config, thorough=gpu)],
         "file system": lambda: _file_system(folder),
         "Slurm": _slurm,
@@ -129,22 +129,23 @@ def _child(config: Config) -> Finding:
     return Finding("a contained child", OK, f"measured a network {seconds:.1f} s after its start")
 
 
-def _model(config: Config) -> Finding:
-    try:
-        return Finding("model", OK, model_of(config, download=False))
-    except LLMaticError as error:
-        falls_back = config.generator.fallback and isinstance(error, ModelUnavailable)
-        state = WARNING if falls_back else FAULT
-        advice = "'llmatic prefetch CONFIG' fetches it where the network is"
-        return Finding("model", state, str(error), advice)
+def _models(config: Config) -> Iterator[Finding]:
+    for name, writer in config.generator.by_name().items():
+        what = f"model of writer {name}" if name else "model"
+        try:
+            yield Finding(what, OK, model_of(config, writer, download=False))
+        except LLMaticError as error:
+            falls_back = writer.fallback and isinstance(error, ModelUnavailable)
+            state = WARNING if falls_back else FAULT
+            advice = "'llmatic prefetch CONFIG' fetches it where the network is"
+            yield Finding(what, state, str(error), advice)
 
 
-def model_of(config: Config, *, download: bool = True) -> str:
-    """Check the model, ask one behind a server for a token, and say where it is.
+def model_of(config: Config, settings: GeneratorSettings, *, download: bool = True) -> str:
+    """Check the model of one writer, ask one behind a server for a token, and say where it is.
 
     Raises :class:`LLMaticError` where it cannot be had or is damaged.
     """
-    settings = config.generator
     if settings.kind == "procedural":
         return "none is needed (generator.kind = 'procedural')"
     if settings.kind == "replay":
@@ -157,11 +158,12 @@ def model_of(config: Config, *, download: bool = True) -> str:
 
         Endpoint(settings, problems.problem_of(config)).close()
         return f"{settings.model} answers at {settings.url}"
-    from ..generation.language_model import model_loading
+    from ..generation.language_model import adapter, model_loading
 
     location = model_loading.locate(settings.model, download=download)
     size = model_loading.check(location)
-    return f"{location} ({size / 1e9:,.2f} GB)"
+    with_adapter = f", with {adapter.name(settings.adapter)}" if settings.adapter else ""
+    return f"{location} ({size / 1e9:,.2f} GB){with_adapter}"
 
 
 def _gpu(config: Config, *, thorough: bool) -> Finding:

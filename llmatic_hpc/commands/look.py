@@ -194,18 +194,33 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 @click.option("--best", is_flag=True, help="The fittest candidate.")
 @click.option("--max-flops", type=float, default=math.inf,
               help="With --best: the fittest with at most so many.")  # fmt: skip
-@click.option("--output", type=PATH, required=True, help="File to write.")
+@click.option("--output", type=PATH, help="File to write.")
+@click.option("--training-data", type=PATH, metavar="FILE.jsonl",
+              help="Write pairs to train a language model on, as TRL reads them.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def export(
-    run_dir: Path, candidate: int | None, best: bool, max_flops: float, output: Path, force: bool
+    run_dir: Path,
+    candidate: int | None,
+    best: bool,
+    max_flops: float,
+    output: Path | None,
+    training_data: Path | None,
+    force: bool,
 ) -> None:
-    """Write a network to a file, with its provenance as a comment."""
+    """Write a network to a file, with its provenance as a comment; or training data."""
     from .. import store
     from ..report.export import exported_source
     from ..report.status import best_candidate
 
+    if training_data is not None:
+        if best or candidate is not None or output is not None:
+            raise click.UsageError("--training-data stands alone: it is of all candidates")
+        _export_training_data(run_dir, training_data, force=force)
+        return
     if best == (candidate is not None):
-        raise click.UsageError("say either --candidate ID or --best")
+        raise click.UsageError("say either --candidate ID or --best, or --training-data FILE.jsonl")
+    if output is None:
+        raise click.UsageError("say --output FILE.py")
     path = RunPaths(run_dir).record
     record = store.load(path)
     if best:
@@ -218,6 +233,31 @@ def export(
         raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
     write_new(output, exported_source(record, candidate), force=force)
     click.echo(f"candidate {candidate} written to {output}", err=True)
+
+
+def _export_training_data(run_dir: Path, file: Path, *, force: bool) -> None:
+    import json
+
+    from .. import config, problems, store
+    from ..report import training_data as of_training
+
+    path = RunPaths(run_dir).record
+    record = store.load(path)
+    settings = config.from_tables(record.config, str(path))
+    found = of_training.training_data(record, settings, problems.problem_of(settings))
+    if not found.pairs and not found.preferences:
+        raise LLMaticError(
+            f"{path}: no training data: no language model wrote a network here that is better than "
+            "its parents, or entered the map where another answer to the same request did not"
+        )
+    for part, rows in found.files().items():
+        name = file.with_name(f"{file.stem}{part}{file.suffix}")
+        write_new(name, "".join(json.dumps(row) + "\n" for row in rows), force=force)
+        click.echo(f"{len(rows)} rows written to {name}", err=True)
+    if not found.pairs_test and not found.preferences_test:
+        click.echo(
+            f"nothing is held out: of {found.lineages} lineages none is small enough", err=True
+        )
 
 
 @click.command()

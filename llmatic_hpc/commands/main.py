@@ -130,6 +130,9 @@ def summary(record: Record, paths: RunPaths) -> str:
     if environment.generator_kind(record.environment) == "procedural":
         generator = record.environment["generator"]
         lines.append(f"NOTE: no language model wrote these networks, but {generator}.")
+    for name, facts in record.environment.get("writers", {}).items():
+        if "fallback" in facts["generator"]:
+            lines.append(f"NOTE: writer {name} is no language model, but {facts['generator']}.")
     budget, spent = int(record.config["search"].get("queries", 0)), queries(record)
     if spent < budget:
         lines.append(
@@ -251,7 +254,9 @@ def prefetch(config: Path, official: Path | None, overrides: tuple[str, ...]) ->
             bar.update(reading, completed=fraction)
 
         kind_of(settings).fetch(settings, click.echo, official=official, progress=progress)
-        click.echo(f"model: {model_of(settings)}")
+        for name, writer in settings.generator.by_name().items():
+            of = f" of writer {name}" if name else ""
+            click.echo(f"model{of}: {model_of(settings, writer)}")
 
 
 @cli.command()

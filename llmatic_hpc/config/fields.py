@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from functools import partial
 from itertools import groupby
@@ -33,14 +33,16 @@ def setting(
     choices: Sequence[str] = (),
     retired: Mapping[str, str] = MappingProxyType({}),
     resumable: bool = False,
+    lasting: Callable[[Any], Any] = lambda value: value,
 ) -> Any:
     """Make a dataclass field that knows its range, its choices and whether it may change later.
 
     ``low`` and ``high`` are inclusive and hold for each element of a list. ``retired``: former
     choices, with reasons; they continue runs that began with them (:func:`refuse_retired`).
+    ``lasting``: what of a value may not change later, where that is not all of it.
     """
     metadata: dict[str, Any] = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
-    metadata |= {"retired": retired, "resumable": resumable}
+    metadata |= {"retired": retired, "resumable": resumable, "lasting": lasting}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -114,7 +116,7 @@ def changed_settings(before: Any, after: Any) -> list[str]:
     return [
         f"{name} (was {_toml_value(old)}, now {_toml_value(new)})"
         for (name, f, old), (_, _, new) in zip(settings_of(before), settings_of(after), strict=True)
-        if old != new and not f.metadata["resumable"]
+        if not f.metadata["resumable"] and f.metadata["lasting"](old) != f.metadata["lasting"](new)
     ]
 
 
@@ -170,9 +172,14 @@ def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) ->
     for name in paths:
         section, _, key = name.partition(".")
         inner = table.get(section)
-        value = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(value, str) and value and (folder / Path(value).expanduser()).exists():
-            table[section][key] = str(folder / Path(value).expanduser())
+        # A section, and the tables of its lists, which have the same keys.
+        lists = (
+            [v for v in inner.values() if isinstance(v, list)] if isinstance(inner, dict) else []
+        )
+        for one in (inner, *(one for several in lists for one in several)):
+            value = one.get(key) if isinstance(one, dict) else None
+            if isinstance(value, str) and value and (folder / Path(value).expanduser()).exists():
+                one[key] = str(folder / Path(value).expanduser())
 
 
 def merge(

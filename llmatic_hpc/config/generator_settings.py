@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .fields import resumable, setting
+from ..errors import ConfigError
+from .fields import merge, nearest, resumable, setting
+
+OF_ALL = (
+    "temperature", "repair", "request", "templates", "request_tokens", "examples", "resample",
+    "resample_temperature", "retry",
+)  # fmt: skip
+"""Keys that no writer may have otherwise: search, requests and screen go by them."""
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """The writer of the networks."""
+    """The writer of the networks, or what several have in common."""
 
     kind: str = setting(
         "huggingface",
@@ -37,6 +46,10 @@ class GeneratorSettings:
         "", "weights of the model in 8 or 4 bits (bitsandbytes); empty: as dtype says",
         choices=("", "8bit", "4bit"),
     )  # fmt: skip
+    adapter: str = setting(
+        "", "folder of an adapter that was trained for the model (LoRA, by peft); it is added to "
+        "the weights"
+    )  # fmt: skip
     device: str = resumable("auto", "auto, cpu, cuda, cuda:1, ...")
     idle: str = resumable(
         "keep", "place of the weights while candidates train; keep: the device; cpu: main memory, "
@@ -59,11 +72,11 @@ class GeneratorSettings:
     )  # fmt: skip
     examples: int = setting(2, "other elites that an informed request shows", low=0, high=3)
     repair: bool = setting(True, "make almost-right networks fit by rules, on the record")
-    repeats: int = setting(
+    resample: int = setting(
         0, "how often a completion that repeats its parent or another known network is sampled "
         "again, with another seed, before any training", low=0, high=10,
     )  # fmt: skip
-    repeat_temperature: float = setting(
+    resample_temperature: float = setting(
         0.2, "added to the temperature each time that a repeat is sampled again", low=0.0, high=10.0
     )
     retry: bool = setting(
@@ -96,3 +109,54 @@ class GeneratorSettings:
         "", "what takes over where the model cannot be had; empty: stop", choices=("", "procedural")
     )
     options: dict[str, Any] = setting({}, "settings of an installed generator's own")
+    writers: tuple[dict[str, Any], ...] = setting(
+        (), "several writers, [[generator.writers]]: a name, and keys as here; what one leaves out "
+        "is as it stands here, and then kind is not given here", lasting=lambda v: _lasting(v),
+    )  # fmt: skip
+
+    def by_name(self, origin: str = "") -> dict[str, GeneratorSettings]:
+        """Return the settings of every writer by its name; the one that has none is ``""``.
+
+        Raises :class:`~llmatic_hpc.errors.ConfigError`, which begins with ``origin``, for a table
+        that is not right.
+        """
+        if not self.writers:
+            return {"": self}
+        origin = f"{origin}: " if origin else ""
+        if self.kind != GeneratorSettings.kind:
+            raise ConfigError(
+                f"{origin}generator.kind = {self.kind!r}, and there are generator.writers: say the "
+                "kind of each of them, and none beside them"
+            )
+        plain, found = replace(self, writers=()), {}
+        for number, table in enumerate(self.writers, 1):
+            name = table.get("name", "")
+            where = f"{origin}generator.writers, number {number}"
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{where}: needs a name of up to 32 letters, digits, '-', '_' and '.'; got "
+                    f"{name!r}"
+                )
+            if name in found:
+                raise ConfigError(f"{where}: there is another one of the name {name!r}")
+            keys = {key: value for key, value in table.items() if key != "name"}
+            if wrong := [key for key in (*OF_ALL, "writers") if key in keys]:
+                raise ConfigError(
+                    f"{where}: {wrong[0]} is of all writers; say it as generator.{wrong[0]}"
+                )
+            if unknown := sorted(keys.keys() - _KEYS):
+                near = nearest(unknown[0], sorted(_KEYS))
+                raise ConfigError(f"{where}: unknown setting {unknown[0]}{near}")
+            found[name] = merge(plain, keys, where, "generator.")
+        return found
+
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+
+_KEYS = {field.name for field in fields(GeneratorSettings)} - {"writers", *OF_ALL}
+
+
+def _lasting(writers: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
+    """Return the tables without what may change when a run is continued."""
+    passing = {f.name for f in fields(GeneratorSettings) if f.metadata["resumable"]}
+    return [{k: v for k, v in table.items() if k not in passing} for table in writers]

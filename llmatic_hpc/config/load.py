@@ -20,7 +20,7 @@ from ..types import Descriptor
 from .fields import merge, nearest, parse_override, read_into
 from .generator_settings import GeneratorSettings
 from .registry import GENERATORS, PROBLEMS
-from .search_settings import AUTO, BASELINES, NetworkArchiveSettings
+from .search_settings import AUTO, BASELINES, WITH_PROMPTS, NetworkArchiveSettings
 from .settings import Config
 
 BOUNDS = ("lower", "upper")
@@ -31,6 +31,7 @@ PATHS = (
     "problem.table",
     "generator.replay",
     "generator.model",
+    "generator.adapter",
     "generator.templates",
 )
 
@@ -188,9 +189,14 @@ def _check_together(config: Config, origin: str) -> None:
     problem.check(config, origin)
     archive, axes = config.archive.network, problem.descriptors(config.problem)
     _checked_axes(archive, axes, f"{origin}: ")
-    GENERATORS.check(config.generator.kind, origin)
+    writers = config.generator.by_name(origin)
+    for writer in writers.values():
+        GENERATORS.check(writer.kind, origin)
     for fault in _faults(config, problem):
         raise ConfigError(f"{origin}: {fault}")
+    for name, writer in writers.items():
+        for fault in _faults_of_writer(writer):
+            raise ConfigError(f"{origin}: {f'writer {name}: ' if name else ''}{fault}")
 
 
 def _faults(config: Config, problem: Any) -> Iterator[str]:
@@ -237,7 +243,9 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "measured afterwards: choose other archive.network.axes"
         )
     if search.variant in BASELINES and not (
-        problem.neighbours(config.problem) and generator.kind == "procedural"
+        problem.neighbours(config.problem)
+        and generator.kind == "procedural"
+        and not generator.writers
     ):
         yield (
             f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
@@ -263,10 +271,31 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "search.start = 'seeds' needs a start phase: search.start_elites above 0, and a "
             f"variant that has one, not {search.variant!r}"
         )
-    if generator.kind == "replay" and not generator.replay:
+    is_bandit = search.prompts == "bandit"
+    if search.writers != "uniform" and not generator.writers and not is_bandit:
+        yield (
+            f"search.writers = {search.writers!r} shares candidates among generator.writers, and "
+            "there are none: name several, [[generator.writers]]"
+        )
+    if is_bandit and (search.writers == "uniform" or search.variant not in WITH_PROMPTS):
+        yield (
+            "search.prompts = 'bandit' goes by search.writers = 'ucb' or 'thompson' and by a "
+            f"search.variant with a prompt archive ({', '.join(WITH_PROMPTS)}); they are "
+            f"{search.writers!r} and {search.variant!r}"
+        )
+
+
+def _faults_of_writer(writer: GeneratorSettings) -> Iterator[str]:
+    """Yield the faults of what writes networks, or of one of several."""
+    if writer.kind == "replay" and not writer.replay:
         yield "generator.kind = 'replay' needs generator.replay, a file"
-    if generator.kind == "endpoint":
-        yield from _faults_of_endpoint(generator)
+    if writer.kind == "endpoint":
+        yield from _faults_of_endpoint(writer)
+    if writer.adapter and (writer.kind != "huggingface" or writer.quantization):
+        yield (
+            "generator.adapter is of generator.kind = 'huggingface' without "
+            "generator.quantization: its changes are added to the weights"
+        )
 
 
 def _faults_of_rungs(config: Config, problem: Any) -> Iterator[str]:

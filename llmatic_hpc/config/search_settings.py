@@ -13,6 +13,9 @@ ABLATIONS = ("network-archive", "prompt-archive", "mutation-only", "crossover-on
 BASELINES = ("regularized-evolution", "local-search")
 """Variants that change one edge of a cell by its number, without prompts."""
 
+WITH_PROMPTS = ("llmatic", "mutation-only", "prompt-archive")
+"""Variants that mutate by the prompt archive."""
+
 AUTO = "auto"
 """In place of bounds: they are settled when a run starts."""
 
@@ -105,6 +108,23 @@ class SearchSettings:
     population: int = setting(
         100, "size of the population that replaces an archive, or of regularized evolution", low=2
     )
+    writers: str = setting(
+        "uniform", "how candidates are shared among generator.writers, for each prompt: uniform; "
+        "ucb, thompson: by what entered the map for its counted cost",
+        choices=("uniform", "ucb", "thompson"),
+    )  # fmt: skip
+    prompts: str = setting(
+        "archive", "how mutation comes to its prompt: archive: as in the paper; bandit: by "
+        "search.writers, together with the writer", choices=("archive", "bandit"),
+    )  # fmt: skip
+    token_cost: float = setting(
+        1e-4, "what a token that a writer writes counts in the rules of search.writers, in full "
+        "trainings", low=0.0, high=1.0,
+    )  # fmt: skip
+    writers_memory: int = setting(
+        200, "the rules of search.writers forget: what lies so many candidates back counts by a "
+        "third; 0: nothing is forgotten", low=0,
+    )  # fmt: skip
     first_improvement: bool = setting(
         False, "local search moves to the first better neighbour, not to the best of all"
     )

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Config
 from ..store import Record, rows, tries
 from ..store.requests import digest
-from ..types import PENDING, Completion, Examined, Problem, Proposal, Request
+from ..types import PENDING, Completion, Examined, Proposal, Request
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,6 @@ class Answered:
         }
 
 
-def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
-    """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
-    instruction = problem.random_prompt  # also where there is no model to read it
-    if proposal.operator == "mutation":
-        instruction = problem.prompts[proposal.prompt]
-    elif proposal.operator == "crossover":
-        instruction = problem.crossover_prompt
-    parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
-    return Request(
-        candidate=proposal.candidate,
-        operator=proposal.operator,
-        prompt=proposal.prompt,
-        instruction=instruction,
-        parents=parents or (problem.initial_source,),
-        temperature=proposal.temperature,
-        seed=proposal.sampling_seed,
-        neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
-        seen=record.architectures,
-        text=text,
-    )
-
-
 Ask = Callable[[Sequence[Request], int], list[Answer]]
 """Answers requests of a round, in order."""
 
@@ -87,7 +65,7 @@ def answered(
     found = dict(zip((p.candidate for p in proposals), ask(asked, 0), strict=True))
     number += len(requests)
     earlier: dict[int, list[dict[str, Any]]] = {candidate: [] for candidate in found}
-    if not (config.generator.repeats or config.generator.retry):
+    if not (config.generator.resample or config.generator.retry):
         return [Answered(a, request=r.text) for a, r in zip(found.values(), requests, strict=True)]
     seconds = dict.fromkeys(found, 0.0)
     decided = tries.rounds(record, config, record.committed_generations)
@@ -95,7 +73,7 @@ def answered(
     exempt = {p.candidate for p in proposals if p.operator in tries.AS_THEY_ARE}
     decided.due({c: _seen(found[c]) for c in of if c in exempt}, final=True)
     new = {c: found[c] for c in of if c not in exempt}
-    for count in range(1, 2 + config.generator.repeats + config.generator.retry):
+    for count in range(1, 2 + config.generator.resample + config.generator.retry):
         due = decided.due({candidate: _seen(answer) for candidate, answer in new.items()})
         if not due:
             break

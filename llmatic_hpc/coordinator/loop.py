@@ -23,9 +23,9 @@ from .. import config as configuration
 from .. import problems, store
 from ..config import Config
 from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
-from ..generation import create
 from ..generation.base import Generator
 from ..generation.extract import extracted_from
+from ..generation.several import repeatable
 from ..problems.evaluator import Evaluator
 from ..rundir import lock
 from ..rundir.files import write_atomically
@@ -37,9 +37,10 @@ from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
 from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment, task
-from .asking import Answer, answered, request_of
+from .asking import Answer, answered
 from .budget import Budget
 from .in_flight import InFlight
+from .opening import open_generator
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -258,7 +259,9 @@ class Coordinator:
             self._in_flight.begin(record.run_id, generation)
         new = [proposal for proposal in proposals if proposal.operator != REPEAT]
         texts = requests.texts(record, self.config, search, new)
-        asked = [request_of(p, record, self._problem, texts.get(p.candidate, "")) for p in new]
+        asked = [
+            requests.request_of(p, record, self._problem, texts.get(p.candidate, "")) for p in new
+        ]
         spent = {"generate_seconds": 0.0, "screen_seconds": 0.0}
 
         def ask(due: Sequence[Request], number: int) -> list[Answer]:
@@ -292,20 +295,21 @@ class Coordinator:
         self, record: Record, generation: int, requests: Sequence[Request], number: int
     ) -> list[Completion]:
         """A completion for every request of a round; what is on disk is not sampled again."""
-        is_kept = not self._is_due
+        is_kept, generator = not self._is_due, self._open_generator(record)
         done = self._in_flight.completions(number) if is_kept else {}
         for request in requests:
             if request.operator == "seed":
                 seed = request.candidate // self.config.search.oversample
                 source = self._problem.seeds[seed]
                 done[request.candidate] = Completion(request.candidate, source, "source")
-        missing = [request for request in requests if request.candidate not in done]
+        # What costs nothing is written again, all of it: it may depend on its neighbours.
+        again = {r.candidate for r in requests if r.writer and repeatable(generator, r)}
+        missing = [r for r in requests if r.candidate not in done or r.candidate in again]
         self._told.stage(generation, "generated", len(requests))
         self._told.advance("generated", len(requests) - len(missing))
-        generator = self._open_generator(record)
         for completion in generator.generate(missing) if missing else ():
             done[completion.candidate] = completion
-            if is_kept:
+            if is_kept and completion.candidate not in again:
                 self._in_flight.keep_completion(completion, number)
             self._told.advance("generated", tokens=completion.tokens)
             if is_kept and self.stop.is_set() and len(done) < len(requests):
@@ -315,18 +319,12 @@ class Coordinator:
     def _open_generator(self, record: Record) -> Generator:
         """Open the generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
-            wanted = self.config.generator
-            known = record.environment.get("generator")
-            kind = environment.generator_kind(record.environment)
-            fell_back = bool(kind) and kind != wanted.kind
-            if fell_back:
-                self.observer.notice(f"this run is written by: {known}")
-                wanted = replace(wanted, kind=kind)
-            if kind:
-                wanted = replace(wanted, fallback="")
-            self._generator = create(wanted, self._problem, notify=self.observer.notice)
-            record.environment["generator"] = known if fell_back else self._generator.name
-            record.environment["generator_kind"] = self._generator.kind
+            self._generator = open_generator(
+                self.config.generator,
+                self._problem,
+                record.environment,
+                notify=self.observer.notice,
+            )
         return self._generator
 
     def _read(

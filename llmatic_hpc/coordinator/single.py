@@ -172,11 +172,18 @@ def generate_candidates(
     count: int,
     seed: int,
     notify: Callable[[str], None],
+    writer: str | None = None,
 ) -> Iterator[tuple[Completion, Examined]]:
     """Completion and what became of it, ``count`` times with seeds from ``seed`` on.
 
-    Two parents make a crossover. Raises :class:`LLMaticError` for a prompt that does not exist.
+    Two parents make a crossover; of several writers the first writes, or the one that is named.
+    Raises :class:`LLMaticError` for a prompt or a writer that does not exist.
     """
+    writers = config.generator.by_name()
+    writer = next(iter(writers)) if writer is None else writer
+    if writer not in writers:
+        known = ", ".join(filter(None, writers)) or "generator.writers is empty"
+        raise LLMaticError(f"--writer {writer}: there is no such writer; there are: {known}")
     problem = problems.problem_of(config)
     if not 0 <= prompt < len(problem.prompts):
         known = "\n".join(f"  {i:2d}  {text}" for i, text in enumerate(problem.prompts))
@@ -192,7 +199,7 @@ def generate_candidates(
         seed=seed,
     )
     requests = [replace(request, candidate=i, seed=seed + i) for i in range(count)]
-    generator = generation.create(config.generator, problem, notify=notify)
+    generator = generation.create(writers[writer], problem, notify=notify)
     try:
         with problems.alone(config) as evaluator:
             for completion in generator.generate(requests):

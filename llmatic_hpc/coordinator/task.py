@@ -20,7 +20,7 @@ def facts(config: Config, evaluator: Evaluator) -> dict[str, Any]:
     Raises :class:`ConfigError` for templates that cannot be used.
     """
     asked = config.generator
-    if not asked.repeats and asked.request == "paper":
+    if not asked.resample and asked.request == "paper":
         return {}
     problem = evaluator.problem
     (initial,) = evaluator.examine([problem.initial_source], repair=False)

@@ -21,7 +21,7 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(f"{reason}; {advice}")
-        self.reason = reason
+        self.reason, self.advice = reason, advice
 
 
 class Generator(Protocol):

@@ -9,6 +9,15 @@ from ..types import NO_PROMPT
 from .recipe import trained_by
 
 
+def writer_of(record: Record, candidate: int) -> str:
+    """Return in words who wrote a candidate: of several writers its name, too."""
+    name = record.candidates["writer"][candidate].decode()
+    if not name:
+        return str(record.environment.get("generator"))
+    facts = record.environment.get("writers", {}).get(name, {})
+    return f"{name} ({facts.get('generator', 'unknown')})"
+
+
 def exported_source(record: Record, candidate: int) -> str:
     """Return a candidate's source below a comment that says what is known of it."""
     table = record.candidates
@@ -39,7 +48,7 @@ def exported_source(record: Record, candidate: int) -> str:
         f"made by: {text('operator')} in generation {int(table['generation'][candidate])} from "
         + (f"candidate {' and '.join(parents)}" if parents else "the initial network"),
         *([f"prompt {prompt}: {record.prompts[prompt]}"] if prompt != NO_PROMPT else []),
-        f"written by: {record.environment.get('generator')}, temperature "
+        f"written by: {writer_of(record, candidate)}, temperature "
         f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
         f"trained for {int(table['epochs'][candidate])} epochs {trained}; llmatic-hpc "
         f"{record.environment.get('llmatic_hpc')}",

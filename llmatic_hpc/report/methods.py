@@ -42,7 +42,7 @@ class Run:
     finished: bool
     """True where its own budget or the comparison's is spent."""
     unspent: str = ""
-    """Part of its budget that it left, though it is finished: ``154 of 2000 queries``; empty: nothing."""
+    """Part of its budget that was spent at its end, as ``154 of 2000 queries``; empty: all."""
 
     @property
     def seed(self) -> int:
@@ -85,7 +85,9 @@ def look(path: Path, record: Record, budget: int) -> Run:
     """
     config = configuration.from_tables(record.config, str(path))
     settings = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: list(lasting)
+        if isinstance(lasting := field.metadata["lasting"](value), tuple)
+        else lasting
         for name, field, value in settings_of(config)
         if name != "run.seed" and not field.metadata["resumable"]
     }

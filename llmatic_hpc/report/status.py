@@ -125,6 +125,8 @@ def render(values: dict[str, Any]) -> RenderableType:
         text = "{name}, {dataset}, protocol {protocol}: at best {best_fitness:.4f}"
         row("benchmark", text.format(**benchmark))
     row("written by", values["generator"] or "nothing yet")
+    for one in values["rates"]["by_writer"]:
+        row(f"  {one['writer']}", f"{one['generator']}: {rates.shares(one)}")
     if values["training"]:
         row("training", values["training"])
     if values["candidates"]:

@@ -250,6 +250,14 @@ class PromptArchive(Archive):
         )
         return [Individual(elite, int(prompt), heat) for elite, (prompt, heat) in described]
 
+    def most_curious_of(self, prompt: int, rng: np.random.Generator) -> Individual | None:
+        """The most curious individual of one prompt, one of equals at random; None: it has none."""
+        cells = np.flatnonzero((self._descriptors[:, 0] == prompt) & (self._elites != EMPTY))
+        if not len(cells):
+            return None
+        (best,) = cells[highest(self._curiosity[cells], 1, rng)].tolist()
+        return self.individual(int(self._elites[best]))
+
     def of_prompt(self, prompt: int) -> NDArray[np.int64]:
         """Individuals of one prompt, in the order of their cells."""
         return np.asarray(self._elites[self._descriptors[:, 0] == prompt])

@@ -53,6 +53,8 @@ Oversampling
     (``search.oversample``, not in the paper) asks for several candidates for each place, alike but
     for their seeds; which of them is evaluated says :mod:`.oversampling`. The others are told as
     ``passed_over`` and change nothing at all.
+Writers
+    (``search.writers``, not in the paper) share the candidates by a rule, see :mod:`.writers`.
 Challenges
     (``search.challenge``, not in the paper) train elites and runners-up again that the noise does
     not tell apart, see :mod:`.challenge`. They take the last places of the next generation
@@ -102,6 +104,7 @@ from .targets import Aiming
 from .tessellation import Location, Tessellation, network_tessellation, prompt_tessellation
 from .told import AskTellError, Told, check, history_row
 from .variation import NO_INDIVIDUAL, Draft, Variation, clipped
+from .writers import Writers
 
 
 class Search:
@@ -111,8 +114,8 @@ class Search:
 
     ``descriptors`` are the axes of the network archive, whose bounds and scales ``archive`` may
     replace. ``prompts`` is the number of mutation prompts, ``temperature`` the generator's own,
-    ``neighbours`` how many networks are one edit away from any (baselines only), and ``seeds`` how
-    many there are for ``search.start = "seeds"``.
+    ``neighbours`` how many networks are one edit away from any (baselines only), ``seeds`` how
+    many there are for ``search.start = "seeds"``, ``writers`` the names of several.
     ``initial``, for targets: the initial network's descriptors, raw; empty: not known.
     Tessellations are made from ``seed`` unless those of a record are given. Raises
     ``ConfigError`` for archive settings that do not fit together or do not fit the prompts.
@@ -129,6 +132,7 @@ class Search:
         seed: int,
         neighbours: int = 0,
         seeds: int = 0,
+        writers: Sequence[str] = (),
         network_cells: Tessellation | None = None,
         prompt_cells: Tessellation | None = None,
         initial: Sequence[float] = (),
@@ -167,6 +171,7 @@ class Search:
                 rng=generator(seed, 0, Purpose.POPULATION),
             )
         self._baseline = baseline(search, neighbours)
+        self.writers = Writers(writers, search, prompts=prompts, seed=seed)
         self.challenges: Challenges | None = None
         if search.challenge:
             self.challenges = Challenges(self.network_archive, search.challenge, search.noise)
@@ -177,6 +182,7 @@ class Search:
             self.network_population,
             self.prompt_population,
             self._baseline,
+            self.writers,
             prompts,
             temperature,
             seed,
@@ -186,9 +192,8 @@ class Search:
         self._initial = initial
         self._collective = [0.0] * prompts
         self._best = -math.inf
-        self._generation = 0
+        self._generation, self._repeats = 0, 0
         self._asked: tuple[str, str, str] | None = None
-        self._repeats = 0
         self._out: dict[int, Proposal] = {}
 
     @property
@@ -244,6 +249,7 @@ class Search:
                 sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index, attempt),
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
+                writer=made.writer,
                 target=targets[index],
             )
             for index, made in drafts
@@ -378,6 +384,7 @@ class Search:
         """Let one candidate change the archives, and say what it did."""
         candidate = proposal.candidate
         if evaluation.status in ("infrastructure", "passed_over"):
+            self.writers.tell(proposal, evaluation, entered=False)
             return Update(candidate)
         if proposal.operator == REPEAT:
             assert self.challenges is not None
@@ -391,6 +398,7 @@ class Search:
             entered = bool(added.status)
             if self.network_population is not None:
                 entered = self.network_population.offer(candidate, evaluation.fitness, place)
+        self.writers.tell(proposal, evaluation, entered=entered)
         settings = self.settings
         if place is None and evaluation.status != "stopped":
             delta = settings.curiosity_untrainable

@@ -35,6 +35,10 @@ class Purpose(IntEnum):
     """The seed that training uses; once per candidate."""
     PARENTS = 9
     """Ties among the most curious elites; once per generation."""
+    WRITER = 15
+    """Writer, or writer and prompt, by the rule of ``search.writers``; once per place."""
+    INDIVIDUAL = 16
+    """Ties among the most curious individuals of a prompt; once per place."""
     PLACE = 20
     """Ties among the completions for one place; once per place."""
     TARGET = 21

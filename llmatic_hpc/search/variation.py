@@ -15,6 +15,7 @@ from .baselines import LocalSearch, RegularizedEvolution
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, generator
 from .selection import in_turn, parents, turn
+from .writers import Turn, Writers
 
 NO_INDIVIDUAL = -1
 
@@ -28,6 +29,9 @@ class Draft(NamedTuple):
     individual: int = NO_INDIVIDUAL
     operator: str = ""
     """Empty: the generation's."""
+    writer: str = ""
+    noise: float = 0.0
+    """Added to the individual's temperature."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Variation:
     network_population: NetworkPopulation | None
     prompt_population: PromptPopulation | None
     baseline: RegularizedEvolution | LocalSearch | None
+    writers: Writers
     prompts: int
     temperature: float
     seed: int
@@ -68,7 +73,14 @@ class Variation:
             "random": self._random,
             "neighbour": self._neighbour,
         }[phase if phase == "start" else operator]
-        return draw(generation, count)
+        shared, first = self.writers.turn(generation), generation * self.settings.batch
+        for place, draft in enumerate(draw(generation, count), first):
+            if draft.operator == "seed":
+                yield draft
+            elif operator == "mutation" and phase != "start" and self.settings.prompts == "bandit":
+                yield self._by_arm(draft, shared, generation, place)
+            else:
+                yield draft._replace(writer=shared.writer(place, draft.prompt))
 
     def _start(self, generation: int, count: int) -> Iterable[Draft]:
         for index, rng in enumerate(self._candidate_rngs(generation, count)):
@@ -101,11 +113,12 @@ class Variation:
                 individual = in_turn(curious, position)
             else:
                 individual = self._random_individual(rng)
-            temperature = individual.temperature
+            noise = 0.0
             if position % 2:
-                noise = settings.temperature_noise
-                temperature += float(rng.uniform(-noise, noise))
-            yield Draft(drawn, individual.prompt, clipped(settings, temperature), individual.number)
+                most = settings.temperature_noise
+                noise = float(rng.uniform(-most, most))
+            temperature = clipped(settings, individual.temperature + noise)
+            yield Draft(drawn, individual.prompt, temperature, individual.number, noise=noise)
 
     def _crossover(self, generation: int, count: int) -> Iterable[Draft]:
         settings = self.settings
@@ -124,6 +137,22 @@ class Variation:
                 nearest = nearest[: counts[rng.integers(len(counts))]]
                 mate = nearest[rng.integers(len(nearest))]
             yield Draft((elite, mate), NO_PROMPT, settings.crossover_temperature)
+
+    def _by_arm(self, draft: Draft, shared: Turn, generation: int, place: int) -> Draft:
+        """Give a mutation the best arm's writer and prompt, as hot as that prompt's most curious.
+
+        What the draft adds to the temperature of its own individual is added to this one's.
+        """
+        writer, prompt = shared.pair(place)
+        rng = self._rng(generation, Purpose.INDIVIDUAL, place)
+        individual = self.prompt_archive.most_curious_of(prompt, rng)
+        if individual is None:
+            individual = Individual(NO_INDIVIDUAL, prompt, self.temperature)
+        noise = draft.noise
+        temperature = clipped(self.settings, individual.temperature + noise)
+        return Draft(
+            draft.parents, prompt, temperature, individual.number, draft.operator, writer, noise
+        )
 
     def _random_individual(self, rng: np.random.Generator) -> Individual:
         if self.prompt_population is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         seed=config.run.seed,
         neighbours=problem.neighbours(config.problem),
         seeds=problem.seeds,
+        writers=[name for name in config.generator.by_name() if name],
         initial=_initial(record),
         **cells,
     )
@@ -116,6 +118,8 @@ def evaluations(record: Record, generation: int) -> list[Evaluation]:
                 status,
                 fitness,
                 tuple(table["descriptors"][row].tolist()),
+                trainings=promotion.cost_when_told(record, row),
+                tokens=int(table["tokens"][row]) + sum(e["tokens"] for e in _earlier(table, row)),
                 is_copy=bool(table["duplicate_of"][row] >= 0),
                 possible=int(table["possible"][row]),
             )
@@ -127,6 +131,17 @@ def fitness_of(record: Record, row: int) -> float:
     """Return the score of a candidate that the search goes by; NaN where it has none."""
     table, is_deferred = record.candidates, promotion.is_deferred(record)
     return float(table["rung_scores"][row, 0] if is_deferred else table["fitness"][row])
+
+
+def _earlier(table: Mapping[str, Any], row: int) -> list[dict[str, Any]]:
+    """Read what was sampled for a candidate and not kept; what cannot be read is nothing."""
+    if not (text := table["earlier"][row]):
+        return []
+    try:
+        found = json.loads(text)
+        return [one for one in found if isinstance(one["tokens"], int)]
+    except (ValueError, TypeError, KeyError):  # verify says so
+        return []
 
 
 def advance(

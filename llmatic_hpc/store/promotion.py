@@ -80,6 +80,25 @@ def cost(record: Record) -> float:
     return FULL * float(np.count_nonzero(own))
 
 
+def cost_when_told(record: Record, row: int) -> float:
+    """Return what a candidate had cost when the search was told of it, in full trainings.
+
+    As in :func:`cost`, without what training elites in full at the end adds.
+    """
+    table = record.candidates
+    status = record.status(row)
+    if table["duplicate_of"][row] >= 0 or table["attempts"][row] <= 0:
+        return 0.0
+    if status in ("infrastructure", "pending"):
+        return 0.0
+    epochs = int(table["epochs"][row])
+    if record.rungs:
+        most = record.rungs[0] if is_deferred(record) else record.rungs[-1]
+        return min(epochs, most) / record.rungs[-1]
+    untrained = not record.config["search"].get("train_start", True) and epochs <= 0
+    return 0.0 if untrained and status == "scored" else FULL
+
+
 def due(record: Record) -> int:
     """Count the elites of the archive on the record that are still to be trained in full."""
     rung = record.archives["network"].rung

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from ..generation import layer_words, request_templates
 from ..generation.prompts import shown
 from ..generation.request_templates import Part
 from ..search import Search
-from ..types import Proposal, Request
-from . import fold
+from ..types import REPEAT, Problem, Proposal, Request
+from . import fold, tries
 from .record import Record
 
 FAILED = (b"invalid", b"forbidden", b"diverged", b"too_large", b"too_slow")
@@ -186,6 +187,52 @@ class Requests:
         values = {name: float(table[name][row]) for name in ("flops", "params", "depth", "width")}
         axes = zip(self._record.axes, table["descriptors"][row].tolist(), strict=True)
         return {"ratio": float(table["ratio"][row]), **values, **dict(axes)}
+
+
+def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
+    """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
+    instruction = problem.random_prompt  # also where there is no model to read it
+    if proposal.operator == "mutation":
+        instruction = problem.prompts[proposal.prompt]
+    elif proposal.operator == "crossover":
+        instruction = problem.crossover_prompt
+    parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
+    return Request(
+        candidate=proposal.candidate,
+        operator=proposal.operator,
+        prompt=proposal.prompt,
+        instruction=instruction,
+        parents=parents or (problem.initial_source,),
+        temperature=proposal.temperature,
+        seed=proposal.sampling_seed,
+        neighbour=proposal.individual if proposal.operator == "neighbour" else -1,
+        seen=record.architectures,
+        text=text,
+        writer=proposal.writer,
+    )
+
+
+def asked(record: Record, config: Config, problem: Problem) -> Iterator[Request]:
+    """Yield what each candidate's writer was asked for the answer that was kept, in row order.
+
+    Of a training that is repeated nobody was asked.
+    The search is replayed for it, as :func:`~.verify.verify` does.
+    """
+    search = fold.new_search(config, len(record.prompts), record)
+    for generation in range(record.committed_generations):
+        new = [proposal for proposal in search.ask() if proposal.operator != REPEAT]
+        told = texts(record, config, search, new)
+        for proposal in new:
+            row = proposal.candidate
+            request = request_of(proposal, record, problem, told.get(row, ""))
+            before = tries.earlier(record, row)
+            kinds = [one["kind"] for one in before]
+            request = replace(request, **tries.seed_and_temperature(config, proposal, kinds))
+            if kinds[-1:] == [tries.RETRY]:
+                last = before[-1]
+                request = replace(request, answered=last["completion"], error=last["failure"])
+            yield request
+        search.tell(fold.evaluations(record, generation))
 
 
 def digest(text: str) -> str:

@@ -54,6 +54,7 @@ CANDIDATES = (
     Column("told", "i4", -1, "generation whose update its evaluation entered; -1: still out"),
     Column("index", "i4", -1, "position in the generation's batch"),
     Column("attempt", "i4", 0, "number among the completions for its place in the batch, from 0"),
+    Column("writer", "S32", b"", "name of its writer; empty: the run has one"),
     Column("operator", "S16", b"", "mutation, crossover, random, neighbour, seed or repeat"),
     Column("parents", "i8", -1, "candidates it was made from; all -1: the initial network", "", 3),
     Column("prompt", "i4", -1, "index into prompts/text; -1: no mutation"),
@@ -71,7 +72,7 @@ CANDIDATES = (
     Column("request_sha256", "S64", b"", "digest of an informed request; empty: the paper's"),
     Column("completion", TEXT, "", "what the generator wrote; empty: the source itself"),
     Column("earlier", TEXT, "", "JSON list of completions for it that were not kept, in order"),
-    Column("repeats", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
+    Column("resampled", "i4", 0, "how often it was sampled again since it repeated a network", "1"),
     Column("retries", "i4", 0, "how often its error was shown and a completion asked for", "1"),
     Column("form", "S16", b"", "completion (continues a prompt), chat (an answer) or source"),
     Column("tokens", "i4", 0, "length of the completion", "tokens"),
@@ -133,8 +134,8 @@ OF_CHALLENGES = frozenset({"possible"})
 
 LATER = OF_RUNGS | OF_CHALLENGES | frozenset({
     "told", "written", "repairs", "architecture", "rank", "descriptors", "device",
-    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve",
-    "earlier", "repeats", "retries", "target", "request_sha256",
+    "activation_bytes", "milliseconds", "attempt", "naswot", "synflow", "train_curve", "writer",
+    "earlier", "resampled", "retries", "target", "request_sha256",
     "lost_machine_seconds", "lost_preempted_seconds", "lost_limit_seconds",
 })  # fmt: skip
 """Columns that records of version 1 may lack."""

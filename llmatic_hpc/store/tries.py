@@ -1,6 +1,6 @@
 """Completions that are sampled again before any training: who is asked once more, and why.
 
-A completion that repeats a known network is sampled again (``generator.repeats``); one that does
+A completion that repeats a known network is sampled again (``generator.resample``); one that does
 not fit is shown its error once (``generator.retry``). What was not kept stands in the column
 ``earlier`` of its candidate. Pure: the same completions give the same decisions.
 """
@@ -20,7 +20,7 @@ from ..search import Purpose, draw_seed
 from ..types import INITIAL, Proposal
 from .record import Record
 
-REPEAT, RETRY = "repeat", "retry"
+RESAMPLE, RETRY = "resample", "retry"
 """Kinds of a further try; both are counted in columns of the candidate."""
 
 AS_THEY_ARE = ("seed", "neighbour")
@@ -58,13 +58,13 @@ class Rounds:
     Whatever is kept in a round is known in the next; within a round the lower candidate is first.
 
     Args:
-        repeats: tries again of what repeats, at most.
+        resample: tries again of what repeats, at most.
         retry: True where what does not fit is tried once more.
         known: finds who had a digest before the generation; None: nobody.
     """
 
-    def __init__(self, repeats: int, retry: bool, known: Callable[[str], int | None]) -> None:
-        self._repeats, self._retry, self._known = repeats, retry, known
+    def __init__(self, resample: int, retry: bool, known: Callable[[str], int | None]) -> None:
+        self._resample, self._retry, self._known = resample, retry, known
         self._kept: dict[str, int] = {}
         self._kinds: dict[int, list[str]] = {}
 
@@ -79,8 +79,8 @@ class Rounds:
             original = self._original(seen.key)
             if final:
                 again = None
-            elif original is not None and kinds.count(REPEAT) < self._repeats:
-                again = Again(REPEAT, original)
+            elif original is not None and kinds.count(RESAMPLE) < self._resample:
+                again = Again(RESAMPLE, original)
             elif not seen.fits and self._retry and RETRY not in kinds:
                 again = Again(RETRY)
             else:
@@ -111,7 +111,7 @@ def rounds(record: Record, config: Config, generation: int) -> Rounds:
         earlier = (row for row in record.rows_with(key) if row < first)
         return next((row for row in earlier if record.status(row) != "passed_over"), None)
 
-    return Rounds(config.generator.repeats, config.generator.retry, known)
+    return Rounds(config.generator.resample, config.generator.retry, known)
 
 
 def seed_and_temperature(
@@ -124,7 +124,7 @@ def seed_and_temperature(
     seed = draw_seed(
         config.run.seed, proposal.generation, Purpose.SAMPLING, place, proposal.attempt, len(kinds)
     )
-    warmer = config.generator.repeat_temperature * kinds.count(REPEAT)
+    warmer = config.generator.resample_temperature * kinds.count(RESAMPLE)
     return {"seed": seed, "temperature": proposal.temperature + warmer}
 
 
@@ -132,7 +132,7 @@ def samples(record: Record) -> int:
     """Count the completions that a record holds, those that were not kept included."""
     table = record.candidates
     sampled = record.rows - int(record.are_repeats.sum())
-    return sampled + int(table["repeats"].sum()) + int(table["retries"].sum())
+    return sampled + int(table["resampled"].sum()) + int(table["retries"].sum())
 
 
 def columns(earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def columns(earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kinds = [one["kind"] for one in earlier]
     return {
         "earlier": json.dumps(list(earlier)),
-        "repeats": kinds.count(REPEAT),
+        "resampled": kinds.count(RESAMPLE),
         "retries": kinds.count(RETRY),
     }
 
@@ -165,7 +165,7 @@ def differences(
     """Yield candidates of a generation with what a replay of its decisions gives otherwise."""
     proposals = [one for one in proposals if one.operator != types.REPEAT]  # not sampled
     rows = [proposal.candidate for proposal in proposals]
-    if not (config.generator.repeats or config.generator.retry):
+    if not (config.generator.resample or config.generator.retry):
         yield from ((r, "was sampled again") for r in rows if record.candidates["earlier"][r])
         return
     decided = rounds(record, config, generation)
@@ -175,7 +175,7 @@ def differences(
         for row in of:
             left[row] = earlier(record, row)
             kinds = [one["kind"] for one in left[row]]
-            counts = {REPEAT: "repeats", RETRY: "retries"}
+            counts = {RESAMPLE: "resampled", RETRY: "retries"}
             for kind, name in counts.items():
                 if kinds.count(kind) != record.candidates[name][row]:
                     yield row, f"{name} is not what earlier says"

@@ -39,7 +39,7 @@ from llmatic_hpc import config as configuration
 from llmatic_hpc import problems, store
 from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator import task
-from llmatic_hpc.coordinator.asking import Answer, answered, request_of
+from llmatic_hpc.coordinator.asking import Answer, answered
 from llmatic_hpc.generation import create
 from llmatic_hpc.generation.base import Generator
 from llmatic_hpc.generation.extract import extracted_from
@@ -47,6 +47,7 @@ from llmatic_hpc.problems.evaluator import Evaluator
 from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
 from llmatic_hpc.store import Record, fold, requests, rows
+from llmatic_hpc.store.requests import request_of
 from llmatic_hpc.types import PENDING, Completion, Evaluation, Proposal, Request
 
 INFORMED = ("generator.request=informed",)
@@ -64,7 +65,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 """Settings; ``only:PART`` and ``without:PART``: templates with that part alone, or without it."""
 
 MAIN = ("paper", "informed", "informed, targets", "paper, target")
-AGAIN = ("generator.repeats=2",)
+AGAIN = ("generator.resample=2",)
 PIECE = 32
 """Completions of a variant for a seed, those that are sampled again not counted."""
 START = ("search.start_elites=100000", "search.start_generations=0")

@@ -31,7 +31,7 @@ SMALL = (
     "problem.train_images=60", "problem.test_images=50", "cluster.kind=inline",
     "generator.repair=false",
 )  # fmt: skip
-ASKING = ("generator.request=informed", "search.targets=true", "generator.repeats=2",
+ASKING = ("generator.request=informed", "search.targets=true", "generator.resample=2",
           "generator.retry=true", "search.oversample=2")  # fmt: skip
 BROKEN = "nn.Linear(7, 10)"
 
@@ -73,7 +73,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"completion": f"```python\n{text}```", "form": "chat", "tokens": 7})
         for text in lines
     ))  # fmt: skip
-    settings = (*SMALL, "generator.kind=replay", f"generator.replay={file}", "generator.repeats=2",
+    settings = (*SMALL, "generator.kind=replay", f"generator.replay={file}", "generator.resample=2",
                 "generator.retry=true")  # fmt: skip
     run(configuration.load(ROOT / "configs" / "smoke.toml", settings), folder / "run")
     return folder / "run"
@@ -87,7 +87,7 @@ def test_nothing_that_was_sampled_is_lost(replayed: Path) -> None:
     """Replay goes on line by line: a line for each candidate, then for each that is asked again."""
     record = store.load(replayed / "run.h5")
     table = record.candidates
-    assert table["repeats"].tolist() == [2, 0, 0, 0, 0, 1]
+    assert table["resampled"].tolist() == [2, 0, 0, 0, 0, 1]
     assert table["retries"].tolist() == [0, 1, 0, 0, 1, 0]
     widths = [
         int(source.partition("Conv2d(3, ")[2].partition(",")[0]) for source in table["source"]
@@ -107,7 +107,7 @@ def test_nothing_that_was_sampled_is_lost(replayed: Path) -> None:
     assert (earlier[1][0]["kind"], earlier[1][0]["fits"]) == ("retry", False)
     assert "7" in earlier[1][0]["failure"]
     counted = rates(record)
-    assert (counted["repeats"], counted["retries"], counted["tokens"]) == (3, 2, 77)
+    assert (counted["resampled"], counted["retries"], counted["tokens"]) == (3, 2, 77)
     assert told(record) == []
 
 
@@ -126,7 +126,7 @@ class Stopper(Silent):
 
 
 def test_stopped_between_two_answers_of_a_later_round(replayed: Path, tmp_path: Path) -> None:
-    """What is written in it is not sampled again, and all comes out as without."""
+    """A completion that is written in it is not sampled again, and all comes out as without."""
     config = configuration.load(replayed / "config.toml")
     halfway = Stopper(after=4)  # the first of the second round
     with pytest.raises(Interrupted):
@@ -161,7 +161,7 @@ def test_other_tries_than_a_replay_decides_are_found(replayed: Path, change: str
         table["canonical_sha256"][2] = table["canonical_sha256"][1]
     elif change == "more":
         found *= 2
-        table["repeats"][0] = 4
+        table["resampled"][0] = 4
     else:
         table["retries"][4] = 0
     table["earlier"][0] = json.dumps(found)
@@ -265,13 +265,13 @@ def test_trainings_again_are_no_answers(test_data: Path, tmp_path: Path) -> None
     settings = (
         f"problem.table={test_data / 'nasbench201.h5'}", "problem.table_trainings=single",
         "search.challenge=3", "search.noise=0.01", "search.generations=20", "search.batch=10",
-        "search.queries=0", "generator.edits=free", "generator.repeats=2",
+        "search.queries=0", "generator.edits=free", "generator.resample=2",
         "generator.request=informed", "search.targets=true", "archive.samples=5000",
     )  # fmt: skip
     config = configuration.load(ROOT / "configs" / "nasbench201.toml", settings)
     record = run(config, tmp_path / "run")
     assert record.are_repeats.any()
-    assert record.candidates["repeats"].any()
+    assert record.candidates["resampled"].any()
     assert told(record) == []
 
 

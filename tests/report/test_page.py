@@ -31,7 +31,7 @@ HOSTILE = "</script><script>document.title='mine'</script><img src=x onerror=ale
 
 
 def data_of(text: str) -> Any:
-    """What a page holds, unpacked as its reader does."""
+    """Unpack what a page holds, as its reader does."""
     found = re.search(r'id="data">([A-Za-z0-9+/=]*)</script>', text)
     assert found is not None
     return json.loads(gzip.decompress(base64.b64decode(found[1])))
@@ -116,7 +116,7 @@ def test_seeds_make_a_band() -> None:
 
 
 def test_a_click_reaches_every_ancestor(record: Record, data: Any) -> None:
-    """Of each elite that ever was, the sources up to the initial network are on the page."""
+    """The sources of each elite that ever was up to the initial network are on the page."""
     table = record.candidates
     open_ = np.flatnonzero(table["network_added"] >= 1).tolist()
     while open_:

@@ -37,7 +37,7 @@ def prompt_cells() -> Tessellation:
 def make_search(network_cells: Tessellation, prompt_cells: Tessellation) -> Callable[..., Search]:
     """A search with the paper's archives and some settings changed."""
 
-    def make(*, seed: int = 0, **changes: Any) -> Search:
+    def make(*, seed: int = 0, names: Sequence[str] = (), **changes: Any) -> Search:
         return Search(
             replace(SearchSettings(), **changes),
             ArchiveSettings(),
@@ -45,6 +45,7 @@ def make_search(network_cells: Tessellation, prompt_cells: Tessellation) -> Call
             prompts=PROMPTS,
             temperature=TEMPERATURE,
             seed=seed,
+            writers=names,
             network_cells=network_cells,
             prompt_cells=prompt_cells,
         )

@@ -77,6 +77,8 @@ def test_purposes_keep_their_numbers() -> None:
         ("SAMPLING", 7),
         ("TRAINING", 8),
         ("PARENTS", 9),
+        ("WRITER", 15),
+        ("INDIVIDUAL", 16),
         ("PLACE", 20),
         ("TARGET", 21),
     ]

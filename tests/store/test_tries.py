@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmatic_hpc.store.tries import REPEAT, RETRY, Again, Rounds, Seen
+from llmatic_hpc.store.tries import RESAMPLE, RETRY, Again, Rounds, Seen
 from llmatic_hpc.types import INITIAL
 
 KNOWN = {"initial": INITIAL, "old": 7}
@@ -22,10 +22,10 @@ def test_repeats_are_sampled_again_at_most_so_often() -> None:
     found = rounds()
     first = {20: Seen("a", True), 21: Seen("old", True), 22: Seen("a", True),
              23: Seen("initial", True)}  # fmt: skip
-    due = {21: Again(REPEAT, 7), 22: Again(REPEAT, 20), 23: Again(REPEAT, INITIAL)}
+    due = {21: Again(RESAMPLE, 7), 22: Again(RESAMPLE, 20), 23: Again(RESAMPLE, INITIAL)}
     assert found.due(first) == due
     assert found.due({21: Seen("b", True), 22: Seen("b", True), 23: Seen("old", True)}) == {
-        22: Again(REPEAT, 21), 23: Again(REPEAT, 7)
+        22: Again(RESAMPLE, 21), 23: Again(RESAMPLE, 7)
     }  # fmt: skip
     assert found.due({22: Seen("a", True), 23: Seen("c", True)}) == {}, "twice is enough"
     assert rounds(0).due(first) == {}
@@ -35,7 +35,7 @@ def test_whom_a_round_kept_is_not_sampled_again_for_a_later_one() -> None:
     """A lower candidate that repeats a higher one which is kept is the one that repeats."""
     found = rounds()
     assert list(found.due({20: Seen("old", True), 21: Seen("a", True)})) == [20]
-    assert found.due({20: Seen("a", True)}) == {20: Again(REPEAT, 21)}
+    assert found.due({20: Seen("a", True)}) == {20: Again(RESAMPLE, 21)}
 
 
 def test_failures_are_shown_once() -> None:
@@ -45,14 +45,14 @@ def test_failures_are_shown_once() -> None:
         20: Again(RETRY), 21: Again(RETRY), 22: Again(RETRY)
     }  # fmt: skip
     assert found.due({20: Seen("z", False), 21: Seen("old", True), 22: Seen("", False)}) == {
-        21: Again(REPEAT, 7)
+        21: Again(RESAMPLE, 7)
     }
 
 
 def test_reasons() -> None:
     """In words, for the record."""
-    assert Again(REPEAT, INITIAL).reason(()) == "repeats its parent"
-    assert Again(REPEAT, 7).reason((7,)) == "repeats its parent"
-    assert Again(REPEAT, 7).reason(()) == "repeats candidate 7"
-    assert Again(REPEAT, INITIAL).reason((7,)) == "repeats the initial network"
+    assert Again(RESAMPLE, INITIAL).reason(()) == "repeats its parent"
+    assert Again(RESAMPLE, 7).reason((7,)) == "repeats its parent"
+    assert Again(RESAMPLE, 7).reason(()) == "repeats candidate 7"
+    assert Again(RESAMPLE, INITIAL).reason((7,)) == "repeats the initial network"
     assert Again(RETRY).reason(()) == "does not fit"

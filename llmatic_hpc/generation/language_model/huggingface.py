@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -15,7 +16,7 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from . import device, model_loading, packed_linear
+from . import adapter, device, model_loading, packed_linear
 from .batch import Batch, shared_by, suits
 from .kv_cache import AHEAD
 from .sampling import Row, Writer
@@ -50,21 +51,14 @@ class HuggingFace:
 
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
         self.name = f"huggingface:{settings.model}"
+        if settings.adapter:
+            self.name += f"+{adapter.name(settings.adapter)}"
         self.problem = problem
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
         self.device = device.choose(settings.device)
-        location = model_loading.locate(settings.model)
-        loaded = model_loading.load(
-            location,
-            dtype=device.precision(settings.dtype, self.device),
-            device=self.device,
-            shown_as=settings.model,
-            quantization=settings.quantization,
-        )
-        self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        if self.device == "cpu":
-            packed_linear.pack(self._model)
+        self._loaded: model_loading.LanguageModel | None = _loaded(settings, self.device)
+        self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         self.form = self._form(settings.form)
         self.context = _context(self._model.config)
         self._batch = settings.batch
@@ -115,8 +109,8 @@ class HuggingFace:
             device.give_back()
 
     def close(self) -> None:
-        """Free the model's memory."""
-        self._model = None
+        """Free the model's memory, once no other writer shares it."""
+        self._model = self._loaded = None
         gc.collect()
         device.give_back()
 
@@ -239,6 +233,36 @@ class HuggingFace:
             f"{self.settings.model}: cannot be sampled from in {dtype} on {self.device}: {error}; "
             f"{advice}"
         )
+
+
+_shared: WeakValueDictionary[tuple[object, ...], model_loading.LanguageModel]
+_shared = WeakValueDictionary()
+
+
+def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageModel:
+    """Load a model, or share what another writer of this process has loaded of the same.
+
+    Two forms of one model, a chat and a continuation, then take the memory of one.
+    """
+    location = model_loading.locate(settings.model)
+    dtype = device.precision(settings.dtype, where)
+    key = location.resolve(), dtype, where, settings.quantization, settings.adapter
+    loaded = _shared.get(key)
+    if loaded is None:
+        loaded = model_loading.load(
+            location,
+            dtype=dtype,
+            device=where,
+            shown_as=settings.model,
+            quantization=settings.quantization,
+        )
+        if settings.adapter:
+            changed = adapter.merged(loaded.model, settings.adapter)
+            loaded = model_loading.LanguageModel(changed, loaded.tokenizer)
+        if where == "cpu":
+            packed_linear.pack(loaded.model)
+        _shared[key] = loaded
+    return loaded
 
 
 def _context(config: Any) -> int:

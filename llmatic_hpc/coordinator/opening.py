@@ -1,0 +1,77 @@
+"""Opening of the generator of a run, the same one for all of it: its record says who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .. import generation
+from ..config import GeneratorSettings
+from ..errors import ConfigError, LLMaticError
+from ..generation import Generator, ModelUnavailable
+from ..generation.several import Several
+from ..types import Problem
+from . import environment
+
+
+def open_generator(
+    settings: GeneratorSettings,
+    problem: Problem,
+    recorded: dict[str, Any],
+    *,
+    notify: Callable[[str], None],
+) -> Generator:
+    """Make the generator of ``settings``, or of its writers, and note in ``recorded`` what it is.
+
+    ``recorded`` is the environment of the run's record. A writer that fell back once does so for
+    good, and one that did not never will. Raises what :func:`~.generation.create` raises, with the
+    writer's name.
+    """
+    if not settings.writers:
+        generator, facts = _opened(settings, problem, recorded, "this run", notify)
+        recorded.update(facts)
+        return generator
+    known: Mapping[str, dict[str, Any]] = recorded.get("writers", {})
+    found: dict[str, Generator] = {}
+    noted: dict[str, Any] = {}
+    try:
+        for name, wanted in settings.by_name().items():
+            who = f"writer {name}"
+            try:
+                found[name], noted[name] = _opened(
+                    wanted, problem, known.get(name, {}), who, notify
+                )
+            except ConfigError:
+                raise
+            except ModelUnavailable as error:
+                raise ModelUnavailable(f"{who}: {error.reason}", error.advice) from error
+            except LLMaticError as error:
+                raise type(error)(f"{who}: {error}") from error
+    except BaseException:
+        for generator in found.values():
+            generator.close()
+        raise
+    several = Several(found)
+    recorded.update(writers=noted, generator=several.name, generator_kind=several.kind)
+    return several
+
+
+def _opened(
+    wanted: GeneratorSettings,
+    problem: Problem,
+    recorded: Mapping[str, Any],
+    who: str,
+    notify: Callable[[str], None],
+) -> tuple[Generator, dict[str, str]]:
+    """Make one generator, as ``recorded`` if it is, and what the record is to say of it."""
+    known, kind = recorded.get("generator"), environment.generator_kind(recorded)
+    fell_back = bool(kind) and kind != wanted.kind
+    if fell_back:
+        notify(f"{who} is written by: {known}")
+        wanted = replace(wanted, kind=kind)
+    if kind:
+        wanted = replace(wanted, fallback="")
+    generator = generation.create(wanted, problem, notify=notify)
+    name = str(known) if fell_back else generator.name
+    return generator, {"generator": name, "generator_kind": generator.kind}
