@@ -23,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Of Okabe and Ito, told apart by colour-blind people; the last is not theirs, and dashes go with
 each for who sees none."""
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))
+MARKED = 50
 NO_BREAK = "\u00a0"
 MAP = "cividis"
 """Colours of fitness, the lighter the better: even for every kind of sight."""
@@ -49,6 +50,11 @@ def line(number: int) -> dict[str, Any]:
 def entry(name: str, more: str) -> str:
     """Break a legend's entry into lines, so that it leaves room for its panel."""
     return "\n".join(textwrap.wrap(f"{name} ({more.replace(' ', NO_BREAK)})", 34))
+
+
+def marker(points: int) -> dict[str, Any]:
+    """Mark the points of a line where they are few enough to be told apart."""
+    return {"marker": "o", "markersize": 3} if points <= MARKED else {}
 
 
 def legend_beside(panel: Axes, title: str) -> None:

@@ -5,8 +5,8 @@
 RUN is a run directory, a folder of these, or a pattern; without any, runs/*. A panel for each data
 set, a line for each variant: the mean, over seeds, of the fitness of each generation's fittest
 network (--so-far: of the fittest until then), with the sample standard deviation (n - 1) as a
-shade. Where runs of a variant differ in length, it is shown as far as all of them go. With --test
-it is the test accuracy of that network.
+shade. Where runs of a variant differ in length, it is shown as far as all of them go; a generation
+without a network counts for none of its seeds. With --test it is the test accuracy of that network.
 
 --line draws a network to compare with. The paper's is EfficientNet-B0, for which Tan & Le (2019)
 report 98.1 % on CIFAR-10: trained on ImageNet first, on larger images, for much longer.
@@ -65,7 +65,7 @@ def main() -> None:
             last = max(last, len(mean) - 1)
             x, style = np.arange(len(mean)), _draw.line(number)
             label = _draw.entry(group.label, group.seeds)
-            panel.plot(x, mean, **style, marker="o", markersize=3, label=label)
+            panel.plot(x, mean, **style, **_draw.marker(len(x)), label=label)
             panel.fill_between(x, mean - deviation, mean + deviation, color=style["color"],
                                alpha=0.15, linewidth=0)  # fmt: skip
             spread = f" ± {deviation[-1]:.2f}" if np.isfinite(deviation[-1]) else ""

@@ -57,7 +57,7 @@ def main() -> None:
             mean, deviation = figure1.over_seeds([percent(one) for one in group.searches])
             last = max(last, len(mean) - 1)
             x, style = np.arange(len(mean)), _draw.line(number)
-            panel.plot(x, mean, **style, marker="o", markersize=3,
+            panel.plot(x, mean, **style, **_draw.marker(len(x)),
                        label=_draw.entry(name(group), group.seeds))  # fmt: skip
             panel.fill_between(x, mean - deviation, mean + deviation, color=style["color"],
                                alpha=0.15, linewidth=0)  # fmt: skip
