@@ -28,8 +28,8 @@ LONG = 110
 """Most characters of a label; a longer one does not fit beside a figure."""
 
 _COLUMNS = (
-    "generation", "operator", "parents", "status", "failure", "fitness", "test_accuracy", "flops",
-    "params",
+    "generation", "operator", "parents", "status", "fitness", "test_accuracy", "flops",
+    "params", "duplicate_of",
 )  # fmt: skip
 
 
@@ -129,8 +129,8 @@ class Search:
         machine finished says nothing and is not counted.
         """
         status, table = self.candidates["status"], self.candidates
-        copied = (status == b"duplicate") & (table["failure"] == b"")
-        could = np.isin(status, (b"scored", b"stopped")) | copied
+        could = np.isin(status, (b"scored", b"stopped"))
+        could |= (status == b"duplicate") & could[table["duplicate_of"]]
         judged = ~np.isin(status, (b"passed_over", b"infrastructure", b"pending")) & ~self._repeats
         inside = judged & (table["generation"] >= 0) & (table["generation"] < self.generations)
         counts = [

@@ -283,8 +283,8 @@ def _trainable(run: Run) -> float:
     was a completion whose place went to another.
     """
     table = run.record.candidates
-    copied = (table["status"] == b"duplicate") & (table["failure"] == "")
-    could = np.isin(table["status"], (b"scored", b"stopped")) | copied
+    could = np.isin(table["status"], (b"scored", b"stopped"))
+    could |= (table["status"] == b"duplicate") & could[table["duplicate_of"]]
     judged = ~np.isin(table["status"], (b"passed_over", b"infrastructure", b"pending"))
     rows = judged & ~run.record.are_repeats & _so_far(run)
     return float(could[rows].mean()) if rows.any() else math.nan

@@ -102,8 +102,9 @@ def test_figure_2_counts_what_could_be_trained(said: Said, tmp_path: Path) -> No
     """A copy of a network counts, one of a failure does not; two of twelve were never judged."""
     copy(tmp_path, "a", edit=set_rows(
         status={1: b"duplicate", 2: b"duplicate", 3: b"invalid", 4: b"passed_over",
-                5: b"infrastructure", 6: b"stopped"},
-        failure={2: "does not parse", 3: "does not parse"},
+                5: b"infrastructure", 6: b"stopped",
+                7: b"duplicate"},
+        duplicate_of={1: 0, 2: 3, 7: 6},
     ))  # fmt: skip
     lines = said("figure2", "a")
     assert lines[1] == (

@@ -109,8 +109,8 @@ def test_share_and_hours_of_a_run() -> None:
     table["train_seconds"] = np.full(run.record.rows, 3600.0)
     (row,) = compare([run])
     judged = ~np.isin(table["status"], (b"pending", b"infrastructure", b"passed_over"))
-    copied = (table["status"] == b"duplicate") & (table["failure"] == "")
-    could = (table["status"] == b"scored") | copied
+    own = table["status"] == b"scored"
+    could = own | ((table["status"] == b"duplicate") & own[table["duplicate_of"]])
     assert row["trainable"]["mean"] == pytest.approx(could.sum() / judged.sum())
     assert row["hours"]["mean"] == pytest.approx((table["duplicate_of"] < 0).sum())
     assert row["coverage"]["values"] == [run.record.history["network_coverage"][-1]]
