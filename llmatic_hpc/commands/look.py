@@ -207,7 +207,7 @@ def export(
     training_data: Path | None,
     force: bool,
 ) -> None:
-    """Write a network to a file, with its provenance as a comment; or training data."""
+    """Write a network with its provenance, or training data, to a file."""
     from .. import store
     from ..report.export import exported_source
     from ..report.status import best_candidate
