@@ -82,6 +82,8 @@ class Run:
     best_test: float
     """The highest test accuracy of the table."""
     finished: bool
+    budget: tuple[int, int]
+    """Queries and generations that its settings allow; 0 queries: any number."""
     fitness: np.ndarray
     test: np.ndarray
     rank: np.ndarray
@@ -145,7 +147,7 @@ class Method:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Make a parser of the arguments that all scripts have."""
+    """Make a parser of the arguments that the scripts about NAS-Bench-201 have."""
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,16 +158,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     return found
 
 
+def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the option for a figure's file to the arguments of a script."""
+    what = f"without an ending both .pdf and .png ({default or 'none'})"
+    parser.add_argument("--output", default=default, metavar="FILE", help=what)
+
+
 def methods(names: Iterable[str], queries: int = 0) -> list[Method]:
     """All runs of NAS-Bench-201 that are named, by method; each counts once."""
-    runs = [read(path, queries) for path in _records(names)]
+    runs = [read(path, queries) for path in records(names)]
     groups: dict[str, list[Run]] = {}
     for run in {run.run_id: run for run in runs if run is not None}.values():
         groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
     if not groups:
         sys.exit(f"no runs of NAS-Bench-201 in {' '.join(names)}")
     found = [
-        Method(_name(runs[0].settings), runs[0].settings, sorted(runs, key=lambda run: run.seed))
+        Method(name_of(runs[0].settings), runs[0].settings, sorted(runs, key=lambda run: run.seed))
         for runs in groups.values()
     ]
     for method in found:
@@ -206,13 +214,14 @@ def read(path: Path, queries: int = 0) -> Run | None:
             protocol=config["problem"]["protocol"],
             epochs=config["problem"]["table_epochs"],
             settings={
-                **{k: v for k, v in _flat(config, "") if k not in IGNORED},
+                **{k: v for k, v in flat(config, "") if k not in IGNORED},
                 "generator": environment.get("generator"),
                 "table": benchmark["table_sha256"],
             },
             best_fitness=benchmark["best_fitness"],
             best_test=benchmark["best_test_accuracy"],
             finished=finished,
+            budget=(search["queries"], search["generations"]),
             fitness=fitness[rows],
             test=table["test_accuracy"][:][rows],
             rank=table["rank"][:][rows],
@@ -246,16 +255,32 @@ def show(title: str, header: Sequence[str], *parts: Sequence[Sequence[str]]) -> 
 
 
 def show_notes(found: Sequence[Method]) -> None:
-    """Print what numbers and stars stand for."""
+    """Print what numbers and stars stand for, and why runs may not be seeds of one experiment."""
     notes = dict.fromkeys(f"{m.name} [{m.number}]: {m.note}" for m in found if m.number)
     unfinished = [str(run.path) for m in found for run in m.runs if not run.finished]
     for note in notes:
         print(note)
+    for method in found:
+        for dataset, runs in method.by_dataset.items():
+            for warning in _doubts(runs):
+                print(f"WARNING, {method.title} on {DATASETS[dataset]}: {warning}")
     if unfinished:
         print(f"* not finished: {', '.join(unfinished)}")
 
 
-def _records(names: Iterable[str]) -> list[Path]:
+def _doubts(runs: Sequence[Run]) -> Iterable[str]:
+    """Say why the runs of a method on one data set may not be seeds of one experiment."""
+    seeds = [run.seed for run in runs]
+    for seed in sorted({one for one in seeds if seeds.count(one) > 1}):
+        paths = ", ".join(str(run.path) for run in runs if run.seed == seed)
+        yield f"seed {seed} counts {seeds.count(seed)} times ({paths})"
+    if len({len(run.test) for run in runs}) > 1:
+        for i, name in enumerate(("queries", "generations")):
+            if len(allowed := sorted({run.budget[i] for run in runs})) > 1:
+                yield f"different budgets: search.{name} is {', '.join(map(str, allowed))}"
+
+
+def records(names: Iterable[str]) -> list[Path]:
     """The run.h5 of every run directory, or folder of run directories, that matches."""
     found: list[Path] = []
     for name in names:
@@ -268,10 +293,11 @@ def _records(names: Iterable[str]) -> list[Path]:
     return [path for path in found if path.name == "run.h5"]
 
 
-def _flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """Yield every setting by its full name."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         elif key == "writers" and isinstance(value, list):  # several, each with such settings
             yield (
                 prefix + key,
@@ -281,7 +307,7 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def _name(settings: dict[str, Any]) -> str:
+def name_of(settings: dict[str, Any]) -> str:
     """An algorithm, and who writes the cells for it."""
     variant, writer = settings["search.variant"], str(settings["generator"])
     name = _NAMES.get(variant, f"LLMatic, {variant}")

@@ -1,11 +1,14 @@
 """Best accuracy so far over unique queries or simulated hours, for NAS-Bench-201.
 
-    python analysis/curves.py [RUN...] [--queries N] [--at 50,500] [--cost] [--output curves.pdf]
+    python analysis/curves.py [RUN...] [--queries N] [--at 50,500] [--cost] [--output curves]
 
 RUN is a run directory, a folder of these, or a pattern; without any, runs/nasbench201/*. Prints
 median and quartiles over seeds after some numbers of queries, with the median of the simulated
-hours of training so far. With --output draws them, over hours where --cost says so. Where a
-method's runs differ in length, it is shown as far as all of them go.
+hours of training so far. With --output draws them, over hours where --cost says so: the median as a
+line, the quartiles as a shade. Under the protocol "paper" the accuracy is the best seen so far;
+under "sound" it is the test accuracy of the cell with the best validation accuracy so far, which
+falls where the validation accuracy errs. Where a method's runs differ in length, it is shown as far
+as all of them go.
 """
 
 from __future__ import annotations
@@ -61,35 +64,46 @@ def print_tables(found: list[_runs.Method], at: list[int]) -> None:
 
 def draw(found: list[_runs.Method], is_cost: bool, output: str) -> None:
     """A panel for each data set, a line for each method."""
+    import _draw
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(
-        1, len(_runs.DATASETS), figsize=(4.5 * len(_runs.DATASETS), 4), layout="constrained"
-    )
-    for panel, (dataset, title) in zip(panels, _runs.DATASETS.items(), strict=True):
+    over = over_hours if is_cost else over_queries
+    curves = {
+        dataset: [(method, *over(runs)) for method in found
+                  if (runs := method.by_dataset.get(dataset)) and all(len(r.test) for r in runs)]
+        for dataset in _runs.DATASETS
+    }  # fmt: skip
+    curves = {dataset: [one for one in known if len(one[1])] for dataset, known in curves.items()}
+    curves = {dataset: known for dataset, known in curves.items() if known}
+    if not curves:
+        raise SystemExit("nothing to draw: these runs have no cells in common lengths of time")
+    figure, panels = plt.subplots(len(curves), 1, squeeze=False, layout="constrained",
+                                  figsize=(8.5, 3.6 * len(curves)))  # fmt: skip
+    for panel, (dataset, known) in zip(panels[:, 0], curves.items(), strict=True):
         floor = 100.0
-        for number, method in enumerate(found):
-            runs = method.by_dataset.get(dataset)
-            if not runs or not all(len(run.test) for run in runs):
-                continue
-            x, (low, middle, high) = over_hours(runs) if is_cost else over_queries(runs)
-            if not len(x):
-                continue
-            colour = f"C{number}"
-            panel.plot(x, middle, color=colour, label=f"{method.title}, {method.protocol}")
-            panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-            panel.axhline(100 * runs[0].best_test, color="0.4", linestyle=":", linewidth=1)
-            floor = min(floor, middle[len(x) // 20])
-        if panel.lines:
-            panel.set(xscale="log")
-            panel.set_ylim(bottom=floor - 0.5)  # the first cells would flatten all that follows
-            panel.legend(loc="lower right", fontsize=7)
-        else:
-            panel.set_axis_off()
-        panel.set_title(title)
+        for number, (method, x, (low, middle, high)) in enumerate(known):
+            runs, style = method.by_dataset[dataset], _draw.line(number)
+            seeds = f"{len(runs)} seed" + ("s" if len(runs) > 1 else "")
+            name = f"{method.title}, {method.protocol}"
+            panel.step(x, middle, where="post", **style, label=_draw.entry(name, seeds))
+            panel.fill_between(x, low, high, step="post", color=style["color"], alpha=0.2,
+                               linewidth=0)  # fmt: skip
+            # The first twentieth would flatten all that follows; of the rest nothing is cut off.
+            floor = min(floor, float(low[len(x) // 20 :].min()))
+        best = 100 * known[0][0].by_dataset[dataset][0].best_test
+        panel.axhline(best, color="0.4", linestyle=":", linewidth=1, label="best cell of the table")
+        panel.set_xscale("log")
+        panel.set_ylim(bottom=floor - 0.05 * (best - floor))
+        panel.set_title(_runs.DATASETS[dataset])
         panel.set_xlabel("simulated hours of training" if is_cost else "unique queries")
-        panel.set_ylabel("best test accuracy so far, %")
-    figure.savefig(output, dpi=150)
+        # Of "sound" it is that of the cell with the best validation accuracy, which may fall.
+        protocols = {run.protocol for one in known for run in one[0].by_dataset[dataset]}
+        panel.set_ylabel({
+            ("paper",): "best test accuracy so far, %",
+            ("sound",): "test accuracy of the cell with the best\nvalidation accuracy so far, %",
+        }.get(tuple(protocols), "test accuracy of the result so far, %"))  # fmt: skip
+        _draw.legend_beside(panel, "median and quartiles over seeds")
+    _draw.save(figure, output)
 
 
 def main() -> None:
@@ -97,7 +111,7 @@ def main() -> None:
     parser = _runs.parser(__doc__)
     parser.add_argument("--at", default="50,100,192,500,2000", help="numbers of queries")
     parser.add_argument("--cost", action="store_true", help="draw over simulated hours")
-    parser.add_argument("--output", help="a .pdf, .png or .svg file")
+    _runs.add_output(parser, None)
     arguments = parser.parse_args()
     found = _runs.methods(arguments.runs, arguments.queries)
     print_tables(found, [int(n) for n in arguments.at.split(",")])

@@ -264,15 +264,19 @@ def _export_training_data(run_dir: Path, file: Path, *, force: bool) -> None:
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
 @click.option("--queries", type=click.IntRange(1),
               help="Compare as if each run had ended after so many.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["text", "csv", "latex"]), default="text",
+              help="Tables for a terminal or a paper, or a line for each method.")  # fmt: skip
 @json_option
-def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
+def compare(runs: tuple[Path, ...], queries: int | None, form: str, as_json: bool) -> None:
     """Compare methods over their seeds.
 
-    Mean and standard deviation over the seeds of each; patterns such as 'runs/a-*' are expanded.
+    Mean and standard deviation over the seeds of each, and the differences to the method of the
+    first run; patterns such as 'runs/a-*' are expanded.
     """
     from .. import store
     from ..report.compare import compare as compared
-    from ..report.compare import render
+    from ..report.compare import laid_out, render
+    from ..report.formats import as_csv, as_latex
     from ..report.methods import look
 
     paths = [found for path in runs for found in _expanded(path)]
@@ -280,8 +284,10 @@ def compare(runs: tuple[Path, ...], queries: int | None, as_json: bool) -> None:
     if as_json:
         for row in rows:
             print_json(row)
-    else:
+    elif form == "text":
         show(render(rows))
+    else:
+        click.echo(as_csv(rows) if form == "csv" else as_latex(*laid_out(rows)), nl=False)
 
 
 @click.command()

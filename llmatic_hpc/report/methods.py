@@ -41,6 +41,8 @@ class Run:
     """Candidates with a score of their own, in order: within the budget, if there is one."""
     finished: bool
     """True where its own budget or the comparison's is spent."""
+    unspent: str = ""
+    """Part of its budget that was spent at its end, as ``154 of 2000 queries``; empty: all."""
 
     @property
     def seed(self) -> int:
@@ -100,8 +102,14 @@ def look(path: Path, record: Record, budget: int) -> Run:
             or 0.0 < config.search.budget <= spent
         )
     )
+    search, unspent = config.search, ""
+    if finished and not (any(len(queries) >= n for n in enough) or 0.0 < search.budget <= spent):
+        if enough:
+            unspent = f"{len(queries)} of {min(enough)} queries"
+        elif search.budget:
+            unspent = f"{spent:.4g} of {search.budget:g} full trainings"
     settings[WRITER] = record.environment.get("generator")
-    return Run(path, record, settings, queries[: budget or None], finished)
+    return Run(path, record, settings, queries[: budget or None], finished, unspent)
 
 
 def methods(runs: Iterable[Run], comparison: Comparison) -> list[Method]:

@@ -364,5 +364,15 @@ def hours(record: Record) -> dict[str, float]:
     }
 
 
+def device_hours(record: Record) -> str:
+    """Name the unit of a run's training hours by the devices that it trained on."""
+    if record.environment.get("benchmark"):
+        return "hours of the benchmark"
+    devices = {name for name in record.candidates["device"].tolist() if name}
+    if devices and not any(name.startswith(b"cpu") for name in devices):
+        return "GPU-hours"
+    return "CPU-hours" if devices and all(n.startswith(b"cpu") for n in devices) else "device-hours"
+
+
 def _hours(seconds: Any) -> float:
     return float(np.nansum(seconds)) / 3600

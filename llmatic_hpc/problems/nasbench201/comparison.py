@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class BenchmarkComparison(Comparison):
 
     aside = ("problem.dataset", "problem.table")
     told = ("problem.protocol", "problem.table_epochs")
+    measures: Mapping[str, str] = {}
     notes = (
         "Protocol paper: the best test accuracy seen; sound: the test accuracy of the cell with "
         "the best validation accuracy.",

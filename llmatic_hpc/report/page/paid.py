@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...store import Record
 from ...types import NO_PROMPT
 from ..rates import STEP
-from ..status import hours
+from ..status import device_hours, hours
 from .plain import number
 
 REFUSED = (b"invalid", b"forbidden", b"")
@@ -39,16 +39,6 @@ def paid(record: Record) -> dict[str, Any]:
             ],
         },
     }
-
-
-def device_hours(record: Record) -> str:
-    """Name the unit of a run's training hours by the devices that it trained on."""
-    if record.environment.get("benchmark"):
-        return "hours of the benchmark"
-    devices = {name for name in record.candidates["device"].tolist() if name}
-    if devices and not any(name.startswith(b"cpu") for name in devices):
-        return "GPU-hours"
-    return "CPU-hours" if devices and all(n.startswith(b"cpu") for n in devices) else "device-hours"
 
 
 def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
