@@ -110,7 +110,8 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     table = record.candidates
     written, status = table["written"][rows], table["status"][rows]
     own = np.isin(status, (b"scored", b"stopped"))
-    copied = (status == b"duplicate") & (table["failure"][rows] == "")
+    of_these = np.isin(table["status"][table["duplicate_of"][rows]], (b"scored", b"stopped"))
+    copied = (status == b"duplicate") & of_these
     stages = np.array(_STAGES, dtype="S")
     seconds = float(np.nansum(table["generate_seconds"][rows]))
     texts = table["earlier"][rows]

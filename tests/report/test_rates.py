@@ -12,6 +12,7 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.generation.extract import extract
+from llmatic_hpc.report.rates import rates
 from llmatic_hpc.store import Record
 
 from ..coordinator.test_run import llmatic, load, run
@@ -111,3 +112,16 @@ def test_the_measurement_of_repair_says_what_is_not_there() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("error: no such file: nope.jsonl")
+
+
+def test_a_copy_of_what_stopped_at_a_rung_could_be_trained(runs: dict[bool, Path]) -> None:
+    """As the network itself, which has no score either but at the rung."""
+    record = load(runs[True])
+    table = record.candidates
+    first, second = np.flatnonzero(table["status"] == b"scored")[:2].tolist()
+    trainable = rates(record)["trainable"]
+    table["status"][first] = b"stopped"
+    table["status"][second] = b"duplicate"
+    table["duplicate_of"][second] = first
+    table["failure"][second] = f"stopped at a rung, as candidate {first}"
+    assert rates(record)["trainable"] == trainable
