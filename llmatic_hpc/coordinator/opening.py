@@ -10,7 +10,7 @@ from .. import generation
 from ..config import GeneratorSettings
 from ..errors import ConfigError, LLMaticError
 from ..generation import Generator, ModelUnavailable
-from ..generation.several import Several
+from ..generation.several import Several, sharing
 from ..types import Problem
 from . import environment
 
@@ -36,18 +36,10 @@ def open_generator(
     found: dict[str, Generator] = {}
     noted: dict[str, Any] = {}
     try:
-        for name, wanted in settings.by_name().items():
-            who = f"writer {name}"
-            try:
-                found[name], noted[name] = _opened(
-                    wanted, problem, known.get(name, {}), who, notify
-                )
-            except ConfigError:
-                raise
-            except ModelUnavailable as error:
-                raise ModelUnavailable(f"{who}: {error.reason}", error.advice) from error
-            except LLMaticError as error:
-                raise type(error)(f"{who}: {error}") from error
+        with sharing():
+            for name, wanted in settings.by_name().items():
+                said = known.get(name, {})
+                found[name], noted[name] = _of_writer(wanted, problem, said, name, notify)
     except BaseException:
         for generator in found.values():
             generator.close()
@@ -55,6 +47,25 @@ def open_generator(
     several = Several(found)
     recorded.update(writers=noted, generator=several.name, generator_kind=several.kind)
     return several
+
+
+def _of_writer(
+    wanted: GeneratorSettings,
+    problem: Problem,
+    recorded: Mapping[str, Any],
+    name: str,
+    notify: Callable[[str], None],
+) -> tuple[Generator, dict[str, str]]:
+    """Make the generator of a writer; an error that it raises has the writer's name."""
+    who = f"writer {name}"
+    try:
+        return _opened(wanted, problem, recorded, who, notify)
+    except ConfigError:
+        raise
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{who}: {error.reason}", error.advice) from error
+    except LLMaticError as error:
+        raise type(error)(f"{who}: {error}") from error
 
 
 def _opened(

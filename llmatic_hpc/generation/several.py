@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from ..errors import GeneratorError
 from ..types import Completion, Request
 from .base import Generator
+
+LOADED: ContextVar[dict[tuple[object, ...], Any] | None] = ContextVar("loaded", default=None)
+"""Models that generators made now have loaded, by what they are; None: each loads its own."""
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Load a model once for all generators that are made inside and have the same.
+
+    Two forms of one model, a chat and a continuation, then take the memory of one.
+    """
+    token = LOADED.set({})
+    try:
+        yield
+    finally:
+        LOADED.reset(token)
 
 
 class Several:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 
@@ -16,6 +15,7 @@ from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
+from ..several import LOADED
 from . import adapter, device, model_loading, packed_linear
 from .batch import Batch, shared_by, suits
 from .kv_cache import AHEAD
@@ -235,19 +235,13 @@ class HuggingFace:
         )
 
 
-_shared: WeakValueDictionary[tuple[object, ...], model_loading.LanguageModel]
-_shared = WeakValueDictionary()
-
-
 def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageModel:
-    """Load a model, or share what another writer of this process has loaded of the same.
-
-    Two forms of one model, a chat and a continuation, then take the memory of one.
-    """
+    """Load a model, or share what another writer of the run has loaded of the same."""
+    shared = LOADED.get()
     location = model_loading.locate(settings.model)
     dtype = device.precision(settings.dtype, where)
     key = location.resolve(), dtype, where, settings.quantization, settings.adapter
-    loaded = _shared.get(key)
+    loaded: model_loading.LanguageModel | None = shared.get(key) if shared else None
     if loaded is None:
         loaded = model_loading.load(
             location,
@@ -261,7 +255,8 @@ def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageMo
             loaded = model_loading.LanguageModel(changed, loaded.tokenizer)
         if where == "cpu":
             packed_linear.pack(loaded.model)
-        _shared[key] = loaded
+        if shared is not None:
+            shared[key] = loaded
     return loaded
 
 

@@ -16,6 +16,7 @@ from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import ConfigError, GeneratorError
 from llmatic_hpc.generation.language_model import adapter, model_loading
 from llmatic_hpc.generation.language_model.huggingface import HuggingFace
+from llmatic_hpc.generation.several import sharing
 from llmatic_hpc.types import Problem, Request
 
 Settings = Callable[..., GeneratorSettings]
@@ -72,9 +73,10 @@ def test_a_writer_with_an_adapter_writes_otherwise(
     settings: Settings, problem: Problem, ask: Callable[..., Request], trained: Path
 ) -> None:
     """Its texts differ, its name says which adapter, and it shares nothing with a plain one."""
-    plain = HuggingFace(settings(), problem)
-    changed = HuggingFace(settings(adapter=str(trained)), problem)
-    again = HuggingFace(settings(adapter=str(trained)), problem)
+    with sharing():
+        plain = HuggingFace(settings(), problem)
+        changed = HuggingFace(settings(adapter=str(trained)), problem)
+        again = HuggingFace(settings(adapter=str(trained)), problem)
     (one,), (other,) = (list(g.generate([ask(0)])) for g in (plain, changed))
     assert one.text != other.text
     assert changed.name == f"{plain.name}+{adapter.name(str(trained))}"
@@ -87,9 +89,11 @@ def test_two_forms_of_one_model_share_its_weights(
     settings: Settings, problem: Problem, ask: Callable[..., Request], tiny_chat_model: Path
 ) -> None:
     """One copy in memory, each with its own form; what one closes the other still has."""
-    chat = HuggingFace(settings(model=str(tiny_chat_model)), problem)
-    text = HuggingFace(settings(model=str(tiny_chat_model), form="completion"), problem)
+    with sharing():
+        chat = HuggingFace(settings(model=str(tiny_chat_model)), problem)
+        text = HuggingFace(settings(model=str(tiny_chat_model), form="completion"), problem)
     assert chat._model is text._model
+    assert HuggingFace(settings(model=str(tiny_chat_model)), problem)._model is not chat._model
     assert (chat.form, text.form) == ("chat", "completion")
     before = [completion.text for completion in text.generate([ask(0)])]
     chat.close()
