@@ -20,5 +20,5 @@ say "vulture (what nothing in the package uses; a use in tests is none)"
 say "pytest"
 # One thread per process: the tests start many, and pools that fight are far slower.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
-[ $# -gt 0 ] || set -- -n 2 --dist loadgroup # two files at a time, and Slurm's one after the other
+[ $# -gt 0 ] || set -- -n 2 --dist loadfile # two files at a time, and Slurm's one after the other
 exec .venv/bin/python -m pytest "$@"
