@@ -103,6 +103,7 @@ def test_a_run_leaves_a_verified_record(finished: Path) -> None:
     assert lengths == table["epochs"][scored].tolist()
 
 
+@pytest.mark.slow
 def test_memory_and_time_are_axes_and_the_replay_agrees(tmp_path: Path) -> None:
     """A time is known once a candidate is trained; duplicates have their original's."""
     axes = ("archive.network.axes=['activation_bytes', 'milliseconds']",
@@ -445,7 +446,7 @@ def test_evaluate_and_generate(tmp_path: Path) -> None:
     assert 0 <= outcome["test_accuracy"] <= 1
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_invariant_1_killed_at_any_instant(tmp_path: Path, count: int) -> None:
     """Kills at random: the archives of an undisturbed run, nothing evaluated twice."""
     finish(tmp_path / "reference")
@@ -547,6 +548,7 @@ def test_automatic_bounds_are_settled_at_the_start(tmp_path: Path) -> None:
     llmatic(*words, apart=True)
 
 
+@pytest.mark.slow
 def test_seeds_are_the_first_candidates(tmp_path: Path) -> None:
     """They are trained like any other, counted, and parents afterwards."""
     folder = tmp_path / "run"
