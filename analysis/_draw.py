@@ -1,4 +1,4 @@
-"""What the figures here have in common: colours, and files of both kinds."""
+"""Parts that the figures here have in common: colours, and files of both kinds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-"""Of Okabe and Ito, told apart by colour-blind people; the last is not theirs, and dashes go with
-each for who sees none."""
+"""Colours of Okabe and Ito, which colour-blind people tell apart, and one more; dashes go with each
+for who sees none."""
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))
 MARKED = 50
 NO_BREAK = "\u00a0"

@@ -14,6 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "llmatic_hpc"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = Path(__file__).parent
+ANALYSIS = TESTS.parent / "analysis"
 
 # Imports run downward: a module may import what stands on a lower level.
 FLOORS = (
@@ -162,7 +163,7 @@ def test_one_place_makes_files_durable() -> None:
     assert users - {"commands/doctor.py"} == {"rundir/files.py"}
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["package", "tests"])
+@pytest.mark.parametrize("folder", [PACKAGE, TESTS, ANALYSIS], ids=lambda folder: folder.name)
 def test_docstrings_begin_with_a_verb_or_a_noun(folder: Path) -> None:
     """A stranger understands them at first reading; attributes have docstrings, too."""
     riddle = re.compile(r"(What|Of|Whether|How|Where|Does|Which|Who|Whoever|Whatever|If|When)\b")
