@@ -28,14 +28,6 @@ from llmatic_hpc.types import Descriptors, Screened
 from ..source.networks import HEADER, NETWORKS
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def screened(source: str, **changes: Any) -> Screened:
     settings: dict[str, Any] = {
         "input_shape": (3, 32, 32), "classes": 10,
