@@ -12,7 +12,7 @@ from llmatic_hpc.commands import doctor
 from llmatic_hpc.config import Config, ContainmentSettings
 from llmatic_hpc.sandbox import landlock, seccomp
 
-from ..coordinator.test_run import llmatic
+from ..coordinator.command import llmatic
 
 
 @pytest.fixture

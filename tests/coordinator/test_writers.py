@@ -19,7 +19,7 @@ from llmatic_hpc.store import Record
 from llmatic_hpc.types import Completion, Problem, Request
 
 from ..crash.kill_anywhere import differences
-from .test_run import llmatic, load
+from .command import llmatic, load
 
 CONFIG = Path(__file__).parents[2] / "configs" / "nasbench201.toml"
 CELLS = [cell for cell in cells() if 1 not in cell and 0 not in cell]

@@ -13,7 +13,7 @@ from llmatic_hpc.config import ContainmentSettings
 from llmatic_hpc.evaluation import audit
 from llmatic_hpc.evaluation.audit import Audit
 
-from ..coordinator.test_run import llmatic
+from ..coordinator.command import llmatic
 from ..source.networks import NETWORKS
 
 SHAPE = (3, 32, 32)

@@ -15,7 +15,7 @@ from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.report.rates import rates
 from llmatic_hpc.store import Record
 
-from ..coordinator.test_run import llmatic, load, run
+from ..coordinator.command import llmatic, load, run
 
 COUNT = 20
 

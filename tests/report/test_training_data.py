@@ -21,7 +21,7 @@ from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record
 from llmatic_hpc.types import Completion, Problem, Request
 
-from ..coordinator.test_run import llmatic
+from ..coordinator.command import llmatic
 
 CONFIG = Path(__file__).parents[2] / "configs" / "nasbench201.toml"
 CELLS = list(cells())
