@@ -8,6 +8,7 @@ more than that.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -108,13 +109,15 @@ def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
     def several() -> Reply:
         rows = np.full((len(group), len(fields(Descriptors))), np.nan)
         before, large = _layers(), False
+        gc.disable()
         for row, source in zip(rows, group, strict=True):
             if _layers() != before:
                 break  # its predecessor changed torch itself: the rest is measured alone
-            found = measure.measure(source, **parameters, likely_large=large).descriptors
+            found = measure.measure(source, **parameters, meta_first=large).descriptors
             if found is not None:
                 row[:] = astuple(found)
-                large = measure.is_large(found)  # as the next one then often is
+                # One in vain on the CPU costs more than what the meta device is slower by.
+                large = large or measure.is_large(found)
         return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
 
     return one if group is None else several

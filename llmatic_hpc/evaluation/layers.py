@@ -159,7 +159,7 @@ def _made(shape: torch.Size, *inputs: Tensor, keeps_result: bool = False) -> Ten
 
 _KEEP_RESULT = words("relu sigmoid tanh")
 _ELEMENTWISE = _KEEP_RESULT | words(
-    "relu6 leaky_relu elu selu celu gelu mish hardtanh hardsigmoid hardswish softplus"
+    "relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardsigmoid hardswish softplus"
 )
 """Functions of one tensor; most keep that, some their result (derivatives.yaml of torch)."""
 
@@ -288,7 +288,12 @@ def _normalised(name: str, func: Any, args: Arguments, kwargs: Options) -> Any:
     places = {"weight": 2, "bias": 3}
     if name == "batch_norm":
         places = {"running_mean": 1, "running_var": 2, "weight": 3, "bias": 4}
-        fits = x.dim() > 1 and x.numel() > x.shape[1] and x.is_floating_point()
+        means = [argument(args, kwargs, place, p) for p, place in places.items()][:2]
+        fits = x.dim() > 1 and x.is_floating_point()
+        if argument(args, kwargs, 5, "training", False):
+            fits = fits and x.numel() > x.shape[1]  # more than one value in a channel
+        else:
+            fits = fits and all(mean is not None for mean in means)
     elif name == "layer_norm":
         given = argument(args, kwargs, 1, "normalized_shape")
         shape = tuple(given) if isinstance(given, (list, tuple)) else ()

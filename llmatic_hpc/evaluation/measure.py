@@ -9,7 +9,8 @@ A small network is simply run on the CPU, which is faster than deriving shapes o
 A network that turns out to be larger is measured on the meta device, where nothing is allocated or
 computed, whatever its size; only if it does what that device cannot do (``.item()``, a branch on a
 value) is it run on the CPU, within the bounds. Where what it does may fail for other reasons than
-shapes (an index out of range), it is run on the CPU, too, unless that takes long.
+shapes (an index out of range), it is run on the CPU, too, unless that takes long. Once one of
+several networks was large, the meta device is asked first about those after it.
 """
 
 from __future__ import annotations
@@ -52,12 +53,13 @@ def measure(
     max_flops: float,
     max_layers: int,
     seed: int = 0,
-    likely_large: bool = False,
+    meta_first: bool = False,
 ) -> Screened:
     """Return the verdict on ``source``: ``pending`` and descriptors, ``invalid`` or ``too_large``.
 
     ``input_shape`` is that of one example without the batch. ``canonical_sha256`` stays empty.
-    ``likely_large``: what it would be found to be on the meta device is asked first.
+    ``meta_first``: the meta device is asked first, and believed where the network fits and shapes
+    tell everything about it.
     Everything that the candidate does wrong, or raises, becomes a status with a one-line
     failure; the global random state is left as it was.
     """
@@ -74,14 +76,14 @@ def measure(
     }
     failure = ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
-        if likely_large and (guess := _Attempt(*problem, "meta").guess(source, seed)) is not None:
+        if meta_first and (guess := _Attempt(*problem, "meta").guess(source, seed)) is not None:
             return Screened(status=PENDING, descriptors=guess, built=True)
         for attempt in attempts:
-            torch.manual_seed(seed)
+            _seed(seed)
             try:
                 found = attempt.measure(source)
                 if attempt.strange:
-                    torch.manual_seed(seed)
+                    _seed(seed)
                     found = small.corrected(source, found)
                 return Screened(status=PENDING, descriptors=found, built=True)
             except TooMany as bound:
@@ -147,7 +149,7 @@ class _Attempt:
 
     def guess(self, source: str, seed: int) -> Descriptors | None:
         """Return what is found, if the network fits and nothing about it is strange."""
-        torch.manual_seed(seed)
+        _seed(seed)
         with suppress(OverBudget, *build.CANDIDATE_EXCEPTIONS):
             found = self.measure(source)
             return None if self.strange else found
@@ -273,6 +275,11 @@ class _Attempt:
             bound = f"containment.max_params = {self.max_params}"
             raise CandidateError("too_large", f"{params} parameters, more than {bound}")
         return params
+
+
+def _seed(seed: int) -> None:
+    """Seed the CPU alone; ``torch.manual_seed`` notes a stack for each absent device, slowly."""
+    torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

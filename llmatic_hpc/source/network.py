@@ -21,6 +21,7 @@ _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _FIXED = (*_DEFINITIONS, *IMPORTS)
+_OWN_SCOPE = {ast.Lambda, *COMPREHENSIONS}
 
 
 def imported(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> tuple[str, str]:
@@ -203,14 +204,14 @@ def bindings(*statements: ast.stmt) -> Iterator[str]:
     stack: list[ast.AST] = [*reversed(statements)]
     while stack:
         node = stack.pop()
-        if isinstance(node, _DEFINITIONS):
+        if type(node) is ast.Name:
+            if type(node.ctx) is not ast.Load:
+                yield node.id
+        elif isinstance(node, _DEFINITIONS):
             yield node.name
         elif isinstance(node, IMPORTS):
             yield from imports([node])
-        elif isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
-                yield node.id
-        elif not isinstance(node, (ast.Lambda, *COMPREHENSIONS)) and not (
+        elif type(node) not in _OWN_SCOPE and not (
             isinstance(node, ast.AnnAssign) and node.value is None
         ):
             stack += children(node)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import ast
 
-_FIELDS = {
-    kind: kind._fields
-    for kind in vars(ast).values()
-    if isinstance(kind, type) and issubclass(kind, ast.AST)
+_KINDS = [k for k in vars(ast).values() if isinstance(k, type) and issubclass(k, ast.AST)]
+_OPERATORS = {"ctx", "op", "ops"}
+_PLAIN = {
+    *("id", "attr", "name", "asname", "arg", "module", "level", "conversion", "simple"),
+    *("is_async", "kind", "type_comment", "lineno", "tag", "rest", "kwd_attrs"),
 }
-_TEXT = ("ctx", "op", "ops", "id", "attr", "kind", "type_comment")
-_PARTS = {kind: tuple(n for n in names if n not in _TEXT) for kind, names in _FIELDS.items()}
+"""Fields that are never nodes, nor lists of them, in any kind of node."""
+_MIXED = {"keys", "kw_defaults", "names"}
+"""Fields with lists in which not everything is a node: None stands for an argument without a
+default and for ``**``, and the names of ``global`` are strings."""
+_ALL = {
+    kind: ()
+    if issubclass(kind, ast.Constant)
+    else tuple(n for n in kind._fields if n not in _PLAIN)
+    for kind in _KINDS
+}
+_PARTS = {kind: tuple(n for n in names if n not in _OPERATORS) for kind, names in _ALL.items()}
 
 
 def children(node: ast.AST, *, operators: bool = False) -> list[ast.AST]:
@@ -20,12 +30,15 @@ def children(node: ast.AST, *, operators: bool = False) -> list[ast.AST]:
     read or bound.
     """
     found: list[ast.AST] = []
-    for name in (_FIELDS if operators else _PARTS)[type(node)]:
+    for name in (_ALL if operators else _PARTS)[type(node)]:
         value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
-            found.append(value)
-        elif isinstance(value, list):
+        if type(value) is not list:
+            if isinstance(value, ast.AST):
+                found.append(value)
+        elif name in _MIXED:
             found += [item for item in value if isinstance(item, ast.AST)]
+        else:
+            found += value
     return found
 
 
@@ -33,5 +46,6 @@ def walk(*nodes: ast.AST) -> list[ast.AST]:
     """Return nodes and all that is below them, level by level, without operators."""
     found = list(nodes)
     for node in found:  # grows while it is walked
-        found += children(node)
+        if _PARTS[type(node)]:
+            found += children(node)
     return found

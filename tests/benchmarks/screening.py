@@ -8,7 +8,8 @@ completions of small language models (``DATA/completions``; without them that ro
 honest networks of people (``tests/honest``). Every turn screens anew, nothing is remembered.
 Printed are medians of the milliseconds a candidate on the wall clock, the ratio base / here, and
 the ratio of CPU seconds of coordinator and children together, which a busy machine disturbs less.
-Ends with 1 where a verdict, a repair, a digest or a descriptor differs in a single bit.
+Ends with 1 where a verdict, a repair, a digest or a descriptor that both know differs in a single
+bit.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ for line in sys.stdin:
     before, began = cpu(), time.perf_counter()
     found = screener.examine(sources, repair=True)
     seconds, used = time.perf_counter() - began, cpu() - before
-    told = [repr(dataclasses.astuple(one)) for one in found]
+    told = [dataclasses.asdict(one) for one in found]
     print(json.dumps([seconds, used, told]), flush=True)
 """
 
@@ -86,7 +87,7 @@ class Side:
             )
         )  # fmt: skip
 
-    def turn(self, name: str) -> tuple[float, float, list[str]]:
+    def turn(self, name: str) -> tuple[float, float, list[Any]]:
         """Screen a workload; return seconds on the wall clock, CPU seconds, and what was found."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -172,11 +173,22 @@ def row(name: str, count: int, sides: list[Side], turns: int) -> bool:
     pairs = sorted(base[0] / here[0] for base, here in taken)
     print(f"{name:<12} {count:>4} sources: base {wall[0]:6.2f} ms, here {wall[1]:6.2f} ms a "
           f"candidate, ratio {wall[0] / wall[1]:.2f} (turns {pairs[0]:.2f} to {pairs[-1]:.2f}), "
-          f"of CPU seconds {cpu[0] / cpu[1]:.2f}", flush=True)  # fmt: skip
-    differ = [n for n, (one, other) in enumerate(zip(*told, strict=True)) if one != other]
+          f"of CPU time {cpu[0] / cpu[1]:.2f} ({cpu[0] * 1000 / count:.1f} / "
+          f"{cpu[1] * 1000 / count:.1f} ms)", flush=True)  # fmt: skip
+    differ = [n for n, (one, other) in enumerate(zip(*told, strict=True)) if not _agree(one, other)]
     for n in differ[:5]:
-        print(f"  source {n} differs:\n    base {told[0][n][:600]}\n    here {told[1][n][:600]}")
+        base, here = (repr(side[n])[:600] for side in told)
+        print(f"  source {n} differs:\n    base {base}\n    here {here}")
     return bool(differ)
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Return whether two findings are equal in all that both versions know."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[key], other[key]) for key in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    return bool(one == other)
 
 
 if __name__ == "__main__":

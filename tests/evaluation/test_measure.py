@@ -408,6 +408,8 @@ def test_both_devices_agree(name: str) -> None:
         "x = F.layer_norm(x, (5,))",
         "x = F.group_norm(x, 2)",  # of three channels
         "x = F.batch_norm(x, torch.zeros(4), torch.ones(4), training=self.training)",
+        "x = F.batch_norm(x, None, None)",
+        "x = F.batch_norm(x, torch.zeros(3), None)",
         "x = F.relu(x) + x[:, :, 1:]",
         "y = torch.sigmoid(self.c(x))\nx = x * y\ny += 1",
         "x = F.relu(self.c(x))\nx += 1\nx = x * 2",
