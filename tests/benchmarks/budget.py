@@ -88,7 +88,7 @@ def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     base = (
         *COMMON, f"problem.data={options.data}", "problem.train_images=500",
         "problem.test_images=1000", "search.batch=5", "training.epochs=6", "training.threads=1",
-        "containment.max_flops=3e7", "cluster.kind=inline",
+        "containment.max_flops=3e6", "cluster.kind=inline",
     )  # fmt: skip
     for seed in range(options.seeds):
         for mode in options.modes:
