@@ -17,8 +17,9 @@ elites    12 epochs for all, and 200 for the elites when the run ends
 
 A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1.
 
-With ``--images`` a full training has 6 epochs of 500 real images, and 1 and 2 are the rungs before
-(elites: 1); a run ends after the generation in which its trainings have taken ``--train-seconds``,
+With ``--images`` a full training has 6 epochs of 400 real images, and 1 and 2 are the rungs before
+(elites: 1); the networks have at most 2 MFLOPs and the map 25 cells, so that a run of minutes meets
+a niche more than once. A run ends after the generation in which its trainings have taken ``--train-seconds``,
 by the clock, one at a time on one thread. What ``elites`` is going to need for its elites is set
 aside, by the seconds that they took for their first rung. ``--seconds`` ends between two runs.
 """
@@ -86,9 +87,9 @@ def of_table(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the settings of all runs on images, likewise."""
     base = (
-        *COMMON, f"problem.data={options.data}", "problem.train_images=500",
+        *COMMON, f"problem.data={options.data}", "problem.train_images=400",
         "problem.test_images=1000", "search.batch=5", "training.epochs=6", "training.threads=1",
-        "containment.max_flops=3e6", "cluster.kind=inline",
+        "containment.max_flops=2e6", "cluster.kind=inline", "archive.network.cells=25",
     )  # fmt: skip
     for seed in range(options.seeds):
         for mode in options.modes:

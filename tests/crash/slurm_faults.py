@@ -44,7 +44,8 @@ from .kill_anywhere import differences
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 150.0
-"""Seconds that a run may take after its fault; undisturbed it takes 30."""
+"""Seconds that a run may take after its fault, where undisturbed it takes 30; on a slow machine
+twice what the reference took."""
 
 PROMOTIONS = ("niche", "halving", "elites")
 RUNGS = "training.rungs=[[1,'niche'],[3]]"
@@ -107,6 +108,8 @@ class Bench:
     """Further settings of all runs, each KEY=VALUE."""
     config: Path = field(init=False)
     reference: Record = field(init=False)
+    patience: float = field(init=False)
+    """Seconds that a run may take after its fault."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +126,9 @@ class Bench:
         replay.write_text(written.stdout)
         local = ("--set", "cluster.kind=local", "--set", "cluster.poll_seconds=0.05")
         again = (*local, *self.options)
+        began = time.monotonic()
         llmatic("run", self.config, "--run-dir", self.folder / "reference", *again)
+        self.patience = max(PATIENCE, 2 * (time.monotonic() - began))
         self.reference = store.load(RunPaths(self.folder / "reference").record)
 
     @property
@@ -225,12 +230,13 @@ class Run:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def wait_end(self, *, requeue: bool = False, seconds: float = PATIENCE) -> None:
-        """Wait until it has ended well; ``requeue``: its coordinator has to be told to go on."""
+    def wait_end(self, *, requeue: bool = False, times: float = 1) -> None:
+        """Wait until it has ended well, for some times its patience; ``requeue``: its coordinator
+        has to be told to go on."""
         if requeue:
             assert self.slurm.wait_end(self.job)[0] == "FAILED"
             self.slurm.command("scontrol", "requeue", self.job)
-        state, code = self.slurm.wait_end(self.job, seconds=seconds)
+        state, code = self.slurm.wait_end(self.job, seconds=times * self.bench.patience)
         assert (state, code) == ("COMPLETED", 0), f"job {self.job}: {state} {code}{self.log()}"
 
     def log(self) -> str:
@@ -302,7 +308,7 @@ def coordinator_time_limit(run: Run) -> None:
     # Slurm warns up to a minute early: in effect 5 to 35 s after each start, of which imports take
     # the first ones and what follows a stop is lost; each start waits some seconds in the queue.
     run.submit(coordinator='time = "0:30:00"\nextra = ["--signal=B:USR1@1765"]')
-    run.wait_end(seconds=3 * PATIENCE)
+    run.wait_end(times=3)
     starts = run.slurm.accounting(run.job)
     run.told.append(f"{len(starts)} starts")
     assert len(starts) > 1
@@ -360,7 +366,7 @@ def element_time_limit(run: Run) -> None:
     # Warned when Slurm first looks at it, which is every half minute.
     site = 'time = "1"\nextra = ["--signal=B:USR2@59"]'
     run.submit(site, "cluster.candidates_per_task=16")
-    run.wait_end(seconds=3 * PATIENCE)  # on a slow machine a start is half of what it has
+    run.wait_end(times=3)  # on a slow machine a start is half of what it has
     assert max(store.load(run.paths.record).candidates["attempts"]) > 1, "it met no limit"
 
 
