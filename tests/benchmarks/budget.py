@@ -19,9 +19,10 @@ A cost is in full trainings: 12 epochs are 0.06, a promotion is another 1.
 
 With ``--images`` a full training has 6 epochs of 400 real images, and 1 and 2 are the rungs before
 (elites: 1); the networks have at most 2 MFLOPs and the map 25 cells, so that a run of minutes meets
-a niche more than once. A run ends after the generation in which its trainings have taken ``--train-seconds``,
-by the clock, one at a time on one thread. What ``elites`` is going to need for its elites is set
-aside, by the seconds that they took for their first rung. ``--seconds`` ends between two runs.
+a niche more than once. A run ends after the generation in which its trainings have taken
+``--train-seconds``, by the clock, one at a time on one thread. What ``elites`` is going to need for
+its elites is set aside, by the seconds that they took for their first rung. ``--seconds`` ends
+between two runs.
 """
 
 from __future__ import annotations
