@@ -96,7 +96,7 @@ def main(message: Message, arrays: Arrays, *, reply: int, parent: int, processes
 def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perform:
     confine.limit_memory(message["memory_bytes"])
     parameters = dict(message["parameters"])
-    group = parameters.pop("sources", None)
+    group, large = parameters.pop("sources", None), parameters.pop("large", False)
     parameters["input_shape"] = tuple(parameters["input_shape"])
 
     def one() -> Reply:
@@ -108,7 +108,8 @@ def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
 
     def several() -> Reply:
         rows = np.full((len(group), len(fields(Descriptors))), np.nan)
-        before, large = _layers(), False
+        nonlocal large
+        before = _layers()
         gc.disable()
         for row, source in zip(rows, group, strict=True):
             if _layers() != before:
@@ -118,15 +119,15 @@ def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
                 row[:] = astuple(found)
                 # One in vain on the CPU costs more than what the meta device is slower by.
                 large = large or measure.is_large(found)
-        return {"status": PENDING, "failure": "", "values": {}}, rows.tobytes()
+        return {"status": PENDING, "failure": "", "values": {"large": int(large)}}, rows.tobytes()
 
     return one if group is None else several
 
 
-def _layers() -> dict[str, tuple[tuple[str, int], ...]]:
+def _layers() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """Return what the classes of ``torch.nn`` consist of, by identity."""
     return {
-        name: tuple((key, id(value)) for key, value in vars(kind).items())
+        name: (tuple(vars(kind)), tuple(map(id, vars(kind).values())))
         for name, kind in vars(nn).items()
         if isinstance(kind, type)
     }

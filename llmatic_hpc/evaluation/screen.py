@@ -64,6 +64,8 @@ class Screener:
             "seed": 0,
         }
         self._proxies = proxies
+        self._large = False
+        """True once a network was large: others are taken for that, too, which only costs time."""
         self._known: dict[str, Screened] = {}
         self._repairs: dict[str, tuple[str, list[Repair]]] = {}
         self._looked: dict[str, Screened] = {}
@@ -173,7 +175,7 @@ class Screener:
             while len(group := list(itertools.islice(digests, GROUP))) > 1:
                 job = job_of(
                     self._settings, "measure", "",
-                    {**self._parameters, "sources": [due[d] for d in group]},
+                    {**self._parameters, "sources": [due[d] for d in group], "large": self._large},
                     payload_bytes=8 * width * len(group),
                 )  # fmt: skip
                 group_of[id(job)] = job, group
@@ -183,6 +185,7 @@ class Screener:
         for job, reply in self._container.run_many(jobs()):
             if reply.status != PENDING:
                 continue
+            self._large |= reply.values.get("large") == 1
             rows = np.frombuffer(reply.payload, dtype=np.float64).reshape(-1, width)
             for digest, row in zip(group_of[id(job)][1], rows.tolist(), strict=True):
                 if all(0 <= value < MOST_WHOLE for value in row):  # none of which is NaN

@@ -177,9 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--kills-per-run", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--longest", type=float, default=10.0, help="seconds that a start lives at most"
-    )
+    parser.add_argument("--longest", type=float, help="seconds that a start lives at most; by "
+                        "default 10, or a third of what the undisturbed run takes")  # fmt: skip
     parser.add_argument("--rungs", choices=tuple(RUNGS), help="candidates earn their training so")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
                         help="settings of the run beyond this script's")  # fmt: skip
@@ -191,12 +190,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     finish(folder / "reference", options.settings)
-    print(f"undisturbed: {time.monotonic() - began:.1f} s", flush=True)
+    took = time.monotonic() - began
+    print(f"undisturbed: {took:.1f} s", flush=True)
+    longest = options.longest or max(10.0, took / 3)
     kills = runs = failed = 0
     while kills < options.kills:
         count = min(options.kills_per_run, options.kills - kills)
         run = folder / f"run{runs}"
-        found = disturbed(run, count, options.longest, rng, options.settings)
+        found = disturbed(run, count, longest, rng, options.settings)
         kills, runs, failed = kills + found["kills"], runs + 1, failed + bool(found["failed"])
     if not options.keep:
         shutil.rmtree(folder)
