@@ -89,6 +89,10 @@ _FILLS = words(
 )
 
 
+_CONSTRUCTORS = frozenset(_device_constructors())
+"""What makes a tensor out of nothing, on a device that can be named."""
+
+
 class OverBudget(BaseException):
     """Raised beyond the work or memory of an attempt; no candidate can catch it."""
 
@@ -97,12 +101,12 @@ class Building(TorchFunctionMode):
     """A mode for building a network: allocates at most ``limit`` numbers, and draws none.
 
     Parameters are filled with a constant in place of random numbers, which for a large
-    network take longer than all of its screening.
+    network take longer than all of its screening. ``meta``: they are made on that device.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, *, meta: bool = False) -> None:
         super().__init__()
-        self._left = limit
+        self._left, self._meta = limit, meta
 
     def __torch_function__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: Options | None = None
@@ -119,6 +123,8 @@ class Building(TorchFunctionMode):
             self._left -= _size_of(func, args, kwargs)
             if self._left < 0:
                 raise OverBudget
+        if self._meta and func in _CONSTRUCTORS and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)
 
 
@@ -162,9 +168,6 @@ _ELEMENTWISE = _KEEP_RESULT | words(
     "relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardsigmoid hardswish softplus"
 )
 """Functions of one tensor; most keep that, some their result (derivatives.yaml of torch)."""
-
-
-_CONSTRUCTORS = frozenset(_device_constructors())
 
 
 class Running(TorchFunctionMode):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,8 +177,7 @@ class _Attempt:
         """
         small = self.flops <= SMALL_FLOPS
         with _kernels(compiled=not small):
-            place = torch.device("meta") if self.device == "meta" else nullcontext()
-            with place, Building(self.params):
+            with Building(self.params, meta=self.device == "meta"):
                 model = build.build(source)
             try:
                 return self._described(model)

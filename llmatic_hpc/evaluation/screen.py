@@ -22,7 +22,7 @@ from ..source import canonical, gate
 from ..types import PENDING, Descriptors, Examined, Repair, Screened
 from . import repair
 
-GROUP = 16
+GROUP = 25
 """Sources that are measured in one child at first."""
 EXAMINED = "examined"
 """Status of a child's reply that holds both a verdict and what could be repaired."""
