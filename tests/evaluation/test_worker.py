@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from llmatic_hpc.config import Config, ContainmentSettings, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import LLMaticError
-from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation import data, trainer, worker
 from llmatic_hpc.evaluation.tasks import write_result
 from llmatic_hpc.evaluation.worker import CandidateSpec, TaskSpec, read_result, run_task
 from llmatic_hpc.rundir.paths import RunPaths
@@ -577,15 +577,15 @@ def test_options_at_their_defaults_leave_a_checkpoint_what_it_was() -> None:
     dataset = data.load(ProblemSettings(), TRAINING, seed=0)
 
     def identity(training: TrainingSettings) -> str:
-        made = worker._Evaluator(None, dataset, training, ContainmentSettings(), 1)  # type: ignore[arg-type]
+        made = trainer.Trainer(None, dataset, training, ContainmentSettings(), 1)  # type: ignore[arg-type]
         job = made.job("", seed=0, epochs=1, folder=Path("none"))
         return str(job.parameters["identity"])
 
     plain = identity(TRAINING)
-    original = worker._RECIPE
-    worker._RECIPE = original[: original.index("optimizer")]
+    original = trainer._RECIPE
+    trainer._RECIPE = original[: original.index("optimizer")]
     try:
         assert identity(TRAINING) == plain
     finally:
-        worker._RECIPE = original
+        trainer._RECIPE = original
     assert identity(replace(TRAINING, schedule="cosine")) != plain
