@@ -17,8 +17,6 @@ from . import data, score, selftest
 
 SECONDS = "seconds"
 """File of a checkpoint folder with the seconds that earlier attempts took."""
-WEIGHTS = "weights.safetensors"
-"""File of a training's folder with the parameters that it came to."""
 _RECIPE = (
     "batch", "learning_rate", "momentum", "checkpoint_seconds", "evaluation_batch", "precision",
     "channels_last", "graph", "optimizer", "weight_decay", "schedule", "label_smoothing",
@@ -67,12 +65,15 @@ class Trainer:
             raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
         return seconds / reference
 
-    def evaluate(
-        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
-    ) -> Outcome:
+    def evaluate(self, source: str, *, seed: int, epochs: int, folder: Path) -> Outcome:
         """Train in ``folder``, or continue there. Status ``checkpointed``: not finished."""
-        job = self.job(source, seed=seed, epochs=epochs, folder=folder, weights=weights)
-        return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
+        return self.run(self.job(source, seed=seed, epochs=epochs, folder=folder))[0]
+
+    def run(self, job: Job) -> tuple[Outcome, bytes]:
+        """Run what :meth:`job` made; return also the predictions as they came, by :mod:`.score`."""
+        reply = self._container.run(job) if job.seconds > 0 else None
+        predictions = reply.payload[: score.payload_bytes(self._dataset, 0)] if reply else b""
+        return self.outcome(job, reply), predictions
 
     def job(
         self,
@@ -81,12 +82,14 @@ class Trainer:
         seed: int,
         epochs: int,
         folder: Path,
-        weights: bool = False,
         until: int = 0,
+        write: str = "",
+        begin: str = "",
     ) -> Job:
         """Return the training as a job; with no ``seconds`` left there is nothing to run.
 
         ``until``: train up to so many of the ``epochs`` only, and leave the state in ``folder``.
+        ``write``, ``begin``: files there for the weights at the end, and with those to begin with.
         """
         training = self._training
         differs = self._limit != self._containment.wall_seconds
@@ -118,7 +121,8 @@ class Trainer:
                 "identity": hashlib.sha256(
                     json.dumps(identity, sort_keys=True).encode()
                 ).hexdigest(),
-                "weights": WEIGHTS if weights else "",
+                "write": write,
+                "begin": begin,
                 "losses": losses,
             },
             success="trained",

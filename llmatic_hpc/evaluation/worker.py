@@ -6,6 +6,7 @@ result file is the only thing that it leaves behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -62,18 +63,33 @@ def run_task(task: Path) -> int:
 
 
 def evaluate_source(
-    source: str,
-    config: Config,
-    *,
-    training_seed: int | None = None,
-    weights: Path | None = None,
+    source: str, config: Config, *, training_seed: int | None = None
 ) -> tuple[Screened, Outcome]:
     """Screen and train one source as a compute node would.
 
     ``training_seed``: None is the seed of the run, which always draws the data's splits.
-    ``weights``: where to put the trained parameters, as safetensors.
     Raises :class:`~llmatic_hpc.errors.DataError` and
     :class:`~llmatic_hpc.errors.ContainmentError`.
+    """
+    with bench(config) as (_, evaluator, screener):
+        (screened,) = screener.screen([source])
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as scratch:
+            outcome = evaluator.evaluate(
+                source,
+                seed=config.run.seed if training_seed is None else training_seed,
+                epochs=config.training.in_full,
+                folder=Path(scratch),
+            )
+    return screened, outcome
+
+
+@contextlib.contextmanager
+def bench(config: Config) -> Iterator[tuple[Container, Trainer, Screener]]:
+    """Hold a container with the data of ``config``, and what trains and screens in it.
+
+    Raises as :func:`evaluate_source`.
     """
     threads = config.training.threads or _cores()
     with Container(config.containment, threads=threads) as container:
@@ -85,21 +101,8 @@ def evaluate_source(
             containment=config.containment,
             container=container,
         )
-        (screened,) = screener.screen([source])
-        if screened.status != PENDING:
-            return screened, Outcome(screened.status, screened.failure)
-        with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as scratch:
-            evaluator = Trainer(container, dataset, config.training, config.containment, threads)
-            outcome = evaluator.evaluate(
-                source,
-                seed=config.run.seed if training_seed is None else training_seed,
-                epochs=config.training.in_full,
-                folder=Path(scratch),
-                weights=weights is not None,
-            )
-            if weights is not None and outcome.status == "scored":
-                _copy_plain_file(Path(scratch) / trainer.WEIGHTS, weights)
-    return screened, outcome
+        evaluator = Trainer(container, dataset, config.training, config.containment, threads)
+        yield container, evaluator, screener
 
 
 class _Worker:
@@ -272,10 +275,3 @@ def _state_bytes(folder: Path) -> int:
         return (folder / TRAINING_STATE).stat().st_size
     except OSError:
         return 0
-
-
-def _copy_plain_file(source: Path, target: Path) -> None:
-    """Copy what a child wrote; never what it made a link to."""
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(descriptor, "rb") as reader, open(target, "wb") as writer:
-        shutil.copyfileobj(reader, writer)
