@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..store import Record
 
 
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+"""Packages that --onnx needs."""
+
+
 @click.command()
 @run_argument
 @click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
@@ -105,23 +109,30 @@ def export(
         write_new(output, exporting.network(record, candidate, cell=cell), force=force)
         click.echo(f"candidate {candidate} written to {output}", err=True)
         return
-    if onnx and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
-        raise LLMaticError("--onnx needs two more packages: pip install 'llmatic-hpc[onnx]'")
+    lacking = [name for name in ONNX if importlib.util.find_spec(name) is None] if onnx else []
+    if lacking:
+        raise LLMaticError(
+            f"--onnx needs {' and '.join(lacking)}: pip install 'llmatic-hpc[onnx]', or in a "
+            "checkout pip install '.[onnx]'"
+        )
     wanted = [files.source, files.weights, files.card, *([files.onnx] if onnx else [])]
     for file in wanted if not force else ():
         if file.exists():
             raise LLMaticError(f"{file}: exists; --force overwrites it")
     training = exporting.training(record, candidate, recipe, overrides, training_seed)
-    _train(record, candidate, training, files, onnx=onnx, force=force)
+    if training.known.candidate != candidate:
+        known = training.known.candidate
+        click.echo(f"candidate {candidate} is a duplicate of candidate {known}", err=True)
+    _train(record, training, files, onnx=onnx, force=force)
 
 
 def _train(
-    record: Record, candidate: int, training: Training, files: ExportPaths, *, onnx: bool,
-    force: bool,
-) -> None:  # fmt: skip
+    record: Record, training: Training, files: ExportPaths, *, onnx: bool, force: bool
+) -> None:
     from ..coordinator import exporting
     from ..report.card import Trained, card
 
+    candidate = training.known.candidate  # the names in its source are those of its weights
     source = exporting.network(record, candidate)
     click.echo(f"candidate {candidate}: {training.words()}, seed {training.seed}", err=True)
     with _watched(files.state, training.config.training.in_full):
@@ -130,7 +141,7 @@ def _train(
     facts = Trained(
         how=training.words(), seed=training.seed, outcome=outcome, same=made.same,
         reloading=made.reloading, onnx_batch=made.onnx_batch if onnx and not made.onnx else None,
-        as_recorded=not training.known.differences(outcome),
+        as_recorded=not training.known.differences(outcome), data_sha256=training.data_sha256,
     )  # fmt: skip
     text = card(record, candidate, training.known.source, training.config, training.interface,
                 facts, files)  # fmt: skip
@@ -194,6 +205,8 @@ def _export_front(
     rows = front.front(record, axis)
     if not rows:
         raise LLMaticError(f"{path}: no candidate has a score yet")
+    if folder.exists() and not folder.is_dir():
+        raise LLMaticError(f"{folder}: is no folder; --pareto DIR writes a file for each network")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         is_empty = not any(folder.iterdir())

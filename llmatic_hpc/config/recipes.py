@@ -25,7 +25,7 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     "long": (
         *_UNHURRIED, *_ANEW,
         "training.epochs=200", "training.batch=64", "training.optimizer=adamw",
-        "training.learning_rate=0.003", "training.weight_decay=0.05", "training.schedule=cosine",
+        "training.learning_rate=0.001", "training.weight_decay=0.05", "training.schedule=cosine",
         "training.augmentation=['flip', 'crop']",
     ),
 }  # fmt: skip

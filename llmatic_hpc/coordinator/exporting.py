@@ -12,7 +12,7 @@ from .. import problems
 from ..config import Config
 from ..config.recipes import RUN, settings_of
 from ..errors import Interrupted, LLMaticError
-from ..evaluation import weights
+from ..evaluation import data, weights
 from ..evaluation.stop import Stop
 from ..report.export import exported_source
 from ..rundir.paths import ExportPaths
@@ -53,6 +53,8 @@ class Training:
     config: Config
     interface: Interface
     seed: int
+    data_sha256: str
+    """Digest of the data here."""
 
     def words(self) -> str:
         """Say in a line how it trains."""
@@ -75,7 +77,8 @@ class Training:
         if asked:
             raise Interrupted(f"the training is saved in {folder}; the same command continues it")
         if outcome.status != "scored":
-            shutil.rmtree(folder, ignore_errors=True)
+            if outcome.status != "infrastructure":  # which another try may not meet
+                shutil.rmtree(folder, ignore_errors=True)
             raise LLMaticError(
                 f"candidate {self.known.candidate} could not be trained by {self.words()}: "
                 f"{outcome.status} ({outcome.failure})"
@@ -132,4 +135,12 @@ def training(
     interface = kind.interface(found)
     found = configuration.override(found, settings_of(recipe, interface.input_shape))
     found = configuration.override(found, overrides)
-    return Training(known, recipe, found, interface, known.seed if seed is None else seed)
+    _, digest, _ = data.checked(found.problem, found.training, seed=found.run.seed)
+    if digest != (record.data_sha256 or digest) and found.problem.data == config.problem.data:
+        raise LLMaticError(
+            f"{found.problem.data}: other data than the run was started with: data_sha256 is "
+            f"{digest} here, and {record.data_sha256} on the record. --set problem.data=PATH names "
+            "where they are now, or others to train on"
+        )
+    seed = known.seed if seed is None else seed
+    return Training(known, recipe, found, interface, seed, digest)

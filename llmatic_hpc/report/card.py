@@ -31,6 +31,8 @@ class Trained:
     """Examples at a time of the ONNX file, 0 for any number; None: there is none."""
     as_recorded: bool
     """True where the run's record has the same score to the last digit."""
+    data_sha256: str
+    """Digest of the data that it was trained on."""
 
 
 def card(
@@ -57,7 +59,7 @@ def card(
         "## Training",
         f"{trained.how}; seed {trained.seed}, on {outcome.device or 'an unknown device'} in "
         f"{outcome.train_seconds:.0f} s; last loss {outcome.train_loss:.4g}. Data: `{problem}`"
-        f"{f', SHA-256 {record.data_sha256}' if record.data_sha256 else ''}.",
+        f", SHA-256 {trained.data_sha256}, {_whose(record, trained)}.",
         "## Origin and licence",
         f"The code of the network was written by {writer_of(record, candidate)}, not by a person: "
         f"{_made_by(record, candidate)}. `{paths.source.name}` says more. "
@@ -142,6 +144,13 @@ def _remarks(trained: Trained) -> str:
             "and test example."
         )
     return " ".join(said)
+
+
+def _whose(record: Record, trained: Trained) -> str:
+    if not record.data_sha256:
+        return "by the run's settings"
+    same = record.data_sha256 == trained.data_sha256
+    return "those of the run" if same else "**which are not those of the run**"
 
 
 def _made_by(record: Record, candidate: int) -> str:

@@ -59,7 +59,7 @@ def exported_source(
         f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
         f"trained for {int(table['epochs'][candidate])} epochs {trained}; llmatic-hpc "
         f"{record.environment.get('llmatic_hpc')}",
-        f"sha256 of the source: {text('source_sha256')}",
+        f"sha256 of the source on the record: {text('source_sha256')}",
         *described(interface),
     ]
     # Text of a prompt or an error may have lines of its own.

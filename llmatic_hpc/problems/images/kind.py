@@ -236,9 +236,9 @@ class ImageClassification(ProblemKind):
             return Interface(shape, problem.classes, values, made, "uint8", names)
         each = "channel" if len(shape) == 2 else "feature"
         values = f"each {each} less its mean, over its deviation, both of the training data"
-        axes = (-1, 1) if len(shape) == 2 else (-1,)
+        view = ".view(-1, 1)" if len(shape) == 2 else ""
         mean, deviation = (
-            f"torch.tensor({one.ravel().tolist()}).view{axes}".replace(",)", ")") for one in found
+            f"torch.tensor({one.tolist()}, dtype=torch.float64){view}" for one in found
         )
         made = f"((examples.double() - {mean}) / {deviation}).float()".replace(
             "inf", "float('inf')"

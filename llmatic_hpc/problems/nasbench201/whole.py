@@ -55,13 +55,12 @@ class Net(nn.Module):
             Residual({middle}, {wide}),
             *[Cell({wide}) for _ in range({cells})],
         )
-        self.head = nn.Sequential(
-            nn.BatchNorm2d({wide}), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-            nn.Linear({wide}, {classes}),
-        )
+        self.head = nn.Sequential(nn.BatchNorm2d({wide}), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Linear({wide}, {classes})
 
     def forward(self, x):
-        return self.head(self.body(self.stem(x)))
+        x = self.head(self.body(self.stem(x)))
+        return self.classifier(x.view(x.size(0), -1))
 """
 
 
