@@ -103,7 +103,7 @@ class Interface:
     """Shape of one example."""
     classes: int
     values: str = ""
-    """What the numbers of an example are, in words; empty: not known."""
+    """Meaning of the numbers of an example, in words; empty: not known."""
     normalised: str = "examples"
     """Expression of Python that makes them of ``examples``, a tensor of raw data; it may use
     ``torch``."""

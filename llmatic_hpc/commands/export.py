@@ -67,7 +67,11 @@ def export(
     training_data: Path | None,
     force: bool,
 ) -> None:
-    """Write a network with its provenance, trained if asked for, or training data, to files."""
+    """Write networks, trained if asked for.
+
+    A file that needs nothing of this package, with its provenance; with --weights also what it
+    learned; with --pareto the whole front; or pairs to train a language model on.
+    """
     from .. import store
     from ..coordinator import exporting
     from ..report.status import best_candidate
@@ -116,6 +120,8 @@ def export(
             "checkout pip install '.[onnx]'"
         )
     wanted = [files.source, files.weights, files.card, *([files.onnx] if onnx else [])]
+    if not output.parent.is_dir():
+        raise LLMaticError(f"{output.parent}: no such folder; make it first")
     for file in wanted if not force else ():
         if file.exists():
             raise LLMaticError(f"{file}: exists; --force overwrites it")

@@ -33,8 +33,7 @@ class Made:
 
     screened: Screened
     outcome: Outcome
-    """Of the training; ``checkpointed`` where it was asked to stop, ``scored`` where there are
-    weights."""
+    """Result of the training: ``scored`` where there are weights."""
     same: float = math.nan
     """Share of its predictions, of validation and test examples together, that another process
     makes, too, which builds it again and loads the weights."""

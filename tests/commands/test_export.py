@@ -231,6 +231,8 @@ def test_errors_come_before_any_training(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "net.safetensors").read_bytes() == b"mine"
     said = complaint(run, "--candidate", "0", "--output", tmp_path / "net", "--weights")
     assert "say FILE.py" in said
+    said = complaint(run, "--candidate", "0", "--output", tmp_path / "no" / "net.py", "--weights")
+    assert said == f"{tmp_path}/no: no such folder; make it first"
     assert "'longer' is not one of 'run', 'paper', 'long'" in complaint(
         *words, "0", "--recipe", "longer"
     )
@@ -253,7 +255,7 @@ def test_what_was_not_trained_in_the_run(tmp_path: Path) -> None:
 
 
 def test_other_data_are_refused_unless_named(tmp_path: Path) -> None:
-    """What lies where the run's data lay may have changed; a moved copy is the same."""
+    """Data where the run's data lay may have changed; a moved copy is the same."""
     numbers, labels = np.random.default_rng(1).normal(0, 1, (60, 4)), np.arange(60) % 2
     config = settings()
     problem = replace(config.problem, data=str(tmp_path / "d.npz"), train_images=0, test_images=0)
@@ -490,7 +492,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_is_a_message(tmp_path: Path) -> None:
-    """Where a file cannot grow so far; what was trained is not called the network's fault alone."""
+    """A file of weights that cannot grow so far is named."""
     run = run_of(tmp_path / "run")
     words = (run, "--candidate", "0", "--output", tmp_path / "net.py", "--weights")
     said = complaint(*words, "--set", "containment.file_bytes=20000")
