@@ -136,7 +136,8 @@ def _remarks(trained: Trained) -> str:
         said.append(
             f"**Another process that loaded the weights predicted the same class for "
             f"{100 * trained.same:.2f} % of the examples only: the network draws random numbers "
-            "when it is applied, or keeps numbers outside of its parameters and buffers.**"
+            "when it is applied, keeps numbers outside of its parameters and buffers, or has ties "
+            "that a device's rounding decides.**"
         )
     else:
         said.append(
