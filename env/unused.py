@@ -26,7 +26,10 @@ _.__dir__
 _.Immediate
 _.to_pandas
 
-# Assigned for their effect on torch, numpy and tempfile.
+# Assigned for their effect on torch, numpy, tempfile and onnxruntime.
+_.inter_op_num_threads
+_.intra_op_num_threads
+_.log_severity_level
 _.allow_tf32
 _.writeable
 _.tempdir

@@ -96,6 +96,24 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """Numbers that a network is given and gives back, for who uses it elsewhere."""
+
+    input_shape: tuple[int, ...]
+    """Shape of one example."""
+    classes: int
+    values: str = ""
+    """Meaning of the numbers of an example, in words; empty: not known."""
+    normalised: str = "examples"
+    """Expression of Python that makes them of ``examples``, a tensor of raw data; it may use
+    ``torch``."""
+    raw: str = "float32"
+    """Type of the raw data."""
+    names: tuple[str, ...] = ()
+    """Classes by name, in their order; empty: not known."""
+
+
+@dataclass(frozen=True)
 class Proposal:
     """Request of the search: which parents, which prompt, how hot, with which seeds."""
 

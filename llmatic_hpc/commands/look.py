@@ -1,4 +1,4 @@
-"""The commands that look at runs: status, elites, runs, verify, export, compare, report.
+"""The commands that look at runs: status, elites, runs, verify, compare, report.
 
 Thin, see :mod:`.main`.
 """
@@ -6,7 +6,6 @@ Thin, see :mod:`.main`.
 from __future__ import annotations
 
 import glob
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,7 +23,6 @@ from .options import (
     run_argument,
     run_directory,
     show,
-    write_new,
 )
 
 
@@ -189,78 +187,6 @@ def verify(run_dir: Path, as_json: bool, table: Path | None) -> None:
 
 
 @click.command()
-@run_argument
-@click.option("--candidate", type=click.IntRange(0), help="Number of a candidate.")
-@click.option("--best", is_flag=True, help="The fittest candidate.")
-@click.option("--max-flops", type=float, default=math.inf,
-              help="With --best: the fittest with at most so many.")  # fmt: skip
-@click.option("--output", type=PATH, help="File to write.")
-@click.option("--training-data", type=PATH, metavar="FILE.jsonl",
-              help="Write pairs to train a language model on, as TRL reads them.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
-def export(
-    run_dir: Path,
-    candidate: int | None,
-    best: bool,
-    max_flops: float,
-    output: Path | None,
-    training_data: Path | None,
-    force: bool,
-) -> None:
-    """Write a network with its provenance, or training data, to a file."""
-    from .. import store
-    from ..report.export import exported_source
-    from ..report.status import best_candidate
-
-    if training_data is not None:
-        if best or candidate is not None or output is not None:
-            raise click.UsageError("--training-data stands alone: it is of all candidates")
-        _export_training_data(run_dir, training_data, force=force)
-        return
-    if best == (candidate is not None):
-        raise click.UsageError("say either --candidate ID or --best, or --training-data FILE.jsonl")
-    if output is None:
-        raise click.UsageError("say --output FILE.py")
-    path = RunPaths(run_dir).record
-    record = store.load(path)
-    if best:
-        candidate = best_candidate(record, max_flops=max_flops)
-        if candidate is None:
-            limit = f" with at most {max_flops:g} FLOPs" if math.isfinite(max_flops) else ""
-            raise LLMaticError(f"{path}: no candidate{limit} has a score yet")
-    assert candidate is not None
-    if candidate >= record.rows:
-        raise LLMaticError(f"{path}: no candidate {candidate}; there are {record.rows}")
-    write_new(output, exported_source(record, candidate), force=force)
-    click.echo(f"candidate {candidate} written to {output}", err=True)
-
-
-def _export_training_data(run_dir: Path, file: Path, *, force: bool) -> None:
-    import json
-
-    from .. import config, problems, store
-    from ..report import training_data as of_training
-
-    path = RunPaths(run_dir).record
-    record = store.load(path)
-    settings = config.from_tables(record.config, str(path))
-    found = of_training.training_data(record, settings, problems.problem_of(settings))
-    if not found.pairs and not found.preferences:
-        raise LLMaticError(
-            f"{path}: no training data: no language model wrote a network here that is better than "
-            "its parents, or entered the map where another answer to the same request did not"
-        )
-    for part, rows in found.files().items():
-        name = file.with_name(f"{file.stem}{part}{file.suffix}")
-        write_new(name, "".join(json.dumps(row) + "\n" for row in rows), force=force)
-        click.echo(f"{len(rows)} rows written to {name}", err=True)
-    if not found.pairs_test and not found.preferences_test:
-        click.echo(
-            f"nothing is held out: of {found.lineages} lineages none is small enough", err=True
-        )
-
-
-@click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
 @click.option("--queries", type=click.IntRange(1),
               help="Compare as if each run had ended after so many.")  # fmt: skip
@@ -325,4 +251,4 @@ def _expanded(path: Path) -> list[Path]:
     return [one for one in found if RunPaths(one).record.exists()] or [path]
 
 
-COMMANDS = (status, elites, runs, verify, export, compare, report)
+COMMANDS = (status, elites, runs, verify, compare, report)

@@ -22,7 +22,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-from . import candidates, look
+from . import candidates, export, look
 from .options import (
     PATH,
     json_option,
@@ -44,7 +44,7 @@ def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
 
 
-for command in (*look.COMMANDS, *candidates.COMMANDS):
+for command in (*look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS):
     cli.add_command(command)
 
 

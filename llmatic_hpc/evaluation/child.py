@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -200,7 +201,7 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
     def perform() -> Reply:
         try:
             trained = training.train(
-                lambda: build.build(message["source"]),
+                lambda: _built(message["source"], parameters["begin"], images),
                 images,
                 recipe,
                 classes=parameters["classes"],
@@ -211,8 +212,8 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
             )
         except training.Checkpointed:
             return {"status": "checkpointed", "failure": "", "values": {}}, b""
-        if parameters["weights"]:
-            safetensors.torch.save_model(trained.network, parameters["weights"])
+        if parameters["write"]:
+            _save(trained.network, parameters["write"])
         values: dict[str, float | None] = {
             "train_loss": trained.train_loss,
             "epochs": trained.epochs,
@@ -222,6 +223,38 @@ def _prepare_train(message: Message, arrays: Arrays, asked: _Asked) -> Perform:
         payload = b"".join(p.astype("<i8").tobytes() for p in trained.predictions)
         payload += np.array(trained.losses[: parameters["losses"]], "<f8").tobytes()
         return {"status": "trained", "failure": "", "values": values}, payload
+
+    return perform
+
+
+def _built(source: str, weights: str, images: training.Images) -> nn.Module:
+    """Build a network; with a file of ``weights`` as it was when they were saved."""
+    network = build.build(source)
+    if weights:
+        training.materialise(network, images)
+        safetensors.torch.load_model(network, weights)
+    return network
+
+
+def _save(network: nn.Module, file: str) -> None:
+    try:
+        safetensors.torch.save_model(network, file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise build.CandidateError("invalid", f"its weights cannot be written: {error}") from None
+
+
+def _prepare_onnx(message: Message, arrays: Arrays, _asked: _Asked) -> Perform:
+    from . import onnx_file  # and onnxscript, which nothing else needs
+
+    confine.limit_memory(message["memory_bytes"])
+    images = training.Images(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    parameters = message["parameters"]
+
+    def perform() -> Reply:
+        network = _built(message["source"], parameters["begin"], images)
+        examples = training.normalised(images.train_images[:2]).contiguous()
+        batch = onnx_file.write(network, examples, parameters["write"])
+        return {"status": "written", "failure": "", "values": {"batch": batch}}, b""
 
     return perform
 
@@ -256,6 +289,7 @@ _PREPARE = {
     "audit": _prepare_audit,
     "trace": _prepare_trace,
     "train": _prepare_train,
+    "onnx": _prepare_onnx,
 }
 
 

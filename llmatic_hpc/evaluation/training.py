@@ -119,7 +119,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     network = build()
-    _materialise(network, images)
+    materialise(network, images)
     network = place(network, images.train_images.device)
     run = _Run(network, images, recipe, classes, source)
     if folder is not None and (found := checkpoint.load(folder, identity=identity)):
@@ -423,7 +423,7 @@ def _optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> Optimiser:
     return Descent(parameters, rate=rate, momentum=recipe.momentum, decay=decay)
 
 
-def _materialise(network: nn.Module, images: Images) -> None:
+def materialise(network: nn.Module, images: Images) -> None:
     """Give lazy layers their shapes: neither an optimiser nor a checkpoint can do without."""
     lazy = nn.parameter.UninitializedTensorMixin  # type: ignore[attr-defined]
     tensors = [*network.parameters(), *network.buffers()]

@@ -7,52 +7,33 @@ result file is the only thing that it leaves behind.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from ..config import Config, ContainmentSettings, TrainingSettings, accelerators
-from ..errors import ContainmentError, DataError, LLMaticError
+from ..config import Config, accelerators
+from ..errors import DataError, LLMaticError
 from ..rundir.paths import TRAINING_STATE, RunPaths
 from ..sandbox import wire
 from ..sandbox.container import Container, Job, Reply
 from ..types import PENDING, Outcome, Result, Screened
-from . import data, score, selftest
+from . import data, selftest, trainer
 from .screen import Screener
 from .stop import Stop
 from .tasks import CandidateSpec, TaskSpec, read_result, write_result
+from .trainer import Trainer
 
 __all__ = ["CandidateSpec", "TaskSpec", "evaluate_source", "read_result", "run_task"]
 
 CHECKPOINTED = 75
 """Exit code of "checkpointed, run me again" (``EX_TEMPFAIL``)."""
-_SECONDS = "seconds"
-"""File of a checkpoint folder with the seconds that earlier attempts took."""
-_WEIGHTS = "weights.safetensors"
 TASK_FILE = "task.json"
 """File that tells the candidates of a task, in the folder of the task."""
-_RECIPE = (
-    "batch", "learning_rate", "momentum", "checkpoint_seconds", "evaluation_batch", "precision",
-    "channels_last", "graph", "optimizer", "weight_decay", "schedule", "label_smoothing",
-    "class_weights", "augmentation",
-)  # fmt: skip
-"""Settings of a training that the child is told."""
-_LATER = {
-    name: getattr(TrainingSettings(), name)
-    for name in (
-        "optimizer", "weight_decay", "schedule", "label_smoothing", "class_weights", "augmentation",
-    )
-}  # fmt: skip
-"""Settings with values that say what a checkpoint of an earlier version means without them."""
 
 
 def run_folder(folder: Path) -> int:
@@ -82,18 +63,33 @@ def run_task(task: Path) -> int:
 
 
 def evaluate_source(
-    source: str,
-    config: Config,
-    *,
-    training_seed: int | None = None,
-    weights: Path | None = None,
+    source: str, config: Config, *, training_seed: int | None = None
 ) -> tuple[Screened, Outcome]:
     """Screen and train one source as a compute node would.
 
     ``training_seed``: None is the seed of the run, which always draws the data's splits.
-    ``weights``: where to put the trained parameters, as safetensors.
     Raises :class:`~llmatic_hpc.errors.DataError` and
     :class:`~llmatic_hpc.errors.ContainmentError`.
+    """
+    with bench(config) as (_, evaluator, screener):
+        (screened,) = screener.screen([source])
+        if screened.status != PENDING:
+            return screened, Outcome(screened.status, screened.failure)
+        with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as scratch:
+            outcome = evaluator.evaluate(
+                source,
+                seed=config.run.seed if training_seed is None else training_seed,
+                epochs=config.training.in_full,
+                folder=Path(scratch),
+            )
+    return screened, outcome
+
+
+@contextlib.contextmanager
+def bench(config: Config) -> Iterator[tuple[Container, Trainer, Screener]]:
+    """Hold a container with the data of ``config``, and what trains and screens in it.
+
+    Raises as :func:`evaluate_source`.
     """
     threads = config.training.threads or _cores()
     with Container(config.containment, threads=threads) as container:
@@ -105,134 +101,8 @@ def evaluate_source(
             containment=config.containment,
             container=container,
         )
-        (screened,) = screener.screen([source])
-        if screened.status != PENDING:
-            return screened, Outcome(screened.status, screened.failure)
-        with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as scratch:
-            evaluator = _Evaluator(container, dataset, config.training, config.containment, threads)
-            outcome = evaluator.evaluate(
-                source,
-                seed=config.run.seed if training_seed is None else training_seed,
-                epochs=config.training.in_full,
-                folder=Path(scratch),
-                weights=weights is not None,
-            )
-            if weights is not None and outcome.status == "scored":
-                _copy_plain_file(Path(scratch) / _WEIGHTS, weights)
-    return screened, outcome
-
-
-class _Evaluator:
-    """Trains candidates in one container with its data."""
-
-    def __init__(
-        self,
-        container: Container,
-        dataset: data.Dataset,
-        training: TrainingSettings,
-        containment: ContainmentSettings,
-        threads: int,
-    ) -> None:
-        self._container, self._dataset = container, dataset
-        self._training, self._containment, self._threads = training, containment, threads
-        self._fingerprint = _fingerprint(dataset)
-        self._limit = containment.wall_seconds * self._slowness()
-
-    def _slowness(self) -> float:
-        """Return how long this device takes for what takes a second on the reference device."""
-        reference = self._containment.reference_seconds
-        if not reference:
-            return 1.0
-        wanted = {"device": self._training.device, "precision": self._training.precision}
-        job = Job(
-            kind="calibrate", source="", seconds=self._containment.wall_seconds,
-            limit="calibration", success="calibrated", threads=self._threads,
-            parameters={**wanted, "expected": accelerators.expected() or ""},
-        )  # fmt: skip
-        reply = self._container.run(job)
-        seconds = reply.values.get("seconds") or 0.0
-        if reply.status != "calibrated" or seconds <= 0:
-            raise ContainmentError(f"the device could not be calibrated: {reply.failure}")
-        return seconds / reference
-
-    def evaluate(
-        self, source: str, *, seed: int, epochs: int, folder: Path, weights: bool = False
-    ) -> Outcome:
-        """Train in ``folder``, or continue there. Status ``checkpointed``: not finished."""
-        job = self.job(source, seed=seed, epochs=epochs, folder=folder, weights=weights)
-        return self.outcome(job, self._container.run(job) if job.seconds > 0 else None)
-
-    def job(
-        self,
-        source: str,
-        *,
-        seed: int,
-        epochs: int,
-        folder: Path,
-        weights: bool = False,
-        until: int = 0,
-    ) -> Job:
-        """Return the training as a job; with no ``seconds`` left there is nothing to run.
-
-        ``until``: train up to so many of the ``epochs`` only, and leave the state in ``folder``.
-        """
-        training = self._training
-        differs = self._limit != self._containment.wall_seconds
-        here = f", {self._limit:.3g} on this device" if differs else ""
-        recipe = {name: getattr(training, name) for name in _RECIPE}
-        recipe |= {"epochs": epochs, "seed": seed}
-        identity = {
-            "source": source,
-            "data": self._fingerprint,
-            "recipe": {
-                **{key: value for key, value in recipe.items() if value != _LATER.get(key)},
-                "checkpoint_seconds": None,
-                "evaluation_batch": None,
-                "graph": None,
-            },
-        }
-        recipe["until"] = until  # the same training whatever the rung
-        losses = min(until or epochs, score.MOST_LOSSES)
-        return Job(
-            kind="train",
-            source=source,
-            seconds=self._limit - _seconds_used(folder),
-            limit=f"containment.wall_seconds = {self._containment.wall_seconds:g}{here}",
-            parameters={
-                "recipe": recipe,
-                "classes": self._dataset.classes,
-                "device": training.device,
-                "expected": selftest.due(training.device),
-                "identity": hashlib.sha256(
-                    json.dumps(identity, sort_keys=True).encode()
-                ).hexdigest(),
-                "weights": _WEIGHTS if weights else "",
-                "losses": losses,
-            },
-            success="trained",
-            payload_bytes=score.payload_bytes(self._dataset, losses),
-            scratch=folder,
-            threads=self._threads,
-        )
-
-    def outcome(self, job: Job, reply: Reply | None) -> Outcome:
-        """Turn the reply to a job into an outcome; None: there was no time to run it."""
-        assert job.scratch is not None
-        used = self._limit - job.seconds
-        if reply is None:
-            return Outcome("too_slow", f"it ran out of time ({job.limit})", train_seconds=used)
-        seconds = used + reply.seconds
-        if reply.status == "checkpointed":
-            with contextlib.suppress(OSError):
-                (job.scratch / _SECONDS).write_text(f"{seconds:.3f}")
-        reply = replace(reply, seconds=seconds)
-        outcome = score.outcome(
-            reply,
-            self._dataset,
-            fitness_split=self._training.fitness_split,
-            losses=job.parameters["losses"],
-        )
-        return replace(outcome, device=reply.device)
+        evaluator = Trainer(container, dataset, config.training, config.containment, threads)
+        yield container, evaluator, screener
 
 
 class _Worker:
@@ -272,7 +142,7 @@ class _Worker:
             ) as container:
                 dataset = self._data()
                 container.share(data.for_training(dataset))
-                evaluator = _Evaluator(container, dataset, spec.training, spec.containment, threads)
+                evaluator = Trainer(container, dataset, spec.training, spec.containment, threads)
                 with self._stop.tells(container):
                     self._train(container, evaluator, left)
         except LLMaticError as error:  # no data, or no child to be had: true for all that is left
@@ -297,9 +167,7 @@ class _Worker:
             )
         return dataset
 
-    def _train(
-        self, container: Container, evaluator: _Evaluator, left: list[CandidateSpec]
-    ) -> None:
+    def _train(self, container: Container, evaluator: Trainer, left: list[CandidateSpec]) -> None:
         """Evaluate what is ``left``; what has its result leaves the list."""
         candidates = {self._checkpoint(c): c for c in left}
         jobs = [
@@ -319,7 +187,7 @@ class _Worker:
                 self._clear(candidate)
 
     @staticmethod
-    def _outcome(evaluator: _Evaluator, job: Job, reply: Reply | None) -> Outcome:
+    def _outcome(evaluator: Trainer, job: Job, reply: Reply | None) -> Outcome:
         try:
             return evaluator.outcome(job, reply)
         except LLMaticError:
@@ -367,7 +235,8 @@ class _Worker:
         if candidate.until and _state_bytes(folder):
             kept = sum(map(_state_bytes, folder.parent.iterdir()))
             if kept <= self._spec.training.rung_disk_bytes:
-                (folder / _SECONDS).unlink(missing_ok=True)  # each rung has its own time limit
+                # Each rung has its own time limit.
+                (folder / trainer.SECONDS).unlink(missing_ok=True)
                 return
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -400,32 +269,9 @@ def _slurm_job() -> str:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
-def _seconds_used(folder: Path) -> float:
-    try:
-        seconds = float((folder / _SECONDS).read_text()[:40])
-    except (OSError, ValueError):
-        return 0.0
-    return seconds if seconds > 0 else 0.0
-
-
 def _state_bytes(folder: Path) -> int:
     """Return the size of the training state in a folder of checkpoints; 0 where there is none."""
     try:
         return (folder / TRAINING_STATE).stat().st_size
     except OSError:
         return 0
-
-
-def _fingerprint(dataset: data.Dataset) -> str:
-    crc = 0
-    for split in (dataset.train, dataset.validation, dataset.test):
-        crc = zlib.crc32(split.labels.data, crc)
-        crc = zlib.crc32(split.images.data, crc)
-    return f"{len(dataset.train)} {dataset.input_shape} {dataset.classes} {crc:08x}"
-
-
-def _copy_plain_file(source: Path, target: Path) -> None:
-    """Copy what a child wrote; never what it made a link to."""
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(descriptor, "rb") as reader, open(target, "wb") as writer:
-        shutil.copyfileobj(reader, writer)

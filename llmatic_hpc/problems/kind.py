@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import Config, ProblemSettings
 from ..errors import ConfigError
 from ..rundir.paths import RunPaths
-from ..types import Descriptor, Problem
+from ..types import Descriptor, Interface, Problem
 
 if TYPE_CHECKING:
     from ..cluster import Backend
@@ -111,6 +111,18 @@ class ProblemKind(ABC):
                 f"--from: problem.kind = {kind!r} makes no data of a file; leave it out"
             )
         tell(f"data: {self.data(config)}")
+
+    def interface(self, config: Config) -> Interface:
+        """Say what a network is given and gives back. Raises as :meth:`describe`."""
+        problem = self.describe(config)
+        return Interface(problem.input_shape, problem.classes)
+
+    def network(self, config: Config, source: str, architecture: str) -> str:
+        """Return a module with the whole network of a candidate: its source, where that is whole.
+
+        ``architecture``: its name, where the problem has names for its networks.
+        """
+        return source
 
     def sentence(self, config: Config, problem: Problem) -> str:
         """Say the task in a sentence or two to a model that asks for facts."""

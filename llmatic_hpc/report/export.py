@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..store import Record, repeats
-from ..types import NO_PROMPT
+from ..types import NO_PROMPT, Interface
 from .recipe import trained_by
 
 
@@ -18,9 +18,16 @@ def writer_of(record: Record, candidate: int) -> str:
     return f"{name} ({facts.get('generator', 'unknown')})"
 
 
-def exported_source(record: Record, candidate: int) -> str:
-    """Return a candidate's source below a comment that says what is known of it."""
+def exported_source(
+    record: Record, candidate: int, source: str = "", interface: Interface | str | None = None
+) -> str:
+    """Return a candidate's source below a comment that says what is known of it.
+
+    ``source``: the module, where it is more than the record's; ``interface``: what it is given and
+    gives back, or why that is not known.
+    """
     table = record.candidates
+    source = source or str(table["source"][candidate])
 
     def text(name: str) -> str:
         return str(table[name][candidate].decode())
@@ -52,6 +59,23 @@ def exported_source(record: Record, candidate: int) -> str:
         f"{number('temperature')}, seed {int(table['sampling_seed'][candidate])}",
         f"trained for {int(table['epochs'][candidate])} epochs {trained}; llmatic-hpc "
         f"{record.environment.get('llmatic_hpc')}",
-        f"sha256 of the source: {text('source_sha256')}",
+        f"sha256 of the source on the record: {text('source_sha256')}",
+        *described(interface),
     ]
-    return "".join(f"# {line}\n" for line in lines) + "\n" + str(table["source"][candidate])
+    # Text of a prompt or an error may have lines of its own.
+    comment = "".join(f"# {' '.join(line.split())}\n" for line in lines)
+    return f"{comment}\n{source}"
+
+
+def described(interface: Interface | str | None) -> list[str]:
+    """Say in lines what a network is given and gives back; a text says why that is not known."""
+    if interface is None:
+        return []
+    if isinstance(interface, str):
+        return [f"input and classes: not known here: {interface}"]
+    shape = ", ".join(map(str, interface.input_shape))
+    names = f": {', '.join(interface.names)}" if interface.names else ""
+    return [
+        f"input: (N, {shape}) float32{interface.values and f', {interface.values}'}",
+        f"output: (N, {interface.classes}), a score for each class{names}",
+    ]

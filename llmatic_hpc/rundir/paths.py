@@ -75,3 +75,35 @@ class RunPaths:
     def checkpoint(self, candidate: int) -> Path:
         """Return the folder that a candidate may write to."""
         return self.checkpoints / f"{candidate:05d}"
+
+
+@dataclass(frozen=True)
+class ExportPaths:
+    """Files of an exported network: its source, where a user wants it, and others beside that."""
+
+    source: Path
+
+    @property
+    def weights(self) -> Path:
+        """Parameters and buffers."""
+        return self.source.with_suffix(".safetensors")
+
+    @property
+    def card(self) -> Path:
+        """Words for who uses it."""
+        return self.source.with_suffix(".md")
+
+    @property
+    def onnx(self) -> Path:
+        """Network and weights as ONNX."""
+        return self.source.with_suffix(".onnx")
+
+    @property
+    def training(self) -> Path:
+        """Folder of a training that is under way."""
+        return self.source.with_suffix(".training")
+
+    @property
+    def state(self) -> Path:
+        """Checkpoint of that training."""
+        return self.training / TRAINING_STATE

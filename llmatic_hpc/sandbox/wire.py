@@ -135,8 +135,8 @@ class Job:
     """A source text and what to do with it."""
 
     kind: str
-    """``measure``, ``repair``, ``examine``, ``proxies``, ``audit``, ``trace``, ``calibrate`` or
-    ``train``."""
+    """``measure``, ``repair``, ``examine``, ``proxies``, ``audit``, ``trace``, ``calibrate``,
+    ``train`` or ``onnx``."""
     source: str
     seconds: float
     """Limit on the wall clock."""
@@ -146,7 +146,7 @@ class Job:
     """Further facts for the child, as JSON can say them."""
     success: str
     """Status of a good reply: ``pending``, ``looked``, ``examined``, ``foretold``, ``audited``,
-    ``traced``, ``calibrated`` or ``trained``."""
+    ``traced``, ``calibrated``, ``trained`` or ``written``."""
     payload_bytes: int = 0
     """Exact length of a successful reply's payload."""
     scratch: Path | None = None

@@ -11,7 +11,7 @@ import torch
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
 from llmatic_hpc.errors import ContainmentError
-from llmatic_hpc.evaluation import calibration, worker
+from llmatic_hpc.evaluation import calibration, trainer
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.sandbox.container import Reply
 
@@ -35,12 +35,12 @@ class Answers:
         return self.reply
 
 
-def _evaluator(reply: Reply, reference: float) -> tuple[worker._Evaluator, Answers]:
+def _evaluator(reply: Reply, reference: float) -> tuple[trainer.Trainer, Answers]:
     split = Split(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
     container = Answers(reply)
     settings = ContainmentSettings(wall_seconds=100.0, reference_seconds=reference)
     dataset = Dataset(split, split, split, 2)
-    return worker._Evaluator(container, dataset, TrainingSettings(), settings, 1), container  # type: ignore[arg-type]
+    return trainer.Trainer(container, dataset, TrainingSettings(), settings, 1), container  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("reference", "limit", "asked"), [(0.0, 100, 0), (2.0, 250, 1)])

@@ -16,7 +16,16 @@ from torch import nn
 
 from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import ConfigError
-from llmatic_hpc.evaluation import augmentation, build, checkpoint, data, step, training, worker
+from llmatic_hpc.evaluation import (
+    augmentation,
+    build,
+    checkpoint,
+    data,
+    step,
+    trainer,
+    training,
+    worker,
+)
 from llmatic_hpc.evaluation.training import Images, Recipe
 
 from .helpers import INITIAL
@@ -304,9 +313,9 @@ def test_recipes_are_told_in_words() -> None:
 def test_every_word_of_a_recipe_is_a_setting() -> None:
     """Both have the same defaults, but for what a candidate or a device has of its own."""
     settings = TrainingSettings()
-    for name in set(worker._RECIPE) & set(Recipe.__dataclass_fields__):
+    for name in set(trainer._RECIPE) & set(Recipe.__dataclass_fields__):
         default = Recipe.__dataclass_fields__[name].default
         if isinstance(default, str | float | bool | tuple):
             assert default == getattr(settings, name), name
     own = {"epochs", "seed", "until"}
-    assert own.union(worker._RECIPE) == set(Recipe.__dataclass_fields__)
+    assert own.union(trainer._RECIPE) == set(Recipe.__dataclass_fields__)

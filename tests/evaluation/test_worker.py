@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmatic_hpc.config import Config, ContainmentSettings, ProblemSettings, TrainingSettings
 from llmatic_hpc.errors import LLMaticError
-from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation import data, trainer, worker
 from llmatic_hpc.evaluation.tasks import write_result
 from llmatic_hpc.evaluation.worker import CandidateSpec, TaskSpec, read_result, run_task
 from llmatic_hpc.rundir.paths import RunPaths
@@ -544,20 +543,14 @@ def test_no_bytes_make_reading_a_result_raise(
 # --- a single source ----------------------------------------------------------------------------
 
 
-def test_evaluating_one_source(tmp_path: Path) -> None:
-    """Screened and trained as a node would, with the weights on request."""
+def test_evaluating_one_source() -> None:
+    """Screened and trained as a node would."""
     config = Config(training=TRAINING)
-    weights = tmp_path / "weights.safetensors"
     source = INITIAL.replace("F.relu(self.conv1(x))", "self.conv1(x)")
-    screened, outcome = worker.evaluate_source(source, config, weights=weights)
+    screened, outcome = worker.evaluate_source(source, config)
     assert (screened.status, outcome.status) == ("pending", "scored")
     assert screened.descriptors is not None
     assert outcome.valid_accuracy > 0.7
-    saved = safetensors.torch.load_file(weights)
-    assert {n: tuple(t.shape) for n, t in saved.items()} == {
-        "conv1.weight": (1, 3, 1, 1), "conv1.bias": (1,),
-        "fc1.weight": (10, 1024), "fc1.bias": (10,),
-    }  # fmt: skip
     screened, outcome = worker.evaluate_source("import os", config)
     assert screened.status == outcome.status in ("forbidden", "invalid")
 
@@ -577,15 +570,15 @@ def test_options_at_their_defaults_leave_a_checkpoint_what_it_was() -> None:
     dataset = data.load(ProblemSettings(), TRAINING, seed=0)
 
     def identity(training: TrainingSettings) -> str:
-        made = worker._Evaluator(None, dataset, training, ContainmentSettings(), 1)  # type: ignore[arg-type]
+        made = trainer.Trainer(None, dataset, training, ContainmentSettings(), 1)  # type: ignore[arg-type]
         job = made.job("", seed=0, epochs=1, folder=Path("none"))
         return str(job.parameters["identity"])
 
     plain = identity(TRAINING)
-    original = worker._RECIPE
-    worker._RECIPE = original[: original.index("optimizer")]
+    original = trainer._RECIPE
+    trainer._RECIPE = original[: original.index("optimizer")]
     try:
         assert identity(TRAINING) == plain
     finally:
-        worker._RECIPE = original
+        trainer._RECIPE = original
     assert identity(replace(TRAINING, schedule="cosine")) != plain

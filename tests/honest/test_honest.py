@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
-from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation import data, trainer
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.evaluation.screen import Screener
 from llmatic_hpc.sandbox.container import Container
@@ -99,7 +99,7 @@ def test_its_score_is_that_of_training_it_plainly(
 ) -> None:
     """Every prediction is the one of a loop that knows nothing of gate and container."""
     source = SOURCES[name]
-    evaluator = worker._Evaluator(container, dataset, TRAINING, SETTINGS, threads=1)
+    evaluator = trainer.Trainer(container, dataset, TRAINING, SETTINGS, threads=1)
     job = evaluator.job(source, seed=SEED, epochs=TRAINING.epochs, folder=tmp_path)
     reply = container.run(job)
     assert (reply.status, reply.failure) == ("trained", "")

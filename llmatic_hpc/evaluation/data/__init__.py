@@ -33,11 +33,20 @@ Labels are integers from 0 or from 1 on, texts, or one-hot rows. Videos and numb
 refused.
 """
 
-from .loading import checked, describe, for_training, load, refuse_augmentation, remark
+from .loading import (
+    checked,
+    class_names,
+    describe,
+    for_training,
+    load,
+    refuse_augmentation,
+    remark,
+    scale,
+)
 from .named import fetch
 from .splits import Dataset, Split, stratified
 
 __all__ = [
-    "Dataset", "Split", "checked", "describe", "fetch", "for_training", "load",
-    "refuse_augmentation", "remark", "stratified",
+    "Dataset", "Split", "checked", "class_names", "describe", "fetch", "for_training", "load",
+    "refuse_augmentation", "remark", "scale", "stratified",
 ]  # fmt: skip

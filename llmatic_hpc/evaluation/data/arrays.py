@@ -53,6 +53,16 @@ def describe(path: Path, layout: str) -> tuple[tuple[int, ...], int]:
     return Split(of_one_zero, np.empty(0, np.int64)).shape, classes
 
 
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return the classes where labels are text, in their order."""
+    with _open(path) as found:
+        labels = np.asarray(found[_names(found, path)["train"][1]][:])
+    if labels.dtype.kind not in "SUO":
+        return ()
+    texts = (one.decode() if isinstance(one, bytes) else str(one) for one in labels.flat)
+    return tuple(sorted(set(texts)))
+
+
 def remark(path: Path) -> str:
     """Say that an array which may hold sequences is read as gray images; else nothing."""
     with _open(path) as found:

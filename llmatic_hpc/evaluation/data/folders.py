@@ -56,6 +56,13 @@ def read(path: Path) -> Dataset:
     return cache.kept(listed, lambda: _converted(files, path))
 
 
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the folders of a folder of images, in the order of their classes."""
+    train = path / _PARTS["train"]
+    folder = train if train.is_dir() else path
+    return tuple(sorted(one.name for one in folder.iterdir() if one.is_dir()))
+
+
 def _converted(files: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Dataset:
     found = [_header(file) for file, _ in files["train"]]
     width, height = (round(float(np.median([size[axis] for size, _ in found]))) for axis in (0, 1))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...config import ProblemSettings, TrainingSettings
 from ...errors import ConfigError, DataError
-from . import arrays, cache, folders, named
+from . import arrays, cache, folders, named, scaling
 from .scaling import standardised
 from .splits import VALIDATION, Dataset, Split, at_most, divided, drawn, sha256, whole
 
@@ -47,6 +47,30 @@ def checked(
         digest = sha256(found)
     wanted = _wanted(found, problem, training, seed)
     return wanted, digest, len(found.validation) > 0 and len(wanted.validation) > 0
+
+
+def scale(
+    problem: ProblemSettings, training: TrainingSettings, *, seed: int
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return by what sequences and tables are standardised, see :func:`.scaling.scale`.
+
+    None: images are not. Raises as :func:`load`.
+    """
+    if len(describe(problem)[0]) == 3:
+        return None
+    return scaling.scale(_chosen(_read(problem), problem, training, seed).train)
+
+
+def class_names(problem: ProblemSettings) -> tuple[str, ...]:
+    """Return the classes by name, in their order; empty where the data have no names for them."""
+    path = Path(problem.data).expanduser()
+    if problem.data == "digits":
+        return tuple("0123456789")
+    if problem.data.startswith(named.TORCHVISION):
+        return named.class_names(problem.data)
+    if folders.holds_images(path):
+        return folders.class_names(path)
+    return named.CIFAR10_NAMES if path.is_dir() else arrays.class_names(path)
 
 
 def refuse_augmentation(augmentation: Sequence[str], input_shape: tuple[int, ...]) -> None:

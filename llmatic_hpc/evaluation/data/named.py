@@ -27,6 +27,9 @@ LAYOUTS = (
     "train/CLASS/FILE and perhaps test/CLASS/FILE and val/CLASS/FILE"
 )
 """Folders that are accepted, for messages."""
+CIFAR10_NAMES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 _BY_TRAIN = ({"train": True}, {"train": False})
 _BY_SPLIT = ({"split": "train"}, {"split": "test"})
 _PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -116,6 +119,15 @@ def torchvision(data: str) -> Dataset:
         for part, found in zip(("train", "test"), _parts(name, folder, data), strict=True)
     }
     return shaped(parts, data)
+
+
+def class_names(data: str) -> tuple[str, ...]:
+    """Return the names of the classes, where torchvision has them."""
+    name, folder = _name_and_folder(data)
+    if name == "CIFAR10":
+        return CIFAR10_NAMES
+    found = getattr(_parts(name, folder, data)[0], "classes", ())
+    return tuple(map(str, found))
 
 
 def _name_and_folder(data: str) -> tuple[str, Path]:

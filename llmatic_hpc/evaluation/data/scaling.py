@@ -34,6 +34,15 @@ def finite(numbers: Numbers, where: str, why: str = _EXPECTED) -> Numbers:
     return numbers
 
 
+def scale(train: Split) -> tuple[Numbers, Numbers]:
+    """Return mean and deviation, (C,) or (F,) float64, by which :func:`standardised` scales.
+
+    The deviation of what is constant in the training part is infinite.
+    """
+    centre, unit, mean, deviation = _scale(train.images)
+    return (centre + unit * mean).ravel(), (unit * deviation).ravel()
+
+
 def standardised(data: Dataset, where: str) -> Dataset:
     """Return sequences with mean 0 and deviation 1 of each channel, tables of each feature.
 
@@ -44,6 +53,26 @@ def standardised(data: Dataset, where: str) -> Dataset:
     train = data.train.images
     if train.ndim == 4:
         return data
+    centre, unit, mean, deviation = _scale(train)
+
+    def scaled(part: Split, name: str) -> Split:
+        numbers = np.empty(part.images.shape, np.float32)
+        with np.errstate(over="ignore"):
+            for into, chunk in zip(chunks(numbers), chunks(part.images), strict=True):
+                into[...] = ((chunk.astype(np.float64) - centre) / unit - mean) / deviation
+        why = "standardised by the training data it is too large; expected numbers like those"
+        return Split(finite(numbers, f"{where}: {name}", why), part.labels)
+
+    return replace(
+        data,
+        train=scaled(data.train, "training part"),
+        validation=scaled(data.validation, "validation part"),
+        test=scaled(data.test, "test part"),
+    )
+
+
+def _scale(train: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Return centre and unit that bring numbers to -1 to 1, and mean and deviation of those."""
     axes = (0, 2) if train.ndim == 3 else (0,)
 
     def each(statistic: Callable[[Numbers], Numbers]) -> Iterator[Numbers]:
@@ -61,18 +90,4 @@ def standardised(data: Dataset, where: str) -> Dataset:
 
     mean = mean_of(lambda chunk: chunk)
     deviation = np.where(varies, np.sqrt(mean_of(lambda chunk: (chunk - mean) ** 2)), np.inf)
-
-    def scaled(part: Split, name: str) -> Split:
-        numbers = np.empty(part.images.shape, np.float32)
-        with np.errstate(over="ignore"):
-            for into, chunk in zip(chunks(numbers), chunks(part.images), strict=True):
-                into[...] = ((chunk.astype(np.float64) - centre) / unit - mean) / deviation
-        why = "standardised by the training data it is too large; expected numbers like those"
-        return Split(finite(numbers, f"{where}: {name}", why), part.labels)
-
-    return replace(
-        data,
-        train=scaled(data.train, "training part"),
-        validation=scaled(data.validation, "validation part"),
-        test=scaled(data.test, "test part"),
-    )
+    return centre, unit, mean, deviation

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...config import Config, GeneratorSettings, ProblemSettings
 from ...errors import ConfigError
 from ...rundir.paths import RunPaths
-from ...types import Descriptor, Problem
+from ...types import Descriptor, Interface, Problem
 from ..kind import ProblemKind
 from .seeds import SEEDS, seeds
 
@@ -222,6 +222,28 @@ class ImageClassification(ProblemKind):
     def data(self, config: Config) -> str:
         """See :meth:`.ProblemKind.data`."""
         return f"{config.problem.data}: {_found(config)}"
+
+    def interface(self, config: Config) -> Interface:
+        """See :meth:`.ProblemKind.interface`: pixels from -1 to 1, or numbers standardised."""
+        from ...evaluation import data
+
+        problem = self.describe(config)
+        shape, names = problem.input_shape, data.class_names(config.problem)
+        found = data.scale(config.problem, config.training, seed=config.run.seed)
+        if found is None:
+            values = "from -1 to 1, of pixels from 0 to 255: pixel / 127.5 - 1"
+            made = "examples.float() / 127.5 - 1"
+            return Interface(shape, problem.classes, values, made, "uint8", names)
+        each = "channel" if len(shape) == 2 else "feature"
+        values = f"each {each} less its mean, over its deviation, both of the training data"
+        view = ".view(-1, 1)" if len(shape) == 2 else ""
+        mean, deviation = (
+            f"torch.tensor({one.tolist()}, dtype=torch.float64){view}" for one in found
+        )
+        made = f"((examples.double() - {mean}) / {deviation}).float()".replace(
+            "inf", "float('inf')"
+        )
+        return Interface(shape, problem.classes, values, made, "float64", names)
 
     def fetch(self, config: Config, tell: Callable[[str], None], **options: Any) -> None:
         """See :meth:`.ProblemKind.fetch`."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ...config import Config, GeneratorSettings, ProblemSettings
 from ...errors import ConfigError
 from ...rundir.paths import RunPaths
-from ...types import Descriptor, Problem
+from ...types import Descriptor, Interface, Problem
 from ..images.kind import CROSSOVER_PROMPT, RANDOM_PROMPT, initial_of
 from ..kind import ProblemKind
-from . import cells, write
+from . import cells, whole, write
 
 if TYPE_CHECKING:
     from ...generation import Generator
@@ -117,6 +117,16 @@ class NASBench201(ProblemKind):
     def neighbours(self, settings: ProblemSettings) -> int:
         """See :meth:`.ProblemKind.neighbours`."""
         return len(cells.neighbours(cells.INITIAL))
+
+    def interface(self, config: Config) -> Interface:
+        """See :meth:`.ProblemKind.interface`; of the whole network."""
+        return whole.interface(cells.DATASETS[config.problem.dataset])
+
+    def network(self, config: Config, source: str, architecture: str) -> str:
+        """See :meth:`.ProblemKind.network`: the cell in the benchmark's skeleton, if it is one."""
+        if not architecture:
+            return source
+        return whole.source(cells.cell_of(architecture), cells.DATASETS[config.problem.dataset])
 
     def rungs(self, config: Config) -> tuple[int, ...]:
         """See :meth:`.ProblemKind.rungs`."""
