@@ -9,8 +9,9 @@ the two or three of the table (``problem.table_trainings = "single"``; CIFAR-10:
 accuracy, else that on all test images), and the true quality of a cell is their mean. The search is
 the paper's with plain MAP-Elites' uniform parents and the procedural control, in batches of five.
 
-With ``--images`` a training has 3 epochs of 500 real images, and the true quality of an elite is
-the mean over three trainings with seeds that the run has not seen; ``--seconds`` ends between runs.
+With ``--images`` a training has 3 epochs of 400 real images, of networks of at most 2 MFLOPs, the
+map 25 cells, and the true quality of an elite is the mean over three trainings with seeds that the
+run has not seen; ``--seconds`` ends between runs.
 
 recorded, true   QD score by the archive, and by the true quality of the same elites
 surplus          mean of recorded minus true quality over the elites, in points of accuracy
@@ -76,9 +77,10 @@ def of_images(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                             "seed": seed, "cost": cost},
                     "config": CONFIGS / "smoke.toml",
                     "settings": (
-                        *COMMON, f"problem.data={options.data}", "problem.train_images=500",
+                        *COMMON, f"problem.data={options.data}", "problem.train_images=400",
                         "problem.test_images=500", "search.batch=8", "training.epochs=3",
-                        "containment.max_flops=3e7", "training.threads=1", "cluster.kind=inline",
+                        "containment.max_flops=2e6", "training.threads=1", "cluster.kind=inline",
+                        "archive.network.cells=25",
                     ),
                 }  # fmt: skip
 
