@@ -70,6 +70,10 @@ class Observer(Protocol):
         """``generated``, ``screened`` or ``trained`` begins, of ``total`` candidates."""
         return
 
+    def waits(self, what: str) -> None:
+        """What is waited for now; while results are, where their tasks stand, again and again."""
+        return
+
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         """So many more candidates are through the stage, for which ``tokens`` were written."""
         return
@@ -145,6 +149,7 @@ class Coordinator:
             stop=self.stop,
             backend=self.backend,
         )
+        evaluator.waits = getattr(self.observer, "waits", evaluator.waits)
         evaluator.prepare()
         record = self._open_record(evaluator)
         self._search = search = resume(record, self.config)
