@@ -118,7 +118,7 @@ class Backend(Protocol):
 
     def standing(self, folders: Collection[Path]) -> str:
         """Describe in words where tasks that have not ended stand, as far as it is known."""
-        return f"{len(folders)} running" if folders else ""
+        return f"tasks running: {len(folders)}" if folders else ""
 
     def job(self, folder: Path) -> str:
         """Return the id of a task that was submitted or adopted; empty where it has none."""

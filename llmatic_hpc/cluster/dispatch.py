@@ -158,7 +158,7 @@ class Dispatcher:
                 raise Interrupted("the run was asked to stop; every finished result is saved")
 
     def _standing(self, followed: Collection[Path], queue: Sequence[Sequence[Work]]) -> str:
-        due = f"{len(queue)} to be submitted" if queue else ""
+        due = f"to be submitted: {len(queue)}" if queue else ""
         return "; ".join(filter(None, (self.backend.standing(followed), due)))
 
     @property

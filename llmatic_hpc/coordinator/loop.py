@@ -72,7 +72,7 @@ class Observer(Protocol):
         return
 
     def waits(self, what: str) -> None:
-        """Something is waited for: while results are, where their tasks stand, said at each look."""
+        """Something is waited for: while results are, where their tasks stand, said every look."""
         return
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
