@@ -25,6 +25,7 @@ _.__dir__
 # The public interface, for programs of others.
 _.Immediate
 _.to_pandas
+_.to_ribs
 
 # Assigned for their effect on torch, numpy, tempfile and onnxruntime.
 _.inter_op_num_threads

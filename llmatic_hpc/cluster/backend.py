@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -115,6 +115,10 @@ class Backend(Protocol):
     def alive(self, folders: Iterable[Path]) -> set[Path]:
         """Return those of ``folders`` whose task runs, waits, or is not known about yet."""
         ...
+
+    def standing(self, folders: Collection[Path]) -> str:
+        """Describe in words where tasks that have not ended stand, as far as it is known."""
+        return f"tasks running: {len(folders)}" if folders else ""
 
     def job(self, folder: Path) -> str:
         """Return the id of a task that was submitted or adopted; empty where it has none."""

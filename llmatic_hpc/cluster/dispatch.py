@@ -88,6 +88,8 @@ class Dispatcher:
     """Returns the valid result in a file, or None."""
     wait: Callable[[float], bool]
     """Pauses for so many seconds and returns True when the run was asked to stop."""
+    waits: Callable[[str], None] = lambda standing: None
+    """Told at every look where the tasks stand that results are waited for from."""
     leave: Callable[[Sequence[str]], None] | None = None
     """Called with the ids of jobs when everything that is due is submitted; it may raise
     :class:`Interrupted` to let a later coordinator gather the results."""
@@ -149,10 +151,15 @@ class Dispatcher:
             if self.leave is not None and followed and not queue and (started or is_first):
                 self.leave([self.backend.job(folder) for folder in followed])
             is_first = False
+            self.waits(self._standing(followed, queue))
             if self.wait(self.backend.pause_seconds):
                 if not self.backend.outlives:
                     self._stop(list(followed))
                 raise Interrupted("the run was asked to stop; every finished result is saved")
+
+    def _standing(self, followed: Collection[Path], queue: Sequence[Sequence[Work]]) -> str:
+        due = f"to be submitted: {len(queue)}" if queue else ""
+        return "; ".join(filter(None, (self.backend.standing(followed), due)))
 
     @property
     def lost(self) -> dict[str, float]:

@@ -24,6 +24,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -321,6 +322,20 @@ class SlurmBackend(Backend):
     def _changed(self) -> None:
         self.pause_seconds = self.settings.poll_seconds
         self._queue_pause = LEAST_QUEUE_SECONDS
+
+    def standing(self, folders: Collection[Path]) -> str:
+        if self._silent:
+            return f"squeue does not answer about {len(folders)}"
+        found = [self._elements[f].line_in(self._queue) for f in folders if f in self._elements]
+        waiting = [q for q in found if q is not None and (q.is_waiting or q.is_held)]
+        running = [q for q in found if q is not None and q.node and not q.is_waiting]
+        why = ", ".join(f"{n} {reason}" for reason, n in Counter(q.reason for q in waiting).items())
+        nodes = ", ".join(sorted({q.node for q in running}))
+        parts = [
+            f"{len(running)} running on {nodes}" if running else "",
+            f"{len(waiting)} in the queue: {why}" if waiting else "",
+        ]
+        return "; ".join(filter(None, parts)) or f"{len(folders)} submitted"
 
     # --- the end --------------------------------------------------------------------------------
 

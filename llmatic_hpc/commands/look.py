@@ -6,11 +6,14 @@ Thin, see :mod:`.main`.
 from __future__ import annotations
 
 import glob
+import math
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,11 +28,16 @@ from .options import (
     show,
 )
 
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from ..report.live import Look
+
 
 @click.command()
 @run_argument
 @json_option
-@click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
+@click.option("--watch", is_flag=True, help="Follow the run until it ends, also one yet to begin.")
 @click.option("--rates", is_flag=True, help="Also show what became of completions, by prompt.")
 @click.option("--map", "with_map", is_flag=True, help="Also draw the map of the networks.")
 @click.option("--signals", is_flag=True, help="Also show what the fitness follows, untrained.")
@@ -47,42 +55,34 @@ def status(
 
     Candidates, best, archives, queue, hours, time left.
     """
-    from rich.console import Group, RenderableType
-    from rich.live import Live
+    from rich.console import Console, Group
     from rich.text import Text
 
     from .. import store
+    from ..report import live
     from ..report import rates as of_completions
     from ..report import signals as of_signals
     from ..report import targets as of_targets
-    from ..report.map import network_map
+    from ..report.map import fitting_map
     from ..report.status import render
     from ..report.status import status as status_of
 
-    paths = RunPaths(run_dir)
+    paths, console = RunPaths(run_dir), Console()
     if not paths.record.exists() and next(run_dir.glob("*/run.h5"), None):
         list_runs(run_dir, as_json)
         return
 
-    if watch and not paths.record.exists():
-        click.echo(f"waiting for {paths.record}; Ctrl-C ends it", err=True)
-        while not paths.record.exists():
-            time.sleep(0.5)
+    def extended(record: store.Record, values: dict[str, Any]) -> dict[str, Any]:
+        more = dict(values)
+        if signals:
+            more["signals"] = of_signals.signals(record)
+        if targets:
+            more["targets"] = of_targets.targets(record)
+        return more
 
-    def standings() -> Iterator[tuple[store.Record, dict[str, Any]]]:
-        while True:
-            record = store.load(paths.record)
-            values = status_of(record, paths)
-            if signals:
-                values["signals"] = of_signals.signals(record)
-            if targets:
-                values["targets"] = of_targets.targets(record)
-            yield record, values
-            if not watch or values["state"] != "running":
-                return
-            time.sleep(2)
-
-    def shown(record: store.Record, values: dict[str, Any]) -> RenderableType:
+    def shown(look: live.Look) -> RenderableType:
+        assert look.record is not None
+        values = extended(look.record, look.values)
         more: list[RenderableType] = []
         if rates:
             more.append(of_completions.render(values["rates"]))
@@ -90,20 +90,90 @@ def status(
             more.append(of_signals.render(values["signals"]))
         if targets:
             more.append(of_targets.render(values["targets"]))
-        if with_map:
-            more.append(Text(f"\n{network_map(record)}", no_wrap=True))
         return Group(render(values), *more)
 
-    if as_json:
-        for _, values in standings():
-            print_json(values)
-        return
+    def with_its_map(look: live.Look) -> RenderableType:
+        drawn = fitting_map(look.record, console.width) if look.record and with_map else ""
+        return Group(shown(look), Text(f"\n{drawn}", no_wrap=True)) if drawn else shown(look)
+
     if not watch:
-        show(shown(*next(standings())))
+        record = store.load(paths.record)
+        look = live.Look(record, status_of(record, paths), "")
+        if as_json:
+            print_json(extended(record, look.values))
+        else:
+            show(with_its_map(look))
         return
-    with Live(auto_refresh=False) as live:
-        for found in standings():
-            live.update(shown(*found), refresh=True)
+
+    with leaving_quietly():
+        looks = live.Watch(paths).looks()
+        if as_json:
+            for look in _saying_troubles(looks):
+                if look.record is not None:
+                    print_json(extended(look.record, look.values))
+        elif console.is_terminal and not console.is_dumb_terminal:
+            _follow(
+                looks, console, lambda look: live.fitted(look, console, shown, wants_map=with_map)
+            )
+        else:
+            show(with_its_map(_told(looks)))
+
+
+def _follow(
+    looks: Iterator[Look], console: Console, drawn: Callable[[Look], RenderableType]
+) -> None:
+    """Draw each look in the place of the one before."""
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as view:
+        for look in looks:
+            view.update(drawn(look), refresh=True)
+
+
+def _told(looks: Iterator[Look]) -> Look:
+    """Print a line whenever a run has changed, and return the last look.
+
+    Results alone, which come by hundreds, bring no more than a line in twenty seconds.
+    """
+    from ..report import live
+
+    said, known, when = "", (), -math.inf
+    for look in looks:
+        text, stage, now = live.line(look), live.stage(look), time.monotonic()
+        if text != said and (stage != known or now - when >= live.PLAIN_SECONDS):
+            click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+            said, known, when = text, stage, now
+    return look
+
+
+def _saying_troubles(looks: Iterator[Look]) -> Iterator[Look]:
+    """Pass looks on, and say on standard error what hinders them."""
+    said = ""
+    for look in looks:
+        if look.trouble and look.trouble != said:
+            click.echo(f"{look.trouble}; Ctrl-C ends it", err=True)
+        said = look.trouble
+        yield look
+
+
+@contextmanager
+def leaving_quietly() -> Iterator[None]:
+    """End a watcher that is interrupted or terminated with a line and the signal's exit code.
+
+    Leaving by an exception has the terminal's cursor shown again.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("llmatic: no longer watching; a run goes on without it", err=True)
+        raise SystemExit(128 + signal.SIGINT) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()
@@ -126,7 +196,7 @@ def elites(run_dir: Path, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=PATH)
 @json_option
 def runs(folder: Path, as_json: bool) -> None:
-    """List every run below a folder with its state and its best."""
+    """List every run below a folder: state, best and age, a line each."""
     list_runs(folder, as_json)
 
 
@@ -141,7 +211,7 @@ def list_runs(folder: Path, as_json: bool) -> None:
         for row in rows:
             print_json(row)
     else:
-        show(listing.render_runs(rows))
+        show(listing.render_runs(rows), width=10_000)
 
 
 @click.command()

@@ -7,6 +7,7 @@ standard error.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -36,6 +37,8 @@ from .process import logging_to, stop_on_signals
 
 if TYPE_CHECKING:
     from ..store import Record
+
+log = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,12 +103,15 @@ def run(
     with (
         logging_to(paths),
         stop_on_signals() as stop,
-        observer(settings.search.generations) as watch,
+        observer(settings.search.generations, settings.search.queries) as watch,
     ):
         if paths.record.exists():
             watch.knows(store.load(paths.record))
         record = Coordinator(settings, paths, watch, stop).run()
-    click.echo(summary(record, paths), err=True)
+        said = summary(record, paths)
+        for line in said.splitlines():
+            log.info("%s", line)
+    click.echo(said, err=True)
     if sys.stdout.isatty():
         from ..report.map import network_map
 

@@ -45,12 +45,15 @@ def print_json(values: dict[str, Any]) -> None:
     click.echo(json.dumps(finite(values), ensure_ascii=True))
 
 
-def show(content: RenderableType) -> None:
-    """Print text or tables; where that is no terminal without blanks at the ends of lines."""
+def show(content: RenderableType, *, width: int | None = None) -> None:
+    """Print text or tables; where that is no terminal without blanks at the ends of lines.
+
+    Lines of a ``width`` that is given may be longer than the terminal's, which then breaks them.
+    """
     from rich.console import Console
 
-    console = Console()
-    if console.is_terminal:
+    console = Console(width=width)
+    if console.is_terminal and width is None:
         console.print(content)
         return
     with console.capture() as capture:

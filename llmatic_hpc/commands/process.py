@@ -93,7 +93,11 @@ def logging_to(paths: RunPaths) -> Iterator[None]:
         handler: logging.Handler = _LogFile(paths.log, encoding="utf-8")
     except OSError:  # the run itself will say what is wrong with the folder
         handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(
+        logging.Formatter(
+            "%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+        )
+    )
     logger = logging.getLogger("llmatic_hpc")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

@@ -16,6 +16,10 @@ class RunSettings:
     """Place of a run, and the seed that makes it repeatable."""
 
     directory: str = resumable("", "run directory; empty: runs/<name of the config>")
+    trackers: tuple[str, ...] = resumable(
+        (), "mirror the history into these, in the run directory; the record stays the truth",
+        choices=("tensorboard", "wandb", "mlflow"),
+    )  # fmt: skip
     seed: int = setting(0, "every random draw derives from it", low=0, high=2**32 - 1)
 
 

@@ -120,3 +120,8 @@ def _entry(answer: Answer, kind: str, why: str, sampled: dict[str, Any]) -> dict
         "fits": seen.fits,
         **sampled,
     }
+
+
+def starts(proposals: Sequence[Proposal]) -> bool:
+    """Return whether a generation is made from the initial network by mutation."""
+    return any(p.operator == "mutation" and not p.parents for p in proposals)

@@ -37,10 +37,11 @@ from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
 from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment, task
-from .asking import Answer, answered
+from .asking import Answer, answered, starts
 from .budget import Budget
 from .in_flight import InFlight
 from .opening import open_generator
+from .tracking import Mirrors
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Observer(Protocol):
 
     def stage(self, generation: int, name: str, total: int) -> None:
         """``generated``, ``screened`` or ``trained`` begins, of ``total`` candidates."""
+        return
+
+    def waits(self, what: str) -> None:
+        """Something is waited for: while results are, where their tasks stand, said every look."""
         return
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
@@ -112,6 +117,7 @@ class Coordinator:
 
     def __post_init__(self) -> None:
         self._in_flight = InFlight(self.paths)
+        self._mirrors = Mirrors(self.paths, self.observer.notice)
 
     def run(self) -> Record:
         """Start or continue the run until its budget is spent.
@@ -132,6 +138,7 @@ class Coordinator:
         except OSError as error:
             raise LLMaticError(explain_os_error(error, str(self.paths.root))) from error
         finally:
+            self._mirrors.leave()
             if self._generator is not None:
                 self._generator.close()
             if self._evaluator is not None:
@@ -145,8 +152,10 @@ class Coordinator:
             stop=self.stop,
             backend=self.backend,
         )
+        evaluator.waits = getattr(self.observer, "waits", evaluator.waits)
         evaluator.prepare()
         record = self._open_record(evaluator)
+        self._mirrors.start(self.config.run.trackers)
         self._search = search = resume(record, self.config)
         self._clear_away(record)
         budget = Budget(self.config.search)
@@ -159,6 +168,7 @@ class Coordinator:
                 self._propose(evaluator, record, search, proposals)
             if self._evaluate(evaluator, record, search):
                 self.observer.generation_done(record)
+                self._mirrors.tell()
         if self._trainings(evaluator, record, search).finish():
             self._commit(record)
             self._in_flight.end(())
@@ -166,6 +176,7 @@ class Coordinator:
         if words := budget.last_words(record):
             self.observer.notice(words)
         evaluator.end(record)
+        self._mirrors.finish()
         return record
 
     def _commit(self, record: Record) -> None:
@@ -431,11 +442,3 @@ def run(
         config = replace(config, search=replace(config.search, generations=generations))
     paths = RunPaths(Path(directory))
     return Coordinator(config, paths, observer or Silent(), stop or threading.Event()).run()
-
-
-# --- small pure parts -------------------------------------------------------------------------
-
-
-def starts(proposals: Sequence[Proposal]) -> bool:
-    """Return whether a generation is made from the initial network by mutation."""
-    return any(p.operator == "mutation" and not p.parents for p in proposals)

@@ -34,6 +34,9 @@ class Evaluator(ABC):
     trains_anew: bool = False
     """True where the training to a rung does not go on from the one to the rung below."""
 
+    waits: Callable[[str], None] = staticmethod(lambda what: None)
+    """Told what is waited for, as :meth:`.Observer.waits` is, and by it where there is one."""
+
     def prepare(self) -> None:  # noqa: B027
         """Raise :class:`~llmatic_hpc.errors.LLMaticError` where nothing can be scored here."""
 

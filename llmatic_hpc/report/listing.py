@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import RecordError
+from ..errors import LLMaticError
+from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record, load, repeats
 from ..types import NO_PROMPT
@@ -71,42 +74,79 @@ def render_elites(rows: list[dict[str, Any]]) -> Table:
 def runs(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a plain row for every run below ``folder``, in the order of their paths.
 
-    Of a record that cannot be read the row has the reason instead.
+    A record that cannot be read has the reason in its row, and a folder whose coordinator has
+    written none yet the state ``starting``, or ``empty`` once that is gone.
     """
-    for file in sorted(folder.rglob(RunPaths(Path()).record.name)):
-        paths = RunPaths(file.parent)
+    names = RunPaths(Path())
+    found = {
+        file.parent
+        for name in (names.record.name, names.lock.name)
+        for file in folder.rglob(name)
+        if file.is_file()
+    }
+    for root in sorted(found):
+        paths = RunPaths(root)
+        row: dict[str, Any] = {"run": str(root)}
         try:
-            values = status(load(file), paths, asks=False)
-        except RecordError as error:
-            yield {"run": str(paths.root), "state": "unreadable", "error": str(error)}
+            age = time.time() - paths.record.stat().st_mtime
+            record = load(paths.record)
+            values = status(record, paths, asks=False)
+        except FileNotFoundError:
+            yield row | {"state": "empty" if lock.holder(paths.lock) is None else "starting"}
             continue
-        names = ("run", "state", "generation", "generations", "candidates", "queries", "generator")
+        except (LLMaticError, OSError, LookupError, TypeError, ValueError) as error:
+            # Whatever lies there under the name of a record hides no other.
+            why = f"{error}" if isinstance(error, LLMaticError) else f"{paths.record}: {error!r}"
+            yield row | {"state": "unreadable", "error": why}
+            continue
+        if record.updated:
+            age = time.time() - datetime.fromisoformat(record.updated).timestamp()
+        wanted = ("state", "generation", "generations", "candidates", "queries", "budget",
+                  "generator")  # fmt: skip
         best = values["best"] or {}
-        yield {name: values[name] for name in names} | {
-            "best": best.get("candidate"),
-            "fitness": best.get("fitness"),
-            "test_accuracy": best.get("test_accuracy"),
-        }
+        yield (
+            row
+            | {name: values[name] for name in wanted}
+            | {
+                "best": best.get("candidate"),
+                "fitness": best.get("fitness"),
+                "test_accuracy": best.get("test_accuracy"),
+                "age_seconds": max(0, round(age)),
+            }
+        )
 
 
 def render_runs(rows: list[dict[str, Any]]) -> Table:
-    """Lay out what :func:`runs` yielded for a terminal."""
-    made = _table("generation", "candidates", "fitness", "test", first=("run", "state"))
+    """Lay out what :func:`runs` yielded: one line each, however long it is."""
+    made = Table(box=None, pad_edge=False, header_style="")
+    for name in ("state", "done", "candidates", "fitness", "test", "age", "run"):
+        is_number = name not in ("state", "run")
+        made.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
-        if error := row.get("error"):
-            made.add_row(Text(row["run"]), Text(f"{row['state']}: {error}", overflow="fold"))
+        if "age_seconds" not in row:
+            why = " ".join(row.get("error", row["run"]).split())
+            made.add_row(row["state"], *[UNKNOWN] * 5, Text(why))
             continue
+        done = f"{row['generation']}/{row['generations']}"
+        if row["budget"]:
+            done = f"{row['queries']}/{row['budget']} queries"
         made.add_row(
-            Text(row["run"]), row["state"], f"{row['generation']}/{row['generations']}",
-            str(row["candidates"]), _share(row["fitness"]), _share(row["test_accuracy"]),
+            row["state"], done, str(row["candidates"]), _share(row["fitness"]),
+            _share(row["test_accuracy"]), age(row["age_seconds"]), Text(row["run"]),
         )  # fmt: skip
     return made
 
 
-def _table(*numbers: str, first: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> Table:
+def age(seconds: float) -> str:
+    """Return a span of time in its largest unit: ``40 s``, ``12 min``, ``3 h``, ``8 days``."""
+    for unit, size, enough in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < enough * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def _table(*numbers: str, last: tuple[str, ...] = ()) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in first:
-        made.add_column(name, overflow="fold")
     for name in numbers:
         made.add_column(name, justify="right", no_wrap=True)
     for name in last:  # only the very last gives way where a terminal is narrow

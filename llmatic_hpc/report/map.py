@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -10,6 +12,23 @@ from ..store import Record
 
 WIDTH, HEIGHT = 60, 20
 EMPTY = "."
+LEAST_WIDTH, LEAST_HEIGHT = 16, 5
+"""A smaller map shows nothing."""
+AROUND = 3
+"""Lines of a map beside its rows: the axes' names and the legend, which may take one more."""
+
+
+def fitting_map(record: Record, columns: int, lines: int = HEIGHT + AROUND + 1) -> str:
+    """Return :func:`network_map` as large as ``columns`` and ``lines`` allow; empty: they do not.
+
+    It is never larger than by default.
+    """
+    width, height = min(WIDTH, columns - _margin(record) - 3), min(HEIGHT, lines - AROUND - 1)
+    if width < LEAST_WIDTH or height < LEAST_HEIGHT:
+        return ""
+    axis, *rows, legend = network_map(record, width, height).splitlines()
+    axis = textwrap.shorten(axis, columns, placeholder="...")
+    return "\n".join([axis, *rows, *textwrap.wrap(legend, columns)])
 
 
 def network_map(record: Record, width: int = WIDTH, height: int = HEIGHT) -> str:
@@ -35,18 +54,33 @@ def network_map(record: Record, width: int = WIDTH, height: int = HEIGHT) -> str
         grid[min(row, height - 1), min(column, width - 1)] = digits[cell]
 
     across, upwards = _axes(record)
+    margin = _margin(record)
     edges = [f"{archive.upper[1]:g}", *[""] * (height - 2), f"{archive.lower[1]:g}"]
-    margin = max(map(len, edges))
     lines = [
         f"{edge:>{margin}} |{''.join(row)}|"
         for edge, row in zip(edges, grid[::-1].tolist(), strict=True)
     ]
     left, right = f"{archive.lower[0]:g}", f"{archive.upper[0]:g}"
-    middle = max(width - len(left) - len(right), 0)
+    middle = max(width - len(left) - len(right), 1)
+    if len(across) + 2 > middle:  # no room between the bounds
+        upwards, across = f"{upwards} over {across}", ""
     scale = f"0 to 9: fitness {low:.4f} to {high:.4f}" if high > low else f"9: fitness {high:.4f}"
     legend = f"{scale}; {EMPTY} no elite" if len(fitness) else f"{EMPTY} no elite yet"
     indent = " " * (margin + 2)
-    return "\n".join([upwards, *lines, f"{indent}{left}{across:^{middle}}{right}", legend])
+    return "\n".join(
+        [
+            upwards,
+            *lines,
+            f"{indent}{left}{across:^{middle}}{right}",
+            legend,
+        ]
+    )
+
+
+def _margin(record: Record) -> int:
+    """Return the width of the longer bound of the axis that points upwards."""
+    archive = record.archives["network"]
+    return max(len(f"{bound:g}") for bound in (archive.lower[1], archive.upper[1]))
 
 
 def _axes(record: Record) -> list[str]:

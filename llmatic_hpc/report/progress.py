@@ -16,6 +16,7 @@ from rich import progress
 from rich.console import Console
 
 from ..store import Record, repeats
+from ..store.rows import queries
 from .status import best_candidate, generation_line
 
 log = logging.getLogger(__name__)
@@ -23,30 +24,45 @@ log = logging.getLogger(__name__)
 STAGES = ("generated", "screened", "trained")
 PLAIN_SECONDS = 20.0
 """Pause between two lines of the same stage in a log."""
+SAME_SECONDS = 300.0
+"""Pause between two lines that say the same: whoever reads a log sees that it still goes on."""
 
 
 @contextmanager
-def observer(generations: int) -> Iterator[Lines | Bars]:
-    """Hold the observer of a run: bars if standard error is a terminal, else lines."""
+def observer(generations: int, queries: int = 0) -> Iterator[Lines | Bars]:
+    """Hold the observer of a run: bars if standard error is a terminal, else lines.
+
+    A run of so many ``generations``, or of so many ``queries`` where they are its budget.
+    """
     if not sys.stderr.isatty():
-        yield Lines(generations)
+        yield Lines(generations, queries)
         return
-    bars = Bars(generations)
+    bars = Bars(generations, queries)
     with bars.progress:
         yield bars
 
 
 class _Standing:
-    """State that lines and bars share: the best fitness so far and the pace of a stage."""
+    """State that lines and bars share: the best fitness so far, the pace of a stage, its wait."""
 
-    def __init__(self, generations: int) -> None:
-        self._generations = generations
-        self._fitness, self._candidate = float("-inf"), -1
-        self._begin(0)
-
-    def _begin(self, generation: int) -> None:
-        self._title = f"generation {generation + 1}/{self._generations}"
+    def __init__(self, generations: int, queries: int = 0) -> None:
+        self._generations, self._queries = generations, queries
+        self._fitness, self._candidate, self._spent = float("-inf"), -1, 0
+        self._generation = self._done = self._total = 0
+        self._stage = self._where = ""
         self._began, self._tokens = time.monotonic(), 0
+
+    def stage(self, generation: int, name: str, total: int) -> None:
+        self._generation, self._stage = generation, name
+        self._done, self._total, self._where = 0, total, ""
+        self._began, self._tokens = time.monotonic(), 0
+
+    @property
+    def title(self) -> str:
+        """Name of what counts: the generation, or the queries where they are the budget."""
+        if self._queries:
+            return f"queries {self._spent}/{self._queries}"
+        return f"generation {self._generation + 1}/{self._generations}"
 
     @property
     def best(self) -> str:
@@ -61,15 +77,31 @@ class _Standing:
         seconds = time.monotonic() - self._began
         return f"{self._tokens / seconds:.0f} tokens/s, " if self._tokens and seconds > 0 else ""
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while results are out, which may take longer than anything else."""
+        return self._stage == "trained" and self._done < self._total
+
+    def waits(self, what: str) -> None:
+        if self.is_waiting:
+            self._where = what
+        else:
+            self.notice(what)
+
     def scored(self, candidate: int, fitness: float) -> None:
+        self._spent += 1
+        self._is_better(candidate, fitness)
+
+    def _is_better(self, candidate: int, fitness: float) -> None:
         # Results come in any order; of equals the first candidate is the best, as in the record.
         if (fitness, -candidate) > (self._fitness, -self._candidate):
             self._fitness, self._candidate = fitness, candidate
 
     def knows(self, record: Record) -> None:
-        """Take over the best of a run that is continued."""
+        """Take over the best and the queries of a run that is continued."""
+        self._spent = queries(record)
         if (best := best_candidate(record)) is not None:
-            self.scored(best, float(repeats.scored(record).mean[best]))
+            self._is_better(best, float(repeats.scored(record).mean[best]))
 
     def notice(self, text: str) -> None:
         log.info(text)
@@ -79,29 +111,53 @@ class _Standing:
         print(text, file=sys.stderr, flush=True)
 
     def generation_done(self, record: Record) -> None:
+        self._spent = queries(record)
         self.notice(generation_line(record))
 
 
 class Lines(_Standing):
-    """A line for every event that matters; a stage speaks every twenty seconds and at its end."""
+    """A line for every event that matters; a stage speaks every twenty seconds and at its end.
+
+    While nothing changes it speaks every five minutes.
+    """
+
+    _said: tuple[int, str] = (0, "")
 
     def stage(self, generation: int, name: str, total: int) -> None:
-        self._begin(generation)
-        self._done, self._total, self._spoke = 0, total, self._began
+        super().stage(generation, name, total)
+        self._spoke, self._said = self._began, (0, "")
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
         self._done += count
         self._tokens += tokens
         if self._done == self._total or time.monotonic() - self._spoke > PLAIN_SECONDS:
-            self._spoke = time.monotonic()
-            self.notice(f"{self._title}: {name} {self._done}/{self._total}, {self.pace}{self.best}")
+            self._speak()
+
+    def waits(self, what: str) -> None:
+        super().waits(what)
+        if self.is_waiting:
+            is_new = self._said != (self._done, self._where)
+            pause = PLAIN_SECONDS if is_new else SAME_SECONDS
+            if time.monotonic() - self._spoke > pause:
+                self._speak()
+
+    def _speak(self) -> None:
+        self._spoke, self._said = time.monotonic(), (self._done, self._where)
+        text = f"{self._stage} {self._done}/{self._total}"
+        if self.is_waiting:
+            where = f" ({self._where})" if self._where else ""
+            text = f"waiting for {self._total - self._done} of {self._total} results{where}"
+        self.notice(f"{self.title}: {text}, {self.pace}{self.best}")
 
 
 class Bars(_Standing):
-    """A bar for each stage of the generation in flight, the best so far beside it."""
+    """A bar for each stage of the generation in flight, and one for the queries if they count.
 
-    def __init__(self, generations: int) -> None:
-        super().__init__(generations)
+    The best so far, and what is waited for, stand beside.
+    """
+
+    def __init__(self, generations: int, queries: int = 0) -> None:
+        super().__init__(generations, queries)
         self._tasks: dict[str, progress.TaskID] = {}
         self.progress = progress.Progress(
             progress.TextColumn("{task.description:>12}"),
@@ -112,28 +168,48 @@ class Bars(_Standing):
             console=Console(stderr=True),
             transient=True,
         )
+        if queries:
+            self._tasks["queries"] = self.progress.add_task("queries", total=queries, note="")
 
     def show(self, text: str) -> None:
         self.progress.console.print(text, highlight=False, markup=False)
 
     def stage(self, generation: int, name: str, total: int) -> None:
-        self._begin(generation)
-        for old in list(self._tasks) if name == STAGES[0] else [name]:
+        super().stage(generation, name, total)
+        for old in STAGES if name == STAGES[0] else [name]:
             if old in self._tasks:
                 self.progress.remove_task(self._tasks.pop(old))
-        note = f"{self._title}, {self.best}"
-        self._tasks[name] = self.progress.add_task(name, total=total, note=note)
+        self._tasks[name] = self.progress.add_task(name, total=total, note="")
+        self._update()
 
     def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
+        self._done += count
+        self._tokens += tokens
         self.progress.advance(self._tasks[name], count)
-        if tokens:
-            self._tokens += tokens
-            note = f"{self._title}, {self.pace}{self.best}"
-            self.progress.update(self._tasks[name], note=note)
+        self._update()
+
+    def waits(self, what: str) -> None:
+        super().waits(what)
+        self._update()
 
     def scored(self, candidate: int, fitness: float) -> None:
-        before = self.best
         super().scored(candidate, fitness)
-        if self.best != before:
-            for task in self._tasks.values():
-                self.progress.update(task, note=self.best)
+        self._update()
+
+    def generation_done(self, record: Record) -> None:
+        super().generation_done(record)
+        self._update()
+
+    def knows(self, record: Record) -> None:
+        super().knows(record)
+        self._update()
+
+    def _update(self) -> None:
+        """Say the best and the wait beside the bar of the stage, and how many queries are spent."""
+        if self._stage:
+            where = f"{self._where}, " if self.is_waiting and self._where else ""
+            note = f"{self.title}, {self.pace}{where}{self.best}"
+            self.progress.update(self._tasks[self._stage], note=note)
+        if self._queries:
+            note = "" if self._stage else self.best
+            self.progress.update(self._tasks["queries"], completed=self._spent, note=note)

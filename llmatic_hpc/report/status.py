@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -20,6 +20,9 @@ from ..store.rows import queries
 from ..types import STATUSES
 from . import axes, rates
 from .recipe import trained_by
+
+if TYPE_CHECKING:
+    from ..cluster.scheduler import Queued
 
 _LOSSES = {"lost_machine": "failures", "lost_preempted": "preemption", "lost_limit": "limits"}
 """Accounts of hours that were lost, and their causes in words."""
@@ -46,6 +49,10 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
     how = trained_by(record)
     pace = float(np.median(np.nansum(parts, axis=0))) if done else None
+    # A run ends with its generations or earlier, with its queries.
+    left: float = total - done
+    if budget and spent and done:
+        left = min(left, (budget - spent) * done / spent)
     return {
         "run": str(paths.root),
         "run_id": record.run_id,
@@ -76,13 +83,28 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "qd_score": float(np.nansum(record.archives["network"].fitness)),
         "writing": _writing(record, paths),
         "in_flight": _in_flight(record, paths),
-        "held_jobs": _held_jobs(paths) if asks and state == "stopped" else [],
-        "array": _array(record, paths) if asks else None,
+        **(scheduled(record, paths, state) if asks else NOT_ASKED),
         "train_hours": _hours(table["train_seconds"]),
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
         "hours": hours(record),
-        "seconds_left": None if pace is None else round(pace * (total - done)),
+        "seconds_left": None if pace is None else round(pace * max(left, 0)),
+    }
+
+
+NOT_ASKED: dict[str, Any] = {"held_jobs": [], "queued_jobs": [], "array": None}
+"""Values that Slurm would have to be asked for."""
+
+
+def scheduled(record: Record, paths: RunPaths, state: str) -> dict[str, Any]:
+    """Ask Slurm about a run in this ``state``: jobs of its coordinator, the array in flight."""
+    jobs = _coordinator_jobs(paths) if state == "stopped" else []
+    return {
+        "held_jobs": [{"job": q.job, "reason": q.reason} for q in jobs if q.is_held],
+        "queued_jobs": [
+            {"job": q.job, "state": q.state, "reason": q.reason} for q in jobs if not q.is_held
+        ],
+        "array": _array(record, paths),
     }
 
 
@@ -99,10 +121,17 @@ def render(values: dict[str, Any]) -> RenderableType:
     held = values["held_by"]
     by = f" (host {held.get('host')}, process {held.get('pid')})" if held else ""
     row("state", values["state"] + by)
-    row("generation", f"{values['generation']} of {values['generations']}")
+    if values["budget"]:
+        row("queries", f"{values['queries']} of {values['budget']}")
+        row("generation", f"{values['generation']}, at most {values['generations']}")
+    else:
+        row("generation", f"{values['generation']} of {values['generations']}")
     for job in values["held_jobs"]:
         row("job", f"{job['job']} is held by Slurm ({job['reason']}) and starts no more by itself; "
                    f"'scontrol release {job['job']}' lets it")  # fmt: skip
+    for job in values["queued_jobs"]:
+        why = f", {job['reason']}" if job["reason"] not in ("", "None") else ""
+        row("job", f"{job['job']} goes on with it ({job['state'].lower()}{why})")
     if writing := values["writing"]:
         first = "; a model is loaded before the first" if not writing["completions"] else ""
         row("writing", f"{writing['completions']} of {writing['candidates']} completions{first}")
@@ -115,8 +144,6 @@ def render(values: dict[str, Any]) -> RenderableType:
         row("array", _array_line(array))
     counts = ", ".join(f"{n} {name}" for name, n in values["status"].items())
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
-    if values["budget"]:
-        row("queries", f"{values['queries']} of {values['budget']}")
     if values["rungs"] or values["cost_budget"]:
         row("cost", _cost_line(values))
     if again := values["repeats"]:
@@ -210,10 +237,13 @@ def generation_line(record: Record) -> str:
     if best is not None:
         text = f"best {repeats.scored(record).mean[best]:.4f} (candidate {best})"
     budget = int(record.config["search"].get("queries", 0))
-    spent = f", {queries(record)}/{budget} queries" if budget else ""
+    done = f"generation {record.committed_generations}"
+    if budget:
+        done = f"queries {queries(record)}/{budget}, {done}"
+    else:
+        done += f"/{record.config['search']['generations']}"
     return (
-        f"generation {record.committed_generations}/{record.config['search']['generations']}"
-        f"{spent} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
+        f"{done} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
         f"{last['network_elites']} network elites, {last['prompt_elites']} prompt elites; {text}"
     )
 
@@ -304,8 +334,8 @@ def _writing(record: Record, paths: RunPaths) -> dict[str, int] | None:
     return {"completions": written, "candidates": search["batch"] * search.get("oversample", 1)}
 
 
-def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
-    """List jobs of this run's coordinator that Slurm has given up starting, with its reasons."""
+def _coordinator_jobs(paths: RunPaths) -> list[Queued]:
+    """List jobs of this run's coordinator in the queue, also those that Slurm gave up starting."""
     if next(paths.logs.glob("slurm-*.log"), None) is None and not paths.successor.exists():
         return []
     from ..cluster import scheduler  # submitit, which look-ups do without
@@ -313,11 +343,8 @@ def _held_jobs(paths: RunPaths) -> list[dict[str, str]]:
     from ..cluster.launch import job_name
 
     name, successor = job_name(paths.root.resolve()), successor_of(paths)
-    return [
-        {"job": queued.job, "reason": queued.reason}
-        for queued in (scheduler.queue() or {}).values()
-        if queued.is_held and (queued.name == name or queued.job == successor)
-    ]
+    ours = (q for q in (scheduler.queue() or {}).values() if q.name == name or q.job == successor)
+    return [queued for queued in ours if not queued.is_leaving]
 
 
 def _array(record: Record, paths: RunPaths) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ class RunPaths:
     logs = _Below("logs")  # coordinator.log, and the output of workers that failed
     log = _Below("logs/coordinator.log")  # what the coordinator did and when
     report = _Below("report")  # what `llmatic report` wrote
+    trackers = _Below("trackers")  # a folder for each of run.trackers: its mirror of the history
     checkpoints = _Below("checkpoints")  # one folder per candidate in training
 
     # The generation in flight; folded into the record and removed.
@@ -67,6 +68,10 @@ class RunPaths:
     def submission(task: Path, token: str) -> Path:
         """Return where submitit keeps its files of a submission with this ``task``'s folder."""
         return task.parents[1] / RunPaths(Path()).submissions.name / token
+
+    def tracker_log(self, kind: str) -> Path:
+        """Return the file with what a tracker's process printed."""
+        return self.logs / f"tracker-{kind}.log"
 
     def result(self, candidate: int, attempt: int) -> Path:
         """Return the file of a candidate's result at its ``attempt``."""

@@ -49,9 +49,9 @@ def load(path: Path) -> Record:
     Raises :class:`RecordError` when the file is missing, damaged, of another program or of
     a newer schema; the message names the commit before, where there is one.
     """
-    if not path.exists():
-        raise RecordError(f"{path}: no such record{_offer_previous(path)}")
     try:
+        if not path.exists():
+            raise RecordError(f"{path}: no such record{_offer_previous(path)}")
         with h5py.File(path, "r", locking=False) as file:
             return _read(file, path)
     except RecordError:
@@ -219,6 +219,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         },
         phase=phase,
         committed_generations=generations,
+        updated=str(file.attrs.get("updated", "")),
         data_sha256=str(file.attrs.get("data_sha256", "")),
         task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
         rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),

@@ -25,17 +25,8 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
     """Make a search before its first generation, in the cells of ``record`` where it has some."""
     problem = PROBLEMS.get(config.problem.kind)()
     descriptors = problem.descriptors(config.problem)
-    cells: dict[str, Any] = {}
-    if record is not None:
-        axes = {"network": network_axes(config.archive.network, descriptors), "prompt": ()}
-        for name, state in record.archives.items():
-            scales = state.scales or [one.scale for one in axes[name]]
-            cells[f"{name}_cells"] = Tessellation(
-                centroids=state.centroids,
-                lower=tuple(state.lower),
-                upper=tuple(state.upper),
-                log_axes=tuple(scale == "log" for scale in scales),
-            )
+    known = {} if record is None else tessellations(record, config)
+    cells: dict[str, Any] = {f"{name}_cells": known[name] for name in known}
     return Search(
         config.search,
         config.archive,
@@ -49,6 +40,23 @@ def new_search(config: Config, prompts: int, record: Record | None = None) -> Se
         initial=_initial(record),
         **cells,
     )
+
+
+def tessellations(record: Record, config: Config) -> dict[str, Tessellation]:
+    """Return the cells of both archives by the archive's name, as ``record`` holds them."""
+    descriptors = PROBLEMS.get(config.problem.kind)().descriptors(config.problem)
+    axes = {"network": network_axes(config.archive.network, descriptors), "prompt": ()}
+    return {
+        name: Tessellation(
+            centroids=state.centroids,
+            lower=tuple(state.lower),
+            upper=tuple(state.upper),
+            log_axes=tuple(
+                scale == "log" for scale in state.scales or [one.scale for one in axes[name]]
+            ),
+        )
+        for name, state in record.archives.items()
+    }
 
 
 def _initial(record: Record | None) -> tuple[float, ...]:

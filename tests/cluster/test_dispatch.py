@@ -83,12 +83,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_every_candidate_gets_its_result(tmp_path: Path) -> None:
-    """Many candidates over few processes, packed: each once, progress told for each."""
-    paths, seen = RunPaths(tmp_path), []
-    settings = ClusterSettings(candidates_per_task=4)
-    done = dispatcher(paths, {}, settings=settings).run(
-        work(10), on_result=lambda result: seen.append(result.candidate)
-    )
+    """Many candidates over few processes, packed: each once, progress and wait told."""
+    paths, seen, said = RunPaths(tmp_path), [], list[str]()
+    settings = ClusterSettings(candidates_per_task=2)
+    dispatched = dispatcher(paths, {}, settings=settings)
+    dispatched.waits = said.append
+    done = dispatched.run(work(10), on_result=lambda result: seen.append(result.candidate))
+    assert said[0] == "tasks running: 4; to be submitted: 1"
+    assert all(one.startswith("tasks running: ") for one in said)
     assert sorted(done) == list(range(10))
     assert {g.attempts for g in done.values()} == {1}
     assert sorted(evaluated(paths)) == sorted(f"{i}.1" for i in range(10))

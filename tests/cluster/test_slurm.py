@@ -247,6 +247,24 @@ def test_what_waits_for_a_person_is_told_once(
     assert f"scancel --name={TOKEN}" in told
 
 
+def test_where_elements_stand_in_words(
+    adopted: SlurmBackend, commands: Commands, clock: Clock, folders: list[Path]
+) -> None:
+    """Running where, waiting why; before the first look and without an answer that is said."""
+    assert adopted.standing(folders) == "3 submitted"
+    commands.queue(
+        line("7_0"), line("7_1", "PENDING", "", "Resources"), line("7_2", "PENDING", "", "Priority")
+    )
+    adopted.alive(folders)
+    said = "1 running on gpu01; 2 in the queue: 1 Resources, 1 Priority"
+    assert adopted.standing(folders) == said
+    assert adopted.standing(folders[1:2]) == "1 in the queue: 1 Resources"
+    commands.fails("squeue")
+    clock.now += 100
+    adopted.alive(folders)
+    assert adopted.standing(folders) == "squeue does not answer about 3"
+
+
 def test_looks_become_rarer_and_frequent_again(
     adopted: SlurmBackend, commands: Commands, clock: Clock, folders: list[Path]
 ) -> None:

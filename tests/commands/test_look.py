@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 from click.testing import CliRunner, Result
 
 from llmatic_hpc import store
 from llmatic_hpc.commands.main import cli, summary
+from llmatic_hpc.report.listing import age
+from llmatic_hpc.rundir import lock
 from llmatic_hpc.rundir.paths import RunPaths
 
 from ..store.conftest import made_up
+
+RECORDS = Path(__file__).parents[1] / "golden" / "records"
 
 
 @pytest.fixture
@@ -54,17 +59,43 @@ def test_elites_are_the_map_as_a_list(run: Path) -> None:
 
 
 def test_runs_below_a_folder(run: Path) -> None:
-    """Each with its state and best; one that is damaged says so and hides no other."""
-    written(run.parent / "deep" / "two")
+    """Each with its state, best and age in a line; what is damaged, of an earlier version, no
+    record at all or not yet one hides no other."""
+    deep = written(run.parent / "deep" / "two")
+    os.utime(deep / "run.h5", (0, 0))  # a copy: its age is that of what it holds
     damaged = written(run.parent / "three")
     (damaged / "run.h5").write_bytes(b"not a record")
-    rows = rows_of(llmatic("runs", run.parent, "--json"))
-    assert [Path(str(row["run"])).name for row in rows] == ["two", "one", "three"]
-    assert [row["state"] for row in rows] == ["finished", "finished", "unreadable"]
-    assert rows[1]["fitness"] == pytest.approx(max(made_up().candidates["fitness"][[0, 1, 2]]), 1)
-    assert "three" in llmatic("runs", run.parent).stdout
+    shutil.copytree(RECORDS / "old-smoke", run.parent / "four")
+    (run.parent / "five" / "run.h5").mkdir(parents=True)
+    (run.parent / "six").mkdir()
+    with h5py.File(run.parent / "six" / "run.h5", "w") as file:
+        file["x"] = 1
+    (run.parent / "seven").mkdir()
+    with lock.hold(run.parent / "seven" / "coordinator.lock"):
+        rows = rows_of(llmatic("runs", run.parent, "--json"))
+    assert {Path(str(row["run"])).name: row["state"] for row in rows} == {
+        "two": "finished", "four": "finished", "one": "finished", "three": "unreadable",
+        "six": "unreadable", "seven": "starting",
+    }  # fmt: skip
+    one = next(row for row in rows if row["run"] == str(run))
+    assert one["fitness"] == pytest.approx(max(made_up().candidates["fitness"][[0, 1, 2]]), 1)
+    two = next(row for row in rows if row["run"] == str(deep))
+    assert 0 <= int(str(two["age_seconds"])) < 600
+    lines = llmatic("runs", run.parent).stdout.splitlines()
+    assert len(lines) == 1 + len(rows)
+    assert lines[0].split() == ["state", "done", "candidates", "fitness", "test", "age", "run"]
+    assert any(line.startswith("finished") and line.endswith(str(run)) for line in lines)
+    assert any(line.startswith("empty") and line.endswith("seven") for line in lines)
     error = llmatic("runs", run).exception is None, llmatic("runs", run / "nope").exception
     assert "no run below it" in str(error[1])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(40, "40 s"), (100, "2 min"), (9000, "2 h"), (864_000, "10 days")]
+)
+def test_ages(seconds: float, words: str) -> None:
+    """In their largest unit."""
+    assert age(seconds) == words
 
 
 def test_export_does_not_overwrite_by_itself(run: Path, tmp_path: Path) -> None:
@@ -112,14 +143,35 @@ def test_a_budget_that_is_not_spent_is_said(run: Path) -> None:
     assert f"{spent} of 5000 queries are spent" in summary(record, RunPaths(run))
 
 
-def test_watch_waits_for_the_record(tmp_path: Path) -> None:
-    """Seconds after the start of a run there is none yet."""
+def test_watch_into_a_pipe_is_plain_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the record, says what changes line by line, and ends with the whole status."""
     folder = tmp_path / "run"
     folder.mkdir()
-    timer = threading.Timer(1.0, store.commit, (RunPaths(folder), made_up()))
-    timer.start()
-    assert "finished" in llmatic("status", folder, "--watch").stdout
-    timer.join()
+    monkeypatch.setattr("time.sleep", lambda seconds: store.commit(RunPaths(folder), made_up()))
+    result = llmatic("status", folder, "--watch", "--map")
+    assert result.exception is None
+    first, second, third, *rest = result.stdout.splitlines()
+    assert first[20:] == f"waiting for {folder / 'run.h5'}: there is none yet"
+    assert second[20:].startswith(f"{folder}: finished, generation 3 of 3, best 0.")
+    assert third.startswith("run  ")
+    assert rest[-1].endswith("no elite")
+    assert "\x1b" not in result.stdout
+    rows = llmatic("status", folder, "--watch", "--json")
+    assert [row["state"] for row in rows_of(rows)] == ["finished"]
+
+
+def test_interrupting_a_watcher_is_no_accident(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C has a line of its own and the exit code of its signal."""
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupted)
+    result = llmatic("status", tmp_path, "--watch")
+    assert result.exit_code == 130
+    assert result.stderr == "llmatic: no longer watching; a run goes on without it\n"
 
 
 def test_summaries_of_help_are_whole() -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from llmatic_hpc.report import progress, status
-from llmatic_hpc.report.progress import Lines
+from llmatic_hpc.report.progress import Bars, Lines
 
 from ..store.conftest import made_up
 
@@ -41,7 +41,14 @@ def test_queries_are_counted_where_they_are_the_budget() -> None:
     assert "queries" not in status.generation_line(record)
     record.config["search"]["queries"] = 500
     spent = int((record.candidates["status"] == b"scored").sum())
-    assert f"generation 3/3, {spent}/500 queries done" in status.generation_line(record)
+    assert status.generation_line(record).startswith(f"queries {spent}/500, generation 3 done: ")
+    lines = Lines(3, 500)
+    lines.knows(record)
+    assert lines.title == f"queries {spent}/500"
+    lines.scored(99, 0.01)
+    assert lines.title == f"queries {spent + 1}/500"
+    lines.generation_done(record)
+    assert lines.title == f"queries {spent}/500"
 
 
 @pytest.fixture
@@ -67,3 +74,41 @@ def test_generating_says_how_fast_it_is(
         "generation 1/3: generated 3/4, 20 tokens/s, best none yet",
         "generation 1/3: screened 4/4, best none yet",
     ]
+
+
+def test_waiting_says_what_for(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """Results that are out and where their tasks stand: every twenty seconds while that changes,
+    every five minutes while it does not."""
+    lines = Lines(3)
+    lines.waits("reading the data, digits")
+    lines.stage(0, "trained", 100)
+    for second in range(700):
+        clock[0] += 1
+        if second == 35:
+            lines.advance("trained", 88)
+        lines.waits("8 running on gpu01; 4 in the queue: 4 Priority" if second > 10 else "")
+    lines.advance("trained", 12)
+    wait = "8 running on gpu01; 4 in the queue: 4 Priority), best none yet"
+    assert capsys.readouterr().err.splitlines() == [
+        "reading the data, digits",
+        f"generation 1/3: waiting for 100 of 100 results ({wait}",
+        f"generation 1/3: waiting for 12 of 100 results ({wait}",
+        f"generation 1/3: waiting for 12 of 100 results ({wait}",
+        f"generation 1/3: waiting for 12 of 100 results ({wait}",
+        "generation 1/3: trained 100/100, best none yet",
+    ]
+
+
+def test_bars_say_the_same() -> None:
+    """Beside the bar of the stage; a bar of their own counts the queries."""
+    bars = Bars(3, 500)
+    bars.knows(record := made_up())
+    bars.stage(0, "trained", 10)
+    bars.advance("trained")
+    bars.waits("3 running")
+    spent = int((record.candidates["status"] == b"scored").sum())
+    queries, trained = bars.progress.tasks
+    assert (queries.completed, queries.total, trained.completed) == (spent, 500, 1)
+    best = status.best_candidate(record)
+    assert trained.fields["note"].startswith(f"queries {spent}/500, 3 running, best 0.")
+    assert trained.fields["note"].endswith(f"(candidate {best})")

@@ -52,6 +52,7 @@ class Trained(Evaluator):
     def start(self) -> str:
         """See :meth:`.Evaluator.start`: read all data, measure an initial network of one's own."""
         config = self.config
+        self.waits(f"reading the data, {config.problem.data}")
         _, digest, self.own_validation = data.checked(
             config.problem, config.training, seed=config.run.seed
         )
@@ -186,6 +187,7 @@ class Trained(Evaluator):
             write_task=write_task,
             read_result=read_result,
             wait=self.stop.wait,
+            waits=self.waits,
             leave=self._leave if config.cluster.chain else None,
         )
 
