@@ -90,7 +90,7 @@ _FILLS = words(
 
 
 _CONSTRUCTORS = frozenset(_device_constructors())
-"""What makes a tensor out of nothing, on a device that can be named."""
+"""Functions that make a tensor out of nothing, on a device that can be named."""
 
 
 class OverBudget(BaseException):
