@@ -29,7 +29,8 @@ from torch.nn.parameter import is_lazy
 from ..types import PENDING, Descriptors, Screened
 from . import build
 from .build import CandidateError
-from .layers import Building, Counting, OverBudget, Running, TooMany
+from .building import Building, OverBudget
+from .layers import Counting, Running, TooMany
 from .memory import Alive
 
 QUICK_PARAMS = 300_000

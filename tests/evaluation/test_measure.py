@@ -20,7 +20,8 @@ from torch.nn.modules import activation
 from llmatic_hpc.evaluation import build, faults, measure
 from llmatic_hpc.evaluation.audit import count_with_fvcore
 from llmatic_hpc.evaluation.build import CandidateError
-from llmatic_hpc.evaluation.layers import Building, Counting
+from llmatic_hpc.evaluation.building import Building
+from llmatic_hpc.evaluation.layers import Counting
 from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.source import gate
 from llmatic_hpc.types import Descriptors, Screened

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ...source.network import dotted, imports, network_class
 from ...source.nodes import walk
 from .. import build
-from ..layers import Building, OverBudget, Running
+from ..building import Building, OverBudget
+from ..layers import Running
 from . import MOST_FINDINGS
 from .rules import SIZES, Finding, argument, first_change, flattened
 from .spans import Span, is_own, span_of, text_of
