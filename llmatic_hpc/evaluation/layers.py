@@ -146,6 +146,10 @@ class Running(TorchFunctionMode):
                 return _linear(func, args, kwargs)
             elif name in ("add", "sub", "mul") and _are_alike(args, kwargs):
                 return _made(args[0].shape, *args)
+            elif name == "adaptive_avg_pool2d" and _is_global(args, kwargs):
+                return _made(torch.Size((*args[0].shape[:2], 1, 1)), args[0])
+            elif name == "dropout" and _is_drawn(args, kwargs):
+                return _made(args[0].shape, args[0])
         return func(*args, **kwargs)
 
 
@@ -189,6 +193,19 @@ def _are_alike(args: Arguments, kwargs: Options) -> bool:
         and one.is_contiguous()
         and other.is_contiguous()
     )
+
+
+def _is_global(args: Arguments, kwargs: Options) -> bool:
+    """Return whether a pooling makes one of every channel of images, (N, C, H, W)."""
+    x, size = args[0], argument(args, kwargs, 1, "output_size")
+    return x.dim() == 4 and x.is_floating_point() and x.numel() > 0 and size in (1, (1, 1))
+
+
+def _is_drawn(args: Arguments, kwargs: Options) -> bool:
+    """Return whether a dropout that cannot fail writes a new tensor."""
+    p, inplace = argument(args, kwargs, 1, "p", 0.5), argument(args, kwargs, 3, "inplace", False)
+    plain = type(p) in (int, float) and 0 <= p < 1 and inplace is False
+    return plain and argument(args, kwargs, 2, "training", True) and args[0].is_floating_point()
 
 
 def _linear(func: Any, args: Arguments, kwargs: Options) -> Any:

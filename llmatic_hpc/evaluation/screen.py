@@ -18,7 +18,7 @@ import numpy as np
 from ..config import ContainmentSettings
 from ..sandbox.container import Container, Job, Reply
 from ..sandbox.wire import FAULTS
-from ..source import canonical, gate
+from ..source import gate
 from ..types import PENDING, Descriptors, Examined, Repair, Screened
 from . import repair
 
@@ -283,10 +283,8 @@ class Screener:
 
     def _look(self, source: str) -> Screened:
         if source not in self._looked:
-            seen = gate.check(source, max_bytes=self._settings.source_bytes)
-            if seen.status != "too_large":
-                seen = replace(seen, canonical_sha256=canonical.canonical_sha256(source))
-            self._looked[source] = seen
+            most = self._settings.source_bytes
+            self._looked[source] = gate.check(source, max_bytes=most, digest=True)
         return self._looked[source]
 
 

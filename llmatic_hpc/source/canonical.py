@@ -34,13 +34,15 @@ VERSION = "1"
 """Version of the form; part of the digest."""
 
 
-def canonical_sha256(source: str) -> str:
+def canonical_sha256(source: str | ast.Module) -> str:
     """Return the SHA-256, hexadecimal, of the canonical syntax tree; empty where there is none.
 
-    Never raises. A source that the gate lets in always has one.
+    Never raises. A source that the gate lets in always has one. A ``source`` that was parsed
+    already is changed.
     """
     try:
-        form = _Form(network.live(parse(source)))
+        tree = parse(source) if isinstance(source, str) else source
+        form = _Form(network.live(tree))
         text = "\n".join([VERSION, *form.lines()])
     except (SourceError, RecursionError, MemoryError):
         return ""

@@ -28,9 +28,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..types import PENDING, Screened
-from . import allowlist, literals, network
+from . import allowlist, canonical, literals, network
 from .nodes import children
 from .parse import SourceError, parse
 from .scopes import Names, Refused, quoted
@@ -40,7 +41,7 @@ MAX_DEPTH = 120
 MAX_RANGE = 1 << 20
 
 
-def check(source: str, *, max_bytes: int) -> Screened:
+def check(source: str, *, max_bytes: int, digest: bool = False) -> Screened:
     """Return what the text alone decides; raises nothing, whatever ``source`` is.
 
     - ``too_large``: longer than ``max_bytes`` in UTF-8.
@@ -49,6 +50,8 @@ def check(source: str, *, max_bytes: int) -> Screened:
     - ``forbidden``: does something outside of the rules above; the failure names what and
       the line.
     - ``pending``: fit to be run by a contained child.
+
+    With ``digest``, whatever it is that can be parsed has its canonical one.
     """
     size = len(source) if len(source) > max_bytes else len(source.encode(errors="replace"))
     if size > max_bytes:
@@ -57,10 +60,18 @@ def check(source: str, *, max_bytes: int) -> Screened:
         )
     try:
         tree = parse(source)
-        _check_size(tree)
-        _Gate(tree).check()
     except SourceError as error:
         return Screened("invalid", str(error))
+    verdict = _verdict(tree)
+    return (
+        replace(verdict, canonical_sha256=canonical.canonical_sha256(tree)) if digest else verdict
+    )
+
+
+def _verdict(tree: ast.Module) -> Screened:
+    try:
+        _check_size(tree)
+        _Gate(tree).check()
     except Refused as refused:
         return Screened(refused.status, f"line {refused.line}: {refused.what}")
     except (RecursionError, MemoryError) as error:
