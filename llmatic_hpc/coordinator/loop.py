@@ -9,7 +9,6 @@ and starting again continues from it. Where both code and results can be had aga
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -17,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .. import config as configuration
 from .. import problems, store
@@ -40,13 +39,12 @@ from . import bounds, environment, task
 from .asking import Answer, answered
 from .budget import Budget
 from .in_flight import InFlight
+from .observing import Observer, Silent
 from .opening import open_generator
 from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..cluster import Backend
-
-log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 1.0
 """Least time between commits where all can be had again at no cost."""
@@ -54,41 +52,6 @@ MOST_COMMIT_SECONDS = 30.0
 """Longest time between them, on however slow a disk."""
 COMMIT_SHARE = 0.05
 """Most of the time that such commits may take."""
-
-
-class Observer(Protocol):
-    """Listener to a run: is told of stages, progress and results. What it leaves out is not told.
-
-    A progress bar need not derive from it.
-    """
-
-    def notice(self, text: str) -> None:
-        """Something a person should know."""
-        return
-
-    def stage(self, generation: int, name: str, total: int) -> None:
-        """``generated``, ``screened`` or ``trained`` begins, of ``total`` candidates."""
-        return
-
-    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        """So many more candidates are through the stage, for which ``tokens`` were written."""
-        return
-
-    def scored(self, candidate: int, fitness: float) -> None:
-        """A candidate has a fitness."""
-        return
-
-    def generation_done(self, record: Record) -> None:
-        """The last row of the history is committed."""
-        return
-
-
-class Silent(Observer):
-    """An observer that tells notices to the log and nothing else."""
-
-    def notice(self, text: str) -> None:
-        """Log it."""
-        log.warning(text)
 
 
 @dataclass(eq=False)

@@ -96,7 +96,7 @@ from ..errors import ConfigError
 from ..types import NO_PROMPT, REPEAT, Descriptor, Evaluation, Proposal, Update
 from .archive import Added, Archive, PromptArchive
 from .baselines import baseline
-from .challenge import Challenges, Repeat
+from .challenge import Challenges, Repeat, proposals_of
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
@@ -254,23 +254,10 @@ class Search:
             )
             for index, made in drafts
             for attempt in range(several)
-        ) + tuple(
-            Proposal(
-                candidate=(first + index) * several + attempt,
-                generation=self._generation,
-                index=index,
-                operator=REPEAT,
-                parents=(repeat.network,),
-                prompt=NO_PROMPT,
-                temperature=math.nan,
-                individual=NO_INDIVIDUAL,
-                sampling_seed=-1,
-                training_seed=repeat.training_seed,
-                attempt=attempt,
-            )
-            for index, repeat in enumerate(repeats, self.new_places)
-            for attempt in range(several)
-        )
+        ) + proposals_of(
+            repeats, self._generation, first=self.new_places, batch=self.settings.batch,
+            several=several,
+        )  # fmt: skip
         self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
