@@ -30,7 +30,7 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..store import Record, places, requests, rows
+from ..store import Record, fold, places, requests, rewritings, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
@@ -38,9 +38,9 @@ from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment, task
 from .asking import Answer, answered
 from .budget import Budget
-from .in_flight import InFlight
+from .in_flight import PROMPTS, InFlight
 from .observing import Observer, Silent
-from .opening import open_generator
+from .opening import open_generator, refuse_without_prose
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -117,7 +117,10 @@ class Coordinator:
             if self.stop.is_set():
                 self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
-            proposals = search.ask()
+            if record.phase == EVALUATED:
+                self._begin(evaluator, record)
+                self._rewrite(record, search)
+            proposals = fold.ask(record, search)
             if record.phase == EVALUATED:
                 self._propose(evaluator, record, search, proposals)
             if self._evaluate(evaluator, record, search):
@@ -179,7 +182,7 @@ class Coordinator:
                 )
             data_sha256 = evaluator.start()
             environment.refuse_other_data(record, evaluator, data_sha256, self.paths.record)
-            if record.prompts != self._problem.prompts:
+            if record.prompts[: record.own_prompts] != self._problem.prompts:
                 raise RecordError(
                     f"{self.paths.record}: made with other prompts than this version has; "
                     "continue it with the version that started it"
@@ -205,21 +208,34 @@ class Coordinator:
             rungs=problems.kind_of(self.config).rungs(self.config),
             task=task.facts(self.config, evaluator),
         )
+        if record.evolves:
+            refuse_without_prose(self._open_generator(record))
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
         return record
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
+    def _begin(self, evaluator: Evaluator, record: Record) -> None:
+        """Begin a generation; of one that costs nothing no trace is kept until it is committed."""
+        self._is_due = evaluator.repeatable and self._open_generator(record).repeatable
+        if not self._is_due:
+            self._in_flight.begin(record.run_id, record.committed_generations)
+
+    def _rewrite(self, record: Record, search: Search) -> None:
+        """Have the prompts rewritten that are due, and enter what was written into the record."""
+        if not record.evolves:
+            return
+        writer = refuse_without_prose(self._open_generator(record))
+        if asked := rewritings.requests(record, search, writer):
+            answers = self._generate(record, record.committed_generations, asked, PROMPTS)
+            rewritings.enter(record, search, asked, answers)
+
     def _propose(
         self, evaluator: Evaluator, record: Record, search: Search, proposals: Sequence[Proposal]
     ) -> None:
         generation = record.committed_generations
         started = time.time()
-        is_cheap = evaluator.repeatable and self._open_generator(record).repeatable
-        self._is_due = is_cheap
-        if not is_cheap:
-            self._in_flight.begin(record.run_id, generation)
         new = [proposal for proposal in proposals if proposal.operator != REPEAT]
         texts = requests.texts(record, self.config, search, new)
         asked = [
@@ -250,12 +266,12 @@ class Coordinator:
         record.phase = PROPOSED
         spent["screen_seconds"] += time.time() - began
         self._times = {"started": started, **spent}
-        if not is_cheap:
+        if not self._is_due:
             self._in_flight.keep_times(**self._times)
             self._commit(record)
 
     def _generate(
-        self, record: Record, generation: int, requests: Sequence[Request], number: int
+        self, record: Record, generation: int, requests: Sequence[Request], number: int | str
     ) -> list[Completion]:
         """A completion for every request of a round; what is on disk is not sampled again."""
         is_kept, generator = not self._is_due, self._open_generator(record)
