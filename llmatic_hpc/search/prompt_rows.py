@@ -83,7 +83,8 @@ def check(settings: SearchSettings, own: int, room: float) -> None:
         raise ConfigError(
             f"search.prompt_rows: {own} prompts of the problem and {spare(settings)} rows for new "
             f"ones, but archive.prompt.upper leaves room for {room:g} in all: lower "
-            "search.prompt_rows, or raise the first number of archive.prompt.upper"
+            "search.prompt_rows, or give archive.prompt.upper a first number of "
+            f"{own + spare(settings)}"
         )
 
 
