@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from llmatic_hpc import config as configuration
-from llmatic_hpc import store
+from llmatic_hpc import problems, store
 from llmatic_hpc.config import GENERATORS, GeneratorSettings
 from llmatic_hpc.coordinator.loop import run
 from llmatic_hpc.errors import ConfigError, GeneratorError
@@ -21,7 +21,8 @@ from llmatic_hpc.problems.nasbench201.cells import cells
 from llmatic_hpc.report.page.changes import changes
 from llmatic_hpc.report.rates import rates
 from llmatic_hpc.rundir.paths import RunPaths
-from llmatic_hpc.store import Record, schema
+from llmatic_hpc.store import Record, fold, schema
+from llmatic_hpc.store import requests as requests_of
 from llmatic_hpc.types import REWRITING, Completion, Problem, Request
 
 from ..crash.kill_anywhere import differences, equal
@@ -140,7 +141,13 @@ def test_new_prompts_live_and_are_on_the_record(finished: tuple[Path, list[Reque
     for change in changes(record)["prompt"]:
         elite[change.cell] = change.candidate
     assert (elite == record.archives["prompt"].elite).all()
-    assert len(record.prompt_fitness) == len(record.prompts)
+    config = configuration.from_tables(record.config, "run.h5")
+    told_again = requests_of.asked(record, config, problems.problem_of(config))
+    assert [r.instruction for r in told_again] == [asked[row].instruction for row in sorted(asked)]
+    rows = fold.resume(record, config).prompt_rows
+    living = {prompt: rows.collective[row] for row, prompt in enumerate(rows.prompts)}
+    assert len(record.prompt_fitness) == len(record.prompts) == rows.known
+    assert all(record.prompt_fitness[p] == count for p, count in living.items() if p >= 0)
 
 
 def test_after_a_kill_the_same_prompts(runs: Run, finished: tuple[Path, list[Request]]) -> None:
@@ -222,19 +229,48 @@ def replay_file(folder: Path, *rewritings: str) -> str:
     return f"generator.replay={path}"
 
 
+@pytest.mark.slow
 def test_a_replay_file_serves_prompts(runs: Run, tmp_path: Path) -> None:
-    """Lines of their own, in the order in which they are asked for; without any it is refused."""
+    """Lines of their own, in the order in which they are asked for."""
     texts = [f"Replace a layer {word} another" for word in ("by", "with", "after", "before")]
     file = replay_file(tmp_path, *texts)
-    folder = runs("replay", "generator.kind=replay", file, "search.generations=3")
-    record = load(folder)
+    record = load(runs("replay", "generator.kind=replay", file, "search.generations=3"))
     assert told(record) == []
     assert record.rewritings.rows > 0
     assert record.rewritings["completion"].tolist() == texts[: record.rewritings.rows]
     assert list(record.prompts[9:]) == texts[: len(record.prompts) - 9]
+
+
+def test_a_generator_without_prose_is_refused_before_there_is_a_record(
+    runs: Run, tmp_path: Path
+) -> None:
+    """A replay file without such lines, as any that is found out only when it is opened."""
     with pytest.raises(ConfigError, match=r"search\.prompts = 'evolve' needs a writer of prose"):
-        runs("without", "generator.kind=replay", replay_file(tmp_path))
-    assert not RunPaths(folder.parent / "without").record.exists()
+        runs(str(tmp_path / "without"), "generator.kind=replay", replay_file(tmp_path))
+    assert not RunPaths(tmp_path / "without").record.exists()
+
+
+def test_of_several_writers_the_first_that_can_writes_prompts(
+    runs: Run, tmp_path: Path, test_data: Path
+) -> None:
+    """The control shares in the networks alone, also where it does not know the prompt."""
+    path = tmp_path / "c.toml"
+    writers = "".join(
+        f'[[generator.writers]]\nname = "{name}"\nkind = "{kind}"\n'
+        for name, kind in (("control", "procedural"), ("model", "stand-in"))
+    )
+    path.write_text(CONFIG.read_text().replace('kind = "procedural"', "") + "\n" + writers)
+    config = configuration.load(path, (
+        f"problem.table={test_data}/nasbench201.h5", "search.generations=5", "search.batch=8",
+        "archive.samples=1000", "search.mutation_probability=1.0", "search.start_elites=4",
+        "search.prompts=evolve", "search.prompt_every=1", "search.prompt_rewrites=2",
+        "archive.prompt.upper=[12.0, 1.0]", "search.writers=thompson",
+    ))  # fmt: skip
+    run(config, tmp_path / "run")
+    record = load(tmp_path / "run")
+    assert told(record) == []
+    assert set(record.rewritings["writer"]) == {b"model"}
+    assert set(record.candidates["writer"]) == {b"model", b"control"}
 
 
 @pytest.mark.parametrize(
