@@ -113,7 +113,7 @@ def told(record: Record) -> list[str]:
 
 
 def test_new_prompts_live_and_are_on_the_record(finished: tuple[Path, list[Request]]) -> None:
-    """What was written, of what, what became of it; and networks are asked for with them."""
+    """Answers, of which prompt, what became of them; and networks are asked for with them."""
     record, requests = load(finished[0]), finished[1]
     assert told(record) == []
     new, own = record.rewritings, record.own_prompts

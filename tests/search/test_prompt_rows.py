@@ -136,7 +136,7 @@ def test_a_late_candidate_of_a_prompt_that_is_gone_changes_no_prompt(
 
 
 def test_arms_begin_anew_with_a_new_prompt(make_search: MakeSearch) -> None:
-    """What a writer brought with the prompt before says nothing of the next one."""
+    """Facts about the prompt before say nothing of the next one."""
     search = evolving(make_search, names=("one", "other"), writers="thompson", prompt_rows=1)
     search.tell(evaluate(search.ask()))
     search.writers.told[:, PROMPTS] = 5.0
