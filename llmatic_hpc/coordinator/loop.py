@@ -40,7 +40,7 @@ from .asking import Answer, answered
 from .budget import Budget
 from .in_flight import PROMPTS, InFlight
 from .observing import Observer, Silent
-from .opening import open_generator, refuse_without_prose
+from .opening import open_generator, prompt_writer
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Coordinator:
             task=task.facts(self.config, evaluator),
         )
         if record.evolves:
-            refuse_without_prose(self._open_generator(record))
+            prompt_writer(self._open_generator(record))
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
         return record
@@ -226,7 +226,7 @@ class Coordinator:
         """Have the prompts rewritten that are due, and enter what was written into the record."""
         if not record.evolves:
             return
-        writer = refuse_without_prose(self._open_generator(record))
+        writer = prompt_writer(self._open_generator(record))
         if asked := rewritings.requests(record, search, writer):
             answers = self._generate(record, record.committed_generations, asked, PROMPTS)
             rewritings.enter(record, search, asked, answers)

@@ -49,7 +49,7 @@ def open_generator(
     return several
 
 
-def refuse_without_prose(generator: Generator) -> str:
+def prompt_writer(generator: Generator) -> str:
     """Return the name of the writer that rewrites prompts, the first one that can.
 
     Raises :class:`ConfigError` where none can.

@@ -81,5 +81,6 @@ def _failure(text: str, known: Iterable[str], finished: bool) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return letters and digits alone, so that neither case nor marks make a prompt another one."""
-    return "".join(one for one in text.casefold() if one.isalnum())
+    """Return letters and digits alone: case, marks and articles make no prompt another one."""
+    words = re.findall(r"[^\W_]+", text.casefold())
+    return "".join(word for word in words if word not in ("a", "an", "the"))

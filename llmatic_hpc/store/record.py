@@ -115,6 +115,7 @@ class Record:
     config: dict[str, Any]
     environment: dict[str, Any]
     prompts: tuple[str, ...]
+    """Texts by index: the problem's own, then those that a model wrote, the first ones first."""
     archives: dict[str, ArchiveState]
     phase: str = EVALUATED
     committed_generations: int = 0

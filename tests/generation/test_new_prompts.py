@@ -46,6 +46,7 @@ def test_prose_is_taken(written: str, text: str) -> None:
         ("Widen the first layer.\n\nThis helps since ...", "more than one paragraph"),
         ("Widen the first layer. " * 20, "characters, 300 are allowed"),
         ("ADD a layer, to improve the above network!", "repeats a prompt"),
+        ("Add layer to improve an above network", "repeats a prompt"),
         ("Widen it.", "fewer than 3 words"),
         ("12 34 56 78 90 12", "fewer than 3 words"),
         ("```python\nclass Net: ...\n```", "no prompt has"),
