@@ -152,8 +152,7 @@ class PromptRows:
         ``taken``: of each that was due, whether it is a prompt; what is not said is none.
         """
         places = self.places(generation)
-        for place, _ in zip(places, filter(None, taken), strict=False):
-            row = place.row
+        for row, _ in places[: sum(taken[: len(places)])]:
             self._archive.forget(row)
             self._writers.forget(row)
             self.prompts[row] = self.known
