@@ -26,6 +26,9 @@ NO_PROMPT = -1
 REPEAT = "repeat"
 """Operator of a candidate that is another training of the network that is its parent."""
 
+REWRITING = "rewriting"
+"""Operator of a request for a new prompt, which is no candidate's."""
+
 STATUSES = (
     "scored",
     "stopped",

@@ -63,8 +63,8 @@ class GeneratorSettings:
         choices=("paper", "informed"),
     )  # fmt: skip
     templates: str = setting(
-        "", "folder with templates of one's own, mutation.txt, crossover.txt, random.txt; what is "
-        "not there is the shipped one"
+        "", "folder with templates of one's own, mutation.txt, crossover.txt, random.txt, "
+        "rewriting.txt; what is not there is the shipped one"
     )  # fmt: skip
     request_tokens: int = setting(
         1200, "most tokens of an informed request, estimated; the least useful part goes first",

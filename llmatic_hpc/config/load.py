@@ -271,6 +271,8 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "search.start = 'seeds' needs a start phase: search.start_elites above 0, and a "
             f"variant that has one, not {search.variant!r}"
         )
+    if search.prompts == "evolve":
+        yield from _faults_of_evolution(config)
     is_bandit = search.prompts == "bandit"
     if search.writers != "uniform" and not generator.writers and not is_bandit:
         yield (
@@ -282,6 +284,26 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "search.prompts = 'bandit' goes by search.writers = 'ucb' or 'thompson' and by a "
             f"search.variant with a prompt archive ({', '.join(WITH_PROMPTS)}); they are "
             f"{search.writers!r} and {search.variant!r}"
+        )
+
+
+def _faults_of_evolution(config: Config) -> Iterator[str]:
+    """Say why no prompts can be rewritten, as far as it is known without the generator."""
+    search, writers = config.search, config.generator.by_name().values()
+    if search.variant not in WITH_PROMPTS:
+        yield (
+            "search.prompts = 'evolve' needs a search.variant with a prompt archive "
+            f"({', '.join(WITH_PROMPTS)}); it is {search.variant!r}"
+        )
+    models = ("huggingface", "endpoint")
+    if all(
+        one.kind == "procedural" or (one.kind in models and one.form == "completion")
+        for one in writers
+    ):
+        yield (
+            "search.prompts = 'evolve' has a model write prompts, and there is none that can: "
+            "choose a generator.kind (or one of generator.writers) other than 'procedural', with "
+            "generator.form = 'chat'"
         )
 
 

@@ -115,7 +115,20 @@ class SearchSettings:
     )  # fmt: skip
     prompts: str = setting(
         "archive", "how mutation comes to its prompt: archive: as in the paper; bandit: by "
-        "search.writers, together with the writer", choices=("archive", "bandit"),
+        "search.writers, together with the writer; evolve: as archive, and a model writes new "
+        "prompts of those that earned curiosity", choices=("archive", "bandit", "evolve"),
+    )  # fmt: skip
+    prompt_rows: int = setting(
+        3, "with search.prompts = 'evolve': rows of the prompt archive for new prompts, beside "
+        "those of the problem's own", low=1, high=1000,
+    )  # fmt: skip
+    prompt_every: int = setting(
+        5, "with search.prompts = 'evolve': prompts are rewritten before every generation that is "
+        "a multiple of it, but the first", low=1,
+    )  # fmt: skip
+    prompt_rewrites: int = setting(
+        1, "with search.prompts = 'evolve': prompts that are rewritten each time, at most", low=1,
+        high=1000,
     )  # fmt: skip
     token_cost: float = setting(
         1e-4, "what a token that a writer writes counts in the rules of search.writers, in full "

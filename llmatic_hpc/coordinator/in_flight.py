@@ -13,6 +13,9 @@ from ..rundir.files import append_line, write_atomically
 from ..rundir.paths import RunPaths
 from ..types import Completion
 
+PROMPTS = "prompts"
+"""Name of the round in which prompts are rewritten, before a generation's own."""
+
 
 class InFlight:
     """RUN/generation: which generation it is, its completions, how long they took.
@@ -79,10 +82,10 @@ class InFlight:
                 path.rename(aside / path.name)
         return True
 
-    def completions(self, number: int = 0) -> dict[int, Completion]:
+    def completions(self, number: int | str = 0) -> dict[int, Completion]:
         """Read what was written so far, by candidate; a line that a kill tore is not there.
 
-        ``number``: the round of sampling; 0 is the first.
+        ``number``: the round of sampling; 0 is the first, and :data:`PROMPTS` one by itself.
         """
         path = self._of_round(number)
         found: dict[int, Completion] = {}
@@ -94,11 +97,11 @@ class InFlight:
             found[completion.candidate] = completion
         return found
 
-    def keep_completion(self, completion: Completion, number: int = 0) -> None:
+    def keep_completion(self, completion: Completion, number: int | str = 0) -> None:
         """Make a completion durable: sampling is the dearest thing that a coordinator does."""
         append_line(self._of_round(number), json.dumps(asdict(completion)))
 
-    def _of_round(self, number: int) -> Path:
+    def _of_round(self, number: int | str) -> Path:
         path = self._paths.completions
         return path.with_stem(f"{path.stem}-{number}") if number else path
 

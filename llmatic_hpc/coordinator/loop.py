@@ -9,7 +9,6 @@ and starting again continues from it. Where both code and results can be had aga
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -17,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .. import config as configuration
 from .. import problems, store
@@ -31,7 +30,7 @@ from ..rundir import lock
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths
 from ..search import Search
-from ..store import Record, places, requests, rows
+from ..store import Record, fold, places, requests, rewritings, rows
 from ..store.file import explain_os_error
 from ..store.fold import advance, archive_states, new_search, resume
 from ..store.record import EVALUATED, PROPOSED
@@ -39,15 +38,14 @@ from ..types import REPEAT, Completion, Examined, Proposal, Request
 from . import bounds, environment, task
 from .asking import Answer, answered, starts
 from .budget import Budget
-from .in_flight import InFlight
-from .opening import open_generator
+from .in_flight import PROMPTS, InFlight
+from .observing import Observer, Silent
+from .opening import open_generator, prompt_writer
 from .tracking import Mirrors
 from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..cluster import Backend
-
-log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 1.0
 """Least time between commits where all can be had again at no cost."""
@@ -55,45 +53,6 @@ MOST_COMMIT_SECONDS = 30.0
 """Longest time between them, on however slow a disk."""
 COMMIT_SHARE = 0.05
 """Most of the time that such commits may take."""
-
-
-class Observer(Protocol):
-    """Listener to a run: is told of stages, progress and results. What it leaves out is not told.
-
-    A progress bar need not derive from it.
-    """
-
-    def notice(self, text: str) -> None:
-        """Something a person should know."""
-        return
-
-    def stage(self, generation: int, name: str, total: int) -> None:
-        """``generated``, ``screened`` or ``trained`` begins, of ``total`` candidates."""
-        return
-
-    def waits(self, what: str) -> None:
-        """Something is waited for: while results are, where their tasks stand, said every look."""
-        return
-
-    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        """So many more candidates are through the stage, for which ``tokens`` were written."""
-        return
-
-    def scored(self, candidate: int, fitness: float) -> None:
-        """A candidate has a fitness."""
-        return
-
-    def generation_done(self, record: Record) -> None:
-        """The last row of the history is committed."""
-        return
-
-
-class Silent(Observer):
-    """An observer that tells notices to the log and nothing else."""
-
-    def notice(self, text: str) -> None:
-        """Log it."""
-        log.warning(text)
 
 
 @dataclass(eq=False)
@@ -163,7 +122,10 @@ class Coordinator:
             if self.stop.is_set():
                 self._commit_rest(record)
                 raise Interrupted("the run was asked to stop; everything is saved")
-            proposals = search.ask()
+            if record.phase == EVALUATED:
+                self._begin(evaluator, record)
+                self._rewrite(record, search)
+            proposals = fold.ask(record, search)
             if record.phase == EVALUATED:
                 self._propose(evaluator, record, search, proposals)
             if self._evaluate(evaluator, record, search):
@@ -227,7 +189,7 @@ class Coordinator:
                 )
             data_sha256 = evaluator.start()
             environment.refuse_other_data(record, evaluator, data_sha256, self.paths.record)
-            if record.prompts != self._problem.prompts:
+            if record.prompts[: record.own_prompts] != self._problem.prompts:
                 raise RecordError(
                     f"{self.paths.record}: made with other prompts than this version has; "
                     "continue it with the version that started it"
@@ -253,21 +215,34 @@ class Coordinator:
             rungs=problems.kind_of(self.config).rungs(self.config),
             task=task.facts(self.config, evaluator),
         )
+        if record.evolves:
+            prompt_writer(self._open_generator(record))
         write_atomically(self.paths.config, configuration.to_toml(self.config))
         store.commit(self.paths, record)
         return record
 
     # --- propose, generate, screen: the first commit ------------------------------------------
 
+    def _begin(self, evaluator: Evaluator, record: Record) -> None:
+        """Begin a generation; of one that costs nothing no trace is kept until it is committed."""
+        self._is_due = evaluator.repeatable and self._open_generator(record).repeatable
+        if not self._is_due:
+            self._in_flight.begin(record.run_id, record.committed_generations)
+
+    def _rewrite(self, record: Record, search: Search) -> None:
+        """Have the prompts rewritten that are due, and enter what was written into the record."""
+        if not record.evolves:
+            return
+        writer = prompt_writer(self._open_generator(record))
+        if asked := rewritings.requests(record, search, writer):
+            answers = self._generate(record, record.committed_generations, asked, PROMPTS)
+            rewritings.enter(record, search, asked, answers)
+
     def _propose(
         self, evaluator: Evaluator, record: Record, search: Search, proposals: Sequence[Proposal]
     ) -> None:
         generation = record.committed_generations
         started = time.time()
-        is_cheap = evaluator.repeatable and self._open_generator(record).repeatable
-        self._is_due = is_cheap
-        if not is_cheap:
-            self._in_flight.begin(record.run_id, generation)
         new = [proposal for proposal in proposals if proposal.operator != REPEAT]
         texts = requests.texts(record, self.config, search, new)
         asked = [
@@ -298,12 +273,12 @@ class Coordinator:
         record.phase = PROPOSED
         spent["screen_seconds"] += time.time() - began
         self._times = {"started": started, **spent}
-        if not is_cheap:
+        if not self._is_due:
             self._in_flight.keep_times(**self._times)
             self._commit(record)
 
     def _generate(
-        self, record: Record, generation: int, requests: Sequence[Request], number: int
+        self, record: Record, generation: int, requests: Sequence[Request], number: int | str
     ) -> list[Completion]:
         """A completion for every request of a round; what is on disk is not sampled again."""
         is_kept, generator = not self._is_due, self._open_generator(record)

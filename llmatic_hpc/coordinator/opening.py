@@ -10,7 +10,7 @@ from .. import generation
 from ..config import GeneratorSettings
 from ..errors import ConfigError, LLMaticError
 from ..generation import Generator, ModelUnavailable
-from ..generation.several import Several, sharing
+from ..generation.several import Several, prose_writer, sharing
 from ..types import Problem
 from . import environment
 
@@ -47,6 +47,23 @@ def open_generator(
     several = Several(found)
     recorded.update(writers=noted, generator=several.name, generator_kind=several.kind)
     return several
+
+
+def prompt_writer(generator: Generator) -> str:
+    """Return the name of the writer that rewrites prompts, the first one that can.
+
+    Raises :class:`ConfigError` where none can.
+    """
+    name = prose_writer(generator)
+    if name is None:
+        raise ConfigError(
+            "search.prompts = 'evolve' needs a writer of prose, and there is none: "
+            f"{generator.name} writes networks alone. Choose a model that chats "
+            "(generator.kind = 'huggingface' or 'endpoint', generator.form = 'chat'), one of "
+            "several generator.writers will do; a replay file needs lines "
+            '{"rewriting": "..."}; or set search.prompts = \'archive\''
+        )
+    return name
 
 
 def _of_writer(

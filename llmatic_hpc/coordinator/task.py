@@ -11,7 +11,7 @@ from ..generation import request_templates
 from ..generation.prompts import shapes, shown
 from ..problems.evaluator import Evaluator
 from ..store import rows
-from ..types import Request
+from ..types import REWRITING, Request
 
 
 def facts(config: Config, evaluator: Evaluator) -> dict[str, Any]:
@@ -19,12 +19,15 @@ def facts(config: Config, evaluator: Evaluator) -> dict[str, Any]:
 
     Raises :class:`ConfigError` for templates that cannot be used.
     """
-    asked = config.generator
+    asked, problem = config.generator, evaluator.problem
+    found: dict[str, Any] = {}
+    if config.search.prompts == "evolve":
+        found |= request_templates.load(asked.templates, [REWRITING])
+        found["sentence"] = problems.kind_of(config).sentence(config, problem)
     if not asked.resample and asked.request == "paper":
-        return {}
-    problem = evaluator.problem
+        return found
     (initial,) = evaluator.examine([problem.initial_source], repair=False)
-    found: dict[str, Any] = {"initial_sha256": initial.screened.canonical_sha256}
+    found["initial_sha256"] = initial.screened.canonical_sha256
     if asked.request == "paper":
         return found
     known = rows.measured(initial.screened)
@@ -50,10 +53,11 @@ def refuse_other_templates(config: Config, task: dict[str, Any]) -> None:
 
     Raises :class:`ConfigError`.
     """
-    if "templates" not in task:
-        return
-    now = request_templates.load(config.generator.templates)
-    if other := [name for name, text in task["templates"].items() if now.get(name) != text]:
+    before = dict(task.get("templates", {}))
+    if REWRITING in task:
+        before[REWRITING] = task[REWRITING]
+    now = request_templates.load(config.generator.templates, list(before))
+    if other := [name for name, text in before.items() if now[name] != text]:
         raise ConfigError(
             f"generator.templates: this run was started with another {other[0]}.txt; bring that "
             "text back, or choose another --run-dir"

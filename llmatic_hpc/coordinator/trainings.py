@@ -17,7 +17,7 @@ from . import rungs
 from .in_flight import InFlight
 
 if TYPE_CHECKING:
-    from .loop import Observer
+    from .observing import Observer
 
 
 @dataclass(frozen=True)

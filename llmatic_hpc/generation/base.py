@@ -25,7 +25,11 @@ class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
 
 
 class Generator(Protocol):
-    """Writer of networks: turns requests into texts."""
+    """Writer of networks: turns requests into texts.
+
+    One that also answers requests of the operator ``rewriting``, for a new prompt in prose, has a
+    ``writes_prose`` that is true; where there is none it does not.
+    """
 
     kind: str
     """The ``generator.kind`` that it is, given to it by :func:`.create`; another than that of the

@@ -68,6 +68,7 @@ class Endpoint:
     def __init__(self, settings: GeneratorSettings, problem: Problem) -> None:
         self.name = f"endpoint:{settings.model}"
         self.form = "completion" if settings.form == "completion" else "chat"
+        self.writes_prose = self.form == "chat"
         self.url = _base(settings.url)
         self.problem = problem
         self.settings = settings

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 
 from ..source import chunks
 from ..source.parse import try_parse
-from ..types import Problem, Request
+from ..types import REWRITING, Problem, Request
 
 PREFIX = "class Net(nn.Module):"
 """The last line of a completion prompt, which the model continues."""
 
 SYSTEM = "You write PyTorch networks. Answer with one Python code block only."
+
+
+SYSTEM_OF_PROMPTS = "You write instructions for changing PyTorch networks. Answer with one only."
 
 
 IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F"
@@ -78,7 +81,13 @@ def chat_messages(request: Request, problem: Problem) -> list[dict[str, str]]:
     Small models get most shapes wrong, told or not, and short advice helps them most. From
     Qwen2.5-Coder-0.5B (three completions to each of the paper's prompts, temperature 0.7) 10 of
     39 networks fit; advice that also explained what pooling does to the size left 3 of 39.
+    A request for a new prompt (operator ``rewriting``) has its whole text with it.
     """
+    if request.operator == REWRITING:
+        return [
+            {"role": "system", "content": SYSTEM_OF_PROMPTS},
+            {"role": "user", "content": request.text},
+        ]
     user = request.text or (
         f"```python\n{shown(request)}\n```\n\n"
         f"{request.instruction.rstrip('.')}.\n\n"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..config import GeneratorSettings
 from ..errors import GeneratorError
-from ..types import Completion, Problem, Request
+from ..types import REWRITING, Completion, Problem, Request
 from .prompts import PREFIX
 
-KINDS = {"completion": str, "form": str, "prompt_tail": str, "tokens": int, "finished": bool}
+KINDS = {
+    "completion": str, "rewriting": str, "form": str, "prompt_tail": str, "tokens": int,
+    "finished": bool,
+}  # fmt: skip
 WORDS = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -24,7 +28,8 @@ class Replay:
     candidate of a generation, then one for each that is sampled again, and so on.
 
     A line is ``{"completion": "...", "form": "chat"}``; ``prompt_tail`` (what the completion
-    continues), ``tokens`` and ``finished`` are optional.
+    continues), ``tokens`` and ``finished`` are optional. Lines ``{"rewriting": "..."}`` are not
+    counted among them: the run's n-th request for a new prompt is answered with the n-th of those.
 
     Raises:
         GeneratorError: the file is missing, a line is not such an object, or there are too
@@ -45,12 +50,25 @@ class Replay:
         except OSError as error:
             raise GeneratorError(f"{path}: cannot be read: {error.strerror}") from None
         lines = raw.rstrip().split(b"\n") if raw.strip() else []
-        self._completions = [self._completion(n, line) for n, line in enumerate(lines)]
+        self._completions: list[Completion] = []
+        self._rewritings: list[Completion] = []
+        for number, line in enumerate(lines):
+            self._read(number, line)
+        self.writes_prose = bool(self._rewritings)
         self.name = f"replay:{hashlib.sha256(raw).hexdigest()[:12]}"
         self.form = self._completions[0].form if self._completions else "completion"
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield the lines of the candidates asked for, in the order asked."""
+        for request in (one for one in requests if one.operator == REWRITING):
+            if request.number >= len(self._rewritings):
+                raise GeneratorError(
+                    f"{self.path}: has {len(self._rewritings):,} lines of rewriting, but new "
+                    f"prompt {request.number + 1:,} is asked for; lengthen the file, or raise "
+                    "search.prompt_every in a new run"
+                )
+            yield replace(self._rewritings[request.number], candidate=request.candidate)
+        requests = [one for one in requests if one.operator != REWRITING]
         lines = [r.candidate if r.number < 0 else r.number for r in requests]
         if lines and (most := max(lines)) >= len(self._completions):
             raise GeneratorError(
@@ -64,28 +82,38 @@ class Replay:
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def _completion(self, candidate: int, line: bytes) -> Completion:
-        where = f"{self.path}: line {candidate + 1:,}"
+    def _read(self, number: int, line: bytes) -> None:
+        """Take line ``number``, from 0, of the file."""
+        where = f"{self.path}: line {number + 1:,}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise GeneratorError(f"{where} is not JSON: {error}") from None
-        if not isinstance(record, dict) or "completion" not in record:
+        if not isinstance(record, dict) or not {"completion", "rewriting"} & record.keys():
             raise GeneratorError(f'{where} must be an object like {{"completion": "..."}}')
         for key, kind in KINDS.items():
             if key in record and type(record[key]) is not kind:
                 raise GeneratorError(f"{where}: {key} must be {WORDS[kind]}, got {record[key]!r}")
+        if "rewriting" in record:
+            self._rewritings.append(_answered(record, record["rewriting"], "chat", ""))
+            return
         form = record.get("form", "completion")
         if form not in ("completion", "chat"):
             raise GeneratorError(f"{where}: form must be completion or chat, got {form!r}")
-        return Completion(
-            candidate=candidate,
-            text=record["completion"],
-            form=form,
-            prefix="" if form == "chat" else record.get("prompt_tail", PREFIX).lstrip("\n"),
-            tokens=record.get("tokens", 0),
-            finished=record.get("finished", True),
-        )
+        prefix = "" if form == "chat" else record.get("prompt_tail", PREFIX).lstrip("\n")
+        self._completions.append(_answered(record, record["completion"], form, prefix))
+
+
+def _answered(record: Mapping[str, Any], text: str, form: str, prefix: str) -> Completion:
+    """Return what a line says, of no candidate yet."""
+    return Completion(
+        candidate=-1,
+        text=text,
+        form=form,
+        prefix=prefix,
+        tokens=record.get("tokens", 0),
+        finished=record.get("finished", True),
+    )
 
 
 def of_settings(settings: GeneratorSettings, problem: Problem) -> Replay:

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..types import REWRITING
 
 NAMES = ("mutation", "crossover", "random")
 """A template for each operator, ``NAME.txt``."""
@@ -25,6 +26,10 @@ NEEDED = ("parents", "instruction", "advice")
 
 LEAST_USEFUL = ("examples", "layers", "tried", "failures", "score", "target", "task")
 """The other fields, in the order in which they are left out where room is short."""
+
+OF_REWRITING = ("instruction", "others", "task")
+"""Fields of ``rewriting.txt``, which asks for a new prompt: the prompt that is rewritten, which is
+needed; the other prompts; the task."""
 
 _PIECES = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_+|\n+|[ \t]{2,}")
 _LETTERS = 4
@@ -57,28 +62,33 @@ def tokens(text: str) -> int:
     return sum(math.ceil(len(p) / _LETTERS) if p[0].isalpha() else 1 for p in pieces)
 
 
-def load(folder: str) -> dict[str, str]:
-    """Read the templates by operator: those of ``folder``, and the shipped ones it has not.
+def load(folder: str, names: Sequence[str] = NAMES) -> dict[str, str]:
+    """Read templates by their names: those of ``folder``, and the shipped ones it has not.
 
-    Raises :class:`ConfigError` where one cannot be read, has an unknown field or lacks the parents.
+    Raises :class:`ConfigError` where one cannot be read, has an unknown field or lacks the one
+    that it is about.
     """
     shipped = resources.files(__package__) / "templates"
     if folder and not Path(folder).is_dir():
         raise ConfigError(f"generator.templates: {folder} is no folder")
     found = {}
-    for name in NAMES:
+    for name in names:
         own = Path(folder, f"{name}.txt") if folder else None
         try:
             place = own if own is not None and own.exists() else shipped / f"{name}.txt"
             found[name] = place.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"generator.templates: {own} cannot be read: {error}") from error
-        _check(found[name], str(own if own is not None and own.exists() else f"{name}.txt"))
+        where = str(own if own is not None and own.exists() else f"{name}.txt")
+        if name == REWRITING:
+            _check(found[name], where, OF_REWRITING, "instruction")
+        else:
+            _check(found[name], where, (*NEEDED, *reversed(LEAST_USEFUL)), "parents")
     return found
 
 
-def _check(template: str, where: str) -> None:
-    """Refuse a template that says nothing of the parents, or has a field that there is not."""
+def _check(template: str, where: str, known: Sequence[str], needed: str) -> None:
+    """Refuse a template without the field that is ``needed``, or with one that there is not."""
     fields = set()
     for match in string.Template.pattern.finditer(template):
         if match.group("escaped") is not None:
@@ -87,14 +97,13 @@ def _check(template: str, where: str) -> None:
             line = template.count("\n", 0, match.start()) + 1
             raise ConfigError(f"generator.templates: {where}: line {line}: a $ alone; write $$")
         fields.add(match.group("named") or match.group("braced"))
-    known = {*NEEDED, *LEAST_USEFUL}
-    if unknown := sorted(fields - known):
+    if unknown := sorted(fields - {*known}):
         raise ConfigError(
             f"generator.templates: {where}: unknown field ${unknown[0]}; there are "
-            f"{', '.join(f'${name}' for name in (*NEEDED, *reversed(LEAST_USEFUL)))}"
+            f"{', '.join(f'${name}' for name in known)}"
         )
-    if "parents" not in fields:
-        raise ConfigError(f"generator.templates: {where}: the field $parents is missing")
+    if needed not in fields:
+        raise ConfigError(f"generator.templates: {where}: the field ${needed} is missing")
 
 
 def least(template: str, needed: Mapping[str, str]) -> int:
@@ -123,9 +132,15 @@ def render(template: str, needed: Mapping[str, str], parts: Mapping[str, Part], 
     return text
 
 
+def rewriting(template: str, instruction: str, others: Sequence[str], task: str) -> str:
+    """Make the text of a request for a new prompt in place of ``instruction``."""
+    listed = "\n".join(f"- {other}" for other in others)
+    return _filled(template, {"instruction": instruction, "others": listed, "task": task})
+
+
 def _filled(template: str, values: Mapping[str, str]) -> str:
     paragraphs = re.split(r"\n[ \t]*\n", template)
-    known = {name: values.get(name, "") for name in (*NEEDED, *LEAST_USEFUL)}
+    known = {name: values.get(name, "") for name in (*NEEDED, *LEAST_USEFUL, *OF_REWRITING)}
     kept = [
         string.Template(paragraph).substitute(known)
         for paragraph in paragraphs

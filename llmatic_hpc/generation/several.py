@@ -65,6 +65,16 @@ class Several:
             generator.close()
 
 
+def prose_writer(generator: Generator) -> str | None:
+    """Return the name of the first writer that can write prompts; empty: the only one. None: none.
+
+    Writers are asked in the order of the settings.
+    """
+    several = generator.writers if isinstance(generator, Several) else {"": generator}
+    can = (name for name, one in several.items() if getattr(one, "writes_prose", False))
+    return next(can, None)
+
+
 def repeatable(generator: Generator, request: Request) -> bool:
     """Return whether the text for a request can be had again at no cost, from whoever writes it."""
     if isinstance(generator, Several):

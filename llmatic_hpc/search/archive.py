@@ -258,6 +258,20 @@ class PromptArchive(Archive):
         (best,) = cells[highest(self._curiosity[cells], 1, rng)].tolist()
         return self.individual(int(self._elites[best]))
 
+    def curiosity_of(self, prompt: int) -> float:
+        """Curiosity of a prompt's most curious individual; minus infinity: it has none."""
+        return max(self._curiosity[self._descriptors[:, 0] == prompt].tolist(), default=-math.inf)
+
+    def forget(self, prompt: int) -> None:
+        """Empty the cells whose individuals are of one prompt."""
+        cells = np.flatnonzero(self._descriptors[:, 0] == prompt)
+        for elite in self._elites[cells].tolist():
+            del self._cells[elite]
+        self._elites[cells] = EMPTY
+        for values in (self._fitness, self._curiosity, self._descriptors, self._units):
+            values[cells] = np.nan
+        self._found = {}
+
     def of_prompt(self, prompt: int) -> NDArray[np.int64]:
         """Individuals of one prompt, in the order of their cells."""
         return np.asarray(self._elites[self._descriptors[:, 0] == prompt])

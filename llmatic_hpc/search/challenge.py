@@ -19,15 +19,17 @@ quality-diversity (2023).
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import median
 from typing import NamedTuple
 
+from ..types import NO_PROMPT, REPEAT, Proposal
 from .archive import EMPTY, Added, AddStatus, Archive
 from .seeds import again
 from .tessellation import Location
+from .variation import NO_INDIVIDUAL
 
 FEWEST = 5
 """Networks with several trainings from which on the noise is estimated."""
@@ -41,6 +43,32 @@ class Repeat(NamedTuple):
 
     network: int
     training_seed: int
+
+
+def proposals_of(
+    repeats: Sequence[Repeat], generation: int, *, first: int, batch: int, several: int
+) -> tuple[Proposal, ...]:
+    """Propose trainings again for a generation's places from ``first`` on, in their order.
+
+    ``batch``: places of a generation; ``several``: proposals for each place.
+    """
+    return tuple(
+        Proposal(
+            candidate=(generation * batch + index) * several + attempt,
+            generation=generation,
+            index=index,
+            operator=REPEAT,
+            parents=(repeat.network,),
+            prompt=NO_PROMPT,
+            temperature=math.nan,
+            individual=NO_INDIVIDUAL,
+            sampling_seed=-1,
+            training_seed=repeat.training_seed,
+            attempt=attempt,
+        )
+        for index, repeat in enumerate(repeats, first)
+        for attempt in range(several)
+    )
 
 
 @dataclass

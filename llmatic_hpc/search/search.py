@@ -53,6 +53,9 @@ Oversampling
     (``search.oversample``, not in the paper) asks for several candidates for each place, alike but
     for their seeds; which of them is evaluated says :mod:`.oversampling`. The others are told as
     ``passed_over`` and change nothing at all.
+New prompts
+    (``search.prompts = "evolve"``, not in the paper) are written of those that earned curiosity,
+    see :mod:`.prompt_rows`. Proposals name prompts by their index; in here a prompt is its row.
 Writers
     (``search.writers``, not in the paper) share the candidates by a rule, see :mod:`.writers`.
 Challenges
@@ -92,11 +95,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import ArchiveSettings, SearchSettings, network_axes
-from ..errors import ConfigError
 from ..types import NO_PROMPT, REPEAT, Descriptor, Evaluation, Proposal, Update
+from . import prompt_rows
 from .archive import Added, Archive, PromptArchive
 from .baselines import baseline
-from .challenge import Challenges, Repeat
+from .challenge import Challenges, Repeat, proposals_of
 from .oversampling import Places
 from .population import NetworkPopulation, PromptPopulation
 from .seeds import Purpose, draw_seed, generator
@@ -137,14 +140,9 @@ class Search:
         prompt_cells: Tessellation | None = None,
         initial: Sequence[float] = (),
     ) -> None:
-        if not 1 <= prompts <= archive.prompt.upper[0]:
-            raise ConfigError(
-                f"problem.prompts: {prompts} prompts, but archive.prompt.upper leaves room for "
-                f"1 to {archive.prompt.upper[0]:g}"
-            )
+        prompt_rows.check(search, prompts, archive.prompt.upper[0])
         self.settings = search
         self.descriptors = network_axes(archive.network, descriptors)
-        self.prompts = prompts
         self.temperature = temperature
         self.seed = seed
         if network_cells is None:
@@ -171,7 +169,12 @@ class Search:
                 rng=generator(seed, 0, Purpose.POPULATION),
             )
         self._baseline = baseline(search, neighbours)
-        self.writers = Writers(writers, search, prompts=prompts, seed=seed)
+        rows = prompts + prompt_rows.spare(search)
+        self.writers = Writers(writers, search, prompts=rows, seed=seed)
+        self.prompt_rows = prompt_rows.PromptRows(
+            search, self.prompt_archive, self.writers,
+            own=prompts, temperature=temperature, seed=seed,
+        )  # fmt: skip
         self.challenges: Challenges | None = None
         if search.challenge:
             self.challenges = Challenges(self.network_archive, search.challenge, search.noise)
@@ -183,14 +186,13 @@ class Search:
             self.prompt_population,
             self._baseline,
             self.writers,
-            prompts,
+            self.prompt_rows,
             temperature,
             seed,
             seeds if search.start == "seeds" else 0,
         )
         self.aiming = Aiming()
         self._initial = initial
-        self._collective = [0.0] * prompts
         self._best = -math.inf
         self._generation, self._repeats = 0, 0
         self._asked: tuple[str, str, str] | None = None
@@ -213,8 +215,8 @@ class Search:
 
     @property
     def collective(self) -> tuple[float, ...]:
-        """Count, per prompt, of offspring that beat the previous generation's best."""
-        return tuple(self._collective)
+        """Count, per row of prompts, of offspring that beat the previous generation's best."""
+        return tuple(self.prompt_rows.collective)
 
     # --- ask ----------------------------------------------------------------------------------
 
@@ -254,23 +256,10 @@ class Search:
             )
             for index, made in drafts
             for attempt in range(several)
-        ) + tuple(
-            Proposal(
-                candidate=(first + index) * several + attempt,
-                generation=self._generation,
-                index=index,
-                operator=REPEAT,
-                parents=(repeat.network,),
-                prompt=NO_PROMPT,
-                temperature=math.nan,
-                individual=NO_INDIVIDUAL,
-                sampling_seed=-1,
-                training_seed=repeat.training_seed,
-                attempt=attempt,
-            )
-            for index, repeat in enumerate(repeats, self.new_places)
-            for attempt in range(several)
-        )
+        ) + proposals_of(
+            repeats, self._generation, first=self.new_places, batch=self.settings.batch,
+            several=several,
+        )  # fmt: skip
         self._asked = asked
         self._out |= {proposal.candidate: proposal for proposal in proposals}
         return proposals
@@ -333,7 +322,7 @@ class Search:
         if asked is None:
             raise AskTellError(f"tell() was called before ask() of generation {self._generation}")
         check(evaluations, self._out, self.network_archive.tessellation.axes)
-        proposals = [self._out.pop(evaluation.candidate) for evaluation in evaluations]
+        proposals = [self.prompt_rows.told(self._out.pop(e.candidate)) for e in evaluations]
         places = self._network_places(evaluations)
         individuals = self._new_individuals(proposals, evaluations)
         places_of = map(places.get, (proposal.candidate for proposal in proposals))
@@ -409,13 +398,13 @@ class Search:
                 self.network_archive.earn(parent, delta)
         if proposal.prompt == NO_PROMPT:
             return Update(candidate, network_cell, network_added, clipped)
-        if place is not None and evaluation.fitness > self._best:
-            self._collective[proposal.prompt] += 1.0
+        beats = place is not None and evaluation.fitness > self._best
+        self.prompt_rows.tell(proposal.prompt, beats=beats)
         prompt_cell, prompt_added, temperature = -1, -1, math.nan
         if self.prompt_population is None:
             self.prompt_archive.earn(proposal.individual, delta)
             made = self.prompt_archive.place(
-                candidate, self._collective[proposal.prompt], new_individual, curiosity=delta
+                candidate, self.collective[proposal.prompt], new_individual, curiosity=delta
             )
             prompt_cell, prompt_added = made.cell, int(made.status)
             temperature = new_individual.descriptor[1]

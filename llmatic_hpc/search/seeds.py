@@ -43,6 +43,10 @@ class Purpose(IntEnum):
     """Ties among the completions for one place; once per place."""
     TARGET = 21
     """The cell that is wanted of a place's candidates; once per place."""
+    REWRITING = 22
+    """Ties among the prompts that are to be rewritten; once per generation."""
+    REWRITING_SAMPLING = 23
+    """The seed that the language model samples a new prompt with; once per rewriting."""
 
 
 def generator(

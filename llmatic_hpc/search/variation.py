@@ -13,6 +13,7 @@ from ..types import NO_PROMPT
 from .archive import Archive, Individual, PromptArchive
 from .baselines import LocalSearch, RegularizedEvolution
 from .population import NetworkPopulation, PromptPopulation
+from .prompt_rows import PromptRows
 from .seeds import Purpose, generator
 from .selection import in_turn, parents, turn
 from .writers import Turn, Writers
@@ -25,6 +26,7 @@ class Draft(NamedTuple):
 
     parents: tuple[int, ...]
     prompt: int
+    """While it is drawn, the row of the prompt."""
     temperature: float
     individual: int = NO_INDIVIDUAL
     operator: str = ""
@@ -49,7 +51,7 @@ class Variation:
     prompt_population: PromptPopulation | None
     baseline: RegularizedEvolution | LocalSearch | None
     writers: Writers
-    prompts: int
+    prompts: PromptRows
     temperature: float
     seed: int
     seeds: int
@@ -77,17 +79,21 @@ class Variation:
         for place, draft in enumerate(draw(generation, count), first):
             if draft.operator == "seed":
                 yield draft
-            elif operator == "mutation" and phase != "start" and self.settings.prompts == "bandit":
-                yield self._by_arm(draft, shared, generation, place)
+                continue
+            if operator == "mutation" and phase != "start" and self.settings.prompts == "bandit":
+                draft = self._by_arm(draft, shared, generation, place)
             else:
-                yield draft._replace(writer=shared.writer(place, draft.prompt))
+                draft = draft._replace(writer=shared.writer(place, draft.prompt))
+            if draft.prompt != NO_PROMPT:
+                draft = draft._replace(prompt=self.prompts.prompts[draft.prompt])
+            yield draft
 
     def _start(self, generation: int, count: int) -> Iterable[Draft]:
         for index, rng in enumerate(self._candidate_rngs(generation, count)):
             if generation == 0 and index < self.seeds:
                 yield Draft((), NO_PROMPT, self.temperature, operator="seed")
             else:
-                yield Draft((), int(rng.integers(self.prompts)), self.temperature)
+                yield Draft((), self.prompts.draw(rng), self.temperature)
 
     def _random(self, generation: int, count: int) -> Iterable[Draft]:
         return [Draft((), NO_PROMPT, self.temperature)] * count
@@ -157,7 +163,7 @@ class Variation:
     def _random_individual(self, rng: np.random.Generator) -> Individual:
         if self.prompt_population is not None:
             return self.prompt_population.individual(int(rng.integers(len(self.prompt_population))))
-        prompt = int(rng.integers(self.prompts))
+        prompt = self.prompts.draw(rng)
         individuals = self.prompt_archive.of_prompt(prompt)
         if len(individuals) == 0:
             return Individual(NO_INDIVIDUAL, prompt, self.temperature)

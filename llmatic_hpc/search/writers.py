@@ -66,6 +66,11 @@ class Writers:
         """Begin to share the candidates of a generation."""
         return Turn(self, generation)
 
+    def forget(self, prompt: int) -> None:
+        """Forget what each writer has brought with one prompt."""
+        for facts in (self.told, self.entered, self.cost):
+            facts[:, prompt] = 0.0
+
     def tell(self, proposal: Proposal, evaluation: Evaluation, *, entered: bool) -> None:
         """Learn what became of a candidate. One that was passed over is a cost of its place's."""
         is_uniform = self.settings.writers == "uniform"

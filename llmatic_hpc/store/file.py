@@ -138,7 +138,15 @@ def _write(file: h5py.File, record: Record) -> None:
     for name, meaning, table, columns in (
         ("history", "one row per generation", record.history, schema.HISTORY),
         ("attempts", "one row per attempt at a candidate", record.attempts, schema.ATTEMPTS),
+        (
+            "rewritings",
+            "one row per prompt that was to be rewritten",
+            record.rewritings,
+            schema.REWRITINGS,
+        ),
     ):
+        if name == "rewritings" and not record.evolves:
+            continue
         group = file.create_group(name, track_order=True)
         group.attrs["long_name"] = meaning
         for column in columns:
@@ -192,10 +200,13 @@ def _read(file: h5py.File, path: Path) -> Record:
     candidates = _columns(file["candidates"], schema.CANDIDATES, rows, path)
     generations = int(file.attrs["committed_generations"])
     history = _columns(file["history"], schema.HISTORY, generations, path)
-    tried = {}
+    tried, rewritten = {}, {}
     if "attempts" in file:
         count = len(file["attempts/candidate"])
         tried = _columns(file["attempts"], schema.ATTEMPTS, count, path)
+    if "rewritings" in file:
+        count = len(file["rewritings/generation"])
+        rewritten = _columns(file["rewritings"], schema.REWRITINGS, count, path)
     if "told" not in file["candidates"]:  # from before there were late evaluations
         own = candidates["generation"]
         candidates["told"] = np.where(own < generations, own, -1)
@@ -223,7 +234,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         data_sha256=str(file.attrs.get("data_sha256", "")),
         task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
         rungs=tuple(int(epochs) for epochs in file.attrs.get("rungs", ())),
-        known=(candidates, history, tried),
+        known=(candidates, history, tried, rewritten),
     )
 
 

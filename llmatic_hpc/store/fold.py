@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import PROBLEMS, Config, network_axes
 from ..search import Search, Tessellation
-from ..types import PENDING, Descriptor, Evaluation
+from ..types import PENDING, Descriptor, Evaluation, Proposal
 from . import promotion, rows
 from .record import EVALUATED, ArchiveState, Record
 
@@ -183,10 +183,18 @@ def advance(
     record.committed_generations += 1
 
 
+def ask(record: Record, search: Search) -> tuple[Proposal, ...]:
+    """Ask for a generation, with the new prompts that the record has before it."""
+    table = record.rewritings
+    of_generation = table["generation"] == search.generation
+    search.prompt_rows.enter(search.generation, (table["prompt"][of_generation] >= 0).tolist())
+    return search.ask()
+
+
 def resume(record: Record, config: Config) -> Search:
     """Make the search as it stands after the last committed generation."""
-    search = new_search(config, len(record.prompts), record)
+    search = new_search(config, record.own_prompts, record)
     for generation in range(record.committed_generations):
-        search.ask()
+        ask(record, search)
         search.tell(evaluations(record, generation))
     return search

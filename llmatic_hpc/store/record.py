@@ -115,6 +115,7 @@ class Record:
     config: dict[str, Any]
     environment: dict[str, Any]
     prompts: tuple[str, ...]
+    """Texts by index: the problem's own, then those that a model wrote, the first ones first."""
     archives: dict[str, ArchiveState]
     phase: str = EVALUATED
     committed_generations: int = 0
@@ -127,11 +128,12 @@ class Record:
     """Facts that requests and tries are made of beyond the settings; empty: none are needed."""
     rungs: tuple[int, ...] = ()
     """Epochs of the rungs, the last a full training; empty: all are trained in full at once."""
-    known: InitVar[tuple[Known, Known, Known]] = ({}, {}, {})
-    """Columns of the candidates, of the history and of the attempts so far."""
+    known: InitVar[Sequence[Known]] = ()
+    """Columns of the candidates, history, attempts and rewritings so far; empty where left out."""
     candidates: Columns = field(init=False)
     history: Columns = field(init=False)
     attempts: Columns = field(init=False)
+    rewritings: Columns = field(init=False)
 
     _indexed: int = field(default=0, repr=False)
     _settled: int = field(default=0, repr=False)
@@ -139,11 +141,16 @@ class Record:
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
     _architectures: set[str] = field(default_factory=set, repr=False)
 
-    def __post_init__(self, known: tuple[Known, Known, Known]) -> None:
-        widths = {"prompts": len(self.prompts), "axes": len(self.axes), "rungs": len(self.rungs)}
-        self.candidates = Columns(schema.CANDIDATES, known[0], **widths)
-        self.history = Columns(schema.HISTORY, known[1], **widths)
-        self.attempts = Columns(schema.ATTEMPTS, known[2], **widths)
+    def __post_init__(self, known: Sequence[Known]) -> None:
+        tables = [*known, {}, {}, {}, {}][:4]
+        widths = {"prompts": 0, "axes": len(self.axes), "rungs": len(self.rungs)}
+        self.rewritings = Columns(schema.REWRITINGS, tables[3], **widths)
+        search = self.config.get("search", {})
+        spare = int(search["prompt_rows"]) if self.evolves else 0
+        widths["prompts"] = self.own_prompts + spare
+        self.candidates = Columns(schema.CANDIDATES, tables[0], **widths)
+        self.history = Columns(schema.HISTORY, tables[1], **widths)
+        self.attempts = Columns(schema.ATTEMPTS, tables[2], **widths)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -154,6 +161,16 @@ class Record:
     def has_challenges(self) -> bool:
         """True where networks may be trained again."""
         return bool(self.config["search"].get("challenge", 0))
+
+    @property
+    def evolves(self) -> bool:
+        """True where a model rewrites prompts."""
+        return bool(self.config.get("search", {}).get("prompts") == "evolve")
+
+    @property
+    def own_prompts(self) -> int:
+        """Number of the problem's own prompts; those that a model wrote come after them."""
+        return len(self.prompts) - int((self.rewritings["prompt"] >= 0).sum())
 
     @property
     def are_repeats(self) -> NDArray[np.bool_]:
@@ -167,9 +184,20 @@ class Record:
 
     @property
     def prompt_fitness(self) -> NDArray[np.float64]:
-        """Collective fitness of every prompt."""
-        collective = self.history["collective"]
-        return collective[-1] if len(collective) else np.zeros(len(self.prompts))
+        """Collective fitness of every prompt; of one that gave way to another, as it was then."""
+        collective, new = self.history["collective"], self.rewritings
+        if not len(collective):
+            return np.zeros(len(self.prompts))
+        own = self.own_prompts
+        found = np.zeros(len(self.prompts))
+        found[:own] = collective[-1, :own]
+        for taken in np.flatnonzero(new["prompt"] >= 0).tolist():
+            prompt, row = int(new["prompt"][taken]), int(new["row"][taken])
+            gone = new["generation"][new["replaced"] == prompt]
+            last = int(gone[0]) if len(gone) else len(collective)
+            if new["generation"][taken] < len(collective):  # else it has just come
+                found[prompt] = collective[last - 1, row]
+        return found
 
     def append_candidates(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """New candidates; what a row does not say keeps the column's fill value."""

@@ -193,7 +193,7 @@ def request_of(proposal: Proposal, record: Record, problem: Problem, text: str =
     """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
     instruction = problem.random_prompt  # also where there is no model to read it
     if proposal.operator == "mutation":
-        instruction = problem.prompts[proposal.prompt]
+        instruction = record.prompts[proposal.prompt]  # the problem's, and new ones
     elif proposal.operator == "crossover":
         instruction = problem.crossover_prompt
     parents = tuple(record.candidates["source"][parent] for parent in proposal.parents)
@@ -218,9 +218,9 @@ def asked(record: Record, config: Config, problem: Problem) -> Iterator[Request]
     Of a training that is repeated nobody was asked.
     The search is replayed for it, as :func:`~.verify.verify` does.
     """
-    search = fold.new_search(config, len(record.prompts), record)
+    search = fold.new_search(config, record.own_prompts, record)
     for generation in range(record.committed_generations):
-        new = [proposal for proposal in search.ask() if proposal.operator != REPEAT]
+        new = [one for one in fold.ask(record, search) if one.operator != REPEAT]
         told = texts(record, config, search, new)
         for proposal in new:
             row = proposal.candidate

@@ -188,6 +188,28 @@ ATTEMPTS = (
 """A row for each attempt at a candidate, told with the candidate's result. No older record, and
 none of a problem without tasks, has any."""
 
+REWRITINGS = (
+    Column("generation", "i4", -1, "generation before which it was asked for, and from "
+           "which on a new prompt may be used"),
+    Column("index", "i4", -1, "number among those of the generation"),
+    Column("parent", "i4", -1, "prompt that was rewritten, an index into prompts/text"),
+    Column("curiosity", "f8", NAN, "curiosity of the parent's most curious individual", "1"),
+    Column("writer", "S32", b"", "name of its writer; empty: the run has one"),
+    Column("temperature", "f8", NAN, "sampling temperature", "1"),
+    Column("sampling_seed", "i8", -1, "seed of its sampling"),
+    Column("request_sha256", "S64", b"", "digest of the request"),
+    Column("completion", TEXT, "", "what the generator wrote"),
+    Column("form", "S16", b"", "form of the completion"),
+    Column("finished", "u1", 1, "0: the limit on tokens cut it off"),
+    Column("tokens", "i4", 0, "length of the completion", "tokens"),
+    Column("generate_seconds", "f8", NAN, "share of the time that its sampling took", "s"),
+    Column("failure", TEXT, "", "why it is no new prompt; empty: it is one"),
+    Column("prompt", "i4", -1, "index into prompts/text; -1: it is no new prompt"),
+    Column("row", "i4", -1, "row of the prompt archive that the new prompt took"),
+    Column("replaced", "i4", -1, "prompt that had the row before; -1: it was free"),
+)  # fmt: skip
+"""A row for each prompt that a model was to rewrite, of runs with ``search.prompts = "evolve"``."""
+
 ARCHIVE_COLUMNS = {
     "centroids": "centroids of the cells in the unit square",
     "lower": "lower bounds of the descriptors",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import Config, from_tables
 from ..search import Search
 from ..types import PENDING, STATUSES, Proposal
-from . import attempts, fold, places, promotion, repeats, requests, rows, tries
+from . import attempts, fold, places, promotion, repeats, requests, rewritings, rows, tries
 from .record import PROPOSED, Record
 
 
@@ -43,7 +43,7 @@ def verify(record: Record) -> Iterator[Difference]:
         yield from impossible
         return  # no search can be told so
     yield from (Difference(where, what) for where, what in attempts.faults(record))
-    search = fold.new_search(config, len(record.prompts), record)
+    search = fold.new_search(config, record.own_prompts, record)
     batch = config.search.batch * config.search.oversample
     for generation in range(record.committed_generations):
         yield from _asked(record, config, search)
@@ -56,6 +56,10 @@ def verify(record: Record) -> Iterator[Difference]:
             yield from _unequal(f"candidate {row}", record.candidates, row, again)
         again = vars(told.generation)
         yield from _unequal(f"generation {generation}", record.history, generation, again)
+    if record.phase == PROPOSED:  # new prompts before it have changed the archive
+        yield from _asked(record, config, search)
+    if odd := rewritings.unasked(record):
+        yield Difference("rewritings", odd)
     for name, state in fold.archive_states(search, record).items():
         for column in (
             "elite",
@@ -68,8 +72,6 @@ def verify(record: Record) -> Iterator[Difference]:
             for cell in np.flatnonzero(~_equal(stored, replayed)).tolist():
                 where = f"archives/{name} cell {cell}"
                 yield _replays(where, column, stored[cell], replayed[cell])
-    if record.phase == PROPOSED:
-        yield from _asked(record, config, search)
     expected = (record.committed_generations + (record.phase == PROPOSED)) * batch
     if record.rows != expected:
         yield Difference("candidates", f"{record.rows} rows where {expected} belong")
@@ -141,7 +143,9 @@ def _of_rows(found: Iterator[tuple[int, str]]) -> Iterator[Difference]:
 
 def _asked(record: Record, config: Config, search: Search) -> Iterator[Difference]:
     """Check all that comes before a generation's trainings: what was proposed, tried and kept."""
-    proposals = search.ask()
+    for where, what in rewritings.differences(record, search):
+        yield Difference(where, what)
+    proposals = fold.ask(record, search)
     yield from _proposals(record, proposals)
     yield from _of_rows(requests.differences(record, config, search, proposals))
     yield from _of_rows(tries.differences(record, config, search.generation, proposals))

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.prompts import chat_messages, completion_prompt, rename, shapes, shown
 from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.problems.nasbench201.kind import nasbench201
-from llmatic_hpc.types import Problem, Request
+from llmatic_hpc.types import REWRITING, Problem, Request
 
 Ask = Callable[..., Request]
 
@@ -207,3 +208,11 @@ def test_a_failure_is_shown_with_its_error(ask: Ask, problem: Problem) -> None:
     assert asked.startswith(completion_prompt(ask()))
     assert "no such size" in asked.partition("wrong")[2]
     assert asked.endswith("class Net(nn.Module):")
+
+
+def test_a_request_for_a_prompt_is_a_chat_of_its_own(ask: Ask) -> None:
+    """Its text alone, and no word of code blocks."""
+    asked = replace(ask(0), operator=REWRITING, text="Write another one.", parents=())
+    system, user = chat_messages(asked, image_classification(input_shape=(3, 32, 32), classes=10))
+    assert user["content"] == "Write another one."
+    assert "code" not in system["content"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmatic_hpc.errors import GeneratorError
 from llmatic_hpc.generation import Replay
-from llmatic_hpc.types import Completion, Request
+from llmatic_hpc.types import REWRITING, Completion, Request
 
 Ask = Callable[..., Request]
 
@@ -43,6 +44,23 @@ def test_candidates_take_their_lines(file: Path, ask: Ask) -> None:
     assert next(iter(replay.generate([ask(2)]))).text == "x"
     assert replay.form == "completion"
     replay.close()
+
+
+def test_new_prompts_have_lines_of_their_own(tmp_path: Path, ask: Ask) -> None:
+    """They are not counted among those of candidates, wherever they stand; too few are said."""
+    path = tmp_path / "c.jsonl"
+    lines = [{"rewriting": "Widen it a bit"}, {"completion": "x"}, {"rewriting": "Deepen it so"}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    replay = Replay(path)
+    assert replay.writes_prose
+    assert next(iter(replay.generate([ask(0)]))).text == "x"
+    wanted = replace(ask(0), operator=REWRITING, number=1)
+    assert list(replay.generate([wanted])) == [Completion(0, "Deepen it so", "chat")]
+    with pytest.raises(GeneratorError, match="has 2 lines of rewriting, but new prompt 3 is"):
+        next(iter(replay.generate([replace(wanted, number=2)])))
+    path.write_text('{"rewriting": 3}\n')
+    with pytest.raises(GeneratorError, match="line 1: rewriting must be a text"):
+        Replay(path)
 
 
 def test_name_is_the_content(file: Path) -> None:

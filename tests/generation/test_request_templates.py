@@ -15,8 +15,10 @@ from llmatic_hpc.generation.request_templates import (
     least,
     load,
     render,
+    rewriting,
     tokens,
 )
+from llmatic_hpc.types import REWRITING
 
 NEEDED = {"parents": "class Net: ...", "instruction": "Add a layer", "advice": "Shapes: any."}
 PARTS = {
@@ -105,3 +107,22 @@ def test_the_estimate_is_no_less_than_a_model_counts() -> None:
     text = Path(__file__).read_text()
     counted = len(tokenizer(text)["input_ids"])
     assert counted <= tokens(text) <= 2 * counted
+
+
+def test_a_request_for_a_new_prompt(tmp_path: Path) -> None:
+    """It says the prompt, the others, and the task where that is known; one's own template, too."""
+    shipped = load("", [REWRITING])[REWRITING]
+    text = rewriting(shipped, "Add a layer", ["Widen it", "Deepen it"], "")
+    assert "\n\nAdd a layer\n\n" in text
+    assert "- Widen it\n- Deepen it" in text
+    assert "$" not in text
+    own = tmp_path / "rewriting.txt"
+    own.write_text("Task: $task\n\nBetter than: $instruction")
+    template = load(str(tmp_path), [REWRITING])[REWRITING]
+    assert rewriting(template, "Add a layer", [], "digits") == (
+        "Task: digits\n\nBetter than: Add a layer"
+    )
+    for wrong, said in (("$task", "field $instruction is missing"), ("$parents", "unknown field")):
+        own.write_text(wrong)
+        with pytest.raises(ConfigError, match=said.replace("$", r"\$")):
+            load(str(tmp_path), [REWRITING])

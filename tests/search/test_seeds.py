@@ -81,6 +81,8 @@ def test_purposes_keep_their_numbers() -> None:
         ("INDIVIDUAL", 16),
         ("PLACE", 20),
         ("TARGET", 21),
+        ("REWRITING", 22),
+        ("REWRITING_SAMPLING", 23),
     ]
 
 

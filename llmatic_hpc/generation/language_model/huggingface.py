@@ -60,6 +60,7 @@ class HuggingFace:
         self._loaded: model_loading.LanguageModel | None = _loaded(settings, self.device)
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         self.form = self._form(settings.form)
+        self.writes_prose = self.form == "chat"
         self.context = _context(self._model.config)
         self._batch = settings.batch
         ends = self._model.generation_config.eos_token_id

@@ -26,10 +26,11 @@ class Change(NamedTuple):
 def changes(record: Record) -> dict[str, list[Change]]:
     """Return the changes of both archives, in order.
 
-    Where networks were trained again an elite's value is a mean, which changes with each repeat:
-    the search is then run again, and changes are told by generation.
+    Where networks were trained again an elite's value is a mean, which changes with each repeat,
+    and where prompts give way to new ones, cells are emptied (candidate -1): the search is then run
+    again, and changes are told by generation.
     """
-    if record.are_repeats.any():
+    if record.are_repeats.any() or record.evolves:
         return _replayed(record)
     return {
         "network": _entered(record, "network", scored(record)),
@@ -79,7 +80,7 @@ def _replayed(record: Record) -> dict[str, list[Change]]:
     values = {name: np.full(len(record.archives[name].elite), np.nan) for name in found}
     for generation, archives in enumerate(_standings(record)):
         for name, (elite, value) in archives.items():
-            moved = (elite >= 0) & ((elite != known[name]) | (value != values[name]))
+            moved = (elite != known[name]) | ((elite >= 0) & (value != values[name]))
             found[name] += [
                 Change(generation, cell, int(elite[cell]), float(value[cell]))
                 for cell in np.flatnonzero(moved).tolist()
@@ -91,9 +92,9 @@ def _replayed(record: Record) -> dict[str, list[Change]]:
 def _standings(record: Record) -> Iterator[dict[str, tuple[NDArray[np.int64], Floats]]]:
     """Run the search again, and yield the elites of its archives with their values."""
     config = from_tables(record.config, "run.h5")
-    search = fold.new_search(config, len(record.prompts), record)
+    search = fold.new_search(config, record.own_prompts, record)
     for generation in range(record.committed_generations):
-        search.ask()
+        fold.ask(record, search)
         search.tell(fold.evaluations(record, generation))
         yield {
             "network": (

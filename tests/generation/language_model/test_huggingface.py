@@ -21,7 +21,7 @@ from llmatic_hpc.generation.language_model import batch, device, huggingface, pr
 from llmatic_hpc.generation.language_model.huggingface import HuggingFace
 from llmatic_hpc.generation.language_model.prefill import packs
 from llmatic_hpc.generation.language_model.sampling import Row, Writer
-from llmatic_hpc.types import Completion, Problem, Request
+from llmatic_hpc.types import REWRITING, Completion, Problem, Request
 
 from ..conftest import CONTEXT
 
@@ -413,7 +413,12 @@ def test_chat_where_there_is_a_template(
     assert chat.prompt(ask(0)).endswith("\n<|assistant|>")
     [answer] = chat.generate([ask(0)])
     assert (answer.form, answer.prefix) == ("chat", "")
+    wanted = replace(ask(0), operator=REWRITING, parents=(), text="Write one more.")
+    assert chat.writes_prose
+    assert "<|user|>Write one more.\n" in chat.prompt(wanted)
+    assert next(chat.generate([wanted])).text
     plain = HuggingFace(settings(model=str(tiny_chat_model), form="completion"), problem)
+    assert not plain.writes_prose
     assert plain.form == "completion"
     with pytest.raises(GeneratorError, match="no chat template"):
         HuggingFace(settings(form="chat"), problem)
