@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from llmatic_hpc.config import Config, ProblemSettings, TrainingSettings
-from llmatic_hpc.evaluation import build, data, training, worker
+from llmatic_hpc.evaluation import build, data, trainer, training
 from llmatic_hpc.generation.extract import extract
 from llmatic_hpc.generation.procedural.control import Procedural
 from llmatic_hpc.problems.images.kind import image_classification
@@ -78,7 +78,7 @@ def main() -> int:
     ).initial_source
     contained, plain = [], []
     with Container(CONFIG.containment, arrays=arrays) as container:
-        evaluator = worker._Evaluator(container, dataset, CONFIG.training, CONFIG.containment, 1)
+        evaluator = trainer.Trainer(container, dataset, CONFIG.training, CONFIG.containment, 1)
         for turn in range(options.pairs + 1):
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()

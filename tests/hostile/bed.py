@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from llmatic_hpc.config import ContainmentSettings, TrainingSettings
-from llmatic_hpc.evaluation import data, worker
+from llmatic_hpc.evaluation import data, trainer
 from llmatic_hpc.evaluation.data import Dataset, Split
 from llmatic_hpc.sandbox import confine
 from llmatic_hpc.sandbox.container import Container, Job
@@ -113,7 +113,7 @@ class Bed:
 
     def _train(self, container: Container, source: str) -> Seen:
         with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as folder:
-            evaluator = worker._Evaluator(container, self.dataset, TRAINING, SETTINGS, threads=1)
+            evaluator = trainer.Trainer(container, self.dataset, TRAINING, SETTINGS, threads=1)
             job = evaluator.job(source, seed=1, epochs=1, folder=Path(folder))
             reply = container.run(job)
             outcome = evaluator.outcome(job, reply)
