@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -188,24 +188,25 @@ class _Attempt:
 
     def _described(self, model: nn.Module) -> Descriptors:
         """Run a network that was built, in evaluation and in training."""
-        parameters = list(model.parameters())
+        parameters, buffers = list(model.parameters()), list(model.buffers())
         if not parameters:
             raise CandidateError("invalid", "the network has no parameters to train")
         if not any(isinstance(p, nn.UninitializedParameter) for p in parameters):
             self._count_params(parameters)
         images = torch.randn((3, *self.input_shape), device=self.device)
-        floating = (t for t in (*parameters, *model.buffers()) if t.is_floating_point())
+        weights = (*parameters, *buffers)
+        floating = (t for t in weights if t.is_floating_point())
         self.strange.update(str(t.dtype) for t in floating if t.dtype != images.dtype)
 
         model.eval()
         batch = 1
         try:
-            counting, alive = self._counted(model, images[:1])
+            counting, alive = self._counted(model, images[:1], weights)
         except CandidateError:
             if self.device != "cpu":
                 raise
             batch = 2  # some networks refuse one image alone
-            counting, alive = self._counted(model, images[:2])
+            counting, alive = self._counted(model, images[:2], weights)
         if (flops := counting.flops / batch) > self.max_flops:
             number = f"{flops:.3e} {_per(self.input_shape)}"
             bound = f"containment.max_flops = {self.max_flops:g}"
@@ -234,20 +235,28 @@ class _Attempt:
     def _mode(self) -> dict[str, Any]:
         return {"strange": self.strange, "meta": True} if self.device == "meta" else {}
 
-    def _counted(self, model: nn.Module, images: Tensor) -> tuple[Counting, Alive]:
+    def _counted(
+        self, model: nn.Module, images: Tensor, weights: Sequence[Tensor]
+    ) -> tuple[Counting, Alive]:
         """Count one pass over ``images``; one before gives lazy layers their weights."""
-        weights = (*model.parameters(), *model.buffers())
-        for _ in range(2 if any(map(is_lazy, weights)) else 1):
+        if any(map(is_lazy, weights)):
+            self._pass(model, images, [t for t in weights if not is_lazy(t)])
             weights = (*model.parameters(), *model.buffers())
-            alive = Alive(t for t in weights if not is_lazy(t))
-            counting = Counting(
-                max_layers=self.max_layers,
-                max_flops=len(images) * self.flops,
-                alive=alive,
-                **self._mode,
-            )
-            with counting, torch.no_grad():
-                self._forward(model, images)
+        return self._pass(model, images, weights)
+
+    def _pass(
+        self, model: nn.Module, images: Tensor, weights: Sequence[Tensor]
+    ) -> tuple[Counting, Alive]:
+        """Count one pass; ``weights`` are no activations."""
+        alive = Alive(weights)
+        counting = Counting(
+            max_layers=self.max_layers,
+            max_flops=len(images) * self.flops,
+            alive=alive,
+            **self._mode,
+        )
+        with counting, torch.no_grad():
+            self._forward(model, images)
         return counting, alive
 
     def _forward(self, model: nn.Module, images: Tensor) -> Tensor:
