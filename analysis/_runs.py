@@ -40,7 +40,8 @@ PAPER_TABLE_2 = {"LLMatic": ("2", "2", "11")}
 UNKNOWN = "–"
 
 IGNORED = (
-    "run.directory", "run.seed", "search.generations", "search.queries", "search.budget",
+    "run.directory", "run.seed", "run.trackers", "search.generations", "search.queries",
+    "search.budget",
     "problem.dataset", "problem.table",
     "generator.batch", "generator.dtype", "generator.device", "generator.threads",
     "generator.url", "generator.key_variable", "generator.concurrency",
