@@ -118,7 +118,7 @@ def _prepare_measure(message: Message, _arrays: Arrays, _asked: _Asked) -> Perfo
             found = measure.measure(source, **parameters, meta_first=large).descriptors
             if found is not None:
                 row[:] = astuple(found)
-                # One in vain on the CPU costs more than what the meta device is slower by.
+                # A try in vain on the CPU costs more than asking the meta device for a small one.
                 large = large or measure.is_large(found)
         return {"status": PENDING, "failure": "", "values": {"large": int(large)}}, rows.tobytes()
 
