@@ -248,8 +248,9 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
         and not generator.writers
     ):
         yield (
-            f"search.variant = {search.variant!r} is a baseline on NAS-Bench-201: it needs "
-            "problem.kind = 'nasbench201' and generator.kind = 'procedural'"
+            f"search.variant = {search.variant!r} edits by number, without a model: it needs "
+            "generator.kind = 'procedural' alone, and a problem.kind with neighbours, such as "
+            "'image_classification' or 'nasbench201'"
         )
     if search.oversample > 1 and search.variant in BASELINES:
         yield f"search.oversample must be 1 with the baseline search.variant = {search.variant!r}"

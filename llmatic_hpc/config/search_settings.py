@@ -11,7 +11,7 @@ from .fields import resumable, setting
 ABLATIONS = ("network-archive", "prompt-archive", "mutation-only", "crossover-only", "random")
 """Variants of the algorithm (paper, section 4.2)."""
 BASELINES = ("regularized-evolution", "local-search")
-"""Variants that change one edge of a cell by its number, without prompts."""
+"""Variants that edit by number, without prompts."""
 
 WITH_PROMPTS = ("llmatic", "mutation-only", "prompt-archive")
 """Variants that mutate by the prompt archive."""

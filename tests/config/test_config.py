@@ -142,7 +142,10 @@ RUNGS = "[training]\nrungs = [[3, 'niche'], [9]]\n"
         ("[search]\nstart = 'seeds'\nvariant = 'random'\n", ["start phase", "'random'"]),
         ("[search]\nstart = 'seeds'\nbatch = 3\n", ["search.batch", "has 6"]),
         ("[generator]\nkind = 'replay'\n", ["needs generator.replay"]),
-        ("[search]\nvariant = 'local-search'\n", ["a baseline on NAS-Bench-201", "procedural"]),
+        (
+            "[search]\nvariant = 'local-search'\n",
+            ["edits by number, without a model", "procedural"],
+        ),
         (
             "[problem]\nkind = 'nasbench201'\ntable_epochs = 100\n",
             ["problem.table_epochs must be 12, 200 or", "100"],

@@ -8,6 +8,7 @@ shows what the search owes to the model. The parent's source is read as a list o
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,8 @@ class Procedural:
     How many edits and how large follows the temperature; at its lowest, 0.05, it is one small
     edit. Everything is drawn from the seed of the request: the same request gives the same
     text. Prompts beyond the paper's thirteen mean any edit. A parent that cannot be read is
-    replaced by a fresh network.
+    replaced by a fresh network. The operator ``neighbour`` is one edit, any, drawn from the
+    parent and the neighbour's number.
     """
 
     kind = "procedural"
@@ -64,6 +66,9 @@ class _Variation:
         self.classes = problem.classes
         self.rng = random.Random(request.seed)
         self.strength = min(1.0, max(0.0, (request.temperature - 0.05) / 0.95))
+        if request.operator == "neighbour":  # the same one, whoever asks and when
+            parent = hashlib.sha256("\n".join(request.parents).encode())
+            self.rng = random.Random(f"{parent.hexdigest()} {request.neighbour}")
 
     def network(self, request: Request) -> Network:
         """Make the network that answers the request."""
@@ -75,6 +80,8 @@ class _Variation:
             parents.append(self._fit(layers) if layers else self._fresh())
         if request.operator == "crossover":
             return self._crossed(parents)
+        if request.operator == "neighbour":
+            return self._edited(parents[0], any_edit) or self._fresh()
         prompted = PROMPTED_OF_TABLES if len(self.shape) == 1 else PROMPTED
         known = 0 <= request.prompt < len(prompted)
         return self._mutated(parents[0], *prompted[request.prompt if known else 2])

@@ -181,6 +181,10 @@ def control(settings: GeneratorSettings, problem: Problem) -> Generator:
     return Procedural(problem)
 
 
+NEIGHBOURS = 64
+"""Edits of a network that the baselines tell apart by their numbers."""
+
+
 class ImageClassification(ProblemKind):
     """Classify images, sequences or rows of a table by networks that are trained from scratch."""
 
@@ -203,6 +207,10 @@ class ImageClassification(ProblemKind):
         from .evaluator import Trained
 
         return Trained(self.describe(config), config, paths, **hooks)
+
+    def neighbours(self, settings: ProblemSettings) -> int:
+        """See :meth:`.ProblemKind.neighbours`: as many of the control's edits, by their number."""
+        return NEIGHBOURS
 
     def rungs(self, config: Config) -> tuple[int, ...]:
         """See :meth:`.ProblemKind.rungs`."""

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from llmatic_hpc.generation.procedural.control import Procedural
-from llmatic_hpc.problems.images.kind import image_classification
+from llmatic_hpc.problems.images.kind import NEIGHBOURS, image_classification
 from llmatic_hpc.source import gate
 from llmatic_hpc.types import Problem, Request
 
@@ -97,6 +97,12 @@ def chain(problem: Problem, length: int, *, seed: int, prompts: Iterable[int]) -
             )
         )
     return sources[1:]
+
+
+def neighbour(problem: Problem, parent: str, number: int, *, seed: int = 0) -> str:
+    """The network that a baseline asks for by its number."""
+    request = Request(0, "neighbour", -1, "", (parent,), 0.7, seed, neighbour=number)
+    return next(Procedural(problem).generate([request])).text
 
 
 # --- they work --------------------------------------------------------------------------------
@@ -384,3 +390,19 @@ def test_seeds_give_different_networks() -> None:
 def test_it_says_what_it_is() -> None:
     """Nobody may mistake its results for a language model's."""
     assert Procedural(CIFAR).name == "procedural (control without a language model)"
+
+
+# --- by number ----------------------------------------------------------------------------------
+
+
+@PROBLEMS
+def test_a_neighbour_is_one_edit_that_hangs_on_its_number_alone(problem: Problem) -> None:
+    """It trains, and is the same network again whoever asks; many numbers are different ones."""
+    parent = ask(problem, 2, seed=5, temperature=0.7)
+    found = [neighbour(problem, parent, number) for number in range(NEIGHBOURS)]
+    assert found == [neighbour(problem, parent, n, seed=9) for n in range(NEIGHBOURS)]
+    assert parent not in found
+    assert len(set(found)) > NEIGHBOURS / 3
+    for source in found[::8]:
+        check(source, problem)
+    assert found[0] != neighbour(problem, found[0], 0)
