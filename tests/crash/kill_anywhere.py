@@ -2,6 +2,7 @@
 
     python -m tests.crash.kill_anywhere --kills 100
     python -m tests.crash.kill_anywhere --kills 50 --rungs niche     # or halving, elites
+    python -m tests.crash.kill_anywhere --config FILE         # such as one with several writers
 
 Every other kill takes the coordinator alone, so that its workers live on and are adopted; the
 rest take the workers with it. Afterwards must hold (invariants 1 and 2 of the design):
@@ -36,6 +37,7 @@ from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema
 
 ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "smoke.toml"
 SETTINGS = (
     "search.generations=3", "search.batch=6", "search.start_elites=3", "training.epochs=1",
     "problem.train_images=300", "problem.test_images=100", "cluster.poll_seconds=0.1",
@@ -53,8 +55,8 @@ def command(run: Path, settings: Sequence[str] = ()) -> list[str]:
     """The command that starts and continues a run, with further ``settings``."""
     settings = (*SETTINGS, *RUNGS.get(run.parent.name, ()), *settings)
     options = [word for setting in settings for word in ("--set", setting)]
-    config = str(ROOT / "configs" / "smoke.toml")
-    return [sys.executable, "-m", "llmatic_hpc", "run", config, "--run-dir", str(run), *options]
+    line = ["llmatic_hpc", "run", str(CONFIG), "--run-dir", str(run)]
+    return [sys.executable, "-m", *line, *options]
 
 
 def start(run: Path, settings: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -173,7 +175,11 @@ def report(run: Path, seen: Seen) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """See the module."""
+    global CONFIG
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="what is run: configs/smoke.toml"
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--kills-per-run", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -184,6 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="settings of the run beyond this script's")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder for the runs, kept afterwards")
     options = parser.parse_args(arguments)
+    CONFIG = options.config.resolve()
     rng = random.Random(options.seed)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="llmatic-crash-"))
     folder = folder / options.rungs if options.rungs else folder
