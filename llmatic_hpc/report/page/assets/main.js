@@ -25,7 +25,7 @@ function mapPart(page, maps) {
     },
   });
   const tell = () => {
-    said.textContent = `after generation ${slider.value} of 0 to ${last}`;
+    said.textContent = `after generation ${slider.value}, the last is ${last}`;
   };
   tell();
   return part(
