@@ -56,7 +56,7 @@ def facts(record: Record) -> dict[str, Any]:
                                for k, of in zip(keys, of_parents, strict=True)])  # fmt: skip
     known = (status == b"duplicate") | (keys == initial)
     earlier = [json.loads(text) if text else [] for text in table["earlier"]]
-    first = [tries[0]["reason"] if tries else "" for tries in earlier]
+    first = [tries[0]["why"] if tries else "" for tries in earlier]
     of_parent = np.array([said == "repeats its parent" for said in first])
     repeated = np.array([said.startswith("repeats") for said in first])
     cells = [int(cell) for cell in table["network_cell"] if cell >= 0]
