@@ -10,16 +10,13 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from .kv_cache import SHARING, KeyValueCache
-from .prefill import Pack, common, packs
+from .kv_cache import SHARING, KeyValueCache, Pair
+from .prefill import LEAST, Pack, common, helpful, packs
 from .sampling import Row, Writer, draw, sent, uniforms
 
 ERROR = 5e-5
 """Bound on how much a logit in single precision depends on the batch (at most 2e-5 in 0.5 B
 parameters). Where that could decide, the row is computed once more on its own."""
-
-LEAST_SHARED = 32
-"""Fewer tokens that all rows begin with are not worth a part of their own."""
 
 
 class Batch:
@@ -28,19 +25,17 @@ class Batch:
     Args:
         model: a causal language model for which :func:`suits` holds, in evaluation mode.
         writer: decides what ends a row.
-        top_p: of all rows.
-        shared: so many first tokens are the same in all rows (:func:`shared_by`).
+        shared: so many first tokens are the same in all rows (:func:`shared_by`); where a row that
+            comes later begins otherwise, fewer are from then on.
     """
 
-    def __init__(self, model: Any, writer: Writer, *, top_p: float, shared: int = 0) -> None:
+    def __init__(self, model: Any, writer: Writer, *, shared: int = 0) -> None:
         self.rows: list[Row] = []
         self._model = model
         # transformers has given this another name (5.24).
         parameters = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self._writer = writer
-        self._top_p = top_p
-        self._shared = shared
         self._kept = KeyValueCache(shared)
         # In half precision the rounding is no smaller than what it would have to decide.
         self._error = ERROR if model.dtype == torch.float32 else 0.0
@@ -54,23 +49,48 @@ class Batch:
         # The last token of a prompt is read by the first step, together with everyone's.
         heads = [tuple(row.prompt[:-1]) for row in rows]
         taken, longest = len(self.rows), max(map(len, heads))
-        self._kept.reserve(rows=taken + len(rows), before=longest - self._shared, after=1)
-        for pack in packs(heads, share=sees_all(self._model, longest)):
+        if taken and self._kept.shared:
+            self._share_less(rows)
+        self._kept.reserve(rows=taken + len(rows), before=longest - self._kept.shared, after=1)
+        share = sees_all(self._model, max(longest, *self._places, 0))
+        slots = {tuple(row.prompt[:-1]): n for n, row in enumerate(self.rows)} if share else {}
+        known = helpful(heads, slots)
+        read = [self._of(slots[prompt], length) for prompt, length in known.items()]
+        for pack in packs(heads, share=share, known=known):
             found = {
                 taken + n: sent(pack.columns[head], self._model.device)
                 for n, head in enumerate(heads)
                 if head in pack.columns
             }
-            self._kept.put(self._read(pack), found)
+            self._kept.put(self._read(pack, read), found)
         self.rows += rows
         charge(rows, began)
+
+    @property
+    def _places(self) -> list[int]:
+        """The column of each row's last token, counted from its own first one."""
+        return [len(row.prompt) + len(row.tokens) - 1 for row in self.rows]
+
+    def _of(self, slot: int, length: int) -> list[Pair]:
+        return self._kept.read(slot, self._places[slot] - self._kept.shared, length)
+
+    def _share_less(self, rows: Sequence[Row]) -> None:
+        """Keep no more once for all than what ``rows``, which are new, begin with, too."""
+        same = shared_by(self._model, [self.rows[0], *rows])
+        if same < self._kept.shared:
+            own = [place - self._kept.shared for place in self._places]
+            self._kept.share_less(same, own)
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
         """Write a token of every row; the rows that are over leave and are returned."""
-        began, rows, device = time.perf_counter(), self.rows, self._model.device
-        places = [len(row.prompt) + len(row.tokens) - 1 for row in rows]
-        slots, width = self._kept, max(places) - self._shared
+        began, rows, device, places = (
+            time.perf_counter(),
+            self.rows,
+            self._model.device,
+            self._places,
+        )
+        slots, width = self._kept, max(places) - self._kept.shared
         slots.first = slots.end - width
         slots.reserve(rows=len(rows), before=width, after=1)
         position = sent(places, device)[:, None]
@@ -85,12 +105,13 @@ class Batch:
         for row, token in zip(rows, self._drawn(output.logits[:, -1]), strict=True):
             self._writer.write(row, token)
         charge(rows, began)
-        return self._leave()
+        return self.leave()
 
     def _mask(self, longest: int, position: torch.Tensor) -> torch.Tensor:
         """Return which columns each row sees: as many as it has tokens, up to the last."""
-        columns = torch.arange(self._shared, longest + 1, device=position.device)
-        seen = columns >= longest + self._shared - position
+        shared = self._kept.shared
+        columns = torch.arange(shared, longest + 1, device=position.device)
+        seen = columns >= longest + shared - position
         if not attends_plainly(self._model, longest):
             return seen.long()
         # Made here it is taken as it is; else transformers looks into it, and the host waits.
@@ -101,32 +122,36 @@ class Batch:
     def _drawn(self, logits: torch.Tensor) -> list[int]:
         chances = uniforms(self.rows, logits.shape[-1])  # while the device computes
         temperatures = [row.temperature for row in self.rows]
-        tokens, unsure = draw(
-            logits.float(), temperatures, chances, top_p=self._top_p, error=self._error
-        )
+        tops = [row.top_p for row in self.rows]
+        tokens, unsure = draw(logits.float(), temperatures, chances, top_p=tops, error=self._error)
         for n in [n for n, doubt in enumerate(unsure) if doubt]:
             row = self.rows[n]
             ids = sent([row.ids], self._model.device)
             alone = self._model(input_ids=ids, use_cache=False).logits[:, -1]
             [tokens[n]], _ = draw(
-                alone.float(), [row.temperature], chances[n : n + 1], top_p=self._top_p
+                alone.float(), [row.temperature], chances[n : n + 1], top_p=row.top_p
             )
         return tokens
 
-    def _read(self, pack: Pack) -> DynamicCache:
+    def _read(self, pack: Pack, known: Sequence[list[Pair]] = ()) -> DynamicCache:
+        """Read a pack, of which keys and values of the beginning are ``known``."""
         cache, device = DynamicCache(), self._model.device
+        for number, parts in enumerate(zip(*known, strict=True)):
+            keys, values = (torch.cat(side, dim=2) for side in zip(*parts, strict=True))
+            cache.update(keys, values, number)
         mask = pack.mask(self._model.dtype)
         self._model.base_model(  # no logits
-            input_ids=sent([pack.tokens], device),
-            position_ids=sent([pack.positions], device),
+            input_ids=sent([pack.tokens[pack.known :]], device),
+            position_ids=sent([pack.positions[pack.known :]], device),
             attention_mask=None if mask is None else mask.to(device),
             use_cache=True,
             **{self._cache_name: cache},
         )
         return cache
 
-    def _leave(self) -> list[Row]:
-        """Take out the rows that are over; the last ones move to their places."""
+    @torch.inference_mode()
+    def leave(self) -> list[Row]:
+        """Take out the rows that are over and return them; the last ones move to their places."""
         over = [row for row in self.rows if row.done]
         for n in range(len(self.rows) - 1, -1, -1):
             if self.rows[n].done:
@@ -170,7 +195,7 @@ def shared_by(model: Any, rows: Sequence[Row]) -> int:
     prompts = [row.prompt[:-1] for row in rows]
     same = common(min(prompts), max(prompts))  # all others lie in between
     longest = max(len(row.prompt) + row.limit for row in rows)
-    return same if same >= LEAST_SHARED and attends_plainly(model, longest) else 0
+    return same if same >= LEAST and attends_plainly(model, longest) else 0
 
 
 def charge(rows: Sequence[Row], began: float) -> None:

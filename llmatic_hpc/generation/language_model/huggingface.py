@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import torch
 
 from ...config import GeneratorSettings
 from ...errors import GeneratorError
 from ...types import Completion, Problem, Request
 from .. import prompts
-from ..several import LOADED
-from . import adapter, device, model_loading, packed_linear
+from . import adapter, device
 from .batch import Batch, shared_by, suits
 from .kv_cache import AHEAD
-from .sampling import Row, Writer
+from .local_model import LocalModel
+from .sampling import Row
 from .static_batch import StaticBatch
-
-LEAST_NEW_TOKENS = 64
-"""Fewer are no network: a prompt that leaves less room than this is not worth an attempt."""
 
 REFILL = 8
 """New rows come in once this part of the batch, one in so many, is free: those who come together
 share the reading of what their prompts have in common."""
 
 _log = logging.getLogger(__name__)
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
-class HuggingFace:
+class HuggingFace(LocalModel):
     """A causal language model by hub name, local folder or .gguf file.
 
     Every completion is an exact sample from the model at its request's temperature (and
@@ -54,24 +45,9 @@ class HuggingFace:
         if settings.adapter:
             self.name += f"+{adapter.name(settings.adapter)}"
         self.problem = problem
-        self.settings = settings
-        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
-        self.device = device.choose(settings.device)
-        self._loaded: model_loading.LanguageModel | None = _loaded(settings, self.device)
-        self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
-        self.form = self._form(settings.form)
+        super().__init__(settings)
         self.writes_prose = self.form == "chat"
-        self.context = _context(self._model.config)
         self._batch = settings.batch
-        ends = self._model.generation_config.eos_token_id
-        self._ends = frozenset(
-            t
-            for t in [*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id]
-            if t is not None
-        )
-        pad = self._tokenizer.pad_token_id
-        self._pad = pad if pad is not None else min(self._ends, default=0)
-        self._writer = Writer(self._tokenizer, form=self.form, ends=self._ends)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield completions as they are done. A row that is over gives its place to the next."""
@@ -79,7 +55,7 @@ class HuggingFace:
         longest: dict[tuple[str, ...], int] = {}
         for request in requests:
             prompt, parents = self._tokens(request), request.parents
-            if self.context - len(prompt) < min(LEAST_NEW_TOKENS, self.settings.max_new_tokens):
+            if not self.room(prompt, self.settings.max_new_tokens):
                 yield self._too_long(request, len(prompt))
             else:
                 asked.append((request, prompt))
@@ -109,32 +85,14 @@ class HuggingFace:
                 self._model.to("cpu")
             device.give_back()
 
-    def close(self) -> None:
-        """Free the model's memory, once no other writer shares it."""
-        self._model = self._loaded = None
-        gc.collect()
-        device.give_back()
-
     def prompt(self, request: Request) -> str:
         """Return the text that the model gets to see, markup of its chat template included."""
         if self.form == "completion":
             return prompts.completion_prompt(request)
-        messages = prompts.chat_messages(request, self.problem)
-        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
-        try:
-            text: str = self._tokenizer.apply_chat_template(messages, **options)
-        except Exception:  # some templates know no system role
-            user = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-            rest = [{"role": "user", "content": user}, *messages[2:]]
-            text = self._tokenizer.apply_chat_template(rest, **options)
-        return text
+        return self.chat(prompts.chat_messages(request, self.problem))
 
     def _tokens(self, request: Request) -> list[int]:
-        # A chat template writes the special tokens itself.
-        text, plain = self.prompt(request), self.form == "completion"
-        with model_loading.quiet():
-            ids: list[int] = self._tokenizer(text, add_special_tokens=plain)["input_ids"]
-        return ids[:-1] if ids[-1] in self._ends and plain else ids
+        return self.tokens(self.prompt(request), is_chat=self.form == "chat")
 
     def _too_long(self, request: Request, tokens: int) -> Completion:
         room = "" if tokens > self.context else f", which leaves {self.context - tokens} to write"
@@ -159,34 +117,27 @@ class HuggingFace:
         prefix = prompts.PREFIX if self.form == "completion" else ""
         return Completion(candidate, text, form=self.form, prefix=prefix, **facts)
 
-    def _form(self, form: str) -> str:
-        has_template = bool(getattr(self._tokenizer, "chat_template", None))
-        if form == "chat" and not has_template:
-            raise GeneratorError(
-                f"{self.settings.model}: the model has no chat template; set "
-                "generator.form = 'completion'"
-            )
-        return ("chat" if has_template else "completion") if form == "auto" else form
-
     def _row(self, request: Request, prompt: list[int]) -> Row:
         return Row(
             candidate=request.candidate,
             prompt=prompt,
-            limit=min(self.settings.max_new_tokens, self.context - len(prompt)),
+            limit=self.room(prompt, self.settings.max_new_tokens),
             temperature=request.temperature,
             seed=request.seed,
+            top_p=self.settings.top_p,
+            form=self.form,
         )
 
     def _write(self, waiting: Sequence[Row]) -> Iterator[Row]:
         """Write all rows to their ends; yields each as it is done."""
         batch: Batch | StaticBatch
-        size, top_p = self._batch, self.settings.top_p
+        size = self._batch
         if suits(self._model):
             shared = shared_by(self._model, waiting)
             size = self._side_by_side(waiting, shared)
-            batch = Batch(self._model, self._writer, top_p=top_p, shared=shared)
+            batch = Batch(self._model, self._writer, shared=shared)
         else:
-            batch = StaticBatch(self._model, self._writer, top_p=top_p, pad=self._pad)
+            batch = StaticBatch(self._model, self._writer, pad=self._pad)
         admitted = 0
         while admitted < len(waiting) or batch.rows:
             free = size - len(batch.rows)
@@ -234,35 +185,3 @@ class HuggingFace:
             f"{self.settings.model}: cannot be sampled from in {dtype} on {self.device}: {error}; "
             f"{advice}"
         )
-
-
-def _loaded(settings: GeneratorSettings, where: str) -> model_loading.LanguageModel:
-    """Load a model, or share what another writer of the run has loaded of the same."""
-    shared = LOADED.get()
-    location = model_loading.locate(settings.model)
-    dtype = device.precision(settings.dtype, where)
-    key = location.resolve(), dtype, where, settings.quantization, settings.adapter
-    loaded: model_loading.LanguageModel | None = shared.get(key) if shared else None
-    if loaded is None:
-        loaded = model_loading.load(
-            location,
-            dtype=dtype,
-            device=where,
-            shown_as=settings.model,
-            quantization=settings.quantization,
-        )
-        if settings.adapter:
-            changed = adapter.merged(loaded.model, settings.adapter)
-            loaded = model_loading.LanguageModel(changed, loaded.tokenizer)
-        if where == "cpu":
-            packed_linear.pack(loaded.model)
-        if shared is not None:
-            shared[key] = loaded
-    return loaded
-
-
-def _context(config: Any) -> int:
-    """Return the most tokens that the model can attend to, prompt and answer together."""
-    text = config.get_text_config()
-    known = (getattr(text, key, None) for key in _CONTEXT_KEYS)
-    return next((n for n in known if isinstance(n, int) and n > 0), sys.maxsize)

@@ -8,7 +8,7 @@ next slot. What all rows begin with is kept once, beside the slots, for :func:`a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,6 +106,37 @@ class KeyValueCache(Cache):
                     own = chosen[self.shared :]
                     place = slice(self.end - len(own), self.end)
                     buffer[slot, :, place] = state[0].index_select(1, own)
+
+    def read(self, slot: int, own: int, length: int) -> list[Pair]:
+        """Return keys and values of the first ``length`` tokens of a slot with ``own`` columns."""
+        first, shared = self.end - own, min(length, self.shared)
+        found = []
+        for number, pair in enumerate(self.buffers):
+            common = self.common[number] if self.shared else pair
+            keys, values = (
+                torch.cat([of_all[:, :shared], x[slot, :, first : first + length - shared]], dim=1)
+                if self.shared
+                else x[slot, :, first : first + length]
+                for of_all, x in zip(common, pair, strict=True)
+            )
+            found.append((keys[None], values[None]))
+        return found
+
+    def share_less(self, shared: int, own: Sequence[int]) -> None:
+        """Keep only the first ``shared`` tokens once for all; each of the first slots, which have
+        ``own`` columns, gets the rest of them before its own."""
+        more = self.shared - shared
+        width = max(own) + more
+        self.first = self.end - max(own)
+        self.reserve(rows=len(own), before=width, after=0)
+        self.first = self.end - width
+        for (keys, values), (all_keys, all_values) in zip(self.buffers, self.common, strict=True):
+            for slot, columns in enumerate(own):
+                place = slice(self.end - columns - more, self.end - columns)
+                keys[slot, :, place] = all_keys[:, shared:]
+                values[slot, :, place] = all_values[:, shared:]
+        self.common = [(keys[:, :shared], values[:, :shared]) for keys, values in self.common]
+        self.shared = shared
 
     def move(self, source: int, target: int) -> None:
         """Copy what a slot holds over another."""

@@ -7,13 +7,19 @@ sequence whose tokens see just their own ancestors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 
 PACK = 1024
 """Tokens read at a time: enough for full speed, and attention within them stays cheap."""
+
+LEAST = 32
+"""Fewer tokens that prompts begin with alike are not worth a part of their own."""
+
+NONE: Mapping[tuple[int, ...], int] = MappingProxyType({})
 
 
 @dataclass
@@ -25,6 +31,8 @@ class Pack:
     """Position of each token in its prompt."""
     columns: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
     """Indices in the sequence of each prompt's tokens."""
+    known: int = 0
+    """So many first tokens of the sequence have been read before."""
 
     def add(self, prompt: tuple[int, ...], path: Sequence[int]) -> None:
         """Append a prompt whose first tokens stand at ``path`` already."""
@@ -34,12 +42,12 @@ class Pack:
         self.positions += range(len(path), len(prompt))
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor | None:
-        """Return what is added to attention, (1, 1, tokens, tokens).
+        """Return what is added to attention, (1, 1, tokens that are new, tokens).
 
         0 for a token's own ancestors, the lowest number for all else. None where plain causal
         attention does the same.
         """
-        if len(self.columns) == 1:
+        if len(self.columns) == 1 and not self.known:
             return None
         hidden = torch.full((len(self.tokens),) * 2, torch.finfo(dtype).min, dtype=dtype)
         for path in self.columns.values():
@@ -47,27 +55,66 @@ class Pack:
             hidden[at[:, None], at[None, :]] = torch.triu(
                 torch.full((len(path),) * 2, torch.finfo(dtype).min, dtype=dtype), diagonal=1
             )
-        return hidden[None, None]
+        return hidden[None, None, self.known :]
 
 
-def packs(prompts: Iterable[Sequence[int]], *, share: bool = True) -> Iterator[Pack]:
-    """Yield all distinct prompts, in packs of about ``PACK`` tokens.
+Prompt = tuple[int, ...]
+
+
+def packs(
+    prompts: Iterable[Sequence[int]], *, share: bool = True, known: Mapping[Prompt, int] = NONE
+) -> Iterator[Pack]:
+    """Yield all distinct prompts, in packs of about ``PACK`` new tokens.
 
     Args:
         prompts: token ids; an empty one needs no reading.
         share: False gives each prompt a pack of its own.
+        known: prompts of which so many first tokens have been read; they begin every pack, one
+            after the other.
     """
-    pack = Pack()
-    last: tuple[int, ...] = ()
+    pack, begins = _begun(known)
+    last: Prompt = ()
     for prompt in sorted({tuple(p) for p in prompts if p}):
         same = common(last, prompt) if share else 0
-        if pack.tokens and (not share or len(pack.tokens) + len(prompt) - same > PACK):
+        new = len(pack.tokens) - pack.known
+        if new and (not share or new + len(prompt) - same > PACK):
             yield pack
-            pack, same = Pack(), 0
-        pack.add(prompt, pack.columns[last][:same] if same else ())
+            (pack, begins), same = _begun(known), 0
+        path = pack.columns[last][:same] if same else []
+        for one, begin in begins.items():
+            # The last token is read in any case.
+            read = min(common(one, prompt), known[one], len(prompt) - 1)
+            if read > len(path):
+                path = list(range(begin, begin + read))
+        pack.add(prompt, path)
         last = prompt
-    if pack.tokens:
+    if pack.columns:
         yield pack
+
+
+def _begun(known: Mapping[Prompt, int]) -> tuple[Pack, dict[Prompt, int]]:
+    """Make a pack that begins with what is known, and say where each of it begins."""
+    pack, begins = Pack(), {}
+    for prompt, length in known.items():
+        begins[prompt] = len(pack.tokens)
+        pack.tokens += prompt[:length]
+        pack.positions += range(length)
+    pack.known = len(pack.tokens)
+    return pack, begins
+
+
+def helpful(prompts: Iterable[Sequence[int]], read: Iterable[Prompt]) -> dict[Prompt, int]:
+    """Return which of the prompts that have been ``read`` others begin as, and how far.
+
+    Each prompt counts for the one that it shares most with, if that is worth a copy.
+    """
+    there, found = list(dict.fromkeys(read)), dict[Prompt, int]()
+    for prompt in {tuple(p) for p in prompts if len(p) > 1} if there else ():
+        same, place = max((common(one, prompt), -n) for n, one in enumerate(there))
+        if same >= LEAST:
+            one = there[-place]
+            found[one] = max(same, found.get(one, 0))
+    return found
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:

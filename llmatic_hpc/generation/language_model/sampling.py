@@ -9,7 +9,7 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ BLOCK = 256
 LIKELIEST = 1024
 """Tokens among which a nucleus is looked for before the vocabulary is sorted."""
 
+MARGIN = 8
+"""Tokens before those of a stop that are decoded with it: its beginning may share one."""
+
 
 @dataclass
 class Row:
@@ -37,6 +40,11 @@ class Row:
     """Most tokens that may be written."""
     temperature: float
     seed: int
+    top_p: float = 1.0
+    form: str = ""
+    """Form of the class that it ends with, ``chat`` or ``completion``; empty: it ends with none."""
+    stops: tuple[str, ...] = ()
+    """Texts that end it, and are no part of it."""
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     finished: bool = False
@@ -53,7 +61,9 @@ class Row:
 
     def afresh(self) -> Row:
         """Return the same row before its first token."""
-        return Row(self.candidate, self.prompt, self.limit, self.temperature, self.seed)
+        return replace(
+            self, tokens=[], done=False, finished=False, text="", watched=False, seconds=0.0
+        )
 
     @property
     def last(self) -> int:
@@ -84,7 +94,7 @@ def draw(
     temperatures: Sequence[float],
     chances: torch.Tensor,
     *,
-    top_p: float = 1.0,
+    top_p: float | Sequence[float] = 1.0,
     error: float = 0.0,
 ) -> tuple[list[int], list[bool]]:
     """A token for every row, exactly from softmax(logits / T) restricted to the fewest tokens of
@@ -98,7 +108,7 @@ def draw(
         logits: shape (rows, vocabulary), float32.
         temperatures: one per row; 0 takes the likeliest.
         chances: of :func:`uniforms`, on the CPU.
-        top_p: in (0, 1].
+        top_p: in (0, 1]; of all rows, or one per row.
         error: by how much a logit may be off.
 
     Returns:
@@ -112,7 +122,16 @@ def draw(
     noise = -(-sent(chances, device, torch.float64).log()).log()
     slack, best = 2 * error / heat, logits.amax(-1, keepdim=True)
     weights = ((logits - best) / heat.to(logits.dtype)[:, None]).exp_()
-    unsure = _restrict(weights, top_p, slack) if top_p < 1 else torch.zeros_like(heat).bool()
+    unsure = torch.zeros_like(heat).bool()
+    each = [top_p] * rows if isinstance(top_p, float) else top_p
+    for share in sorted({one for one in each if one < 1}):
+        if all(one == share for one in each):
+            unsure = _restrict(weights, share, slack)
+            break
+        chosen = sent([n for n, one in enumerate(each) if one == share], device)
+        some = weights[chosen]
+        unsure[chosen] = _restrict(some, share, slack[chosen])
+        weights[chosen] = some
     blocks = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
     blocks = blocks.view(rows, -1, BLOCK)
     block, lead = _winner(blocks.sum(-1).double().log() + noise[:, :-BLOCK])
@@ -159,32 +178,39 @@ def _restrict(weights: torch.Tensor, top_p: float, slack: torch.Tensor) -> torch
 class Writer:
     """Converter of tokens to text that notices the end."""
 
-    def __init__(self, tokenizer: Any, *, form: str, ends: frozenset[int]) -> None:
+    def __init__(self, tokenizer: Any, *, ends: frozenset[int]) -> None:
         self.tokenizer = tokenizer
-        self.form = form
         self.ends = ends
         """Tokens that end a text."""
         self._marks: dict[int, tuple[bool, bool]] = {}
 
     def write(self, row: Row, token: int) -> None:
-        """Add ``token`` to ``row``; decodes the text only where a class might just be over."""
+        """Add ``token`` to ``row``; decodes the text only where it might just be over."""
         row.tokens.append(token)
         if token in self.ends:
             return self._finish(row, finished=True)
         if len(row.tokens) >= row.limit:
             return self._finish(row, finished=False)
-        newline, fence = self._mark(token)
+        if row.stops:
+            # A token may be less than a character, so the end of the text has at least as many.
+            recent = self._decode(row.tokens[-max(map(len, row.stops)) - MARGIN :])
+            if any(stop in recent for stop in row.stops):
+                return self._finish(row, finished=True)
+        newline, fence = self._mark(token) if row.form else (False, False)
         if newline or fence or row.watched:
             row.watched = newline
-            if end_of_class(self._decode(row.tokens), form=self.form) is not None:
+            if end_of_class(self._decode(row.tokens), form=row.form) is not None:
                 self._finish(row, finished=True)
         return None
 
     def _finish(self, row: Row, *, finished: bool) -> None:
         text = self._decode(row.tokens)
-        end = end_of_class(text, form=self.form)
-        row.text = text if end is None else text[:end]
-        row.finished = finished or end is not None
+        found = [text.find(stop) for stop in row.stops]
+        if row.form and (end := end_of_class(text, form=row.form)) is not None:
+            found.append(end)
+        cuts = [place for place in found if place >= 0]
+        row.text = text[: min(cuts)] if cuts else text
+        row.finished = finished or bool(cuts)
         row.done = True
 
     def _mark(self, token: int) -> tuple[bool, bool]:

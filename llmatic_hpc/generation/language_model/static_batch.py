@@ -20,15 +20,13 @@ class StaticBatch:
     Args:
         model: any causal language model, in evaluation mode.
         writer: decides what ends a row.
-        top_p: of all rows.
         pad: token that fills up shorter prompts, on the left.
     """
 
-    def __init__(self, model: Any, writer: Writer, *, top_p: float, pad: int) -> None:
+    def __init__(self, model: Any, writer: Writer, *, pad: int) -> None:
         self.rows: list[Row] = []
         self._model = model
         self._writer = writer
-        self._top_p = top_p
         self._pad = pad
 
     def admit(self, rows: Sequence[Row]) -> None:
@@ -55,14 +53,21 @@ class StaticBatch:
                 stopping_criteria=StoppingCriteriaList([self._over]),
             )
         charge(rows, began)
-        self.rows = [row for row in rows if not row.done]
-        return [row for row in rows if row.done]
+        return self.leave()
+
+    def leave(self) -> list[Row]:
+        """Take out the rows that are over and return them."""
+        over = [row for row in self.rows if row.done]
+        self.rows = [row for row in self.rows if not row.done]
+        return over
 
     def _write(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Draw a token for each row and leave of its scores that token alone."""
         chances = uniforms(self.rows, scores.shape[-1])
         temperatures = [row.temperature for row in self.rows]
-        tokens, _ = draw(scores.float(), temperatures, chances, top_p=self._top_p)
+        tokens, _ = draw(
+            scores.float(), temperatures, chances, top_p=[row.top_p for row in self.rows]
+        )
         for row, token in zip(self.rows, tokens, strict=True):
             if not row.done:
                 self._writer.write(row, token)

@@ -307,7 +307,8 @@ def test_sharing_changes_no_text(
     generator = HuggingFace(settings(model=model, max_new_tokens=60, batch=12), problem)
     shared = by_candidate(list(generator.generate(requests)))
     apart = partial(packs, share=False)
-    monkeypatch.setattr(batch, "packs", lambda prompts, *, share: apart(prompts))
+    monkeypatch.setattr(batch, "helpful", lambda prompts, read: {})
+    monkeypatch.setattr(batch, "packs", lambda prompts, *, share, known: apart(prompts))
     assert by_candidate(list(generator.generate(requests))) == shared
 
 
@@ -322,6 +323,81 @@ def test_a_pack_is_full_at_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
             assert [pack.tokens[c] for c in columns] == list(prompt)
             assert [pack.positions[c] for c in columns] == list(range(len(prompt)))
     assert {p for pack in found for p in pack.columns} == {tuple(p) for p in prompts if p}
+
+
+def test_rows_that_join_later_read_little_and_change_nothing(
+    settings: Settings, problem: Problem, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch whose rows come one after the other, of other parents than the first ones: what
+    they share shrinks to what all of them begin with, what a row there has read is not read
+    again, and each writes what it writes alone."""
+    generator = HuggingFace(settings(), problem)
+    requests = [
+        ask(n, parents=("# other\n" * (n // 4) + problem.initial_source,), prompt=0,
+            instruction=problem.prompts[n % 4])
+        for n in range(12)
+    ]  # fmt: skip
+    rows = [
+        replace(generator._row(r, generator._tokens(r)), limit=20 + 5 * (n % 3), top_p=top_p)
+        for n, r in enumerate(requests)
+        for top_p in [(1.0, 0.7, 0.9)[n % 3]]
+    ]
+    alone = []
+    for row in rows:
+        one = batch.Batch(generator._model, generator._writer)
+        one.admit([row.afresh()])
+        alone.append(next(iter(filter(None, (one.step() for _ in range(99)))))[0].text)
+    model = OutOfMemory(generator._model)
+    together = batch.Batch(model, generator._writer, shared=batch.shared_by(model, rows[:2]))
+    assert together._kept.shared > 100
+    together.admit(rows[:2])
+    over: list[Row] = []
+    for n in range(2, 12, 2):
+        over += together.step()
+        over += together.step()
+        together.admit(rows[n : n + 2])
+    assert together._kept.shared == 0  # the third parent begins otherwise
+    while together.rows:
+        over += together.step()
+    assert {row.candidate: row.text for row in over} == dict(enumerate(alone))
+    lengths = [len(row.prompt) - 1 for row in rows]
+    assert model.read[1] < lengths[2] / 3
+    assert sum(model.read) < sum(lengths) / 3
+
+
+def test_a_row_that_nobody_wants_leaves(settings: Settings, problem: Problem, ask: Ask) -> None:
+    """Its place is free at once, and the others write what they would have."""
+    generator = HuggingFace(settings(), problem)
+    rows = [generator._row(r, generator._tokens(r)) for r in (ask(0), ask(1), ask(2))]
+    plain = by_candidate(list(generator.generate([ask(0), ask(1), ask(2)])))
+    some = batch.Batch(generator._model, generator._writer, shared=50)
+    some.admit(rows)
+    some.step()
+    rows[0].done = True
+    assert some.leave() == [rows[0]]
+    while some.rows:
+        some.step()
+    assert [rows[1].text, rows[2].text] == [plain[1], plain[2]]
+
+
+def test_texts_that_end_a_row(settings: Settings, problem: Problem, ask: Ask) -> None:
+    """The first of its stops ends it and is cut off, also where it is more than a token."""
+    generator = HuggingFace(settings(max_new_tokens=60), problem)
+    row = replace(generator._row(ask(0), generator._tokens(ask(0))), form="")
+
+    def written(row: Row) -> Row:
+        one = batch.Batch(generator._model, generator._writer)
+        one.admit([row])
+        while one.rows:
+            one.step()
+        return row
+
+    text = written(row.afresh()).text
+    stop = text[30:37]
+    stopped = written(replace(row.afresh(), stops=("never in it", stop)))
+    assert stopped.text == text[: text.index(stop)]
+    assert stopped.finished
+    assert len(stopped.tokens) < 60
 
 
 def test_places_of_done_rows_are_taken_again(

@@ -34,7 +34,8 @@ from llmatic_hpc.generation import ModelUnavailable, Replay, create
 from llmatic_hpc.generation.language_model import device as devices
 from llmatic_hpc.generation.language_model import model_files as weights
 from llmatic_hpc.generation.language_model import model_loading as loading
-from llmatic_hpc.generation.language_model.huggingface import HuggingFace, _context
+from llmatic_hpc.generation.language_model.huggingface import HuggingFace
+from llmatic_hpc.generation.language_model.local_model import _context
 from llmatic_hpc.types import Problem
 
 Settings = Callable[..., GeneratorSettings]
