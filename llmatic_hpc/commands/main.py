@@ -23,7 +23,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-from . import candidates, export, look
+from . import candidates, export, look, serve
 from .options import (
     PATH,
     json_option,
@@ -47,7 +47,7 @@ def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
 
 
-for command in (*look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS):
+for command in (*look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS):
     cli.add_command(command)
 
 

@@ -23,6 +23,7 @@ def write_atomically(
     *,
     check: Callable[[Path], None] | None = None,
     shared: bool = False,
+    private: bool = False,
 ) -> None:
     """Write beside, sync, rename: a reader sees the former file or the new one, whole.
 
@@ -32,6 +33,7 @@ def write_atomically(
             is too large to be held.
         check: is given the written file before it takes its place; what it raises prevents that.
         shared: several processes may write to ``path``, after a node failure, say.
+        private: nobody but its owner may read it, at any time.
 
     Raises ``OSError``, and what ``check`` or ``content`` raises, with ``path`` as it was.
     """
@@ -39,7 +41,9 @@ def write_atomically(
     writer = f".{socket.gethostname()}.{os.getpid()}" if shared else ""
     beside = path.with_name(f"{path.name}{writer}.tmp")
     try:
-        with open(beside, "wb") as file:
+        if private:  # one that a kill has left may be readable
+            beside.unlink(missing_ok=True)
+        with open(beside, "wb", opener=_private if private else None) as file:
             data(file) if callable(data) else file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -51,6 +55,10 @@ def write_atomically(
             beside.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def append_line(path: Path, line: str) -> None:

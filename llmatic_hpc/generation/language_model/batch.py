@@ -67,6 +67,11 @@ class Batch:
         charge(rows, began)
 
     @property
+    def held(self) -> int:
+        """Bytes of keys and values."""
+        return sum(x.nbytes for pair in self._kept.buffers for x in pair)
+
+    @property
     def _places(self) -> list[int]:
         """The column of each row's last token, counted from its own first one."""
         return [len(row.prompt) + len(row.tokens) - 1 for row in self.rows]

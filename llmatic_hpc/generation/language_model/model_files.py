@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -82,6 +83,18 @@ def bytes_needed(folder: Path, dtype: torch.dtype) -> int:
 def size_on_disk(folder: Path) -> int:
     """Return the bytes of the weight files in a whole ``folder``."""
     return sum(file.stat().st_size for file in _weights(folder))
+
+
+def digest(location: Path) -> str:
+    """Return ``sha256:`` and the digest of a model's weights, a file or a whole folder."""
+    files, whole = [location] if location.is_file() else _weights(location), hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if len(files) == 1:
+            return f"sha256:{found}"
+        whole.update(f"{file.name} {found}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
 
 
 def gguf_elements(file: Path) -> int:

@@ -29,6 +29,9 @@ class StaticBatch:
         self._writer = writer
         self._pad = pad
 
+    held = 0
+    """Bytes of keys and values between two steps."""
+
     def admit(self, rows: Sequence[Row]) -> None:
         """Let ``rows`` take part from the next step on."""
         self.rows += rows
