@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError
 from .fields import merge, nearest, resumable, setting
@@ -91,15 +93,18 @@ class GeneratorSettings:
         choices=("neighbours", "free"),
     )  # fmt: skip
     url: str = resumable(
-        "", "of an OpenAI-compatible server, such as http://node7:8000/v1; for kind = endpoint"
-    )
+        "", "of an OpenAI-compatible server, such as http://node7:8000/v1, or the file in which "
+        "'llmatic serve' says where it is (a path that ends in .json, or file://...); for kind = "
+        "endpoint"
+    )  # fmt: skip
     key_variable: str = resumable(
         "", "name of the environment variable with the server's key; empty: it wants none"
     )
     concurrency: int = resumable(16, "requests to the server at once", low=1, high=1000)
     request_seconds: float = resumable(
-        300.0, "longest wait for the server's answer to one request", low=0.1
-    )
+        300.0, "longest wait for the server's answer to one request; and, where url is a file, for "
+        "a server that is not there (yet, or any more)", low=0.1
+    )  # fmt: skip
     retries: int = resumable(
         6, "further attempts at a request for which the server had no time or no answer", low=0,
         high=1000,
@@ -113,6 +118,14 @@ class GeneratorSettings:
         (), "several writers, [[generator.writers]]: a name, and keys as here; what one leaves out "
         "is as it stands here, and then kind is not given here", lasting=lambda v: _lasting(v),
     )  # fmt: skip
+
+    @property
+    def address_file(self) -> Path | None:
+        """The file in which a server says where it is, if ``url`` is one."""
+        if self.url.startswith("file://"):
+            return Path(unquote(urlsplit(self.url).path))
+        is_path = self.url.endswith(".json") and "://" not in self.url
+        return Path(self.url).expanduser() if is_path else None
 
     def by_name(self, origin: str = "") -> dict[str, GeneratorSettings]:
         """Return the settings of every writer by its name; the one that has none is ``""``.

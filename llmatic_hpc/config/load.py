@@ -33,6 +33,7 @@ PATHS = (
     "generator.model",
     "generator.adapter",
     "generator.templates",
+    "generator.url",
 )
 
 
@@ -360,6 +361,13 @@ def _listed(rungs: Sequence[Sequence[object]]) -> list[list[object]]:
 
 def _faults_of_endpoint(generator: GeneratorSettings) -> Iterator[str]:
     """Say why a server cannot be one, without repeating what may be a misplaced secret."""
+    if generator.address_file is not None:
+        if generator.key_variable:
+            yield (
+                "generator.key_variable must be empty where generator.url is a file: the server's "
+                "token is in it"
+            )
+        return
     try:
         url = urlsplit(generator.url)
         port_is_fine = url.port is None or url.port > 0
@@ -373,7 +381,8 @@ def _faults_of_endpoint(generator: GeneratorSettings) -> Iterator[str]:
     if url.scheme not in ("http", "https") or not url.hostname or not port_is_fine:
         yield (
             "generator.kind = 'endpoint' needs generator.url, the base of an OpenAI-compatible "
-            f"server such as http://localhost:8000/v1; got {generator.url!r}"
+            "server such as http://localhost:8000/v1, or the file of 'llmatic serve', such as "
+            f"serve.json; got {generator.url!r}"
         )
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*|", generator.key_variable):
         yield (

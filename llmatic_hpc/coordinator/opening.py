@@ -10,6 +10,7 @@ from .. import generation
 from ..config import GeneratorSettings
 from ..errors import ConfigError, LLMaticError
 from ..generation import Generator, ModelUnavailable
+from ..generation.servers import refuse_other_model
 from ..generation.several import Several, prose_writer, sharing
 from ..types import Problem
 from . import environment
@@ -72,7 +73,7 @@ def _of_writer(
     recorded: Mapping[str, Any],
     name: str,
     notify: Callable[[str], None],
-) -> tuple[Generator, dict[str, str]]:
+) -> tuple[Generator, dict[str, Any]]:
     """Make the generator of a writer; an error that it raises has the writer's name."""
     who = f"writer {name}"
     try:
@@ -91,7 +92,7 @@ def _opened(
     recorded: Mapping[str, Any],
     who: str,
     notify: Callable[[str], None],
-) -> tuple[Generator, dict[str, str]]:
+) -> tuple[Generator, dict[str, Any]]:
     """Make one generator, as ``recorded`` if it is, and what the record is to say of it."""
     known, kind = recorded.get("generator"), environment.generator_kind(recorded)
     fell_back = bool(kind) and kind != wanted.kind
@@ -102,4 +103,12 @@ def _opened(
         wanted = replace(wanted, fallback="")
     generator = generation.create(wanted, problem, notify=notify)
     name = str(known) if fell_back else generator.name
-    return generator, {"generator": name, "generator_kind": generator.kind}
+    facts: dict[str, Any] = {"generator": name, "generator_kind": generator.kind}
+    if served := getattr(generator, "served", None):  # by a server, as that says
+        try:
+            refuse_other_model(recorded.get("generator_served", {}), served, wanted.url)
+        except BaseException:
+            generator.close()
+            raise
+        facts["generator_served"] = served
+    return generator, facts

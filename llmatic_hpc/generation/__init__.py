@@ -46,6 +46,9 @@ def create(
     # Imported where needed: transformers and torch take seconds that others need not wait.
     if settings.kind == "huggingface":
         notify(f"loading the model {settings.model}")
+    if settings.kind == "endpoint" and settings.address_file:
+        seconds = settings.request_seconds
+        notify(f"looking for the server of {settings.address_file}, {seconds:g} s at most")
     try:
         made: Generator = GENERATORS.get(settings.kind)(settings, problem)
         made.kind = settings.kind  # the name under which it is registered

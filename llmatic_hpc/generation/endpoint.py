@@ -4,6 +4,9 @@ What the server need not be told twice is found out at the start, within seconds
 there, takes the key, offers the model, and answers a request of this form. The package
 ``openai`` does the talking: it repeats what failed for the moment (429, 5xx, no connection, no
 answer in time) after exponentially growing, randomised pauses, or when the server says.
+
+A server of this package (:mod:`.serving`) may say where it is in a file. It is read again for every
+attempt, so that a server may end and come back at another port or on another machine.
 """
 
 from __future__ import annotations
@@ -12,19 +15,21 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import os
+import math
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from ..config import GeneratorSettings
 from ..errors import GeneratorError
 from ..types import Completion, Problem, Request
-from . import prompts
+from . import prompts, servers
 from .base import ModelUnavailable
 from .language_model.stopping import end_of_class
+from .serving import address
+from .serving.protocol import OWNER
 
 try:
     import openai
@@ -40,22 +45,30 @@ PROBE_SECONDS = 10.0
 STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
 """Texts at which the server ends a continued class; OpenAI's own takes four at most."""
 
-_LIST_LENGTH = 10
+PAUSE_SECONDS = 1.0
+"""Time between two looks for a server that is away."""
+
 _REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class _Away(ModelUnavailable):
+    """There is no file with an address: no server runs, or none does yet."""
+
+
 class Endpoint:
-    """A model by the URL of its server.
+    """A model by the URL of its server, or by the file in which a server says where it is.
 
     Form ``auto`` is ``chat``: a server does not tell whether its model has a chat template, and
     nearly all that are served have. For a model that only continues text, set
-    ``generator.form = "completion"``.
+    ``generator.form = "completion"``. A server of this package does tell.
 
     Temperature, ``top_p`` and the request's seed (its lowest 31 bits, which every server takes)
-    are sent along; whether a seed repeats a text is up to the server. The key is read from the
-    environment variable that ``generator.key_variable`` names, and appears nowhere else.
+    are sent along; whether a seed repeats a text is up to the server. That of this package is sent
+    all of the seed, and writes in single precision what ``generator.kind = "huggingface"`` writes.
+    The key is read from the environment variable that ``generator.key_variable`` names, or from the
+    server's file, and appears nowhere else.
 
     Raises:
         ModelUnavailable: the server cannot be reached or does not offer the model.
@@ -69,20 +82,26 @@ class Endpoint:
         self.name = f"endpoint:{settings.model}"
         self.form = "completion" if settings.form == "completion" else "chat"
         self.writes_prose = self.form == "chat"
-        self.url = _base(settings.url)
+        self._file = settings.address_file
+        self.url = str(self._file) if self._file else servers.base(settings.url)
+        self.served: dict[str, Any] = {}
+        """Model as the server describes it: at least ``id``; some tell a digest and more."""
         self.problem = problem
         self.settings = settings
         self.prompt_tokens = 0
         """Read by the server so far, as it counts them."""
         self.completion_tokens = 0
         """Written by the server so far, as it counts them."""
-        self._key = _key(settings.key_variable)
+        self._key = servers.key(settings.key_variable)
         self._client = openai.AsyncOpenAI(
-            base_url=self.url,
+            base_url="http://localhost" if self._file else self.url,
             api_key=self._key or "none",  # left out, openai would send OPENAI_API_KEY
             timeout=settings.request_seconds,
-            max_retries=settings.retries,
+            max_retries=0 if self._file else settings.retries,
         )
+        self._address: address.Address | None = None
+        self._is_waiting = False
+        self._finding = asyncio.Lock()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="endpoint")
@@ -130,7 +149,9 @@ class Endpoint:
         async with self._slots:
             started = time.perf_counter()
             try:
-                text, reason, tokens = await self._ask(request, self.settings.max_new_tokens)
+                text, reason, tokens = await self._patiently(
+                    lambda: self._ask(request, self.settings.max_new_tokens)
+                )
             except _REFUSALS as error:
                 failure = f"the server refuses the request: {self._words(error)}"
                 text, reason, tokens = "", "length", 0
@@ -162,6 +183,10 @@ class Endpoint:
             "top_p": self.settings.top_p,
             "seed": request.seed % 2**31,
         }
+        stops: Any = {"stop": list(STOPS)}
+        if self._is_ours:
+            options |= {"seed": request.seed % 2**63, "extra_body": {"stop_at_class": True}}
+            stops = {}
         answer: Any
         try:
             if self.form == "chat":
@@ -169,7 +194,7 @@ class Endpoint:
                 answer = await self._client.chat.completions.create(**options)
                 text = answer.choices[0].message.content or ""
             else:
-                options |= {"prompt": prompts.completion_prompt(request), "stop": list(STOPS)}
+                options |= {"prompt": prompts.completion_prompt(request), **stops}
                 answer = await self._client.completions.create(**options)
                 text = answer.choices[0].text or ""
             reason = str(answer.choices[0].finish_reason)
@@ -185,31 +210,106 @@ class Endpoint:
         self.completion_tokens += written
         return text, reason, written
 
+    @property
+    def _is_ours(self) -> bool:
+        return bool(self.served.get("owned_by") == OWNER)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask; where a file says where, also a server that comes back elsewhere meanwhile.
+
+        Then a failed attempt is repeated as ``openai`` does it, and one for which there is no
+        server for ``request_seconds``.
+        """
+        if self._file is None:
+            return await ask()
+        failed, until = 0, math.inf
+        while True:
+            try:
+                await self._find(self._file)
+                found = await ask()
+                self._is_waiting = False
+                return found
+            except (openai.APITimeoutError, openai.RateLimitError, openai.InternalServerError) as e:
+                failed, until = failed + 1, math.inf
+                if failed > self.settings.retries:
+                    raise
+                pause = servers.pause(e, failed)
+            except (openai.APIConnectionError, _Away) as error:
+                until = min(until, time.monotonic() + self.settings.request_seconds)
+                if time.monotonic() >= until:
+                    raise
+                self._say_waiting(error)
+                pause = PAUSE_SECONDS
+            except openai.AuthenticationError:  # of the one before, or after, at the same place
+                if address.read(self._file) == self._address:
+                    raise
+                pause = 0.0
+            await asyncio.sleep(pause)
+
+    async def _find(self, file: Path) -> None:
+        """Turn to the server that the file names."""
+        found = address.read(file)
+        if found is None:
+            raise _Away(f"{file}: there is no such file, so no server runs", _START)
+        async with self._finding:
+            if found == self._address:
+                return
+            self._key = found.token
+            self._client = self._client.with_options(base_url=found.url, api_key=found.token)
+            await self._meet()
+            self._address = found
+            _log.info("%s: %s is served at %s", file, self.settings.model, found)
+
+    def _say_waiting(self, error: Exception) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            said = self._words(error) if isinstance(error, openai.OpenAIError) else str(error)
+            _log.warning(
+                "%s: waiting for its server, %g seconds at most (generator.request_seconds): %s",
+                self.url, self.settings.request_seconds, said,
+            )  # fmt: skip
+
     async def _check(self) -> None:
         """Ask for the list of models, then for one token."""
-        client = self._client.with_options(max_retries=1, timeout=PROBE_SECONDS / 2)
         try:
-            offered = [str(model.id) async for model in client.models.list()]
+            await self._patiently(self._meet)
+        except openai.OpenAIError as error:
+            raise self._error(error, self.settings.retries + 1 if self._file else 2) from None
+        if self._is_ours and self.settings.form == "auto":
+            self.form = str(self.served.get("form", self.form))
+            self.writes_prose = self.form == "chat"
+        await self._try_out()
+
+    async def _meet(self) -> None:
+        """Ask for the list of models and find the one that is wanted."""
+        client = self._client.with_options(
+            max_retries=0 if self._file else 1, timeout=PROBE_SECONDS / 2
+        )
+        try:
+            offered = {str(model.id): dict(model) async for model in client.models.list()}
         except openai.NotFoundError as error:
             raise GeneratorError(
                 f"{self.url}/models: there is no such page ({self._words(error)}); set "
                 "generator.url to the base of an OpenAI-compatible server, which usually ends "
                 "in /v1"
             ) from None
-        except openai.OpenAIError as error:
-            raise self._error(error, attempts=2) from None
         except (AttributeError, TypeError, ValueError):
             raise GeneratorError(
                 f"{self.url}/models: not a list of models; set generator.url to the base of an "
                 "OpenAI-compatible server, which usually ends in /v1"
             ) from None
         model = self.settings.model
-        if model not in offered and f"{model}:latest" not in offered:  # as Ollama names it
+        found = offered.get(model) or offered.get(f"{model}:latest")  # as Ollama names it
+        if found is None:
             raise ModelUnavailable(
                 f"{self.url}: does not offer {model}",
-                f"set generator.model to what it offers: {_listed(offered)}",
+                f"set generator.model to what it offers: {servers.listed(list(offered))}",
             )
-        await self._try_out()
+        served = servers.facts(found)
+        servers.refuse_other_model(self.served, served, self.url)
+        if self.served and served != self.served:
+            _log.warning("%s: the server says now: %s", self.url, served)
+        self.served = served
 
     async def _try_out(self) -> None:
         trial = Request(
@@ -222,7 +322,7 @@ class Endpoint:
             seed=0,
         )
         try:
-            await self._ask(trial, 1)
+            await self._patiently(lambda: self._ask(trial, 1))
         except openai.NotFoundError as error:
             other = "chat" if self.form == "completion" else "completion"
             raise GeneratorError(
@@ -245,6 +345,8 @@ class Endpoint:
         said = self._words(error)
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             variable = self.settings.key_variable
+            if self._file:
+                return GeneratorError(f"{self.url}: its server refuses the token in it; {_START}")
             return GeneratorError(
                 f"{self.url}: refuses the key in {variable} ({said}); set {variable} to one that "
                 "it accepts"
@@ -257,6 +359,13 @@ class Endpoint:
                 f"{self.url}: no answer in time, {attempts} times",
                 f"is it at work? {_REACH}; for one that is slow raise generator.request_seconds "
                 "or lower generator.concurrency",
+            )
+        if isinstance(error, openai.APIConnectionError) and self._file:
+            where = address.read(self._file) or "it"
+            return ModelUnavailable(
+                f"{self.url}: {where} cannot be reached, for {self.settings.request_seconds:g} "
+                f"seconds (generator.request_seconds; {said})",
+                _START,
             )
         if isinstance(error, openai.APIConnectionError):
             return ModelUnavailable(f"{self.url}: cannot be reached ({said})", _REACH)
@@ -297,29 +406,4 @@ class Endpoint:
 _REACH = "start the server, or correct generator.url (and the proxy, if your site has one)"
 
 
-def _base(url: str) -> str:
-    """Complete a URL without a path, ``http://host:8000``, to ``http://host:8000/v1``."""
-    return url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
-
-
-def _key(variable: str) -> str:
-    """Read the key from an environment variable; empty where none is named."""
-    if not variable:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise GeneratorError(
-            f"generator.key_variable = {variable!r}: no such environment variable, or an empty "
-            f"one; set it to the server's key (export {variable}=...)"
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise GeneratorError(
-            f"the environment variable {variable} holds no key: keys are printable, without spaces"
-        )
-    return key
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_LIST_LENGTH]) or "nothing"
-    more = len(names) - _LIST_LENGTH
-    return f"{shown} and {more:,} more" if more > 0 else shown
+_START = "start one, 'llmatic serve CONFIG --file FILE', and the same command goes on"

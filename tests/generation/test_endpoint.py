@@ -21,7 +21,8 @@ from llmatic_hpc import config as configuration
 from llmatic_hpc.config import GeneratorSettings
 from llmatic_hpc.errors import ConfigError, GeneratorError
 from llmatic_hpc.generation import ModelUnavailable, create
-from llmatic_hpc.generation.endpoint import Endpoint, _base
+from llmatic_hpc.generation.endpoint import Endpoint
+from llmatic_hpc.generation.servers import base
 from llmatic_hpc.sandbox import confine
 from llmatic_hpc.types import Completion, Problem, Request
 
@@ -474,9 +475,9 @@ def test_a_form_that_the_server_does_not_know(
 
 def test_the_base_of_the_url() -> None:
     """/v1 goes without saying; another base is left as it is."""
-    assert _base("http://host:8000") == _base("http://host:8000/") == "http://host:8000/v1"
-    assert _base("https://host/v1/") == "https://host/v1"
-    assert _base("https://host/openai/v2") == "https://host/openai/v2"
+    assert base("http://host:8000") == base("http://host:8000/") == "http://host:8000/v1"
+    assert base("https://host/v1/") == "https://host/v1"
+    assert base("https://host/openai/v2") == "https://host/openai/v2"
 
 
 def test_the_package_is_missing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
