@@ -209,6 +209,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what is no request at all in the same form as everything else."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # else it might get no status line
         self._send(int(code), Refusal(int(code), message or "not a request").body())
 
     def _answer(self, find: Any) -> None:
