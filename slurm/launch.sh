@@ -11,6 +11,9 @@
 #                         else python3
 #   LLMATIC_SETUP         shell lines to run first: module load ..., . /path/to/activate, export ...
 #   LLMATIC_MAX_RESTARTS  how often the job may requeue itself (50)
+#   LLMATIC_SERVE         a file's name: the job is 'llmatic serve CONFIG --file RUN/FILE' in place of the
+#                         coordinator (llmatic submit --serve), with options of that after RUN
+#   LLMATIC_SERVER_JOB    the job of such a server, which ends with the run
 #   HF_HUB_OFFLINE        0 lets the job download; the default is 1, because compute nodes seldom can
 #                         and wait long before they say so ('llmatic prefetch CONFIG' fetches beforehand)
 #   OMP_NUM_THREADS       default: the CPUs that the job was given
@@ -98,7 +101,11 @@ export PYTHONUNBUFFERED=1 # the log ends where the job ended
 
 say "$(date '+%F %T') on $(hostname -s), job ${job:-none}, restart $restarts of at most $max_restarts"
 say "llmatic $version, $(command -v "$python"), $OMP_NUM_THREADS threads, HF_HUB_OFFLINE=$HF_HUB_OFFLINE"
-say "llmatic run $config --run-dir $run${*:+ $*}"
+what=(run "$config" --run-dir "$run" "$@")
+if [[ -n ${LLMATIC_SERVE:-} ]]; then
+    what=(serve "$config" --file "$run/$LLMATIC_SERVE" --host 0.0.0.0 "$@")
+fi
+say "llmatic ${what[*]}"
 
 # --- the coordinator -------------------------------------------------------------------------
 
@@ -110,7 +117,7 @@ printf '%s\0' "$config" "$run" "$@" >"$LLMATIC_HANDOVER/arguments"
 trap 'rm -rf "$LLMATIC_HANDOVER"' EXIT
 
 # In the background: bash looks at signals only between commands, or in 'wait'.
-"$python" -m llmatic_hpc run "$config" --run-dir "$run" "$@" &
+"$python" -m llmatic_hpc "${what[@]}" &
 child=$!
 [[ -z $received ]] || kill -s "$received" "$child" 2>/dev/null # it came before there was a child
 
@@ -125,10 +132,17 @@ code=$?
 if [[ -n $received ]] && (( code == 128 + $(kill -l "$received") )); then
     code=75
 fi
-say "$(date '+%F %T') the coordinator has ended with code $code"
+# A server that is warned has nothing to save and ends well; it is to begin again.
+if [[ -n ${LLMATIC_SERVE:-} && $received == USR1 ]] && (( code == 0 )); then
+    code=75
+fi
+say "$(date '+%F %T') the ${LLMATIC_SERVE:+server of the }coordinator has ended with code $code"
 if (( code == 75 )) && [[ -s $LLMATIC_HANDOVER/successor ]]; then
     say "job $(<"$LLMATIC_HANDOVER/successor") continues the run when the array has ended"
     exit 0
+fi
+if (( code != 75 )) && [[ -n ${LLMATIC_SERVER_JOB:-} ]]; then
+    scancel "$LLMATIC_SERVER_JOB" && say "its server, job $LLMATIC_SERVER_JOB, ends, too"
 fi
 (( code == 75 )) && [[ -n $job ]] || exit "$code"
 

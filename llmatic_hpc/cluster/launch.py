@@ -29,7 +29,7 @@ from ..config import ClusterSettings, Config
 from ..errors import ClusterError
 from ..rundir.paths import RunPaths
 from . import refusals, scheduler
-from .site import ArrayResources, Site, minutes
+from .site import ArrayResources, Resources, Site, minutes
 
 SBATCH_SECONDS = 300.0
 """sbatch itself waits and retries while the controller is busy; longer than this is no answer."""
@@ -46,6 +46,8 @@ class Submission:
     """Variables that are taken out of its environment."""
     job_name: str
     site_file: Path | None
+    section: str = "coordinator"
+    """Table of the site file with its resources."""
 
     def __str__(self) -> str:
         """Return the command as a shell takes it."""
@@ -67,6 +69,11 @@ def job_name(run: Path) -> str:
     """
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)
     return f"llmatic-{readable}-{hashlib.sha256(os.fsencode(run)).hexdigest()[:8]}"
+
+
+def server_name(run: Path) -> str:
+    """Name the job of the server of the run in a resolved path."""
+    return f"{job_name(run)}-serve"
 
 
 def inherited_variables(environ: Iterable[str]) -> tuple[str, ...]:
@@ -113,6 +120,48 @@ def plan(
         *options,
     )
     return Submission(command, variables, inherited_variables(environ), name, site_file)
+
+
+SERVER_WARNING = "--signal=B:USR1@60"
+"""A server has nothing to save: a minute before its limit is early enough to begin elsewhere."""
+
+
+def plan_server(
+    config: Path,
+    run: Path,
+    site: Site,
+    *,
+    site_file: Path | None = None,
+    options: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Submission:
+    """Plan the submission of a server beside a run's coordinator; ``options`` of llmatic serve.
+
+    It is given what the site's ``[serve]`` says; where there is none, what a coordinator is.
+    """
+    own = site.serve if site.serve != Resources() else site.coordinator
+    planned = plan(
+        config, run, dataclasses.replace(site, coordinator=own), site_file=site_file,
+        options=options, environ=environ, name=server_name(run.resolve()), more=[SERVER_WARNING],
+    )  # fmt: skip
+    section = "serve" if site.serve != Resources() else "coordinator"
+    variables = {**planned.variables, "LLMATIC_SERVE": RunPaths(run.resolve()).server.name}
+    return dataclasses.replace(planned, variables=variables, section=section)
+
+
+def beside_server(submission: Submission, job: str) -> Submission:
+    """Return a coordinator's submission that starts after the server's job and ends it at last."""
+    command = list(submission.command)
+    command.insert(command.index(str(launch_script())), f"--dependency=singleton,after:{job}")
+    variables = {**submission.variables, "LLMATIC_SERVER_JOB": job}
+    return dataclasses.replace(submission, command=tuple(command), variables=variables)
+
+
+def running_server(run: Path) -> str:
+    """Return the job of the run's server that is in the queue already; empty if there is none."""
+    name = server_name(run.resolve())
+    jobs = (scheduler.queue() or {}).values()
+    return next((q.job for q in jobs if q.name == name and not q.is_leaving), "")
 
 
 def preview(submission: Submission, config: Config, site: Site) -> str:
@@ -195,12 +244,12 @@ def explain(stderr: str, submission: Submission) -> str:
     if not key:
         return f"sbatch refused: {said}. It was called as: {submission}"
     if submission.site_file is None:
-        place = f"Set coordinator.{key} in a site file and name it with --site"
+        place = f"Set {submission.section}.{key} in a site file and name it with --site"
     else:
         option = f"--{'cpus-per-task' if key == 'cpus' else key}="
         given = (word for word in submission.command if word.startswith(option))
         now = next((f" (now {word.removeprefix(option)})" for word in given), "")
-        place = f"Change coordinator.{key}{now} in {submission.site_file}"
+        place = f"Change {submission.section}.{key}{now} in {submission.site_file}"
     return f"sbatch refused: {said}. {place}; {help_}"
 
 

@@ -113,6 +113,7 @@ class Site:
     """Settings of one cluster for one group of people."""
 
     coordinator: Resources = field(default_factory=Resources)
+    serve: Resources = field(default_factory=Resources)
     array: ArrayResources = field(default_factory=ArrayResources)
     environment: Environment = field(default_factory=Environment)
 
@@ -155,7 +156,8 @@ def load_site(path: Path) -> Site:
     Raises :class:`ConfigError`, one line that names file and key, as a configuration does.
     """
     site = read_into(Site(), path)
-    for name, resources in (("coordinator", site.coordinator), ("array", site.array)):
+    for name in ("coordinator", "serve", "array"):
+        resources: Resources = getattr(site, name)
         try:
             minutes(resources.time or "0")
         except ValueError:

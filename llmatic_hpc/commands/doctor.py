@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import problems
@@ -26,6 +26,9 @@ from ..sandbox.container import Container
 from ..types import PENDING
 
 OK, WARNING, FAULT = "ok", "warning", "fault"
+
+MOST_SECONDS = 10.0
+"""Longest wait for a server that is found by its file."""
 
 LEAST_FREE_BYTES = 2 << 30
 """A run of a thousand candidates with its checkpoints takes about a gigabyte."""
@@ -138,6 +141,10 @@ def _models(config: Config) -> Iterator[Finding]:
             falls_back = writer.fallback and isinstance(error, ModelUnavailable)
             state = WARNING if falls_back else FAULT
             advice = "'llmatic prefetch CONFIG' fetches it where the network is"
+            if writer.kind == "endpoint":
+                advice = (
+                    "a run waits for a server that its file names" if writer.address_file else ""
+                )
             yield Finding(what, state, str(error), advice)
 
 
@@ -156,8 +163,14 @@ def model_of(config: Config, settings: GeneratorSettings, *, download: bool = Tr
     if settings.kind == "endpoint":
         from ..generation.endpoint import Endpoint
 
-        Endpoint(settings, problems.problem_of(config)).close()
-        return f"{settings.model} answers at {settings.url}"
+        if settings.address_file:  # a run would wait; whoever asks here wants to know
+            seconds = min(settings.request_seconds, MOST_SECONDS)
+            settings = replace(settings, request_seconds=seconds, retries=0)
+        endpoint = Endpoint(settings, problems.problem_of(config))
+        endpoint.close()
+        facts = [str(endpoint.served[k]) for k in ("digest", "precision") if k in endpoint.served]
+        which = f" ({', '.join(facts)})" if facts else ""
+        return f"{settings.model}{which} answers at {settings.url}"
     from ..generation.language_model import adapter, model_loading
 
     location = model_loading.locate(settings.model, download=download)

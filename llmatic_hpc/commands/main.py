@@ -197,27 +197,42 @@ def init(kind: str, output: Path | None, force: bool) -> None:
 @run_argument
 @click.option("--site", metavar="NAME", envvar="LLMATIC_SITE",
               help="configs/sites/NAME.toml, or a path. Default: what sbatch does.")  # fmt: skip
+@click.option("--serve", "with_server", is_flag=True,
+              help="Its model in a job of its own, a server beside the coordinator.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
 @set_option
 def submit(
-    config: Path, run_dir: Path, site: str | None, dry_run: bool, overrides: tuple[str, ...]
+    config: Path,
+    run_dir: Path,
+    site: str | None,
+    with_server: bool,
+    dry_run: bool,
+    overrides: tuple[str, ...],
 ) -> None:
     """Run as a Slurm job.
 
     It starts or continues the run, and requeues itself at its time limit.
     """
-    from ..cluster.launch import plan, preview
+    from ..cluster.launch import beside_server, plan, plan_server, preview, running_server
     from ..cluster.launch import submit as submit_job
     from ..cluster.site import Site, find_site, load_site
 
     settings = load_config(config, overrides)
     site_file = find_site(site) if site else None
     place = load_site(site_file) if site_file else Site()
-    options = [word for text in overrides for word in ("--set", text)]
-    submission = plan(config, run_dir, place, site_file=site_file, options=options)
+    options, client = serve.options_of(overrides, run_dir if with_server else None, settings)
+    submission = plan(config, run_dir, place, site_file=site_file, options=client)
+    if with_server:
+        server = plan_server(config, run_dir, place, site_file=site_file, options=options)
+        if dry_run:
+            click.echo(f"# --- first, the model's server {'-' * 33}\n{server}\n")
+        job = "SERVER" if dry_run else running_server(run_dir) or submit_job(server, run_dir)
+        submission = beside_server(submission, job)
     if dry_run:
         click.echo(preview(submission, settings, place))
         return
+    if with_server:
+        click.echo(f"Its model is served by job {job}.", err=True)
     job = submit_job(submission, run_dir)
     click.echo(job)
     click.echo(

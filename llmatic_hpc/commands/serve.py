@@ -7,11 +7,14 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ..config import Config
 from ..errors import ConfigError
+from ..rundir.paths import RunPaths
 from .options import PATH, load_config, set_option
 from .process import stop_on_signals
 
@@ -49,11 +52,12 @@ def serve(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
     from ..generation.serving import address
+
+    address.refuse_second(file)
     from ..generation.serving.engine import Engine
     from ..generation.serving.served import Served
     from ..generation.serving.server import Server
 
-    address.refuse_second(file)
     with stop_on_signals() as stop:
         log.info("loading the model %s", settings.model)
         model = Served(settings)
@@ -73,6 +77,33 @@ def serve(
         engine.stop(grace)
         server.wait_answered(LAST_ANSWERS_SECONDS)
         log.info("stopped")
+
+
+def options_of(
+    overrides: Sequence[str], run: Path | None, config: Config
+) -> tuple[list[str], list[str]]:
+    """Return the options of a server beside a run, and those of the run; no ``run``: no server.
+
+    Raises :class:`ConfigError` where one model cannot write all of the run.
+    """
+    given = [word for text in overrides for word in ("--set", text)]
+    if run is None:
+        return given, given
+    settings = config.generator
+    if settings.writers or settings.kind not in ("huggingface", "endpoint"):
+        raise ConfigError(
+            "--serve is for one language model, and here is "
+            + ("a list of generator.writers" if settings.writers else f"kind = {settings.kind!r}")
+            + ": start 'llmatic serve' yourself, and set generator.url of whoever is to use it"
+        )
+    file = RunPaths(run.resolve()).server
+    client = ["generator.kind=endpoint", f"generator.url={file}"]
+    client += ["generator.adapter="] if settings.adapter else []  # the server has it
+    own = ["generator.kind=huggingface"]
+    return (
+        [*given, *(word for text in own for word in ("--set", text))],
+        [*given, *(word for text in client for word in ("--set", text))],
+    )
 
 
 COMMANDS = (serve,)

@@ -102,8 +102,8 @@ class GeneratorSettings:
     )
     concurrency: int = resumable(16, "requests to the server at once", low=1, high=1000)
     request_seconds: float = resumable(
-        300.0, "longest wait for the server's answer to one request; and, where url is a file, for "
-        "a server that is not there (yet, or any more)", low=0.1
+        300.0, "longest wait for the server's answer to one attempt at a request; where url is a "
+        "file also, as often, for a server that is not there", low=0.1
     )  # fmt: skip
     retries: int = resumable(
         6, "further attempts at a request for which the server had no time or no answer", low=0,

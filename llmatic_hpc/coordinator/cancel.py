@@ -19,7 +19,7 @@ from .. import store
 from ..cluster import scheduler, stop_orphans, submission_prefix
 from ..cluster.backend import wait_until
 from ..cluster.chain import successor_of
-from ..cluster.launch import job_name
+from ..cluster.launch import job_name, server_name
 from ..cluster.scheduler import Queued
 from ..errors import LLMaticError
 from ..rundir import lock
@@ -76,8 +76,8 @@ def uses_slurm(paths: RunPaths, who: Mapping[str, Any] | None) -> bool:
     arrays = any(at.submissions.exists() for at in paths.at_rungs())
     if (who and who.get("slurm_job")) or arrays or paths.successor.exists():
         return True
-    name = job_name(paths.root.resolve())
-    return any(queued.name == name for queued in (scheduler.queue() or {}).values())
+    names = (job_name(paths.root.resolve()), server_name(paths.root.resolve()))
+    return any(queued.name in names for queued in (scheduler.queue() or {}).values())
 
 
 def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: float) -> list[str]:
@@ -87,6 +87,9 @@ def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: f
     done = []
     if ended := _end(paths, lambda q: q.name == name or q.job in known, wait_seconds):
         done.append(f"coordinator job {', '.join(ended)} has ended")
+    server = server_name(paths.root.resolve())
+    if ended := _end(paths, lambda q: q.name == server, wait_seconds):
+        done.append(f"server job {', '.join(ended)} has ended")
     # A local coordinator would submit again what is ended here: it goes first, by its process.
     arrays_too = who is None or bool(who.get("slurm_job"))
     if arrays_too and paths.record.exists():

@@ -47,7 +47,7 @@ def create(
     if settings.kind == "huggingface":
         notify(f"loading the model {settings.model}")
     if settings.kind == "endpoint" and settings.address_file:
-        seconds = settings.request_seconds
+        seconds = settings.request_seconds * (settings.retries + 1)
         notify(f"looking for the server of {settings.address_file}, {seconds:g} s at most")
     try:
         made: Generator = GENERATORS.get(settings.kind)(settings, problem)

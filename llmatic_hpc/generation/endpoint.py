@@ -214,11 +214,16 @@ class Endpoint:
     def _is_ours(self) -> bool:
         return bool(self.served.get("owned_by") == OWNER)
 
+    @property
+    def _patience(self) -> float:
+        """Seconds for which a server may be away."""
+        return self.settings.request_seconds * (self.settings.retries + 1)
+
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask; where a file says where, also a server that comes back elsewhere meanwhile.
 
-        Then a failed attempt is repeated as ``openai`` does it, and one for which there is no
-        server for ``request_seconds``.
+        Then a failed attempt is repeated as ``openai`` does it. A server that is not there is
+        waited for as long as one that is silent would be: ``request_seconds`` for each attempt.
         """
         if self._file is None:
             return await ask()
@@ -235,7 +240,7 @@ class Endpoint:
                     raise
                 pause = servers.pause(e, failed)
             except (openai.APIConnectionError, _Away) as error:
-                until = min(until, time.monotonic() + self.settings.request_seconds)
+                until = min(until, time.monotonic() + self._patience)
                 if time.monotonic() >= until:
                     raise
                 self._say_waiting(error)
@@ -265,8 +270,8 @@ class Endpoint:
             self._is_waiting = True
             said = self._words(error) if isinstance(error, openai.OpenAIError) else str(error)
             _log.warning(
-                "%s: waiting for its server, %g seconds at most (generator.request_seconds): %s",
-                self.url, self.settings.request_seconds, said,
+                "%s: waiting for its server, %g seconds at most (generator.request_seconds for "
+                "each of generator.retries): %s", self.url, self._patience, said,
             )  # fmt: skip
 
     async def _check(self) -> None:
@@ -363,8 +368,8 @@ class Endpoint:
         if isinstance(error, openai.APIConnectionError) and self._file:
             where = address.read(self._file) or "it"
             return ModelUnavailable(
-                f"{self.url}: {where} cannot be reached, for {self.settings.request_seconds:g} "
-                f"seconds (generator.request_seconds; {said})",
+                f"{self.url}: {where} cannot be reached, for {self._patience:g} seconds "
+                f"(generator.request_seconds for each of generator.retries; {said})",
                 _START,
             )
         if isinstance(error, openai.APIConnectionError):

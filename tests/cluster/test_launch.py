@@ -66,6 +66,30 @@ def test_command_and_variables(tmp_path: Path) -> None:
     }
 
 
+def test_a_server_beside_the_coordinator(tmp_path: Path) -> None:
+    """The same script as another job, with the resources of [serve] or else the coordinator's; the
+    coordinator starts after it, whatever its script says of dependencies, and ends it."""
+    coordinator, own = Resources(partition="cpu", gres=""), Resources(partition="gpu", gres="gpu:1")
+    site = Site(coordinator=coordinator, serve=own)
+    server = launch.plan_server(Path("c.toml"), tmp_path, site, options=["--port", "1"], environ={})
+    assert {"--partition=gpu", "--gres=gpu:1", "--signal=B:USR1@60"} <= set(server.command)
+    assert server.command[-4:] == (
+        str(launch.launch_script()), str(Path("c.toml").absolute()), str(tmp_path), "--port", "1",
+    )[-4:]  # fmt: skip
+    assert server.variables["LLMATIC_SERVE"] == "serve.json"
+    assert server.job_name == f"{plan(tmp_path).job_name}-serve"
+    said = "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    assert "serve.partition" in launch.explain(said, server)
+    without = launch.plan_server(Path("c.toml"), tmp_path, Site(coordinator=coordinator))
+    assert "--partition=cpu" in without.command
+    assert "coordinator.partition" in launch.explain(said, without)
+    run = launch.beside_server(launch.plan(Path("c.toml"), tmp_path, site, environ={}), "77")
+    place = run.command.index("--dependency=singleton,after:77")
+    assert place < run.command.index(str(launch.launch_script()))
+    assert run.variables["LLMATIC_SERVER_JOB"] == "77"
+    assert "LLMATIC_SERVE" not in run.variables
+
+
 def test_a_job_inside_a_job_inherits_nothing_of_it(tmp_path: Path) -> None:
     """SLURM_* of the job that submits is dropped; where the cluster is, and SBATCH_*, stay."""
     environ = {

@@ -160,7 +160,7 @@ def test_a_server_that_comes_back_elsewhere(
     servers.stop()
     with ThreadPoolExecutor() as pool, caplog.at_level("WARNING"):
         asked = pool.submit(lambda: list(generator.generate([ask(n) for n in range(4)])))
-        while "waiting for its server, 300 seconds" not in caplog.text:
+        while "waiting for its server, 2100 seconds" not in caplog.text:
             threading.Event().wait(0.01)
         assert not asked.done()
         stub = Stub()
@@ -185,7 +185,7 @@ def test_a_start_before_the_server(
 def test_no_server_at_all(servers: Servers, problem: Problem) -> None:
     """After the time that the settings give it an error says which file, and a fallback goes on."""
     wish = GeneratorSettings(
-        kind="endpoint", url=str(servers.file), model=MODEL, request_seconds=0.2
+        kind="endpoint", url=str(servers.file), model=MODEL, request_seconds=0.2, retries=0
     )
     with pytest.raises(
         ModelUnavailable, match=r"serve\.json: there is no such file.*llmatic serve"
@@ -199,7 +199,7 @@ def test_no_server_at_all(servers: Servers, problem: Problem) -> None:
     assert TOKEN not in str(caught.value)
     said: list[str] = []
     other = GeneratorSettings(
-        kind="endpoint", url=str(servers.file), model=MODEL, request_seconds=0.2,
+        kind="endpoint", url=str(servers.file), model=MODEL, request_seconds=0.2, retries=0,
         fallback="procedural",
     )  # fmt: skip
     assert create(other, problem, notify=said.append).name.startswith("procedural")

@@ -292,7 +292,7 @@ def test_three_coordinators_get_what_one_gets(
     ]  # fmt: skip
     requests.append(ask(8, parents=("x = 1\n" * 600,)))
     found = same_texts(wish, problem, requests, tmp_path, clients=3)
-    assert len({c.text for c in found}) > 6
+    assert len({c.text for c in found}) > 3
 
 
 @pytest.mark.slow
