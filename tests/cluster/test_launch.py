@@ -73,9 +73,9 @@ def test_a_server_beside_the_coordinator(tmp_path: Path) -> None:
     site = Site(coordinator=coordinator, serve=own)
     server = launch.plan_server(Path("c.toml"), tmp_path, site, options=["--port", "1"], environ={})
     assert {"--partition=gpu", "--gres=gpu:1", "--signal=B:USR1@60"} <= set(server.command)
-    assert server.command[-4:] == (
+    assert server.command[-5:] == (
         str(launch.launch_script()), str(Path("c.toml").absolute()), str(tmp_path), "--port", "1",
-    )[-4:]  # fmt: skip
+    )  # fmt: skip
     assert server.variables["LLMATIC_SERVE"] == "serve.json"
     assert server.job_name == f"{plan(tmp_path).job_name}-serve"
     said = "sbatch: error: Batch job submission failed: Invalid partition name specified"

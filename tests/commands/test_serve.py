@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from llmatic_hpc.commands import doctor
+from llmatic_hpc.config import Config, override
+
 from ..coordinator.command import ROOT, llmatic
 from ..generation.conftest import save_model, save_tokenizer
 
@@ -129,12 +132,9 @@ def test_a_job_of_its_own(tmp_path: Path) -> None:
 
 def test_the_doctor_looks_for_it(tmp_path: Path) -> None:
     """A server that is not there is told at once, and with the file's name."""
-    done = llmatic(
-        "doctor", "configs/endpoint.toml", "--json", "--run-dir", tmp_path,
-        "--set", f"generator.url={tmp_path}/serve.json", "--set", "generator.request_seconds=0.1",
-        check=False,
-    )  # fmt: skip
-    [found] = [f for f in map(json.loads, done.stdout.splitlines()) if f["what"] == "model"]
-    assert found["state"] == "fault"
-    assert "serve.json: there is no such file, so no server runs" in found["found"]
-    assert "a run waits" in found["advice"]
+    said = ["generator.kind=endpoint", f"generator.url={tmp_path}/serve.json",
+            "generator.request_seconds=0.1"]  # fmt: skip
+    [found] = doctor._models(override(Config(), said))
+    assert found.state == doctor.FAULT
+    assert "serve.json: there is no such file, so no server runs" in found.found
+    assert "a run waits" in found.advice

@@ -99,3 +99,55 @@ def test_the_childs_code_survives_a_storm_of_signals(tmp_path: Path) -> None:
         script.send_signal(number)
     output, _ = script.communicate(timeout=30)
     assert script.returncode == 7, output
+
+
+STAND_IN = """#!/bin/sh
+[ "$1" = -c ] && echo 0 && exit
+echo "asked for: $*"
+[ -z "$LLMATIC_SERVE" ] || { trap 'exit 0' USR1; echo ready; while :; do sleep 0.1; done; }
+exit "${CODE:-0}"
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> dict[str, str]:
+    """An environment with another Python, and a scancel that says what it is told."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (("python", STAND_IN), ("scancel", '#!/bin/sh\necho "scancel $*"\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "LLMATIC_PYTHON": str(folder / "python")}
+
+
+def test_a_server_in_place_of_the_coordinator(tmp_path: Path, stand_in: dict[str, str]) -> None:
+    """LLMATIC_SERVE turns the job into a server for other machines; warned, it ends with 0, and
+    the script with 75, by which the job begins again."""
+    said = ""
+    with subprocess.Popen(
+        ["bash", SLURM / "launch.sh", "c", "r", "--set", "a=1"],
+        env={**stand_in, "LLMATIC_SERVE": "serve.json"}, stdout=subprocess.PIPE, text=True,
+        cwd=tmp_path,
+    ) as script:  # fmt: skip
+        assert script.stdout is not None
+        for line in script.stdout:
+            said += line
+            if line == "ready\n":
+                script.send_signal(signal.SIGUSR1)
+        assert script.wait(timeout=30) == 75
+    wanted = "serve c --file r/serve.json --host 0.0.0.0 --set a=1"
+    assert f"asked for: -m llmatic_hpc {wanted}" in said
+
+
+@pytest.mark.parametrize(("code", "ends"), [("0", True), ("1", True), ("75", False)])
+def test_a_server_ends_with_its_run(
+    tmp_path: Path, stand_in: dict[str, str], code: str, ends: bool
+) -> None:
+    """The run is done or broken; not where it goes on later."""
+    done = subprocess.run(
+        ["bash", SLURM / "launch.sh", "c", "r"], capture_output=True, text=True, check=False,
+        env={**stand_in, "LLMATIC_SERVER_JOB": "77", "CODE": code}, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == int(code)
+    assert ("scancel 77" in done.stdout) is ends
