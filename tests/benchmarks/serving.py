@@ -234,7 +234,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--over", type=float, default=1.5)
-    parser.add_argument("--memory", type=float, default=0.5)
+    parser.add_argument("--memory", type=float, default=0.4)
     parser.add_argument("--quick", action="store_true", help="a few, short")
     parser.add_argument("--coordinator", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)

@@ -46,7 +46,12 @@ def pack(model: nn.Module) -> None:
     except Exception as error:  # an operator of PyTorch's own compiler, which may go or change
         _log.info("linear layers stay as they are: %s", error)
         return
+    is_any = False
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear and child.weight.dtype == torch.float32:
                 setattr(module, name, PackedLinear(child))
+                is_any = True
+    for parameter in model.parameters() if is_any else ():
+        # A view of the file of weights would keep all of it in memory, mapped.
+        parameter.data = parameter.data.clone()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from llmatic_hpc.generation.language_model import packed_linear
@@ -21,6 +24,21 @@ def test_the_same_function() -> None:
         assert [type(m) for m in model] == [PackedLinear, nn.ReLU, PackedLinear]
         for x, y in zip(inputs, before, strict=True):
             torch.testing.assert_close(model(x), y)
+
+
+def test_the_file_of_weights_is_left_alone(tmp_path: Path) -> None:
+    """What is not packed is copied, so that the file is no longer mapped into memory."""
+    file = tmp_path / "model.safetensors"
+    model = nn.Sequential(nn.Embedding(1000, 64), nn.Linear(64, 64))
+    save_file(model.state_dict(), file)
+    model.load_state_dict(load_file(file), assign=True)
+    maps = Path("/proc/self/maps")
+    assert str(file) in maps.read_text()
+    with torch.no_grad():
+        before = model(torch.arange(9))
+        packed_linear.pack(model)
+        assert str(file) not in maps.read_text()
+        torch.testing.assert_close(model(torch.arange(9)), before)
 
 
 def test_other_layers_stay() -> None:
