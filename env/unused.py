@@ -14,6 +14,20 @@ _.generic_visit
 _.visit_AnnAssign
 _.visit_FormattedValue
 
+# Called or read by socketserver and http.server.
+_.daemon_threads
+_.request_queue_size
+_.address_family
+_.handle_error
+_.readinto
+_.server_version
+_.sys_version
+_.do_GET
+_.do_POST
+_.log_message
+_.send_error
+_.request_version
+
 # Reached by name: the registries in config/registry.py, and Python itself.
 _.HuggingFace
 _.of_settings

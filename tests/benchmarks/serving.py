@@ -47,7 +47,7 @@ LOOK_SECONDS = 0.5
 
 
 def requests_of(problem: Problem, coordinator: int, count: int) -> list[Request]:
-    """What a coordinator asks for in the first generation of its run."""
+    """Requests of a coordinator in the first generation of its run."""
     return [
         Request(
             candidate=n,

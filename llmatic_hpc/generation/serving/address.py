@@ -38,6 +38,7 @@ class Address:
         Raises :class:`GeneratorError` where that cannot be.
         """
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(asdict(self), indent=1) + "\n", private=True)
         except OSError as error:
             raise GeneratorError(

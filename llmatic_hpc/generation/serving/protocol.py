@@ -61,9 +61,9 @@ class Asked:
     form: str
     """``chat`` or ``completion``."""
     messages: tuple[dict[str, str], ...] = ()
-    """Of a chat."""
+    """The chat, where it is one."""
     prompt: str = ""
-    """Of a completion."""
+    """The text to continue, where it is a completion."""
     max_tokens: int | None = None
     """None: what the server is set to."""
     temperature: float = 1.0

@@ -36,7 +36,7 @@ class Served(LocalModel):
             "form": self.form,
             "max_model_len": self.context,
         }
-        """What the server says of its model."""
+        """The model, as the server tells it."""
 
     def row(self, asked: Asked, number: int) -> Row:
         """Make the row of a request; raises :class:`Refusal` for one that cannot be written."""

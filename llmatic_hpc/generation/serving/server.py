@@ -50,7 +50,7 @@ class Ticket(Protocol):
 
 
 class Writer(Protocol):
-    """Whoever answers the requests: :class:`.engine.Engine`, or a stand-in."""
+    """Writer of the answers: :class:`.engine.Engine`, or a stand-in."""
 
     facts: dict[str, Any]
     """The model, as ``/v1/models`` says it."""
@@ -107,7 +107,6 @@ class Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without asking for the machine's name, which can take long."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = map(str, self.server_address[:2])  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Take a connection, unless there are too many."""

@@ -27,7 +27,7 @@ def test_the_same_function() -> None:
 
 
 def test_the_file_of_weights_is_left_alone(tmp_path: Path) -> None:
-    """What is not packed is copied, so that the file is no longer mapped into memory."""
+    """Weights that are not packed are copied, so that the file is no longer mapped into memory."""
     file = tmp_path / "model.safetensors"
     model = nn.Sequential(nn.Embedding(1000, 64), nn.Linear(64, 64))
     save_file(model.state_dict(), file)

@@ -1,4 +1,4 @@
-"""What tests of the server leave behind, which is nothing."""
+"""Tests of the server leave no connection behind."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_there_is_memory_for_all_that_join(settings: Settings) -> None:
 def test_an_end_in_good_order(
     settings: Settings, start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What runs has its time, what waits is told to come again, and nothing new is taken."""
+    """A running request has its time, a waiting one is told to come again, and nothing new is taken."""
     engine = start(settings(batch=1))
     steps = Steps(monkeypatch)
     running, waiting = engine.submit(asked(0)), engine.submit(asked(1))
@@ -220,7 +220,7 @@ def test_an_end_in_good_order(
 def test_an_end_without_time(
     settings: Settings, start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not done by then is told to come again, too."""
+    """A request that is not done by then is told to come again, too."""
     engine = start(settings())
     steps = Steps(monkeypatch)
     running = engine.submit(asked(0, max_tokens=400))
@@ -241,7 +241,7 @@ def same_texts(
     folder: Path,
     clients: int,
 ) -> list[Completion]:
-    """What so many coordinators at once get from one server; it must be what one gets alone."""
+    """Texts that so many coordinators at once get from one server, which one must get alone."""
     alone = HuggingFace(wish, problem)
     plain = {c.candidate: c for c in alone.generate(requests)}
     alone.close()
