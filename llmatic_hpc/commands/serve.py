@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import ConfigError, GeneratorError
 from ..rundir.paths import RunPaths
 from .options import PATH, load_config, set_option
 from .process import stop_on_signals
@@ -61,7 +61,7 @@ def serve(
     with stop_on_signals() as stop:
         log.info("loading the model %s", settings.model)
         model = Served(settings)
-        engine = Engine(model, most_waiting=queue)
+        engine = Engine(model, most_waiting=queue, on_loss=stop.set)
         server = Server(host, port, engine, secrets.token_urlsafe(32))
         here = address.Address(
             server.url, server.token, os.getpid(), socket.gethostname(), settings.model
@@ -76,6 +76,11 @@ def serve(
         server.refuse_connections()
         engine.stop(grace)
         server.wait_answered(LAST_ANSWERS_SECONDS)
+        if engine.is_lost:
+            raise GeneratorError(
+                f"{settings.model}: writes no more; the messages above say why. Start it again, "
+                "and runs that wait for it go on"
+            )
         log.info("stopped")
 
 

@@ -106,14 +106,18 @@ def _begun(known: Mapping[Prompt, int]) -> tuple[Pack, dict[Prompt, int]]:
 def helpful(prompts: Iterable[Sequence[int]], read: Iterable[Prompt]) -> dict[Prompt, int]:
     """Return which of the prompts that have been ``read`` others begin as, and how far.
 
-    Each prompt counts for the one that it shares most with, if that is worth a copy.
+    Few of them, with about ``PACK`` tokens in all: to use one takes a copy of its keys and values.
     """
     there, found = list(dict.fromkeys(read)), dict[Prompt, int]()
-    for prompt in {tuple(p) for p in prompts if len(p) > 1} if there else ():
+    for prompt in sorted({tuple(p) for p in prompts}) if there else ():
         same, place = max((common(one, prompt), -n) for n, one in enumerate(there))
-        if same >= LEAST:
-            one = there[-place]
-            found[one] = max(same, found.get(one, 0))
+        near, close = max(
+            ((common(one, prompt), one) for one in found), default=(0, prompt)
+        )  # chosen already, and as good but for a few tokens
+        if near and near + LEAST > same:
+            found[close] = max(near, found[close])
+        elif same >= LEAST and sum(found.values()) + same <= PACK:
+            found[there[-place]] = same
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -47,8 +48,9 @@ class Address:
 
     def remove(self, file: Path) -> None:
         """Remove the file, unless it is another server's by now."""
-        if read(file) == self:
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(GeneratorError, OSError):
+            if read(file) == self:
+                file.unlink(missing_ok=True)
 
 
 def read(file: Path) -> Address | None:

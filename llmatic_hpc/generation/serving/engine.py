@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..language_model import device
@@ -30,6 +30,9 @@ RETRY_SECONDS = 5
 
 REFILL = 8
 """New rows enter a full batch once one place in so many is free; see :mod:`..huggingface`."""
+
+MOST_FAILURES = 3
+"""Steps in a row that may fail on an accelerator before it counts as lost."""
 
 LAST_SECONDS = 20.0
 """Longest wait for a step that is being computed when all is to end."""
@@ -56,9 +59,12 @@ class Engine:
     Args:
         model: loaded; used by this thread alone from now on.
         most_waiting: requests that may wait for a place; a further one is refused.
+        on_loss: called, from its thread, when the model is lost and nothing is written any more.
     """
 
-    def __init__(self, model: Served, *, most_waiting: int) -> None:
+    def __init__(
+        self, model: Served, *, most_waiting: int, on_loss: Callable[[], None] = lambda: None
+    ) -> None:
         self.facts = model.facts
         self._model = model
         self._most_waiting = most_waiting
@@ -67,8 +73,11 @@ class Engine:
         self._running: dict[int, Ticket] = {}
         self._batch: Batch | StaticBatch | None = None
         self._numbers = itertools.count()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._is_stopping = self._is_over = False
+        self.is_lost = False
+        self._on_loss, self._failures = on_loss, 0
+        self._may_be_lost = model.device != "cpu"
         self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
         self._thread.start()
 
@@ -133,8 +142,16 @@ class Engine:
             try:
                 self._admit()
                 self._step()
+                self._failures = 0
             except Exception as error:
-                self._recover(error)
+                self._failures += 1
+                if self._recover(error):
+                    continue
+                with self._changed:
+                    self.is_lost = self._is_stopping = True
+                    self._finish([*self._running.values(), *self._waiting], _stopping())
+                self._on_loss()
+                return
 
     def _admit(self) -> None:
         """Let requests join that have waited, in their order, as many as there is room for."""
@@ -179,9 +196,9 @@ class Engine:
             written = Written(row.text, row.finished, len(row.prompt), len(row.tokens))
             self._finish([self._running[row.candidate]], written=written)
 
-    def _recover(self, error: Exception) -> None:
+    def _recover(self, error: Exception) -> bool:
         """Go on after a step that failed: with fewer rows if memory was short, else without
-        those that were being written."""
+        those that were being written. False: there is no going on."""
         with self._changed:
             running = sorted(self._running.values(), key=lambda ticket: ticket.number)
         self._batch = None
@@ -198,8 +215,12 @@ class Engine:
         else:
             _log.error("a step failed", exc_info=error)
             self._finish(running, Refusal(500, "the model failed; the server's log says how"))
-        del error
-        device.give_back()
+        try:
+            device.give_back()
+        except Exception:  # of a device that is gone
+            return False
+        is_harmless = isinstance(error, FloatingPointError) or device.is_shortage(error)
+        return is_harmless or not self._may_be_lost or self._failures < MOST_FAILURES
 
     def _finish(
         self, tickets: Iterable[Ticket], refusal: Refusal | None = None, *,

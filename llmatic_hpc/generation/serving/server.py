@@ -28,7 +28,7 @@ IDLE_SECONDS = 120.0
 REQUEST_SECONDS = 10.0
 """Time that a request's head has to arrive, and then its body."""
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 1.0
 """Time between two looks at whether a client is still there."""
 
 MOST_CONNECTIONS = 2000

@@ -184,6 +184,29 @@ def test_short_memory_halves_the_batch(
     assert text_of(engine.submit(asked(1))) == plain[1]
 
 
+def test_a_model_that_is_lost(
+    settings: Settings, start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three failures in a row of an accelerator nobody waits for it any longer, and its process is told."""
+    lost = threading.Event()
+    engine = start(settings(batch=1), on_loss=lost.set)
+    engine._may_be_lost = True
+
+    def broken(batch: Batch) -> list[Row]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Batch, "step", broken)
+    for _ in range(3):
+        ticket = engine.submit(asked(0))
+        assert ticket.done.wait(60)
+        assert ticket.refusal is not None
+        assert ticket.refusal.status == 500
+    assert lost.wait(60)
+    assert engine.is_lost
+    with pytest.raises(Refusal, match="about to end"):
+        engine.submit(asked(1))
+
+
 def test_there_is_memory_for_all_that_join(settings: Settings) -> None:
     """Rows are counted by the longest of them, and by what those have that are there."""
     model = Served(settings())
@@ -203,7 +226,7 @@ def test_there_is_memory_for_all_that_join(settings: Settings) -> None:
 def test_an_end_in_good_order(
     settings: Settings, start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A running request has its time, a waiting one is told to come again, and nothing new is taken."""
+    """A running request has its time, a waiting one is told to come again, no new one is taken."""
     engine = start(settings(batch=1))
     steps = Steps(monkeypatch)
     running, waiting = engine.submit(asked(0)), engine.submit(asked(1))

@@ -126,8 +126,9 @@ def test_a_full_queue() -> None:
         assert first.result()[0] == 200
 
 
-def test_a_client_that_vanishes() -> None:
+def test_a_client_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its request is cancelled, long before it would be done."""
+    monkeypatch.setattr(serving, "LOOK_SECONDS", 0.02)
     stub = Stub(answers=False)
     with served(stub) as server:
         client = Client(server)
