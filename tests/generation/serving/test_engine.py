@@ -187,7 +187,7 @@ def test_short_memory_halves_the_batch(
 def test_a_model_that_is_lost(
     settings: Settings, start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three failures in a row of an accelerator nobody waits for it any longer, and its process is told."""
+    """After three failures in a row nobody waits for it any longer, and its process is told."""
     lost = threading.Event()
     engine = start(settings(batch=1), on_loss=lost.set)
     engine._may_be_lost = True
