@@ -25,6 +25,7 @@ from llmatic_hpc.generation.serving.address import Address
 from llmatic_hpc.generation.serving.server import Server
 from llmatic_hpc.types import Problem, Request
 
+from ...coordinator.command import load, run
 from .stub import MODEL, TOKEN, Stub
 
 Ask = Callable[..., Request]
@@ -238,6 +239,23 @@ def test_another_model_by_that_name(
     recorded["generator_served"]["digest"] = "sha256:1"
     with pytest.raises(GeneratorError, match="begin another run"):
         open_generator(wish, problem, recorded, notify=lambda text: None)
+
+
+@pytest.mark.slow
+def test_a_run_by_a_file(servers: Servers, tmp_path: Path) -> None:
+    """A whole run: its record has the model's digest, and nothing that it leaves has the token."""
+    server = servers.start(Stub())
+    settings = (
+        "generator.kind=endpoint", f"generator.url={servers.file}", f"generator.model={MODEL}",
+        "search.batch=2", "search.generations=1",
+    )  # fmt: skip
+    done = run(tmp_path / "run", *settings)
+    served = load(tmp_path / "run").environment["generator_served"]
+    assert (served["digest"], served["precision"]) == ("sha256:1", "float32")
+    assert f"looking for the server of {servers.file}" in done.stderr
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in files if server.token.encode() in path.read_bytes()]
+    assert server.token not in done.stdout + done.stderr
 
 
 def test_settings() -> None:
