@@ -98,6 +98,8 @@ class Endpoint:
             api_key=self._key or "none",  # left out, openai would send OPENAI_API_KEY
             timeout=settings.request_seconds,
             max_retries=0 if self._file else settings.retries,
+            # A node of the cluster is not reached through the site's proxy.
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if self._file else None,
         )
         self._address: address.Address | None = None
         self._is_waiting = False

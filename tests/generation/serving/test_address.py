@@ -135,10 +135,12 @@ def test_one_server_a_file(servers: Servers, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_found_by_its_file(
-    servers: Servers, make: Callable[..., Endpoint], ask: Ask, scheme: str
-) -> None:
-    """Texts come from the server that the file names; it is sent whole seeds and told to end with
-    the class; what it says of its model is known."""
+    servers: Servers, make: Callable[..., Endpoint], ask: Ask, scheme: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Texts come from the server that the file names, whatever proxy is set; it is sent whole seeds
+    and told to end with the class; what it says of its model is known."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     stub = Stub()
     servers.start(stub)
     generator = make(url=f"{scheme}{servers.file}")

@@ -178,6 +178,15 @@ def test_the_end_waits_for_answers() -> None:
         assert asked.result()[0] == 200
 
 
+def test_the_address_for_other_machines() -> None:
+    """All addresses of a machine are known by its name, any other as it was given."""
+    server = Server("0.0.0.0", 0, Stub(), TOKEN)
+    server.refuse_connections()
+    assert server.url == f"http://{socket.gethostname()}:{server.server_address[1]}/v1"
+    with served(Stub()) as other:
+        assert other.url == f"http://127.0.0.1:{other.server_address[1]}/v1"
+
+
 def test_an_address_that_is_taken() -> None:
     """One line, and which options choose another."""
     with served(Stub()) as server, pytest.raises(GeneratorError, match=r"in use.*--port"):
