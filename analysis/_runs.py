@@ -41,7 +41,7 @@ UNKNOWN = "–"
 
 IGNORED = (
     "run.directory", "run.seed", "run.trackers", "search.generations", "search.queries",
-    "search.budget",
+    "search.budget", "search.max_gpu_hours", "search.max_hours",
     "problem.dataset", "problem.table",
     "generator.batch", "generator.dtype", "generator.device", "generator.threads",
     "generator.url", "generator.key_variable", "generator.concurrency",

@@ -23,7 +23,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-from . import candidates, export, look, serve
+from . import candidates, export, look, plan, serve
 from .options import (
     PATH,
     json_option,
@@ -47,7 +47,9 @@ def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
 
 
-for command in (*look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS):
+for command in (
+    *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *plan.COMMANDS
+):  # fmt: skip
     cli.add_command(command)
 
 
@@ -140,7 +142,8 @@ def summary(record: Record, paths: RunPaths) -> str:
         if "fallback" in facts["generator"]:
             lines.append(f"NOTE: writer {name} is no language model, but {facts['generator']}.")
     budget, spent = int(record.config["search"].get("queries", 0)), queries(record)
-    if spent < budget:
+    ended = record.config["search"]["generations"] <= record.committed_generations
+    if spent < budget and ended:
         lines.append(
             f"NOTE: {spent} of {budget} queries are spent: search.generations = "
             f"{record.config['search']['generations']} ended it. The same command with more "
@@ -213,7 +216,8 @@ def submit(
 
     It starts or continues the run, and requeues itself at its time limit.
     """
-    from ..cluster.launch import beside_server, plan, plan_server, preview, running_server
+    from ..cluster.launch import beside_server, plan_server, preview, running_server
+    from ..cluster.launch import plan as planned
     from ..cluster.launch import submit as submit_job
     from ..cluster.site import Site, find_site, load_site
 
@@ -221,7 +225,7 @@ def submit(
     site_file = find_site(site) if site else None
     place = load_site(site_file) if site_file else Site()
     options, client = serve.options_of(overrides, run_dir if with_server else None, settings)
-    submission = plan(config, run_dir, place, site_file=site_file, options=client)
+    submission = planned(config, run_dir, place, site_file=site_file, options=client)
     if with_server:
         server = plan_server(config, run_dir, place, site_file=site_file, options=options)
         if dry_run:

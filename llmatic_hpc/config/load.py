@@ -228,11 +228,17 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             "search.queries needs cluster.quorum = 1, or candidates that are late would be left "
             "out where it ends"
         )
-    if search.budget and config.cluster.quorum < 1.0:
-        yield (
-            "search.budget needs cluster.quorum = 1, or candidates that are late would be left "
-            "out where it ends"
-        )
+    bounded = {
+        "budget": search.budget,
+        "max_gpu_hours": search.max_gpu_hours,
+        "max_hours": search.max_hours,
+    }
+    for name, most in bounded.items():
+        if most and config.cluster.quorum < 1.0:
+            yield (
+                f"search.{name} needs cluster.quorum = 1, or candidates that are late would be "
+                "left out where it ends"
+            )
     if training.rungs or len(problem.rungs(config)) > 1:
         yield from _faults_of_rungs(config, problem)
     early = "training.rungs" if training.rungs else "search.oversample"

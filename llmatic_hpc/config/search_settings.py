@@ -53,6 +53,15 @@ class SearchSettings:
         0.0, "end after the generation in which so many full trainings are spent, short ones "
         "counted by their epochs; 0: after the last", low=0.0,
     )  # fmt: skip
+    max_gpu_hours: float = resumable(
+        0.0, "end after the generation in which candidates have taken so many hours of devices, "
+        "those without a result included; without a GPU they are hours of workers; 0: no end",
+        low=0.0,
+    )  # fmt: skip
+    max_hours: float = resumable(
+        0.0, "end after the generation in which the run has been alive for so many hours, all its "
+        "coordinators together; 0: no end", low=0.0,
+    )  # fmt: skip
     challenge: int = setting(
         0, "train an elite and its niche's runner-up again, each up to so many times, while the "
         "noise of a training does not tell them apart; fitness is then the mean over a network's "

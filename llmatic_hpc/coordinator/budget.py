@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..config import SearchSettings
 from ..search import Search
-from ..store import Record, promotion, rows
+from ..store import Record, hours, promotion, rows
 from ..store.record import EVALUATED
 
 
 class Budget:
-    """Generations, queries and full trainings that a run may take."""
+    """Generations, queries, full trainings and hours that a run may take."""
 
     def __init__(self, search: SearchSettings) -> None:
         self._settings = search
@@ -29,17 +29,21 @@ class Budget:
             spent = promotion.committed_cost(record, search.network_archive.elites)
             if spent >= settings.budget:
                 return True
+        if hours.spent(record, search.network_archive.elites):
+            return True
         return record.committed_generations >= settings.generations
 
-    def last_words(self, record: Record) -> str:
+    def last_words(self, record: Record, search: Search) -> str:
         """Say that a run ended for its cost; empty where it did not."""
         budget = self._settings.budget
-        if not budget or record.committed_generations >= self._settings.generations:
+        if record.committed_generations >= self._settings.generations:
             return ""
-        spent = promotion.cost(record)
-        if spent < budget:
-            return ""
-        return (
-            f"search.budget is spent: {spent:.2f} of {budget:g} full trainings after generation "
-            f"{record.committed_generations}"
-        )
+        after = f"after generation {record.committed_generations}"
+        said = []
+        if budget and (spent := promotion.cost(record)) >= budget:
+            said.append(f"search.budget is spent: {spent:.2f} of {budget:g} full trainings {after}")
+        said += [
+            f"{one.setting} is spent: {one} {after}; the same command with more of it goes on"
+            for one in hours.spent(record, search.network_archive.elites)
+        ]
+        return ". ".join(said)

@@ -65,12 +65,16 @@ class Coordinator:
     stop: threading.Event
     _: KW_ONLY
     backend: Backend | None = None
+    evaluator: Evaluator | None = None
+    """In place of the problem's own, for a rehearsal."""
     _generator: Generator | None = field(default=None, init=False)
     _evaluator: Evaluator | None = field(default=None, init=False)
     _search: Search | None = field(default=None, init=False)
     _times: dict[str, float] = field(default_factory=dict, init=False)
     _committed: float = field(default=-math.inf, init=False)
     _pause: float = field(default_factory=lambda: COMMIT_SECONDS, init=False)
+    _started: float = field(default_factory=time.monotonic, init=False)
+    """Begin of the time of this coordinator that the record does not have yet."""
     _is_due: bool = field(default=False, init=False)
     """True while generations of look-ups wait to be committed together; nothing is told."""
 
@@ -104,7 +108,7 @@ class Coordinator:
                 self._evaluator.close()
 
     def _run(self) -> Record:
-        self._evaluator = evaluator = problems.kind_of(self.config).evaluator(
+        self._evaluator = evaluator = self.evaluator or problems.kind_of(self.config).evaluator(
             self.config,
             self.paths,
             notice=self.observer.notice,
@@ -135,7 +139,7 @@ class Coordinator:
             self._commit(record)
             self._in_flight.end(())
         self._commit_rest(record)
-        if words := budget.last_words(record):
+        if words := budget.last_words(record, search):
             self.observer.notice(words)
         evaluator.end(record)
         self._mirrors.finish()
@@ -143,6 +147,7 @@ class Coordinator:
 
     def _commit(self, record: Record) -> None:
         began = time.monotonic()
+        self._count_time(record)
         if self._search is not None:
             record.archives = archive_states(self._search, record)
         store.commit(self.paths, record)
@@ -150,6 +155,12 @@ class Coordinator:
         pause = (self._committed - began) / COMMIT_SHARE
         self._pause = min(max(pause, COMMIT_SECONDS), MOST_COMMIT_SECONDS)
         self._is_due = False
+
+    def _count_time(self, record: Record) -> None:
+        """Add the time since the last call to what the run has been alive."""
+        now = time.monotonic()
+        record.alive_seconds += now - self._started
+        self._started = now
 
     def _commit_rest(self, record: Record) -> None:
         """Commit generations that were left to be committed with later ones."""
@@ -364,6 +375,7 @@ class Coordinator:
                 "than by chance ('llmatic status RUN --targets')"
             )
         self._times = {}
+        self._count_time(record)  # also where generations are committed together
         if not self._is_due:
             self._commit(record)
             self._in_flight.end(set(record.out()))

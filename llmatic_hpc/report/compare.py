@@ -14,9 +14,9 @@ from rich.text import Text
 
 from ..config import PROBLEMS
 from ..store import repeats
+from ..store.hours import device_unit, part
 from .difference import difference, holm
 from .methods import Method, Run, methods
-from .status import device_hours
 
 UNKNOWN = "–"
 
@@ -79,7 +79,7 @@ class Comparison:
             "qd_score": spread(_archive(run, "network_qd_score") for run in method.runs),
             "trainable": spread(map(_trainable, method.runs)),
             "hours": spread(map(_hours, method.runs)),
-            "hours_unit": " and ".join(sorted({device_hours(run.record) for run in method.runs})),
+            "hours_unit": " and ".join(sorted({device_unit(run.record) for run in method.runs})),
         }  # fmt: skip
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
@@ -204,7 +204,7 @@ def _doubts(method: Method) -> Iterator[str]:
             paths = ", ".join(str(run.path) for run in method.runs if run.seed == seed)
             yield f"seed {seed} counts {count} times ({paths})"
     searches = [run.record.config["search"] for run in method.runs]
-    for name in ("queries", "generations", "budget"):
+    for name in ("queries", "generations", "budget", "max_gpu_hours", "max_hours"):
         budgets = sorted({search.get(name, 0) for search in searches})
         if len(budgets) > 1 and len({len(run.queries) for run in method.runs}) > 1:
             yield f"runs of different budgets: search.{name} is {', '.join(map(str, budgets))}"
@@ -293,9 +293,8 @@ def _trainable(run: Run) -> float:
 def _hours(run: Run) -> float:
     """Return the hours of training, of several that share a device each with its part."""
     table = run.record.candidates
-    sharing = int(run.record.config["cluster"].get("workers_per_task", 1))
     own = (table["duplicate_of"] < 0) & _so_far(run)
-    return float(np.nansum(table["train_seconds"][own])) / sharing / 3600
+    return float(np.nansum(table["train_seconds"][own])) * part(run.record) / 3600
 
 
 def _budget(run: Run) -> list[str]:
@@ -303,7 +302,10 @@ def _budget(run: Run) -> list[str]:
     search = run.record.config["search"]
     found = [f"{search['generations']} generations of {search['batch']}"]
     found += [f"{search['queries']} queries"] if search.get("queries") else []
-    return found + ([f"{search['budget']:g} trainings"] if search.get("budget") else [])
+    found += [f"{search['budget']:g} trainings"] if search.get("budget") else []
+    for name, unit in (("max_gpu_hours", "device-hours"), ("max_hours", "hours")):
+        found += [f"{search[name]:g} {unit}"] if search.get(name) else []
+    return found
 
 
 # --- texts ------------------------------------------------------------------------------------
@@ -332,8 +334,8 @@ def table(title: str, names: Sequence[str], *parts: Lines) -> Table:
     made.add_column(names[0])
     for name in names[1:]:
         made.add_column(name, justify="right", no_wrap=len(names) < 6)
-    for part in parts:
-        for line in part:
+    for group in parts:
+        for line in group:
             made.add_row(*map(Text, line))
         made.add_section()
     made.add_row()

@@ -20,7 +20,7 @@ from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record, load
 from .map import AROUND, fitting_map
-from .status import NOT_ASKED, scheduled
+from .status import NOT_ASKED, limit_line, scheduled
 from .status import status as status_of
 
 LEAST_PAUSE = 2.0
@@ -148,6 +148,7 @@ def line(look: Look) -> str:
     if array := values["array"]:
         parts.append(f"{array['waiting']} waiting, {array['running']} running")
     parts += [f"job {job['job']} {job['state'].lower()}" for job in values["queued_jobs"]]
+    parts += [f"{one['setting']} {limit_line(one)}" for one in values["limits"]]
     best = values["best"]
     parts.append(
         f"best {best['fitness']:.4f} (candidate {best['candidate']})" if best else "no score yet"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import config as configuration
 from ..config import BASELINES
 from ..config.fields import settings_of
-from ..store import Record, promotion
+from ..store import Record, hours, promotion
 from ..store.record import EVALUATED
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def look(path: Path, record: Record, budget: int) -> Run:
         and (
             record.committed_generations >= config.search.generations
             or 0.0 < config.search.budget <= spent
+            or bool(hours.spent(record, record.archives["network"].elite))
         )
     )
     search, unspent = config.search, ""

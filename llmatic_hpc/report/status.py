@@ -15,10 +15,12 @@ from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..search import AddStatus
 from ..store import Record, promotion, repeats
+from ..store import hours as hours_of
+from ..store.hours import Limit, devices_of_task, part
 from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
-from . import axes, rates
+from . import axes, plan, rates
 from .recipe import trained_by
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     cost = promotion.committed_cost(record, record.archives["network"].elite)
     is_spent = done >= total or bool(budget and spent >= budget)
     is_spent = is_spent or bool(full_trainings and cost >= full_trainings)
+    elites = record.archives["network"].elite
+    is_spent = is_spent or bool(hours_of.spent(record, elites))
+    limits = hours_of.limits(record, elites)
     state = "running" if holder is not None else "finished" if is_spent else "stopped"
     last = {name: values[-1] for name, values in history.items()} if done else {}
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
@@ -53,6 +58,8 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     left: float = total - done
     if budget and spent and done:
         left = min(left, (budget - spent) * done / spent)
+    # Hours end it after a generation, which is begun while any are left.
+    left = min([left, *(math.ceil(one.left * done / one.spent) for one in limits if one.spent)])
     return {
         "run": str(paths.root),
         "run_id": record.run_id,
@@ -66,6 +73,8 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "budget": budget or None,
         "cost": promotion.cost(record),
         "cost_budget": full_trainings or None,
+        "limits": [one._asdict() for one in limits],
+        "alive_hours": record.alive_seconds / 3600,
         "rungs": list(record.rungs),
         "elites_due": promotion.due(record),
         "benchmark": record.environment.get("benchmark"),
@@ -88,6 +97,7 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
         "queue_hours": _hours(table["queue_seconds"]),
         "generate_hours": _hours(history["generate_seconds"]),
         "hours": hours(record),
+        "planned": plan.compared(record, paths),
         "seconds_left": None if pace is None else round(pace * max(left, 0)),
     }
 
@@ -146,6 +156,8 @@ def render(values: dict[str, Any]) -> RenderableType:
     row("candidates", f"{values['candidates']}: {counts}" if counts else "none yet")
     if values["rungs"] or values["cost_budget"]:
         row("cost", _cost_line(values))
+    for one in values["limits"]:
+        row(one["setting"].removeprefix("search."), limit_line(one))
     if again := values["repeats"]:
         row("trained again", _repeats_line(again))
     if benchmark := values["benchmark"]:
@@ -179,6 +191,8 @@ def render(values: dict[str, Any]) -> RenderableType:
                  "summed over candidates")  # fmt: skip
     row("coordinator", f"{hours['coordinator_generating']:.2f} hours generating, "
                        f"{hours['coordinator_idle']:.2f} idle")  # fmt: skip
+    if planned := values["planned"]:
+        row("planned / actual", plan.comparison_line(planned))
     if values["seconds_left"] and values["state"] != "finished":
         row(
             "time left",
@@ -202,6 +216,12 @@ def _cost_line(values: dict[str, Any]) -> str:
     at = f"; rungs at {', '.join(map(str, values['rungs']))} epochs" if values["rungs"] else ""
     yet = f"; {counted(due, 'elite')} still to be trained in full" if due else ""
     return f"{values['cost']:.2f}{of} full trainings{at}{yet}"
+
+
+def limit_line(values: dict[str, Any]) -> str:
+    """Describe hours that a setting bounds, and what is left of them."""
+    limit = Limit(**values)
+    return f"{limit}, {limit.left:.2f} left" if limit.left else f"{limit}: spent"
 
 
 def counted(number: int, thing: str) -> str:
@@ -245,7 +265,14 @@ def generation_line(record: Record) -> str:
     return (
         f"{done} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
         f"{last['network_elites']} network elites, {last['prompt_elites']} prompt elites; {text}"
+        f"{_left(record)}"
     )
+
+
+def _left(record: Record) -> str:
+    """Say what is left of the hours that settings bound; empty where none do."""
+    limits = hours_of.limits(record, record.archives["network"].elite)
+    return "".join(f"; {one.setting}: {limit_line(one._asdict())}" for one in limits)
 
 
 def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None:
@@ -378,27 +405,16 @@ def hours(record: Record) -> dict[str, float]:
     Those of candidates are a device's: of several that share one, each has its part.
     """
     table, history = record.candidates, record.history
-    sharing = int(record.config["cluster"].get("workers_per_task", 1))
     useful = np.isin(table["status"], (b"scored", b"stopped", b"duplicate"))
-    seconds = table["train_seconds"] / sharing
+    seconds, devices = table["train_seconds"] * part(record), devices_of_task(record.config)
     return {
         "useful": _hours(seconds[useful]),
         "untrainable": _hours(seconds[~useful]),
-        **{cause: _hours(history[f"{cause}_seconds"]) for cause in _LOSSES},
+        **{cause: _hours(history[f"{cause}_seconds"]) * devices for cause in _LOSSES},
         "queueing": _hours(table["queue_seconds"]),
         "coordinator_generating": _hours(history["generate_seconds"]),
         "coordinator_idle": _hours(history["evaluate_seconds"]),
     }
-
-
-def device_hours(record: Record) -> str:
-    """Name the unit of a run's training hours by the devices that it trained on."""
-    if record.environment.get("benchmark"):
-        return "hours of the benchmark"
-    devices = {name for name in record.candidates["device"].tolist() if name}
-    if devices and not any(name.startswith(b"cpu") for name in devices):
-        return "GPU-hours"
-    return "CPU-hours" if devices and all(n.startswith(b"cpu") for n in devices) else "device-hours"
 
 
 def _hours(seconds: Any) -> float:

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..rundir.paths import RunPaths
 from ..store import Record, load, schema
+from ..store.hours import part
 
 MIRROR_SECONDS = 600
 """Longest time that a tracker may take for what it lacks; then the kernel ends the process."""
@@ -50,8 +51,7 @@ def history(record: Record) -> list[dict[str, float]]:
     scored = np.isin(table["status"], (b"scored", b"stopped", b"duplicate")) & counts
     valid = np.bincount(told[scored & (told >= 0)], minlength=generations)
     own = (table["status"] == b"scored") & ~record.are_repeats
-    sharing = int(record.config["cluster"].get("workers_per_task", 1))
-    seconds = np.where(told >= 0, np.nan_to_num(table["train_seconds"]), 0.0) / sharing
+    seconds = np.where(told >= 0, np.nan_to_num(table["train_seconds"]), 0.0) * part(record)
     spent = np.bincount(np.maximum(told, 0), seconds, minlength=generations)
     columns: dict[str, Any] = {
         column.name: past[column.name]

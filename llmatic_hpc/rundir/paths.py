@@ -38,6 +38,7 @@ class RunPaths:
     record = _Below("run.h5")  # the record; always whole
     previous_record = _Below("run.prev.h5")  # the record one commit earlier
     server = _Below("serve.json")  # where the server of `llmatic submit --serve` is
+    estimate = _Below("plan.json")  # what `llmatic plan --run-dir` thought it would take
     lock = _Below("coordinator.lock")  # held by the one coordinator; says who that is
     logs = _Below("logs")  # coordinator.log, and the output of workers that failed
     log = _Below("logs/coordinator.log")  # what the coordinator did and when

@@ -100,6 +100,7 @@ def _write(file: h5py.File, record: Record) -> None:
             "phase": record.phase,
             "committed_generations": record.committed_generations,
             "committed_candidates": record.rows,
+            "alive_seconds": record.alive_seconds,
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
@@ -230,6 +231,7 @@ def _read(file: h5py.File, path: Path) -> Record:
         },
         phase=phase,
         committed_generations=generations,
+        alive_seconds=float(file.attrs.get("alive_seconds", _worked(history))),
         updated=str(file.attrs.get("updated", "")),
         data_sha256=str(file.attrs.get("data_sha256", "")),
         task=json.loads(file["task"].asstr()[()]) if "task" in file else {},
@@ -253,6 +255,12 @@ def _columns(
             )
         found[column.name] = (dataset.asstr() if column.is_text else dataset)[:]
     return found
+
+
+def _worked(history: dict[str, NDArray[Any]]) -> float:
+    """Return how long generations took: what an older record knows of the time it was alive."""
+    stages = ("generate_seconds", "screen_seconds", "evaluate_seconds")
+    return float(sum(np.nansum(history[name]) for name in stages))
 
 
 def _offer_previous(path: Path) -> str:

@@ -122,6 +122,8 @@ class Record:
     """Generations with results. One more is in flight while the phase is ``proposed``."""
     data_sha256: str = ""
     """Digest of the data that candidates are scored on; empty where none is known."""
+    alive_seconds: float = field(default=0.0, compare=False)
+    """Time that its coordinators were alive, up to the last commit."""
     updated: str = field(default="", compare=False)
     """Time of the commit that it was loaded from, ISO 8601; empty: it was not loaded."""
     task: dict[str, Any] = field(default_factory=dict)

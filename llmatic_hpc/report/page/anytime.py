@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Record
+from ...store.hours import part
 from ..compare import comparison_of
 from ..methods import Run, methods
 from .changes import changes, in_order, scored
@@ -58,7 +59,6 @@ def progress(record: Record) -> dict[str, Floats]:
     """
     table, history = record.candidates, record.history
     rows = in_order(record, table["told"] >= 0)
-    sharing = int(record.config["cluster"].get("workers_per_task", 1))
     seconds = np.where(table["duplicate_of"][rows] < 0, table["train_seconds"][rows], 0.0)
     took = history["finished"] - history["started"]
     wall = np.cumsum(np.nan_to_num(took)) if len(took) else took
@@ -67,7 +67,7 @@ def progress(record: Record) -> dict[str, Floats]:
         best = np.fmax.accumulate(scored(record)[rows]) if len(rows) else best
     return {
         "candidates": np.arange(1.0, len(rows) + 1),
-        "hours": np.cumsum(np.nan_to_num(seconds)) / sharing / 3600,
+        "hours": np.cumsum(np.nan_to_num(seconds)) * part(record) / 3600,
         "wall": wall[table["told"][rows]] / 3600 if len(rows) else np.empty(0),
         "best": best,
         "qd_score": score,

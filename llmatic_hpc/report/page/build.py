@@ -50,6 +50,7 @@ def page(runs: Sequence[Run]) -> str:
         "version": __version__,
         "verdict": overview.verdict(record),
         "overview": about,
+        "planned": overview.planned(record, first.path),
         "prompts": list(record.prompts),
         "initial": str(record.environment.get("initial_network", "")),
         "candidates": _candidates(record),

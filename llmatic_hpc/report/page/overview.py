@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import LLMaticError
+from ...rundir.paths import RunPaths
 from ...store import Record, verify
 from ...store.record import PROPOSED
 from ...store.rows import queries
 from ...types import STATUSES
+from .. import plan
 from ..rates import line, rates
 from ..recipe import trained_by
 from ..status import best_candidate
@@ -46,6 +49,12 @@ def overview(record: Record) -> dict[str, Any]:
         "configuration": list(_flat(record.config)),
         "environment": list(_flat(record.environment)),
     }
+
+
+def planned(record: Record, folder: Path) -> str:
+    """Say what was planned and what it came to; empty where nothing was."""
+    values = plan.compared(record, RunPaths(folder))
+    return plan.comparison_line(values) if values else ""
 
 
 def verdict(record: Record) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Record
+from ...store.hours import device_unit, part
 from ...types import NO_PROMPT
 from ..rates import STEP
-from ..status import device_hours, hours
+from ..status import hours
 from .plain import number
 
 REFUSED = (b"invalid", b"forbidden", b"")
@@ -24,7 +25,7 @@ def paid(record: Record) -> dict[str, Any]:
     temperature = np.rint(table["temperature"] / STEP)
     return {
         "hours": {name: number(value) for name, value in hours(record).items()},
-        "unit": device_hours(record),
+        "unit": device_unit(record),
         "total": _counts(record, np.ones(record.rows, dtype=bool)),
         "groups": {
             "prompt": [{"name": name, **_counts(record, rows)} for name, rows in _prompts(record)],
@@ -44,8 +45,7 @@ def paid(record: Record) -> dict[str, Any]:
 def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     """Count what became of the candidates in ``rows``, each count among those before it."""
     table = record.candidates
-    sharing = int(record.config["cluster"].get("workers_per_task", 1))
-    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 / sharing
+    hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 * part(record)
     rows = rows & ~record.are_repeats  # nothing is written for one, but it takes its hours
     valid = rows & ~np.isin(table["status"], REFUSED) & (table["canonical_sha256"] != b"")
     new = valid & (table["duplicate_of"] < 0) & (table["status"] != b"passed_over")

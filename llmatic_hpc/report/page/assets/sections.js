@@ -84,6 +84,7 @@ function paidPart(page) {
       ["coordinator generating", hours(h.coordinator_generating)],
       ["coordinator waiting for results", hours(h.coordinator_idle)],
       ["tokens", short(paid.total.tokens)],
+      ...(page.planned ? [["planned / actual", page.planned]] : []),
       [
         "candidates by status",
         Object.entries(page.overview.status)
