@@ -23,7 +23,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-from . import candidates, export, look, serve
+from . import candidates, export, look, serve, study
 from .options import (
     PATH,
     json_option,
@@ -47,7 +47,9 @@ def cli() -> None:
     """Search neural networks with a code-writing language model and two archives."""
 
 
-for command in (*look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS):
+for command in (
+    *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *study.COMMANDS,
+):  # fmt: skip
     cli.add_command(command)
 
 
