@@ -88,12 +88,12 @@ def _run(found: list[Standing], paths: StudyPaths, at_once: int) -> list[Standin
     from ..study import progress, running, standing
 
     found = standing.released(found)
-    due = [one for one in found if one.state != standing.FINISHED]
+    due = standing.due(found)
     if not due:
         return found
     at_once = min(at_once, len(due))
     jobs = []
-    for one in sorted(due, key=lambda one: one.run.seed):  # a seed of every variant first
+    for one in due:
         file = paths.config(one.run.name, one.run.seed)
         running.write_config(file, running.shared(one.run.config, at_once))
         jobs.append(running.Job(one.paths, file))

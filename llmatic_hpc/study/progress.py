@@ -115,7 +115,10 @@ def table(found: Sequence[Standing], *, most: int = 0) -> RenderableType:
     if most and len(shown) > most:
         keep = sorted(shown, key=lambda one: FIRST.index(one.state))[: max(most, 1)]
         shown = [one for one in shown if any(one is other for other in keep)]
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    counts = Counter(one.state for one in found)
+    counted = ", ".join(f"{counts[state]} {state}" for state in FIRST[::-1] if counts[state])
+    made = Table(box=None, pad_edge=False, header_style="bold", caption=counted,
+                 caption_justify="left")  # fmt: skip
     made.add_column("variant", no_wrap=True)
     for name in ("seed", "state", "generation", "elites", "QD score", "best"):
         made.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
@@ -127,9 +130,6 @@ def table(found: Sequence[Standing], *, most: int = 0) -> RenderableType:
             f"{row['generation']}/{row['generations']}", _number(row["elites"], "d"),
             _number(row["qd_score"], ".3f"), _number(row["fitness"], ".4f"), Text(one.reason),
         )  # fmt: skip
-    counts = Counter(one.state for one in found)
-    made.caption = ", ".join(f"{counts[state]} {state}" for state in FIRST[::-1] if counts[state])
-    made.caption_justify = "left"
     return made
 
 

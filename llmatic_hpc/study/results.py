@@ -26,7 +26,7 @@ WIDTH = 160
 """Characters of a line of the comparison."""
 FIGURES = ("figure1", "figure2", "figure3")
 SCRIPTS = Path(__file__).parents[2] / "analysis"
-"""Where a checkout has the scripts of the figures."""
+"""Folder of a checkout with the scripts of the figures."""
 FIGURE_SECONDS = 600.0
 
 

@@ -1,4 +1,4 @@
-"""How far the runs of a study are, and whether they are its runs at all."""
+"""State of the runs of a study, as far as the plan wants them, and that they are its runs."""
 
 from __future__ import annotations
 
@@ -91,6 +91,11 @@ def released(found: Sequence[Standing], seconds: float = LOCK_SECONDS) -> list[S
         lambda: all(lock.holder(one.paths.lock) is None for one in held), seconds, PAUSE_SECONDS
     )
     return [standing(one.run, one.paths) if one in held else one for one in found]
+
+
+def due(found: Iterable[Standing]) -> list[Standing]:
+    """Return the runs that are not finished, a seed of every variant before the next seed."""
+    return sorted((one for one in found if one.state != FINISHED), key=lambda one: one.run.seed)
 
 
 def refuse_others(found: Sequence[Standing]) -> None:

@@ -17,7 +17,7 @@ from ..errors import ClusterError
 from ..rundir import lock
 from ..rundir.paths import RunPaths, StudyPaths
 from .running import write_config
-from .standing import FINISHED, Standing
+from .standing import Standing, due
 
 
 def queued_jobs(found: Sequence[Standing]) -> dict[RunPaths, str]:
@@ -52,11 +52,11 @@ def submit(
     :class:`ClusterError` where sbatch refuses; what was submitted before stays so, and the same
     command submits the rest.
     """
-    due = [one for one in found if one.state != FINISHED]
-    known = queued_jobs(due)
+    wanted = due(found)
+    known = queued_jobs(wanted)
     jobs = list(known.values())
     submitted = 0
-    for one in due:
+    for one in wanted:
         if one.paths in known or lock.holder(one.paths.lock) is not None:
             continue
         file = paths.config(one.run.name, one.run.seed)
@@ -69,4 +69,4 @@ def submit(
         jobs.append(launch.submit(planned, one.paths.root))
         submitted += 1
         tell(f"{one.run.title}: job {jobs[-1]}{after.replace(',afterany:', ', after job ')}")
-    return submitted, len(due) - submitted
+    return submitted, len(wanted) - submitted
