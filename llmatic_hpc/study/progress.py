@@ -105,7 +105,7 @@ def board(found: Sequence[Standing]) -> Iterator[Board]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield Board(found)
         return
-    with Live(console=console, auto_refresh=False, transient=True) as view:
+    with Live(console=console, auto_refresh=False) as view:
         yield LiveBoard(found, view)
 
 
@@ -120,14 +120,14 @@ def table(found: Sequence[Standing], *, most: int = 0) -> RenderableType:
     made = Table(box=None, pad_edge=False, header_style="bold", caption=counted,
                  caption_justify="left")  # fmt: skip
     made.add_column("variant", no_wrap=True)
-    for name in ("seed", "state", "generation", "elites", "QD score", "best"):
+    for name in ("seed", "state", "done", "elites", "QD score", "best"):
         made.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
     made.add_column("", overflow="ellipsis", no_wrap=True)
     for one in shown:
         row = one.row
         made.add_row(
             one.run.name, str(one.run.seed), Text(one.state, style=STYLES[one.state]),
-            f"{row['generation']}/{row['generations']}", _number(row["elites"], "d"),
+            _done(one), _number(row["elites"], "d"),
             _number(row["qd_score"], ".3f"), _number(row["fitness"], ".4f"), Text(one.reason),
         )  # fmt: skip
     return made
@@ -135,6 +135,14 @@ def table(found: Sequence[Standing], *, most: int = 0) -> RenderableType:
 
 def _number(value: float | None, how: str) -> str:
     return UNKNOWN if value is None else format(value, how)
+
+
+def _done(one: Standing) -> str:
+    """Return the generations, or the queries where they are the budget."""
+    search = one.run.config.search
+    if search.queries:
+        return f"{one.values.get('queries', 0)}/{search.queries} queries"
+    return f"{one.values.get('generation', 0)}/{search.generations}"
 
 
 def _best(now: Standing) -> str:

@@ -43,7 +43,7 @@ def settings_file(name: str) -> Path:
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("name", DIFFERS)
 def test_a_variant_differs_from_its_base_in_one_setting(folder: str, name: str) -> None:
-    """Of the paper's, each setting has the place beside it where the paper says it."""
+    """Each setting has the place beside it where the paper says it."""
     file = CONFIGS / folder / f"{name}.toml"
     base, own = config.load(CONFIGS / FOLDERS[folder]), config.load(file)
     assert changed_settings(base, own) == [DIFFERS[name]]
@@ -123,7 +123,7 @@ def test_the_same_completions_give_other_searches(records: dict[str, Record]) ->
 def test_mutation_only_never_crosses_over_and_crossover_only_never_mutates(
     records: dict[str, Record],
 ) -> None:
-    """Of a candidate with two parents it is seen, whatever the operator is called."""
+    """The parents of a candidate show it, whatever its operator is called."""
     for name, expected in (("mutation-only", b"mutation"), ("crossover-only", b"crossover")):
         table = records[name].candidates
         later = table["generation"] > 0

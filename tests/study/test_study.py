@@ -247,7 +247,7 @@ def test_a_run_that_somebody_cancels_leaves_the_study_to_be_continued(
 def test_a_second_interrupt_ends_the_children_at_once(
     study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever goes wrong in the process of the study, none of its runs outlives it."""
+    """An error in the process of the study is no different: none of its runs outlives it."""
     file = study(generations=LONG)
     paths = StudyPaths(file.parent / "out")
     found = standings(plan(read(file), file), paths)
@@ -330,7 +330,7 @@ def test_the_reason_is_the_last_message(code: int, printed: str, said: str) -> N
 
 
 def test_the_table_fits_a_short_terminal(study: Callable[..., Path]) -> None:
-    """What runs and what failed is shown first; all are counted."""
+    """Failures and runs that go on are shown first; all are counted."""
     file = study(seeds=9)
     found = standings(plan(read(file), file), StudyPaths(file.parent / "out"))
     assert laid_out(found).row_count == 18  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def submitted(study: Path, *more: str | Path, code: int = 0) -> str:
-    """What the command says."""
+    """Say what the command says on standard error."""
     done = llmatic("study", study, "--submit", "--output", study.parent / "out", *more, check=False)
     assert done.returncode == code, done.stderr
     return done.stderr
