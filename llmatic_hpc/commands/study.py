@@ -57,8 +57,8 @@ def study(
             number = at_once or wanted.at_once
             if as_jobs and _submitted(found, paths, number, site):
                 return
-            found = _run(found, paths, number)
-            text = results.write(found, paths, _tell)
+            found, asked_to_stop = _run(found, paths, number)
+            text = "" if asked_to_stop else results.write(found, paths, _tell)
     except RunLockedError:
         who = lock.describe(lock.holder(paths.lock))
         raise LLMaticError(
@@ -72,6 +72,8 @@ def study(
             print_json(one.row)
     else:
         click.echo(text, nl=False)
+    if asked_to_stop:
+        raise asked_to_stop
     failed = [one for one in found if one.state == standing.FAILED]
     if failed:
         named = "\n".join(f"  {one.run.title}: {one.reason}" for one in failed)
@@ -83,14 +85,16 @@ def study(
         raise Interrupted("not all runs are finished; the same command continues them")
 
 
-def _run(found: list[Standing], paths: StudyPaths, at_once: int) -> list[Standing]:
-    """Run what is not finished, and return all runs as they are then."""
+def _run(
+    found: list[Standing], paths: StudyPaths, at_once: int
+) -> tuple[list[Standing], Interrupted | None]:
+    """Run what is not finished; return all runs as they are then, and why it ended early if so."""
     from ..study import progress, running, standing
 
     found = standing.released(found)
     due = standing.due(found)
     if not due:
-        return found
+        return found, None
     at_once = min(at_once, len(due))
     jobs = []
     for one in due:
@@ -101,12 +105,17 @@ def _run(found: list[Standing], paths: StudyPaths, at_once: int) -> list[Standin
         f"{paths.root}: {len(found) - len(due)} of {len(found)} runs are finished; {at_once} at a "
         "time"
     )
+    asked_to_stop = None
     with stop_on_signals() as stop, progress.board(found) as board:
-        running.Runner(
+        runner = running.Runner(
             at_once, stop, started=lambda job: board.started(job.paths),
             ended=lambda job, code, why: board.ended(job.paths, code, why), tick=board.tick,
-        ).run(jobs)  # fmt: skip
-    return list(board.found.values())
+        )  # fmt: skip
+        try:
+            runner.run(jobs)
+        except Interrupted as error:
+            asked_to_stop = error
+    return list(board.found.values()), asked_to_stop
 
 
 def _submitted(found: list[Standing], paths: StudyPaths, at_once: int, site: str | None) -> bool:
