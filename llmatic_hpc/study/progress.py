@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import RecordError
 from ..report import live
 from ..report.listing import UNKNOWN
 from ..rundir.paths import RunPaths
@@ -55,7 +56,10 @@ class Board:
         if began < self._next:
             return
         for paths, watch in self._watches.items():
-            look = watch.look()
+            try:
+                look = watch.look()
+            except RecordError:  # the run itself will say so
+                continue
             if not look.values:
                 continue
             self.found[paths] = replace(self.found[paths], values=look.values)
@@ -76,7 +80,7 @@ class Board:
         print(text, file=sys.stderr, flush=True)
 
     def draw(self) -> None:
-        """Draw what is drawn."""
+        """Draw the table, where there is one."""
 
 
 class LiveBoard(Board):
