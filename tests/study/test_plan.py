@@ -234,7 +234,7 @@ MEANT = {
         *NO_FALLBACK, "generator.request=informed", "generator.resample=2", "search.targets=true",
     ),
     "writers": (
-        "search.writers=ucb", WRITERS, "generator.form=auto", 'generator.fallback=""',
+        "search.writers=thompson", WRITERS, "generator.form=auto", 'generator.fallback=""',
         "generator.model=Salesforce/codegen-350M-mono",
     ),
 }  # fmt: skip
