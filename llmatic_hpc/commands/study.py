@@ -12,7 +12,7 @@ from ..errors import Interrupted, LLMaticError, RunLockedError
 from ..rundir import lock
 from ..rundir.paths import StudyPaths
 from .options import PATH, json_option, print_json, set_option, usage_of_set
-from .process import stop_on_signals
+from .process import interrupted_by_signals, stop_on_signals
 
 if TYPE_CHECKING:
     from ..study.standing import Standing
@@ -58,7 +58,10 @@ def study(
             if as_jobs and _submitted(found, paths, number, site):
                 return
             found, asked_to_stop = _run(found, paths, number)
-            text = "" if asked_to_stop else results.write(found, paths, _tell)
+            text = ""
+            if not asked_to_stop:
+                with interrupted_by_signals("interrupted; the same command writes the results"):
+                    text = results.write(found, paths, _tell)
     except RunLockedError:
         who = lock.describe(lock.holder(paths.lock))
         raise LLMaticError(
