@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -56,6 +55,5 @@ def test_what_may_be_broken_off_is_interrupted_at_once() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     for number in (signal.SIGTERM, signal.SIGINT):
         with pytest.raises(Interrupted, match="again"), interrupted_by_signals("again"):
-            os.kill(os.getpid(), number)
-            time.sleep(10)
+            signal.raise_signal(number)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
