@@ -23,7 +23,11 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
+<<<<<<< HEAD
 from . import candidates, export, look, plan, serve
+=======
+from . import candidates, export, look, serve, study
+>>>>>>> w-study
 from .options import (
     PATH,
     json_option,
@@ -48,7 +52,11 @@ def cli() -> None:
 
 
 for command in (
+<<<<<<< HEAD
     *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *plan.COMMANDS
+=======
+    *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *study.COMMANDS,
+>>>>>>> w-study
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +86,17 @@ def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
 
     Raises ``click.UsageError`` for a faulty ``--set`` and ``ConfigError`` for a faulty file.
     """
-    try:
+    with usage_of_set():
         if path is None:
             return configuration.override(Config(), overrides)
         return configuration.load(path, overrides)
+
+
+@contextmanager
+def usage_of_set() -> Iterator[None]:
+    """Make a ``ConfigError`` about ``--set`` one of usage."""
+    try:
+        yield
     except ConfigError as error:
         if str(error).startswith("--set"):
             raise click.UsageError(str(error)) from error

@@ -77,6 +77,21 @@ def stop_on_signals() -> Iterator[threading.Event]:
             atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
+@contextmanager
+def interrupted_by_signals(text: str) -> Iterator[None]:
+    """Have TERM and INT raise :class:`Interrupted`, for what may be broken off anywhere."""
+
+    def leave(number: int, frame: object) -> None:
+        raise Interrupted(text)
+
+    before = {n: signal.signal(n, leave) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class _LogFile(logging.FileHandler):
     """Log file that a full disk cuts short without a word; the run itself reports a full disk."""
 

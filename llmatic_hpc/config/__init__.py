@@ -3,7 +3,16 @@
 
 from .fields import changed_settings, refuse_retired, to_tables, to_toml
 from .generator_settings import GeneratorSettings
-from .load import from_tables, load, network_axes, override, settled
+from .load import (
+    absolute,
+    from_tables,
+    layered,
+    load,
+    network_axes,
+    override,
+    settled,
+    with_model,
+)
 from .registry import GENERATORS, PROBLEMS, Registry, imported
 from .search_settings import (
     AUTO,

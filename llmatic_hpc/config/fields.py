@@ -155,7 +155,7 @@ def _read(
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     parent = table.pop("extends", None)
-    _resolve_paths(table, resolved.parent, paths)
+    resolve_paths(table, resolved.parent, paths)
     if parent is None:
         return [(path, table)]
     if not isinstance(parent, str):
@@ -168,7 +168,8 @@ def _nearest_file(path: Path) -> str:
     return near.replace("?", ".toml?")
 
 
-def _resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) -> None:
+def resolve_paths(table: dict[str, Any], folder: Path, paths: Sequence[str]) -> None:
+    """Make ``paths`` in a ``table`` that are relative to ``folder`` absolute, where they exist."""
     for name in paths:
         section, _, key = name.partition(".")
         inner = table.get(section)

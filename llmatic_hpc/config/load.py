@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,15 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigError
 from ..types import Descriptor
-from .fields import merge, nearest, parse_override, read_into
+from .fields import merge, nearest, parse_override, read_into, resolve_paths
 from .generator_settings import GeneratorSettings
 from .registry import GENERATORS, PROBLEMS
 from .search_settings import AUTO, BASELINES, WITH_PROMPTS, NetworkArchiveSettings
 from .settings import Config
 
 BOUNDS = ("lower", "upper")
+LANGUAGE_MODELS = ("huggingface", "endpoint")
+"""Kinds of generators that go by ``generator.model``."""
 # Relative to the file that names them.
 PATHS = (
     "problem.data",
@@ -45,6 +48,48 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     names them, where such a file or folder exists.
     """
     return override(read_into(Config(), path, paths=PATHS), overrides, str(path))
+
+
+def layered(path: Path, layers: Mapping[str, Mapping[str, Any]], folder: Path) -> Config:
+    """Read the configuration in ``path`` and lay tables of settings over it, the last one wins.
+
+    The tables are named as an error shall name them; their ``PATHS`` are relative to ``folder``.
+    Raises :class:`ConfigError` as :func:`load`, but what does not fit together is left to
+    :func:`override`.
+    """
+    config = read_into(Config(), path, paths=PATHS)
+    for origin, table in layers.items():
+        own = copy.deepcopy(dict(table))
+        resolve_paths(own, folder, PATHS)
+        config = merge(config, own, origin)
+    return config
+
+
+def with_model(config: Config, model: str) -> Config:
+    """Return ``config`` with ``model`` wherever a language model writes, of several writers too."""
+    generator = config.generator
+    if not generator.writers:
+        if generator.kind in LANGUAGE_MODELS:
+            generator = replace(generator, model=model)
+        return replace(config, generator=generator)
+    kinds = [table.get("kind", generator.kind) in LANGUAGE_MODELS for table in generator.writers]
+    writers = tuple(
+        {**table, "model": model} if is_model else table
+        for is_model, table in zip(kinds, generator.writers, strict=True)
+    )
+    return replace(config, generator=replace(generator, writers=writers))
+
+
+def absolute(config: Config) -> Config:
+    """Return ``config`` with ``PATHS`` that exist below the working directory made absolute."""
+    for name in PATHS:
+        section, _, key = name.partition(".")
+        part = getattr(config, section)
+        value = str(getattr(part, key))
+        if value and value != "digits" and Path(value).expanduser().exists():
+            found = str(Path(value).expanduser().absolute())
+            config = replace(config, **{section: replace(part, **{key: found})})
+    return config
 
 
 def override(config: Config, overrides: Sequence[str], origin: str = "--set") -> Config:
@@ -303,9 +348,8 @@ def _faults_of_evolution(config: Config) -> Iterator[str]:
             "search.prompts = 'evolve' needs a search.variant with a prompt archive "
             f"({', '.join(WITH_PROMPTS)}); it is {search.variant!r}"
         )
-    models = ("huggingface", "endpoint")
     if all(
-        one.kind == "procedural" or (one.kind in models and one.form == "completion")
+        one.kind == "procedural" or (one.kind in LANGUAGE_MODELS and one.form == "completion")
         for one in writers
     ):
         yield (

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 TRAINING_STATE = "training.safetensors"
 """File of a candidate's folder of checkpoints with the state of its training."""
 
 
 class _Below:
-    """A path below the run directory, as a property."""
+    """A path below the directory of a run or a study, as a property."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, paths: RunPaths, _owner: type) -> Path:
-        return paths.root / self._name
+    def __get__(self, paths: Any, _owner: type) -> Path:
+        root: Path = paths.root
+        return root / self._name
 
 
 class _OfRung(_Below):
     """A path below the folder of the generation in flight, or of one of its rungs from 1 on."""
 
-    def __get__(self, paths: RunPaths, _owner: type) -> Path:
+    def __get__(self, paths: Any, _owner: type) -> Path:
         folder = f"rung-{paths.rung}/" if paths.rung else ""
-        return paths.generation / f"{folder}{self._name}"
+        generation: Path = paths.generation
+        return generation / f"{folder}{self._name}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class RunPaths:
     lock = _Below("coordinator.lock")  # held by the one coordinator; says who that is
     logs = _Below("logs")  # coordinator.log, and the output of workers that failed
     log = _Below("logs/coordinator.log")  # what the coordinator did and when
+    console = _Below("logs/console.log")  # what its process printed, where a study started it
     report = _Below("report")  # what `llmatic report` wrote
     trackers = _Below("trackers")  # a folder for each of run.trackers: its mirror of the history
     checkpoints = _Below("checkpoints")  # one folder per candidate in training
@@ -82,6 +86,27 @@ class RunPaths:
     def checkpoint(self, candidate: int) -> Path:
         """Return the folder that a candidate may write to."""
         return self.checkpoints / f"{candidate:05d}"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files and folders of one study: its runs, a folder for each variant, and its results."""
+
+    root: Path
+
+    lock = _Below("study.lock")  # held by the one command that runs it
+    comparison = _Below("compare.txt")  # methods over their seeds
+    summary = _Below("summary.csv")  # a line for each variant
+    report = _Below("report")  # the page of all runs
+    figures = _Below("figures")  # the paper's figures of all runs
+
+    def run(self, name: str, seed: int) -> RunPaths:
+        """Return the run of a variant (with its problem and writer: ``name``) and a seed."""
+        return RunPaths(self.root / name / f"seed{seed}")
+
+    def config(self, name: str, seed: int) -> Path:
+        """Return the configuration of that run, resolved, beside its directory."""
+        return self.root / name / f"seed{seed}.toml"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 import time
 
-from llmatic_hpc.commands.process import SignalEvent
+import pytest
+
+from llmatic_hpc.commands.process import SignalEvent, interrupted_by_signals
+from llmatic_hpc.errors import Interrupted
 
 STORM = """
 import signal, sys, time
@@ -44,3 +48,12 @@ def test_it_waits_as_an_event_does() -> None:
     assert event.wait()
     assert event.is_set()
     assert event.wait(10.0)
+
+
+def test_what_may_be_broken_off_is_interrupted_at_once() -> None:
+    """TERM and INT end it with the code for 'run me again'; what they did before comes back."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with pytest.raises(Interrupted, match="again"), interrupted_by_signals("again"):
+            signal.raise_signal(number)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

@@ -1,0 +1,1 @@
+"""Studies: the plan, runs as children, what a kill leaves, jobs, results."""
