@@ -23,11 +23,7 @@ from ..config import Config
 from ..coordinator import environment
 from ..errors import Interrupted, LLMaticError
 from ..rundir.paths import RunPaths
-<<<<<<< HEAD
-from . import candidates, export, look, plan, serve
-=======
-from . import candidates, export, look, serve, study
->>>>>>> w-study
+from . import candidates, export, look, plan, serve, study
 from .options import (
     PATH,
     json_option,
@@ -52,12 +48,13 @@ def cli() -> None:
 
 
 for command in (
-<<<<<<< HEAD
-    *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *plan.COMMANDS
-=======
-    *look.COMMANDS, *export.COMMANDS, *candidates.COMMANDS, *serve.COMMANDS, *study.COMMANDS,
->>>>>>> w-study
-):  # fmt: skip
+    *look.COMMANDS,
+    *export.COMMANDS,
+    *candidates.COMMANDS,
+    *serve.COMMANDS,
+    *plan.COMMANDS,
+    *study.COMMANDS,
+):
     cli.add_command(command)
 
 
