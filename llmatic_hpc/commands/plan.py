@@ -1,20 +1,29 @@
-"""The command that says beforehand what a run costs. Thin, see :mod:`.main`."""
+"""The command that says beforehand what a run or a study costs. Thin, see :mod:`.main`."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..rundir.files import write_atomically
-from ..rundir.paths import RunPaths
-from .options import PATH, json_option, load_config, print_json, set_option, show
+from ..rundir.paths import RunPaths, StudyPaths
+from .options import PATH, json_option, load_config, print_json, set_option, show, usage_of_set
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..report.plan import Estimate
+    from ..study.plan import Planned
 
 
 @click.command()
-@click.argument("config", type=PATH)
-@click.option("--run-dir", type=PATH, help="Keep the plan there; status and report compare.")
+@click.argument("config", metavar="CONFIG|STUDY", type=PATH)
+@click.option("--run-dir", type=PATH,
+              help="Keep the plan there, for status and report. Of a study: its --output.")  # fmt: skip
 @click.option("--completions", type=click.IntRange(0), default=4, show_default=True,
               help="Of the language model, to time it; 0: do not try it.")  # fmt: skip
 @set_option
@@ -26,31 +35,78 @@ def plan(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Estimate what a run costs, before anything runs.
+    """Estimate what a run or a study costs, before anything runs.
 
     Hours of devices, wall time, disk, files, tokens; what takes most, and what would halve it.
     """
+    from ..coordinator import planning
+    from ..study import plan as studies
+
+    def estimate(settings: Config) -> Estimate:
+        return planning.estimate(
+            settings, completions=completions, notify=lambda text: click.echo(text, err=True)
+        )
+
+    if studies.is_study(config):
+        _plan_study(config, run_dir, overrides, estimate, as_json=as_json)
+        return
+    found = estimate(load_config(config, overrides))
+    if run_dir is not None:
+        _keep(RunPaths(run_dir), found)
+    _print({}, found, as_json=as_json)
+
+
+def _plan_study(
+    file: Path,
+    output: Path | None,
+    overrides: tuple[str, ...],
+    estimate: Callable[[Config], Estimate],
+    *,
+    as_json: bool,
+) -> None:
+    """Plan one run of each variant, and add up."""
+    from ..study import cost
+    from ..study import plan as studies
+
+    with usage_of_set():
+        study = studies.read(file)
+        runs = studies.plan(study, file, overrides, studies.model_of(study, os.environ))
+    found: list[tuple[list[Planned], Estimate]] = []
+    for number, (own, one) in enumerate(cost.estimates(runs, study.at_once, estimate), 1):
+        click.echo(f"{own[0].name} is planned, number {number}", err=True)
+        found.append((own, one))
+        for run in own if output is not None else ():
+            assert output is not None
+            _keep(StudyPaths(output).run(run.name, run.seed), one)
+    parts = {own[0].name: one for own, one in found}
+    _print(parts, cost.total(found, study.at_once), as_json=as_json)
+
+
+def _keep(paths: RunPaths, found: Estimate) -> None:
+    paths.root.mkdir(parents=True, exist_ok=True)
+    write_atomically(paths.estimate, found.to_json())
+
+
+def _print(parts: dict[str, Estimate], found: Estimate, *, as_json: bool) -> None:
+    """Print a plan; ``parts``: what one run of each variant costs."""
     from rich.table import Table
     from rich.text import Text
 
-    from ..coordinator.planning import estimate
+    from ..report.plan import told
 
-    found = estimate(
-        load_config(config, overrides),
-        completions=completions,
-        notify=lambda text: click.echo(text, err=True),
-    )
-    if run_dir is not None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(RunPaths(run_dir).estimate, found.to_json())
     if as_json:
-        print_json(found.values())
+        variants = {name: one.values() for name, one in parts.items()}
+        print_json({**found.values(), **({"variants": variants} if parts else {})})
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
     for name, text in found.lines():
         table.add_row(name, Text(text))
+    for name, one in parts.items():
+        table.add_row(
+            name, Text(f"a seed: {told(one.hours)} of {one.unit}, wall time {told(one.wall)}")
+        )
     show(table, width=None if sys.stdout.isatty() else 160)
 
 

@@ -46,8 +46,7 @@ def study(
 
     with usage_of_set():
         wanted = plan.read(file)
-        model = os.environ.get(wanted.model_variable, "") if wanted.model_variable else ""
-        runs = plan.plan(wanted, file, overrides, model)
+        runs = plan.plan(wanted, file, overrides, plan.model_of(wanted, os.environ))
     paths = StudyPaths(output or Path("studies") / file.stem)
     try:
         paths.root.mkdir(parents=True, exist_ok=True)

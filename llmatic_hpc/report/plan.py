@@ -85,7 +85,7 @@ class Estimate:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return it in words: names, and what is said of each."""
-        several = f"{self.runs} runs, one after the other: " if self.runs > 1 else ""
+        several = f"{self.runs} runs: " if self.runs > 1 else ""
         found = [
             ("trainings", f"{several}{self.trainings:.0f} of {self.candidates:.0f} candidates in "
              f"{self.generations:.0f} generations"),

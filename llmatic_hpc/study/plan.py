@@ -68,6 +68,19 @@ class Planned:
         return f"{self.name}/seed{self.seed}"
 
 
+def is_study(path: Path) -> bool:
+    """Return whether a file is that of a study; a configuration has no variants."""
+    try:
+        return "variants" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # whoever reads it as a configuration says what is wrong
+        return False
+
+
+def model_of(study: Study, environ: Mapping[str, str]) -> str:
+    """Return the model that the study's environment variable names; empty: none."""
+    return environ.get(study.model_variable, "") if study.model_variable else ""
+
+
 def read(path: Path) -> Study:
     """Read the file of a study.
 
