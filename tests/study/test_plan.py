@@ -226,8 +226,13 @@ WRITERS = (
 MEANT = {
     "control": ("generator.kind=procedural",),
     "random": ("generator.kind=procedural", "search.variant=random"),
-    "evolution": ("generator.kind=procedural", "search.variant=regularized-evolution"),
-    "local-search": ("generator.kind=procedural", "search.variant=local-search"),
+    "evolution": (
+        "generator.kind=procedural", "search.variant=regularized-evolution",
+        "search.population=16", "search.tournament=4",
+    ),
+    "local-search": (
+        "generator.kind=procedural", "search.variant=local-search", "search.first_improvement=true",
+    ),
     "model": NO_FALLBACK,
     "model-random": (*NO_FALLBACK, "search.variant=random"),
     "informed": (
