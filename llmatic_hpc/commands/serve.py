@@ -40,7 +40,7 @@ def serve(
     config: Path, file: Path, host: str, port: int, queue: int, grace: float,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Serve the model of CONFIG to any number of runs, until TERM or Ctrl-C."""
+    """Serve one model to many runs, until TERM or Ctrl-C."""
     settings = load_config(config, overrides).generator
     if settings.kind != "huggingface" or settings.writers:
         what = "generator.writers" if settings.writers else f"generator.kind = {settings.kind!r}"
