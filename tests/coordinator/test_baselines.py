@@ -15,22 +15,25 @@ from llmatic_hpc.errors import ConfigError
 
 from .command import ROOT, llmatic, load, run
 
-LARGE_ENOUGH = ("search.generations=3", "search.population=6", "search.tournament=3")
+SHORT = (
+    "search.generations=3", "search.batch=4", "search.population=4", "search.tournament=3",
+    "problem.train_images=50",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("variant", BASELINES)
 def test_a_baseline_searches_images(tmp_path: Path, variant: str) -> None:
     """It begins with random networks, edits what it trained itself, and verifies."""
     folder = tmp_path / "run"
-    run(folder, f"search.variant={variant}", *LARGE_ENOUGH)
+    run(folder, f"search.variant={variant}", *SHORT)
     candidates = load(folder).candidates
     operators = [name.decode() for name in candidates["operator"]]
-    assert operators[:6] == ["random"] * 6
-    assert set(operators[6:]) <= {"neighbour", "random"}
-    assert operators.count("neighbour") >= 3
+    assert operators[:4] == ["random"] * 4
+    assert set(operators[4:]) <= {"neighbour", "random"}
+    assert operators.count("neighbour") >= 2
     edited = candidates["operator"] == b"neighbour"
     assert (candidates["parents"][edited][:, 0] >= 0).all()
-    assert (candidates["status"] == b"scored").sum() >= 6
+    assert (candidates["status"] == b"scored").any()
     assert "sound" in llmatic("verify", folder).stdout
 
 
