@@ -46,6 +46,7 @@ from llmatic_hpc.generation.extract import extracted_from
 from llmatic_hpc.problems.evaluator import Evaluator
 from llmatic_hpc.search import Search
 from llmatic_hpc.search.targets import Aiming
+from llmatic_hpc.source.canonical import canonical_sha256
 from llmatic_hpc.store import Record, fold, requests, rows
 from llmatic_hpc.store.requests import request_of
 from llmatic_hpc.types import PENDING, Completion, Evaluation, Proposal, Request
@@ -278,11 +279,15 @@ class Bench:
                                         **(more if name == "retry" else {})))  # fmt: skip
                 sampled: list[Completion] = []
                 answers = self.ask(config, evaluator, dues, sampled)
+                again = evaluator.examine([a.examined.source for a in answers], repair=True)
+                initial = {canonical_sha256(evaluator.problem.initial_source)}
+                kept = {a.examined.screened.canonical_sha256 for a in answers if fits(a)}
+                mended = [one.screened for one in again if one.screened.status == PENDING]
                 found[name] = {
                     "fits": sum(map(fits, answers)),
-                    "distinct": len(
-                        {a.examined.screened.canonical_sha256 for a in answers if fits(a)}
-                    ),
+                    "distinct": len(kept - initial),
+                    "repaired": len(mended),
+                    "distinct, repaired": len({one.canonical_sha256 for one in mended} - initial),
                     "tokens": sum(c.tokens for c in sampled),
                     "seconds": sum(c.seconds for c in sampled),
                 }
@@ -339,12 +344,14 @@ def table(options: argparse.Namespace) -> None:
                 print(line(f"{variant}{', repeats' if number else ''}", own, number, which))
     retries = [p for p in pieces if p["kind"] == "retry"]
     if retries:
-        print("\n| after a failure | failures | fit | distinct | tokens | seconds |")
-        print("| --- |" + " ---: |" * 5)
+        print("\n| after a failure | failures | fit | different, new | with repair | "
+              "different, new | tokens | seconds |")  # fmt: skip
+        print("| --- |" + " ---: |" * 7)
         for name in ("retry", "anew"):
             total = {k: sum(p[name][k] for p in retries) for k in retries[0][name]}
             numbers = (sum(p["failed"] for p in retries), total["fits"], total["distinct"],
-                       total["tokens"], round(total["seconds"]))  # fmt: skip
+                       total["repaired"], total["distinct, repaired"], total["tokens"],
+                       round(total["seconds"]))  # fmt: skip
             print(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} |")
 
 
