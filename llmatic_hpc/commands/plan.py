@@ -16,8 +16,8 @@ from .options import PATH, json_option, load_config, print_json, set_option, sho
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..coordinator.study.plan import Planned
     from ..report.plan import Estimate
-    from ..study.plan import Planned
 
 
 @click.command()
@@ -41,7 +41,7 @@ def plan(
     Hours of devices, wall time, disk, files, tokens; what takes most, and what would halve it.
     """
     from ..coordinator import planning
-    from ..study import plan as studies
+    from ..coordinator.study import plan as studies
 
     def estimate(settings: Config) -> Estimate:
         return planning.estimate(
@@ -66,8 +66,8 @@ def _plan_study(
     as_json: bool,
 ) -> None:
     """Plan one run of each variant, and add up."""
-    from ..study import cost
-    from ..study import plan as studies
+    from ..coordinator.study import cost
+    from ..coordinator.study import plan as studies
 
     with usage_of_set():
         study = studies.read(file)

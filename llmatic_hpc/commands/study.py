@@ -15,7 +15,7 @@ from .options import PATH, json_option, print_json, set_option, usage_of_set
 from .process import interrupted_by_signals, stop_on_signals
 
 if TYPE_CHECKING:
-    from ..study.standing import Standing
+    from ..coordinator.study.standing import Standing
 
 
 @click.command()
@@ -42,7 +42,7 @@ def study(
     The same line again continues it: finished runs are not repeated. 1: a run failed; the others
     went on, and the same line tries it again.
     """
-    from ..study import plan, results, standing
+    from ..coordinator.study import plan, results, standing
 
     with usage_of_set():
         wanted = plan.read(file)
@@ -91,7 +91,7 @@ def _run(
     found: list[Standing], paths: StudyPaths, at_once: int
 ) -> tuple[list[Standing], Interrupted | None]:
     """Run what is not finished; return all runs as they are then, and why it ended early if so."""
-    from ..study import progress, running, standing
+    from ..coordinator.study import progress, running, standing
 
     found = standing.released(found)
     due = standing.due(found)
@@ -123,7 +123,7 @@ def _run(
 def _submitted(found: list[Standing], paths: StudyPaths, at_once: int, site: str | None) -> bool:
     """Submit what is not finished; False where all is."""
     from ..cluster.site import Site, find_site, load_site
-    from ..study import standing, submitting
+    from ..coordinator.study import standing, submitting
 
     if all(one.state == standing.FINISHED for one in found):
         return False

@@ -9,9 +9,9 @@ import pytest
 
 from llmatic_hpc import config
 from llmatic_hpc.config.fields import settings_of
+from llmatic_hpc.coordinator.study.plan import Planned, plan, read
 from llmatic_hpc.errors import ConfigError
 from llmatic_hpc.rundir.paths import StudyPaths
-from llmatic_hpc.study.plan import Planned, plan, read
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = CONFIGS / "studies"

@@ -19,14 +19,14 @@ import pytest
 
 from llmatic_hpc import config, store
 from llmatic_hpc.commands import study as study_command
+from llmatic_hpc.coordinator.study import results, running
+from llmatic_hpc.coordinator.study.plan import plan, read
+from llmatic_hpc.coordinator.study.progress import table as laid_out
+from llmatic_hpc.coordinator.study.running import Job, Runner, devices_of, reason, shared
+from llmatic_hpc.coordinator.study.standing import FINISHED, STOPPED, WAITING, standings
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.rundir import lock
 from llmatic_hpc.rundir.paths import StudyPaths
-from llmatic_hpc.study import results, running
-from llmatic_hpc.study.plan import plan, read
-from llmatic_hpc.study.progress import table as laid_out
-from llmatic_hpc.study.running import Job, Runner, devices_of, reason, shared
-from llmatic_hpc.study.standing import FINISHED, STOPPED, WAITING, standings
 
 from ..coordinator import command
 

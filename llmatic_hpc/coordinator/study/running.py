@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
-from ..cluster.placement import available_cores, kind_of
-from ..config import Config, accelerators, to_toml
-from ..errors import Interrupted, LLMaticError
-from ..rundir.files import write_atomically
-from ..rundir.paths import RunPaths
+from ...cluster.placement import available_cores, kind_of
+from ...config import Config, accelerators, to_toml
+from ...errors import Interrupted, LLMaticError
+from ...rundir.files import write_atomically
+from ...rundir.paths import RunPaths
 
 PAUSE_SECONDS = 0.2
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..cluster import launch, scheduler
-from ..cluster.site import Site
-from ..errors import ClusterError
-from ..rundir import lock
-from ..rundir.paths import RunPaths, StudyPaths
+from ...cluster import launch, scheduler
+from ...cluster.site import Site
+from ...errors import ClusterError
+from ...rundir import lock
+from ...rundir.paths import RunPaths, StudyPaths
 from .running import write_config
 from .standing import Standing, due
 

@@ -13,11 +13,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from .. import config as configuration
-from ..config import Config
-from ..config.fields import merge, nearest, setting
-from ..errors import ConfigError
-from ..rundir.paths import StudyPaths
+from ... import config as configuration
+from ...config import Config
+from ...config.fields import merge, nearest, setting
+from ...errors import ConfigError
+from ...rundir.paths import StudyPaths
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

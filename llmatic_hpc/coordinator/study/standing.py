@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import config as configuration
-from .. import store
-from ..cluster.backend import wait_until
-from ..coordinator import bounds
-from ..errors import ConfigError, RecordError
-from ..report.status import status
-from ..rundir import lock
-from ..rundir.paths import RunPaths, StudyPaths
+from ... import config as configuration
+from ... import store
+from ...cluster.backend import wait_until
+from ...errors import ConfigError, RecordError
+from ...report.status import status
+from ...rundir import lock
+from ...rundir.paths import RunPaths, StudyPaths
+from .. import bounds
 from .plan import Planned
 
 WAITING, RUNNING, STOPPED, FINISHED, FAILED = "waiting", "running", "stopped", "finished", "failed"

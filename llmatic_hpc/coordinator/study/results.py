@@ -12,20 +12,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import store
-from ..errors import LLMaticError
-from ..report.compare import Row, compare, render, spread
-from ..report.formats import as_csv
-from ..report.methods import Run, look
-from ..report.page import page
-from ..rundir.files import write_atomically
-from ..rundir.paths import StudyPaths
+from ... import store
+from ...errors import LLMaticError
+from ...report.compare import Row, compare, render, spread
+from ...report.formats import as_csv
+from ...report.methods import Run, look
+from ...report.page import page
+from ...rundir.files import write_atomically
+from ...rundir.paths import StudyPaths
 from .standing import FINISHED, Standing
 
 WIDTH = 160
 """Characters of a line of the comparison."""
 FIGURES = ("figure1", "figure2", "figure3")
-SCRIPTS = Path(__file__).parents[2] / "analysis"
+SCRIPTS = Path(__file__).parents[3] / "analysis"
 """Folder of a checkout with the scripts of the figures."""
 FIGURE_SECONDS = 600.0
 

@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import RecordError
-from ..report import live
-from ..report.listing import UNKNOWN
-from ..rundir.paths import RunPaths
+from ...errors import RecordError
+from ...report import live
+from ...report.listing import UNKNOWN
+from ...rundir.paths import RunPaths
 from .standing import FAILED, FINISHED, RUNNING, STOPPED, WAITING, Standing, standing
 
 STYLES = {RUNNING: "bold", FINISHED: "green", FAILED: "red", STOPPED: "yellow", WAITING: "dim"}

@@ -8,8 +8,8 @@ from functools import reduce
 from itertools import groupby
 from operator import add
 
-from ..config import Config
-from ..report.plan import Estimate
+from ...config import Config
+from ...report.plan import Estimate
 from .plan import Planned
 from .running import shared
 
