@@ -158,10 +158,18 @@ def beside_server(submission: Submission, job: str) -> Submission:
 
 
 def running_server(run: Path) -> str:
-    """Return the job of the run's server that is in the queue already; empty if there is none."""
+    """Return the job of the run's server that is in the queue already; empty if there is none.
+
+    Raises :class:`ClusterError` where squeue does not answer: a server might be there twice.
+    """
     name = server_name(run.resolve())
-    jobs = (scheduler.queue() or {}).values()
-    return next((q.job for q in jobs if q.name == name and not q.is_leaving), "")
+    queue = scheduler.queue()
+    if queue is None:
+        raise ClusterError(
+            "squeue does not answer, so it is not known whether the model's server is in the queue "
+            "already. Nothing was submitted; the same command, when 'squeue --me' answers again"
+        )
+    return next((q.job for q in queue.values() if q.name == name and not q.is_leaving), "")
 
 
 def preview(submission: Submission, config: Config, site: Site) -> str:

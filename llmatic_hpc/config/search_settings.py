@@ -147,6 +147,10 @@ class SearchSettings:
         200, "the rules of search.writers forget: what lies so many candidates back counts by a "
         "third; 0: nothing is forgotten", low=0,
     )  # fmt: skip
+    writers_prior: float = setting(
+        2.0, "the rules of search.writers believe of a writer with a prompt what is known of the "
+        "writer with all prompts, as if of so many candidates", low=0.1, high=1000.0,
+    )  # fmt: skip
     first_improvement: bool = setting(
         False, "local search moves to the first better neighbour, not to the best of all"
     )

@@ -5,7 +5,7 @@ It earns by each candidate that entered the network archive, or the population i
 it costs what is counted: full trainings, tokens at ``search.token_cost``, and ``PLACE`` for the
 place in the batch, so that duplicates, which are never trained, are not free. Arms are compared by
 entries per cost, in the manner of budgeted bandits (Xia et al., 2015). Of an arm that has hardly
-been tried what is known of its writer is believed, as if of ``PRIOR`` candidates.
+been tried what is known of its writer is believed, as if of ``search.writers_prior`` candidates.
 
 ``thompson``
     draws the chance to enter from its posterior, a beta distribution, and divides it by the mean
@@ -34,8 +34,6 @@ from .tessellation import Floats
 
 PLACE = 0.05
 """Cost of a place in the batch beside training and tokens, in full trainings."""
-PRIOR = 2.0
-"""Candidates for which the facts about its writer count in those about an arm."""
 EXPLORATION = 0.3
 """Weight of what is not known of an arm under ``ucb``."""
 
@@ -98,13 +96,14 @@ class Turn:
         self._told = writers.told.copy()
         """With those given out."""
         told, entered, cost = writers.told, writers.entered, writers.cost
+        self._prior = prior = writers.settings.writers_prior
         # Without any facts a writer enters every other time, and each candidate is trained.
         of_writer = told.sum(axis=1, keepdims=True)
         chance = (1.0 + entered.sum(axis=1, keepdims=True)) / (2.0 + of_writer)
-        mean = (PRIOR * (1.0 + PLACE) + cost.sum(axis=1, keepdims=True)) / (PRIOR + of_writer)
-        self._good = PRIOR * chance + entered
-        self._bad = PRIOR * (1.0 - chance) + np.maximum(told - entered, 0.0)
-        self._cost = (PRIOR * mean + cost) / (PRIOR + told)
+        mean = (prior * (1.0 + PLACE) + cost.sum(axis=1, keepdims=True)) / (prior + of_writer)
+        self._good = prior * chance + entered
+        self._bad = prior * (1.0 - chance) + np.maximum(told - entered, 0.0)
+        self._cost = (prior * mean + cost) / (prior + told)
 
     def writer(self, place: int, prompt: int) -> str:
         """Choose who writes for a place, with its prompt or ``NO_PROMPT``.
@@ -136,7 +135,7 @@ class Turn:
         if self._writers.settings.writers == "thompson":
             chance = rng.beta(good, bad)
         else:
-            tried = PRIOR + self._told[:, columns]
+            tried = self._prior + self._told[:, columns]
             bonus = EXPLORATION * np.sqrt(np.log1p(self._told.sum()) / tried)
             chance = good / (good + bad) + bonus
         return np.asarray(chance / self._cost[:, columns])

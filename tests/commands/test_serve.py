@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from llmatic_hpc.cluster.launch import server_name
 from llmatic_hpc.commands import doctor
 from llmatic_hpc.config import Config, override
 
+from ..cluster.commands import Commands
 from ..coordinator.command import ROOT, llmatic
 from ..generation.conftest import save_model, save_tokenizer
 
@@ -128,6 +130,24 @@ def test_a_job_of_its_own(tmp_path: Path) -> None:
     refused = llmatic("submit", "configs/smoke.toml", run, "--serve", "--dry-run", check=False)
     assert refused.returncode == 1
     assert "--serve is for one language model, and here is kind = 'procedural'" in refused.stderr
+
+
+def test_one_server_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one in the queue is used again; if the queue is not known, nothing is submitted."""
+    slurm = Commands(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", slurm.search_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    line = ("submit", "configs/quickstart.toml", tmp_path / "run", "--serve")
+    slurm.fails("squeue")
+    refused = llmatic(*line, check=False)
+    assert refused.returncode == 1
+    assert "squeue does not answer, so it is not known whether the model's" in refused.stderr
+    assert slurm.calls("sbatch") == []
+    slurm.says("sbatch", "71\n")
+    slurm.queue(f"70|RUNNING|n1|{server_name((tmp_path / 'run').resolve())}|None")
+    assert "Its model is served by job 70." in llmatic(*line).stderr
+    (call,) = slurm.calls("sbatch")
+    assert "--dependency=singleton,after:70" in call
 
 
 def test_the_doctor_looks_for_it(tmp_path: Path) -> None:

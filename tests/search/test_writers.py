@@ -55,6 +55,21 @@ def test_a_rule_finds_who_brings_most_for_its_cost(
         assert min(found.values()) >= 3  # nobody is given up for good
 
 
+@pytest.mark.parametrize("rule", RULES[1:])
+def test_what_is_known_of_a_writer_spreads_to_its_prompts(
+    make_search: Callable[..., Search], rule: str
+) -> None:
+    """The larger ``writers_prior``, the fewer candidates go to a poor writer's untried prompts."""
+    settings = {
+        "names": NAMES, "writers": rule, "batch": 20, "start_elites": 5, "writers_memory": 0,
+    }  # fmt: skip
+    little, much = (
+        shares(make_search(**settings, writers_prior=prior), 12) for prior in (0.5, 20.0)
+    )
+    assert much["poor"] + much["dear"] < little["poor"] + little["dear"]
+    assert min(much.values()) >= 1
+
+
 @pytest.mark.parametrize("prompts", ["archive", "bandit"])
 @pytest.mark.parametrize("rule", RULES[1:])
 def test_the_same_told_the_same_asked(

@@ -239,8 +239,9 @@ MEANT = {
         *NO_FALLBACK, "generator.request=informed", "generator.resample=2", "search.targets=true",
     ),
     "writers": (
-        "search.writers=thompson", WRITERS, "generator.form=auto", 'generator.fallback=""',
-        "generator.model=Salesforce/codegen-350M-mono",
+        "search.writers=thompson", "search.writers_prior=8", WRITERS, "generator.form=auto",
+        'generator.fallback=""', "generator.model=Salesforce/codegen-350M-mono",
+        "generator.request=informed", "generator.resample=2",
     ),
 }  # fmt: skip
 
