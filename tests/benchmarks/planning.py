@@ -33,8 +33,7 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
                              "search.batch=8")),
     "many images": ("smoke", (*IMAGES, "problem.train_images=4000", "search.generations=2",
                               "search.batch=6", "training.epochs=1", "training.batch=32")),
-    "small model": ("quickstart", ("search.generations=1", "search.batch=4",
-                                   "generator.max_new_tokens=64")),
+    "small model": ("quickstart", ("search.generations=2",)),
 }  # fmt: skip
 """Name: configuration, and what is set otherwise."""
 
