@@ -93,6 +93,9 @@ class Turn:
 
     def __init__(self, writers: Writers, generation: int) -> None:
         self._writers, self._generation = writers, generation
+        self._is_alone = len(writers.names) == 1 and writers.settings.prompts != "bandit"
+        if self._is_alone:
+            return
         self._told = writers.told.copy()
         """With those given out."""
         told, entered, cost = writers.told, writers.entered, writers.cost
@@ -110,7 +113,7 @@ class Turn:
 
         ``place`` is numbered through all generations.
         """
-        if len(self._writers.names) == 1:
+        if self._is_alone:
             return self._writers.names[0]
         return self._chosen(place, [prompt])[0]
 

@@ -37,7 +37,8 @@ def give(
     found: list[dict[str, Any]] = []
     for place in _numbers(search):
         answers = list(islice(new, several))  # made no earlier, so that it knows who has a place
-        won = places.give(place, [_answer(row) for row in answers])
+        # Whoever is alone has it.
+        won = places.give(place, [_answer(row) for row in answers]) if several > 1 else 0
         for position, row in enumerate(answers):
             if position != won:
                 why = f"its place went to candidate {place * several + won}"
@@ -56,7 +57,7 @@ def again(search: Search, record: Record) -> Iterator[tuple[int, bool]]:
     Yields each candidate with whether it has one.
     """
     places, several = search.places(), search.settings.oversample
-    if several == 1:  # whoever is alone has it
+    if several == 1:
         yield from ((place, True) for place in _numbers(search))
         return
     for place in _numbers(search):
