@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--submit", "as_jobs", is_flag=True, help="Submit each run as a Slurm job.")
 @click.option("--site", metavar="NAME", envvar="LLMATIC_SITE",
               help="With --submit: configs/sites/NAME.toml, or a path.")  # fmt: skip
+@click.option("--serve", "with_server", is_flag=True,
+              help="Load the language model once, for all runs.")  # fmt: skip
 @set_option
 @json_option
 def study(
@@ -34,6 +37,7 @@ def study(
     at_once: int | None,
     as_jobs: bool,
     site: str | None,
+    with_server: bool,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -42,18 +46,23 @@ def study(
     The same line again continues it: finished runs are not repeated. 1: a run failed; the others
     went on, and the same line tries it again.
     """
-    from ..coordinator.study import plan, results, standing
+    from ..coordinator.study import plan, results, running, serving, standing
 
     with usage_of_set():
         wanted = plan.read(file)
         runs = plan.plan(wanted, file, overrides, plan.model_of(wanted, os.environ))
     paths = StudyPaths(output or Path("studies") / file.stem)
+    number = at_once or wanted.at_once
+    server = None
+    if with_server:
+        runs, server = serving.served(runs, paths, at_once=min(number, len(runs)))
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
         with lock.hold(paths.lock):
             found = standing.standings(runs, paths)
             standing.refuse_others(found)
-            number = at_once or wanted.at_once
+            if server:
+                running.write_config(paths.server_config, server)
             if as_jobs and _submitted(found, paths, number, site):
                 return
             found, asked_to_stop = _run(found, paths, number)
@@ -91,7 +100,7 @@ def _run(
     found: list[Standing], paths: StudyPaths, at_once: int
 ) -> tuple[list[Standing], Interrupted | None]:
     """Run what is not finished; return all runs as they are then, and why it ended early if so."""
-    from ..coordinator.study import progress, running, standing
+    from ..coordinator.study import progress, running, serving, standing
 
     found = standing.released(found)
     due = standing.due(found)
@@ -108,10 +117,19 @@ def _run(
         "time"
     )
     asked_to_stop = None
-    with stop_on_signals() as stop, progress.board(found) as board:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        ticks = []
+        if any(serving.uses(one.run.config, paths) for one in due):
+            server = serving.Server(paths, _tell)
+            stack.enter_context(server.running())
+            ticks.append(server.look)
+        board = stack.enter_context(progress.board(found))
+        ticks.append(board.tick)
         runner = running.Runner(
             at_once, stop, started=lambda job: board.started(job.paths),
-            ended=lambda job, code, why: board.ended(job.paths, code, why), tick=board.tick,
+            ended=lambda job, code, why: board.ended(job.paths, code, why),
+            tick=lambda: [tick() for tick in ticks],
         )  # fmt: skip
         try:
             runner.run(jobs)
@@ -123,15 +141,18 @@ def _run(
 def _submitted(found: list[Standing], paths: StudyPaths, at_once: int, site: str | None) -> bool:
     """Submit what is not finished; False where all is."""
     from ..cluster.site import Site, find_site, load_site
-    from ..coordinator.study import standing, submitting
+    from ..coordinator.study import serving, standing, submitting
 
     if all(one.state == standing.FINISHED for one in found):
         return False
     site_file = find_site(site) if site else None
+    place, server = load_site(site_file) if site_file else Site(), ""
+    if any(serving.uses(one.run.config, paths) for one in standing.due(found)):
+        server = submitting.submit_server(paths, place, site_file)
+        _tell(f"their model is served by job {server}; when all have ended: scancel {server}")
     new, known = submitting.submit(
-        found, paths, at_once=at_once, site=load_site(site_file) if site_file else Site(),
-        site_file=site_file, tell=_tell,
-    )  # fmt: skip
+        found, paths, at_once=at_once, site=place, site_file=site_file, tell=_tell, server=server
+    )
     _tell(
         f"{new} jobs submitted, {known} were queued or running; at most {at_once} run at once. "
         f"Follow them with 'llmatic runs {paths.root}'; when they have ended, the same command "

@@ -99,6 +99,9 @@ class StudyPaths:
     summary = _Below("summary.csv")  # a line for each variant
     report = _Below("report")  # the page of all runs
     figures = _Below("figures")  # the paper's figures of all runs
+    server = _Below("serve.json")  # where the server of `llmatic study --serve` is
+    server_config = _Below("serve.toml")  # its settings, and what it printed
+    server_log = _Below("serve.log")
 
     def run(self, name: str, seed: int) -> RunPaths:
         """Return the run of a variant (with its problem and writer: ``name``) and a seed."""

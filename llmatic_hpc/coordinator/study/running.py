@@ -35,6 +35,11 @@ os.execv(line[0], line)
 """
 
 
+def bound(line: Sequence[str]) -> list[str]:
+    """Return a command that runs ``line`` as a process that dies with this one."""
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *line]
+
+
 @dataclass(frozen=True)
 class Job:
     """A run that is due."""
@@ -94,7 +99,7 @@ class Runner:
     started: Callable[[Job], None]
     ended: Callable[[Job, int, str], None]
     """Exit code, and the reason where it is not 0."""
-    tick: Callable[[], None] = lambda: None
+    tick: Callable[[], object] = lambda: None
     """Called several times a second."""
     _alive: dict[int, tuple[Job, subprocess.Popen[bytes]]] = field(default_factory=dict, init=False)
 
@@ -144,8 +149,8 @@ class Runner:
             job.paths.logs.mkdir(parents=True, exist_ok=True)
             with open(job.paths.console, "wb") as console:
                 return subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *line],
-                    stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment,
+                    bound(line), stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                    env=environment,
                 )  # fmt: skip
         except OSError as error:
             raise LLMaticError(

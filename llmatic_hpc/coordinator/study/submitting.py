@@ -37,6 +37,14 @@ def queued_jobs(found: Sequence[Standing]) -> dict[RunPaths, str]:
     return {paths: by_name[name] for paths, name in names.items() if name in by_name}
 
 
+def submit_server(paths: StudyPaths, site: Site, site_file: Path | None) -> str:
+    """Return the job of the study's server, submitted unless it is in the queue."""
+    if running := launch.running_server(paths.root):
+        return running
+    planned = launch.plan_server(paths.server_config, paths.root, site, site_file=site_file)
+    return launch.submit(planned, paths.root)
+
+
 def submit(
     found: Sequence[Standing],
     paths: StudyPaths,
@@ -45,12 +53,13 @@ def submit(
     site: Site,
     site_file: Path | None,
     tell: Callable[[str], None],
+    server: str = "",
 ) -> tuple[int, int]:
     """Submit every run that is neither finished, nor in the queue, nor held by a coordinator.
 
-    Returns how many were submitted, and how many were on their way already. Raises
-    :class:`ClusterError` where sbatch refuses; what was submitted before stays so, and the same
-    command submits the rest.
+    None begins before the job ``server``, if there is one. Returns how many were submitted, and how
+    many were on their way already. Raises :class:`ClusterError` where sbatch refuses; what was
+    submitted before stays so, and the same command submits the rest.
     """
     wanted = due(found)
     known = queued_jobs(wanted)
@@ -64,7 +73,7 @@ def submit(
         after = f",afterany:{jobs[-at_once]}" if len(jobs) >= at_once else ""
         planned = launch.plan(
             file, one.paths.root, site, site_file=site_file,
-            more=(f"--dependency=singleton{after}",),
+            more=(f"--dependency=singleton{f',after:{server}' * bool(server)}{after}",),
         )  # fmt: skip
         jobs.append(launch.submit(planned, one.paths.root))
         submitted += 1

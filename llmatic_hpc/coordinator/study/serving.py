@@ -1,0 +1,148 @@
+"""One server for the language model of all runs of a study, in place of a copy for each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...config import Config, GeneratorSettings
+from ...errors import ConfigError, GeneratorError, LLMaticError
+from ...generation.serving import address
+from ...rundir.paths import StudyPaths
+from .plan import Planned
+from .running import bound, reason
+
+HERE = "huggingface"
+RESTARTS = 3
+"""Times that a server which has ended is started again; runs wait for it meanwhile."""
+END_SECONDS = 30.0
+"""Longest wait for the server's own end."""
+MOST_CONCURRENT = 1000
+
+
+def served(
+    runs: Sequence[Planned], paths: StudyPaths, *, at_once: int
+) -> tuple[list[Planned], Config]:
+    """Return the runs with the study's server in place of their models, and its own settings.
+
+    Raises :class:`ConfigError` where no run has a model of ``generator.kind = "huggingface"``, or
+    where they have several.
+    """
+    models: dict[tuple[str, ...], tuple[Planned, GeneratorSettings]] = {}
+    for run, one in ((run, one) for run in runs for one in _models(run.config)):
+        models.setdefault(_identity(one), (run, one))
+    if not models:
+        raise ConfigError(f"--serve: no run has a model of generator.kind = {HERE!r}")
+    if len(models) > 1:
+        named = "; ".join(f"{run.title}: {one.model}" for run, one in models.values())
+        raise ConfigError(
+            f"--serve: the study has {len(models)} models, of different names, precision or "
+            f"adapter, and a server has one: {named}"
+        )
+    ((run, model),) = models.values()
+    model = replace(model, writers=(), batch=model.batch * at_once)
+    clients = [replace(run, config=_client(run.config, paths.server)) for run in runs]
+    return clients, replace(run.config, generator=model)
+
+
+def _models(config: Config) -> list[GeneratorSettings]:
+    return [one for one in config.generator.by_name().values() if one.kind == HERE]
+
+
+def _identity(model: GeneratorSettings) -> tuple[str, ...]:
+    return model.model, model.dtype, model.device, model.quantization, model.adapter
+
+
+def _client(config: Config, file: Path) -> Config:
+    """Return the settings of a run with the server's ``file`` in place of its models."""
+    generator, search = config.generator, config.search
+    # Adapter and quantization are the server's.
+    client: dict[str, Any] = {
+        "kind": "endpoint", "url": str(file.absolute()), "key_variable": "", "adapter": "",
+        "quantization": "",
+        "concurrency": min(
+            MOST_CONCURRENT, max(generator.concurrency, search.batch * search.oversample)
+        ),
+    }  # fmt: skip
+
+    def is_here(table: Mapping[str, Any]) -> bool:
+        return bool(table.get("kind", generator.kind) == HERE)
+
+    if generator.writers:
+        writers = tuple({**t, **client} if is_here(t) else t for t in generator.writers)
+        return replace(config, generator=replace(generator, writers=writers))
+    if generator.kind != HERE:
+        return config
+    return replace(config, generator=replace(generator, **client))
+
+
+def uses(config: Config, paths: StudyPaths) -> bool:
+    """Return whether a run asks the study's server."""
+    url = str(paths.server.absolute())
+    return any(one.url == url for one in config.generator.by_name().values())
+
+
+@dataclass
+class Server:
+    """A server that is started again when it ends, so often, and that ends with the study."""
+
+    paths: StudyPaths
+    tell: Callable[[str], None]
+    _restarts: int = 0
+    _has_answered: bool = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start it, and end it at last. Raises :class:`LLMaticError` where it cannot be started."""
+        self._start()
+        try:
+            yield
+        finally:
+            self._process.terminate()
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def look(self) -> None:
+        """Start it again where it has ended.
+
+        Raises :class:`LLMaticError` where it never answered, or has ended too often.
+        """
+        if (code := self._process.poll()) is None:
+            with suppress(GeneratorError):
+                found = address.read(self.paths.server)
+                self._has_answered |= found is not None and found.pid == self._process.pid
+            return
+        log = self.paths.server_log
+        why = reason(code, log.read_text(encoding="utf-8", errors="replace"))
+        if self._restarts >= RESTARTS or not self._has_answered:
+            raise LLMaticError(
+                f"the model's server ended: {why} ({log}). Every run is saved; when that is "
+                "mended, the same command continues them"
+            )
+        self._restarts += 1
+        self.tell(f"the model's server ended: {why}; it is started again, and runs wait for it")
+        self._start()
+
+    def _start(self) -> None:
+        paths = self.paths
+        line = [
+            sys.executable, "-m", "llmatic_hpc", "serve", str(paths.server_config.absolute()),
+            "--file", str(paths.server), "--grace", "0",
+        ]  # fmt: skip
+        try:
+            with open(paths.server_log, "ab") as log:
+                self._process = subprocess.Popen(
+                    bound(line), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+        except OSError as error:
+            raise LLMaticError(
+                f"{paths.server_log}: the model's server cannot be started: {error}"
+            ) from error
