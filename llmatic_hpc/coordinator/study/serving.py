@@ -34,8 +34,9 @@ def served(
     where they have several.
     """
     models: dict[tuple[str, ...], tuple[Planned, GeneratorSettings]] = {}
-    for run, one in ((run, one) for run in runs for one in _models(run.config)):
-        models.setdefault(_identity(one), (run, one))
+    for each in runs:
+        for one in _models(each.config):
+            models.setdefault(_identity(one), (each, one))
     if not models:
         raise ConfigError(f"--serve: no run has a model of generator.kind = {HERE!r}")
     if len(models) > 1:
