@@ -34,7 +34,8 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "many images": ("smoke", (*IMAGES, "problem.train_images=4000", "search.generations=2",
                               "search.batch=6", "training.epochs=1", "training.batch=32")),
     "halving": ("smoke", (*IMAGES, "problem.train_images=1000", "search.generations=3",
-                          "search.batch=9", 'training.rungs=[[2, "niche"], [6]]', "training.promotion=halving")),
+                          "search.batch=9", 'training.rungs=[[2, "niche"], [6]]',
+                          "training.promotion=halving")),
     "small model": ("quickstart", ("search.generations=2",)),
 }  # fmt: skip
 """Name: configuration, and what is set otherwise."""
