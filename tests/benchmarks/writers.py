@@ -64,6 +64,8 @@ RULES = {
     "thompson": ("search.writers=thompson",),
     "thompson, prompts too": ("search.writers=thompson", "search.prompts=bandit"),
 }
+RULES |= {f"{name}, prior 8": (*settings, "search.writers_prior=8")
+          for name, settings in RULES.items() if name != "uniform"}  # fmt: skip
 
 
 class StandIn:
