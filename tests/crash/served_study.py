@@ -4,11 +4,11 @@
     python -m tests.crash.served_study --model FILE.gguf --failures 6 --seed 3
 
 ``llmatic study --submit --serve`` submits a server and a coordinator for every variant of the
-paper (real small images, two generations). Meanwhile, at random, a node with candidates is set
-down or dies with all that runs on it, and once the server itself is requeued by Slurm. Afterwards
-the study must be finished by its own account, every record must verify, every candidate must have
-a result that is no fault of the machine, and one model must have written all of them. Exit code 1
-where anything of that does not hold.
+paper (real small images, two generations). Meanwhile, at random, a node with candidates or with
+the server is set down or dies with all that runs on it, and once the server is requeued by hand.
+Afterwards the study must be finished by its own account, every record must verify, every candidate
+must have a result that is no fault of the machine, and one model must have written all of them.
+Exit code 1 where anything of that does not hold.
 """
 
 from __future__ import annotations
@@ -55,12 +55,14 @@ search.variant = "crossover-only"
 [variants.random]
 search.variant = "random"
 """
-SERVER = """
+RESOURCES = """
+[coordinator]
+mem = "2500M"
 [serve]
-partition = "coord"
+partition = "gpu"
 time = "2:00:00"
 cpus = 2
-mem = "8G"
+mem = "7G"
 """
 PATIENCE = 1800.0
 
@@ -120,7 +122,7 @@ def main() -> int:
         folder = Path(name)
         file, site, paths = folder / "served.toml", folder / "site.toml", StudyPaths(folder / "out")
         file.write_text(STUDY.format(root=ROOT, batch=options.batch))
-        site.write_text(SITE.format(root=ROOT, python=sys.executable, path=ROOT) + SERVER)
+        site.write_text(SITE.format(root=ROOT, python=sys.executable, path=ROOT) + RESOURCES)
         words = ("study", file, "--serve", "--output", paths.root)
         model = {"LLMATIC_MODEL": str(options.model.resolve())}
         began = time.monotonic()
