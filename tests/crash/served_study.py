@@ -4,11 +4,11 @@
     python -m tests.crash.served_study --model FILE.gguf --failures 6 --seed 3
 
 ``llmatic study --submit --serve`` submits a server and a coordinator for every variant of the
-paper (real small images, two generations). Meanwhile, at random, a node with candidates or with
-the server is set down or dies with all that runs on it, and once the server is requeued by hand.
-Afterwards the study must be finished by its own account, every record must verify, every candidate
-must have a result that is no fault of the machine, and one model must have written all of them.
-Exit code 1 where anything of that does not hold.
+paper (real small images, two generations). Meanwhile, at random, a node with candidates is set
+down or dies with all that runs on it (the server may be there, too), and once the server is
+requeued. Afterwards the study must be finished by its own account, every record must verify, every
+candidate must have a result that is no fault of the machine, and one model must have written all
+of them. Exit code 1 where anything of that does not hold.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ PATIENCE = 1800.0
 
 
 def fail(rng: random.Random, slurm: Slurm, bed: Bed, broken: dict[str, float]) -> str:
-    """Break the node of an element that runs; return what was done, empty where none runs."""
-    nodes = sorted({e.node for e in slurm.queue("llmatic-") if e.node.startswith("gpu")
+    """Break the node of a candidate that trains; return what was done, empty where none does."""
+    nodes = sorted({e.node for e in slurm.queue("llmatic-") if "_" in e.job
                     and e.state == "RUNNING"} - broken.keys())  # fmt: skip
     if not nodes:
         return ""
@@ -99,6 +99,7 @@ def follow(options: argparse.Namespace, paths: StudyPaths, server: str) -> list[
         is_due = time.monotonic() > due and len(told) < options.failures
         if is_due and (said := fail(rng, slurm, bed, broken)):
             told.append(said)
+            print(said, flush=True)
             due = time.monotonic() + rng.uniform(5, 30)
         if not is_requeued and len(told) >= options.failures // 2 and paths.server.exists():
             slurm.command("scontrol", "requeue", server, check=False)
