@@ -152,7 +152,10 @@ def main() -> int:
             faults.append(f"several models wrote: {models}")
         print(f"{len(rows)} runs, {completions} completions of one served model, "
               f"{time.monotonic() - began:.0f} s")  # fmt: skip
-        print(f"broken: {', '.join(told)}; {lost} candidates took more than one attempt")
+        print(
+            f"broken: {', '.join(told)}; {lost} candidates were submitted again, "
+            "others Slurm started again by itself"
+        )
         print("\n".join(faults) or "all finished, every record verifies: passed")
     return 1 if faults else 0
 
