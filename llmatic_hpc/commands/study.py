@@ -52,15 +52,15 @@ def study(
         wanted = plan.read(file)
         runs = plan.plan(wanted, file, overrides, plan.model_of(wanted, os.environ))
     paths = StudyPaths(output or Path("studies") / file.stem)
-    number = at_once or wanted.at_once
     server = None
     if with_server:
-        runs, server = serving.served(runs, paths, at_once=min(number, len(runs)))
+        runs, server = serving.served(runs, paths)
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
         with lock.hold(paths.lock):
             found = standing.standings(runs, paths)
             standing.refuse_others(found)
+            number = at_once or wanted.at_once
             if server:
                 running.write_config(paths.server_config, server)
             if as_jobs and _submitted(found, paths, number, site):

@@ -84,18 +84,18 @@ def test_models_become_clients(tmp_path: Path, table: Path) -> None:
     paths = StudyPaths(tmp_path / "out")
     runs = plan(read(file), file)
     with pytest.raises(ConfigError, match=r"has 2 models.*: model/seed0: m; adapted/seed0: m$"):
-        served(runs, paths, at_once=3)
+        served(runs, paths)
     with pytest.raises(ConfigError, match="no run has a model"):
-        served([run for run in runs if run.variant == "control"], paths, at_once=3)
+        served([run for run in runs if run.variant == "control"], paths)
     runs = [run for run in runs if run.variant != "model" and run.variant != "writers"]
-    clients, server = served(runs, paths, at_once=3)
+    clients, server = served(runs, paths)
     by_variant = {run.variant: run.config for run in clients}
     assert by_variant["control"] == runs[1].config
     adapted = by_variant["adapted"].generator
     assert (adapted.kind, adapted.adapter, adapted.model) == ("endpoint", "", "m")
     assert adapted.url == str((tmp_path / "out" / "serve.json").absolute())
     assert (server.generator.kind, server.generator.adapter) == ("huggingface", "folder")
-    assert server.generator.batch == 3 * runs[-1].config.generator.batch
+    assert server.generator.batch == runs[-1].config.generator.batch
     assert [uses(by_variant[name], paths) for name in ("control", "adapted")] == [False, True]
 
 
@@ -113,7 +113,7 @@ def test_it_is_loaded_once_and_ends_with_the_study(
     assert paths.server_log.read_text().count("loading the model") == 1
     for variant, writer in (("model", b""), ("writers", b"text")):
         record = store.load(paths.run(variant, 0).record)
-        assert "sha256:" in str(record.environment)
+        assert "generator_served" in str(record.environment)
         assert writer in record.candidates["writer"]
     llmatic(*words(file))
     assert paths.server_log.read_text().count("loading the model") == 1
@@ -163,11 +163,15 @@ def until(holds, process: subprocess.Popen[str] | None = None) -> None:  # type:
 def test_a_server_that_cannot_start(tmp_path: Path, table: Path) -> None:
     """The study ends with its reason, not after every run has waited for it."""
     file = write(tmp_path, table, tmp_path / "nothing.gguf")
+    log = StudyPaths(tmp_path / "out").server_log
+    log.parent.mkdir()
+    log.write_text("llmatic: of an earlier server\n")
     done = llmatic(*words(file), check=False)
     assert done.returncode == 1
     assert "the model's server ended: " in done.stderr
     assert "nothing.gguf" in done.stderr
     assert "serve.log" in done.stderr
+    assert "of an earlier server" not in done.stderr
 
 
 def test_as_a_job(tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,7 @@ END_SECONDS = 30.0
 MOST_CONCURRENT = 1000
 
 
-def served(
-    runs: Sequence[Planned], paths: StudyPaths, *, at_once: int
-) -> tuple[list[Planned], Config]:
+def served(runs: Sequence[Planned], paths: StudyPaths) -> tuple[list[Planned], Config]:
     """Return the runs with the study's server in place of their models, and its own settings.
 
     Raises :class:`ConfigError` where no run has a model of ``generator.kind = "huggingface"``, or
@@ -46,9 +44,8 @@ def served(
             f"adapter, and a server has one: {named}"
         )
     ((run, model),) = models.values()
-    model = replace(model, writers=(), batch=model.batch * at_once)
     clients = [replace(run, config=_client(run.config, paths.server)) for run in runs]
-    return clients, replace(run.config, generator=model)
+    return clients, replace(run.config, generator=replace(model, writers=()))
 
 
 def _models(config: Config) -> list[GeneratorSettings]:
@@ -96,6 +93,8 @@ class Server:
     tell: Callable[[str], None]
     _restarts: int = 0
     _has_answered: bool = False
+    _logged: int = 0
+    """Bytes of its log that servers before this one wrote."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -122,7 +121,8 @@ class Server:
                 self._has_answered |= found is not None and found.pid == self._process.pid
             return
         log = self.paths.server_log
-        why = reason(code, log.read_text(encoding="utf-8", errors="replace"))
+        printed = log.read_bytes()[self._logged :].decode("utf-8", "replace")
+        why = reason(code, printed)
         if self._restarts >= RESTARTS or not self._has_answered:
             raise LLMaticError(
                 f"the model's server ended: {why} ({log}). Every run is saved; when that is "
@@ -140,9 +140,12 @@ class Server:
         ]  # fmt: skip
         try:
             with open(paths.server_log, "ab") as log:
+                self._logged = log.tell()
+                # A session of its own: Ctrl-C is for the study and its runs, which still need it.
                 self._process = subprocess.Popen(
-                    bound(line), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
+                    bound(line), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
         except OSError as error:
             raise LLMaticError(
                 f"{paths.server_log}: the model's server cannot be started: {error}"
