@@ -187,3 +187,20 @@ def test_as_a_job(tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch) 
     assert first.split()[-2:] == [str(tmp_path / "out" / "serve.toml"), str(tmp_path / "out")]
     assert len(others) == 6  # of the control, too: it is a run of the study
     assert all("--dependency=singleton,after:71" in call for call in others)
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_for_the_study(tmp_path: Path, table: Path, model: Path) -> None:
+    """Ctrl-C reaches the whole group: the runs save, the study ends with 75, the server with it."""
+    file = write(tmp_path, table, model, generations=100_000)
+    paths = StudyPaths(tmp_path / "out")
+    line = [sys.executable, "-m", "llmatic_hpc", *words(file)]
+    with subprocess.Popen(
+        line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as study:
+        until(lambda: paths.server.exists(), study)
+        os.killpg(study.pid, signal.SIGINT)
+        _, said = study.communicate(timeout=120)
+    assert study.returncode == 75, said
+    assert "started again" not in said
+    assert not paths.server.exists()
