@@ -177,3 +177,15 @@ def test_children_see_what_drivers_look_at(monkeypatch: pytest.MonkeyPatch) -> N
     assert hides.items() <= measuring.items()
     # Kernels in Triton that torch 2.14 prefers would call a compiler.
     assert training["TORCH_DISABLE_NATIVE_JIT"] == measuring["TORCH_DISABLE_NATIVE_JIT"] == "1"
+
+
+def test_how_memory_is_kept_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training keeps what it has freed; glibc takes the settings of who has some."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    found = confine.environment(threads=1, gpu=False)["GLIBC_TUNABLES"]
+    assert {word.partition("=")[0] for word in found.split(":")} == {
+        f"glibc.malloc.{name}" for name in ("hugetlb", "mmap_threshold", "trim_threshold")
+    }
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    kept = confine.environment(threads=1, gpu=False)["GLIBC_TUNABLES"]
+    assert kept == "glibc.malloc.check=0"

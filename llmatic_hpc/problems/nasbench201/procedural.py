@@ -149,9 +149,9 @@ def _is_asked(parent: Cell, child: Cell, prompt: int) -> bool:
 
 def _crossed(first: Cell, second: Cell, rng: random.Random, seen: Seen) -> Cell | None:
     """Each edge of either parent; None where no such cell is new."""
-    pairs, choice = list(zip(first, second, strict=True)), rng.choice
+    pairs = list(zip(first, second, strict=True))
     for _ in range(ATTEMPTS):
-        child: Cell = tuple([choice(pair) for pair in pairs])  # type: ignore[assignment]
+        child: Cell = tuple([rng.choice(pair) for pair in pairs])  # type: ignore[assignment]
         if child not in (first, second) and _is_new(child, seen):
             return child
     return None
@@ -159,16 +159,12 @@ def _crossed(first: Cell, second: Cell, rng: random.Random, seen: Seen) -> Cell 
 
 def _farther(cell: Cell, rng: random.Random, seen: Seen, distance: int) -> Cell:
     """A cell at ``distance`` edges or more that is new; at the largest distance, any cell."""
-    others, choice, places = (
-        [_OTHERS[operation] for operation in cell],
-        rng.choice,
-        range(len(EDGES)),
-    )
+    others, places = [_OTHERS[operation] for operation in cell], range(len(EDGES))
     for far in range(distance, len(EDGES)):
         for _ in range(ATTEMPTS):
             edges = list(cell)
             for edge in sorted(rng.sample(places, far)):
-                edges[edge] = choice(others[edge])
+                edges[edge] = rng.choice(others[edge])
             child: Cell = tuple(edges)  # type: ignore[assignment]
             if _is_new(child, seen):
                 return child
