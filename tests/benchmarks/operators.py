@@ -118,7 +118,9 @@ def template_folder(changes: Sequence[str], folder: Path) -> list[str]:
 class Bench:
     """Everything that the pieces share: the base run, and the model, which loads once."""
 
-    def __init__(self, run: Path, model: str, kept: Path | None = None) -> None:
+    def __init__(
+        self, run: Path, model: str, kept: Path | None = None, settings: Sequence[str] = ()
+    ) -> None:
         self.kept = kept
         self.base = store.load(run / "run.h5")
         source = (
@@ -128,7 +130,7 @@ class Bench:
         )
         self.config = configuration.override(
             configuration.from_tables(self.base.config, str(run)),
-            [*source, "generator.form=auto", "generator.fallback="],
+            [*source, "generator.form=auto", "generator.fallback=", *settings],
         )
         self._generator: Generator | None = None
 
@@ -413,6 +415,7 @@ def main() -> None:
             command.add_argument("--model", required=True)
             command.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
             command.add_argument("--seconds", type=float, default=math.inf)
+            command.add_argument("--set", action="append", default=[], help="generator.KEY=VALUE")
         if name == "sample":
             command.add_argument("--variants", nargs="*", default=list(MAIN))
             command.add_argument("--stages", nargs="*", default=["start"])
@@ -421,7 +424,8 @@ def main() -> None:
     if options.command in once:
         once[options.command](options)
         return
-    began, bench = time.time(), Bench(options.run, options.model, _completions_of(options.results))
+    began, kept = time.time(), _completions_of(options.results)
+    bench = Bench(options.run, options.model, kept, options.set)
     done = {(p["kind"], p["seed"]) for p in read(options.results)}
     if options.command == "retry":
         due = [("retry", seed) for seed in options.seeds]
