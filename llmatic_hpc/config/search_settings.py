@@ -143,6 +143,11 @@ class SearchSettings:
         1e-4, "what a token that a writer writes counts in the rules of search.writers, in full "
         "trainings", low=0.0, high=1.0,
     )  # fmt: skip
+    place_cost: float = setting(
+        0.05, "what a place in a batch counts in the rules of search.writers beside training and "
+        "tokens, in full trainings; about 1 where a run ends after so many candidates, not "
+        "trainings", low=0.0, high=100.0,
+    )  # fmt: skip
     writers_memory: int = setting(
         200, "the rules of search.writers forget: what lies so many candidates back counts by a "
         "third; 0: nothing is forgotten", low=0,

@@ -2,8 +2,8 @@
 
 An arm is a writer with a prompt (one more for each writer where there is none, as in crossover).
 It earns by each candidate that entered the network archive, or the population in its place, and
-it costs what is counted: full trainings, tokens at ``search.token_cost``, and ``PLACE`` for the
-place in the batch, so that duplicates, which are never trained, are not free. Arms are compared by
+it costs what is counted: full trainings, tokens at ``search.token_cost``, and its place in the
+batch at ``search.place_cost``, so that what is never trained is not free. Arms are compared by
 entries per cost, in the manner of budgeted bandits (Xia et al., 2015). Of an arm that has hardly
 been tried what is known of its writer is believed, as if of ``search.writers_prior`` candidates.
 
@@ -32,8 +32,6 @@ from ..types import NO_PROMPT, Evaluation, Proposal
 from .seeds import Purpose, generator
 from .tessellation import Floats
 
-PLACE = 0.05
-"""Cost of a place in the batch beside training and tokens, in full trainings."""
 EXPLORATION = 0.3
 """Weight of what is not known of an arm under ``ucb``."""
 
@@ -85,7 +83,7 @@ class Writers:
             facts *= self._keeps
         self.told[arm] += 1.0
         self.entered[arm] += entered
-        self.cost[arm] += PLACE + cost
+        self.cost[arm] += self.settings.place_cost + cost
 
 
 class Turn:
@@ -103,7 +101,8 @@ class Turn:
         # Without any facts a writer enters every other time, and each candidate is trained.
         of_writer = told.sum(axis=1, keepdims=True)
         chance = (1.0 + entered.sum(axis=1, keepdims=True)) / (2.0 + of_writer)
-        mean = (prior * (1.0 + PLACE) + cost.sum(axis=1, keepdims=True)) / (prior + of_writer)
+        usual = 1.0 + writers.settings.place_cost
+        mean = (prior * usual + cost.sum(axis=1, keepdims=True)) / (prior + of_writer)
         self._good = prior * chance + entered
         self._bad = prior * (1.0 - chance) + np.maximum(told - entered, 0.0)
         self._cost = (prior * mean + cost) / (prior + told)

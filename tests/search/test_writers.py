@@ -70,6 +70,36 @@ def test_what_is_known_of_a_writer_spreads_to_its_prompts(
     assert min(much.values()) >= 1
 
 
+@pytest.mark.parametrize("rule", RULES[1:])
+def test_a_dear_place_is_kept_from_who_fails_for_nothing(
+    make_search: Callable[..., Search], rule: str
+) -> None:
+    """Failures that are never trained cost their places, by ``place_cost`` alone."""
+
+    def free(proposals: tuple[Proposal, ...]) -> list[Evaluation]:
+        every = zip(evaluate(proposals), proposals, strict=True)
+        return [
+            replace(one, trainings=1.0)
+            if proposal.writer == "good" or proposal.candidate % 4 == 0
+            else replace(one, status="untrainable", descriptors=(), trainings=0.0)
+            for one, proposal in every
+        ]
+
+    found = []
+    for cost in (0.0, 1.0):
+        search = make_search(
+            names=NAMES[:2], writers=rule, batch=20, start_elites=5, writers_memory=0,
+            place_cost=cost,
+        )  # fmt: skip
+        given: Counter[str] = Counter()
+        for _ in range(30):
+            proposals = search.ask()
+            given.update(proposal.writer for proposal in proposals)
+            search.tell(free(proposals))
+        found.append(given["poor"])
+    assert found[1] < 0.7 * found[0], found
+
+
 @pytest.mark.parametrize("prompts", ["archive", "bandit"])
 @pytest.mark.parametrize("rule", RULES[1:])
 def test_the_same_told_the_same_asked(
