@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--run-dir", type=PATH, help="Keep the plan there, for status and report; of a study: OUTPUT."
 )
-@click.option("--completions", type=click.IntRange(0), default=4, show_default=True,
+@click.option("--completions", type=click.IntRange(0), default=8, show_default=True,
               help="Of the language model, to time it; 0: do not try it.")  # fmt: skip
 @set_option
 @json_option

@@ -33,9 +33,11 @@ from ..cluster.placement import (
 )
 from ..config import Config
 from ..evaluation import timing
+from ..problems.evaluator import Evaluator
 from ..report.plan import Estimate
 from . import writing
 from .rehearsal import Rehearsal, Training, evaluator_of, rehearse
+from .stand_in import AS_THE_CONTROL, Cost, scale_of
 
 PARTS = ("training", "predicting", "starting")
 """Parts of the hours of devices: steps, predictions afterwards, and until the first step."""
@@ -46,19 +48,6 @@ NETWORKS = 16
 """Networks that are timed, spread over the FLOPs of those that would be trained."""
 FILES_OF_TASK, FILES_OF_RUN = 8, 10
 """Files of submitit's and of ours."""
-
-
-class Cost(NamedTuple):
-    """Seconds of a training by :data:`PARTS`."""
-
-    training: float
-    predicting: float
-    starting: float
-
-    @property
-    def seconds(self) -> float:
-        """All of them."""
-        return self.training + self.predicting + self.starting
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ class _Work(NamedTuple):
 
 
 def estimate(
-    config: Config, *, completions: int = 4, notify: Callable[[str], None] = lambda text: None
+    config: Config, *, completions: int = 8, notify: Callable[[str], None] = lambda text: None
 ) -> Estimate:
     """Estimate the cost of a run of ``config`` on the device at hand.
 
@@ -109,10 +98,16 @@ def estimate(
     under way. Raises :class:`~llmatic_hpc.errors.LLMaticError` as a run would.
     """
     with closing(evaluator_of(config)) as real:
-        real.prepare()
-        trains, problem = not real.repeatable, real.problem
-        notify("rehearsing the search: the control writes, nothing is trained")
-        rehearsals = [rehearse(config, n, real) for n in range(REHEARSALS if trains else 1)]
+        return _estimate(config, real, completions, notify)
+
+
+def _estimate(
+    config: Config, real: Evaluator, completions: int, notify: Callable[[str], None]
+) -> Estimate:
+    real.prepare()
+    trains, problem = not real.repeatable, real.problem
+    notify("rehearsing the search: the control writes, nothing is trained")
+    rehearsals = [rehearse(config, n, real) for n in range(REHEARSALS if trains else 1)]
     fit, start = None, 0.0
     if trains:
         chosen = _spread([t for r in rehearsals for g in r.generations for t in g.trainings])
@@ -126,8 +121,9 @@ def estimate(
             paces = writing.paces(config, problem, parents, completions, notify)
         else:
             paces = dict.fromkeys(config.generator.by_name())
-    works = [_work(config, one, fit, start, paces) for one in rehearsals]
-    return _summed(config, rehearsals, works, fit, paces)
+    scale = scale_of(config, real, fit.cost, paces.values()) if fit else AS_THE_CONTROL
+    works = [_work(config, one, fit, start, paces, scale) for one in rehearsals]
+    return _summed(config, rehearsals, works, fit, paces, scale)
 
 
 # --- time of a training -------------------------------------------------------------------------
@@ -202,7 +198,7 @@ def _interpreter_seconds() -> float:
 
 def _work(
     config: Config, rehearsal: Rehearsal, fit: Fit | None, start: float,
-    paces: Mapping[str, writing.Pace | None],
+    paces: Mapping[str, writing.Pace | None], scale: Cost,
 ) -> _Work:  # fmt: skip
     """Add up a run, whose generations after the rehearsed ones are like the last half of those."""
     search, known = config.search, rehearsal.generations
@@ -232,13 +228,13 @@ def _work(
             trainings += work.trainings
         else:
             wall["screening"] += work.screen_seconds
-            new = [fit.cost(one) for one in work.trainings]
+            new = [fit.cost(one).times(scale) for one in work.trainings]
             trainings, costs = [*trainings, *work.trainings], [*costs, *new]
             _add_evaluation(config, wall, work.trainings, new, start)
         if _is_spent(config, rehearsal, generation, costs, wall):
             break
     if fit is not None and rehearsal.last:
-        new = [fit.cost(one) for one in rehearsal.last]
+        new = [fit.cost(one).times(scale) for one in rehearsal.last]
         trainings, costs = [*trainings, *rehearsal.last], [*costs, *new]
         _add_evaluation(config, wall, rehearsal.last, new, start)
     return _Work(generation, completions, trainings, costs, wall)
@@ -299,7 +295,7 @@ def _is_spent(
 
 def _summed(
     config: Config, rehearsals: Sequence[Rehearsal], works: Sequence[_Work], fit: Fit | None,
-    paces: Mapping[str, writing.Pace | None],
+    paces: Mapping[str, writing.Pace | None], scale: Cost,
 ) -> Estimate:  # fmt: skip
     """Return the means over the rehearsals, and what there is to say of them."""
     number = len(works)
@@ -332,8 +328,8 @@ def _summed(
         peak_bytes=3 * size + (12 * heaviest * at_once if fit else 0.0),
         inodes=FILES_OF_RUN
         + (FILES_OF_TASK * _tasks(config) + 2 * config.search.batch if fit else 0),
-        advice=tuple(_advice(config, works, fit, wall)),
-        notes=tuple(_notes(config, rehearsals, fit, paces)),
+        advice=tuple(_advice(config, works, fit, wall, scale)),
+        notes=tuple(_notes(config, rehearsals, fit, paces, scale)),
     )
 
 
@@ -341,7 +337,7 @@ def _summed(
 
 
 def _advice(
-    config: Config, works: Sequence[_Work], fit: Fit | None, wall: Mapping[str, float]
+    config: Config, works: Sequence[_Work], fit: Fit | None, wall: Mapping[str, float], scale: Cost
 ) -> list[str]:
     """Say what most of the hours go into, and what would halve that."""
     found = []
@@ -352,7 +348,7 @@ def _advice(
         said = f"{name} takes {share:.0%} of the hours of devices"
         if name == "training":
             half = max(1, fit.bench.train // 2)
-            less = sum(fit.cost(t, half).seconds for t, _ in costs)
+            less = sum(fit.cost(t, half).times(scale).seconds for t, _ in costs)
             said += (
                 f"; half of the images (problem.train_images = {_half(config, fit)}) or of the "
                 f"epochs would leave {less / total:.0%} of all"
@@ -399,7 +395,7 @@ def _flops(costs: Sequence[tuple[Training, Cost]]) -> float:
 
 def _notes(
     config: Config, rehearsals: Sequence[Rehearsal], fit: Fit | None,
-    paces: Mapping[str, writing.Pace | None],
+    paces: Mapping[str, writing.Pace | None], scale: Cost,
 ) -> list[str]:  # fmt: skip
     found = []
     rehearsed = min(len(one.generations) for one in rehearsals)
@@ -413,8 +409,11 @@ def _notes(
             found.append("waiting in the queue is not counted; the device is the one here, which "
                          "need not be an element's")  # fmt: skip
     if paces:
-        found.append("networks are the control's; a language model's may be larger or smaller, "
-                     "and more of them invalid or repeated")  # fmt: skip
+        said = "networks are the control's; a language model's may be larger or smaller, and more "
+        found.append(f"{said}of them invalid or repeated")
+        if scale != AS_THE_CONTROL:
+            found.append(f"steps are taken to last {scale.training:.2f} times as long: so much "
+                         "did the tried completions' networks against the control's")  # fmt: skip
     if any(pace is None for pace in paces.values()):
         found.append("the time of the language model is missing: it was not tried")
     if config.generator.resample or config.generator.retry:

@@ -11,8 +11,9 @@ from .. import generation
 from ..config import Config, GeneratorSettings
 from ..errors import LLMaticError
 from ..generation import Generator
+from ..generation.extract import extracted_from
 from ..generation.several import sharing
-from ..types import Problem, Request
+from ..types import Completion, Problem, Request
 
 SHORT, SHORTER = 24, 8
 """Lengths, in tokens, of the completions by which a full batch is timed."""
@@ -37,6 +38,10 @@ class Pace:
     batch: int = 1
     is_free: bool = False
     """True where no model writes."""
+    asked: Sequence[Request] = ()
+    """Requests of the completions that were tried."""
+    networks: Sequence[str] = ()
+    """Source that was written for each."""
 
     @property
     def tokens(self) -> float:
@@ -90,11 +95,15 @@ def _pace(
     with _made(writer, problem, notify) as made:
         load = time.monotonic() - began
         asked = _requests(config, problem, parents, max(several, completions))
-        took, lengths = _timed(made, asked[: min(completions, several)])
+        tried = asked[: min(completions, several)]
+        took, answers = _timed(made, tried)
+    lengths = [one.tokens for one in answers]
+    networks = [extracted_from(one, request, problem.helpers).source
+                for one, request in zip(answers, tried, strict=True)]  # fmt: skip
     if writer.kind == "endpoint" or not any(lengths):
         number = max(1, len(lengths))
         return Pace(lengths, load, step=took / max(1, max(lengths)) , token=0.0,
-                    batch=max(several, number))  # fmt: skip
+                    batch=max(several, number), asked=tried, networks=networks)  # fmt: skip
     brief = {}
     for most in (SHORTER, SHORT):
         with _made(replace(writer, max_new_tokens=most), problem, notify) as made:
@@ -108,7 +117,8 @@ def _pace(
     apart = together - several * longest
     token = (writing - full * longest) / apart if apart < 0 else 0.0
     token = min(max(0.0, token), full / several)
-    return Pace(lengths, load, read, full - token * several, token, several)
+    step = full - token * several
+    return Pace(lengths, load, read, step, token, several, asked=tried, networks=networks)
 
 
 @contextmanager
@@ -120,10 +130,10 @@ def _made(
         yield made
 
 
-def _timed(generator: Generator, requests: Sequence[Request]) -> tuple[float, list[int]]:
+def _timed(generator: Generator, requests: Sequence[Request]) -> tuple[float, list[Completion]]:
     began = time.monotonic()
-    lengths = [one.tokens for one in generator.generate(requests)]
-    return time.monotonic() - began, lengths
+    found = {one.candidate: one for one in generator.generate(requests)}
+    return time.monotonic() - began, [found[one.candidate] for one in requests]
 
 
 def _requests(

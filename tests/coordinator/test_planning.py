@@ -13,14 +13,16 @@ import pytest
 from llmatic_hpc import config as configuration
 from llmatic_hpc import store
 from llmatic_hpc.config import Config
-from llmatic_hpc.coordinator import planning, rehearsal, writing
+from llmatic_hpc.coordinator import planning, rehearsal, stand_in, writing
 from llmatic_hpc.coordinator.loop import run
 from llmatic_hpc.evaluation.timing import Bench, Timed
+from llmatic_hpc.generation import create
 from llmatic_hpc.report import plan
 from llmatic_hpc.report.methods import look
 from llmatic_hpc.report.page import page
 from llmatic_hpc.report.status import status
 from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.types import Request
 
 from ..report.test_page import data_of
 from ..store.conftest import made_up
@@ -61,6 +63,36 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "rehearse", lambda *_: whole)
     monkeypatch.setattr(planning, "_fitted", lambda config, chosen: fixed())
     monkeypatch.setattr(planning, "_interpreter_seconds", lambda: 1.0)
+
+
+def test_a_model_s_networks_cost_what_they_do(tmp_path: Path) -> None:
+    """The control stands in for a model, scaled by what either wrote for the same requests."""
+    config = small()
+
+    def cost_of(training: rehearsal.Training) -> stand_in.Cost:
+        return stand_in.Cost(training.flops, 0.0, 2.0)
+
+    with closing(rehearsal.evaluator_of(config)) as real:
+        initial = real.problem.initial_source
+        asked = [Request(n, "mutation", n, real.problem.prompts[n], (initial,), 0.6, n)
+                 for n in range(6)]  # fmt: skip
+        control = create(config.generator, real.problem, notify=print)
+        theirs = [one.text for one in control.generate(asked)]
+        (of_initial,) = real.examine([initial], repair=False)
+        flops = [one.screened.descriptors.flops for one in real.examine(theirs, repair=False)
+                 if one.screened.descriptors is not None]  # fmt: skip
+        tried = writing.Pace((9,), 0.0, asked=asked, networks=[initial, "no network", initial])
+        none = writing.Pace((9,), 0.0, asked=asked, networks=["no network"])
+        like = writing.Pace((9,), 0.0, asked=asked, networks=theirs)
+        found = [stand_in.scale_of(config, real, cost_of, paces)
+                 for paces in ([tried], [none], [like], [None], [tried, like])]  # fmt: skip
+    assert of_initial.screened.descriptors is not None
+    share = of_initial.screened.descriptors.flops / np.mean(flops)
+    assert share < 1
+    one = stand_in.AS_THE_CONTROL
+    assert found[0] == pytest.approx((share, 1, 1))
+    assert found[1:4] == [one, one, one]
+    assert found[4] == pytest.approx(((1 + share) / 2, 1, 1))
 
 
 def test_the_first_generation_is_the_run_s(tmp_path: Path) -> None:
