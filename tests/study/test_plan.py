@@ -200,7 +200,7 @@ def test_no_file_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(("name", "variants", "runs"), [
     ("smoke", 6, 18), ("paper_cifar10", 6, 60), ("paper_nasbench201", 5, 150),
-    ("quick_cifar10", 8, 24),
+    ("quick_cifar10", 8, 24), ("writers_nasbench201", 4, 40),
 ])  # fmt: skip
 def test_shipped_studies(name: str, variants: int, runs: int) -> None:
     """Each is planned, with as many runs as it says."""
@@ -239,7 +239,7 @@ MEANT = {
         *NO_FALLBACK, "generator.request=informed", "generator.resample=2", "search.targets=true",
     ),
     "writers": (
-        "search.writers=thompson", "search.writers_prior=8", WRITERS, "generator.form=auto",
+        "search.writers=thompson", "search.writers_prior=16", "search.place_cost=1", WRITERS, "generator.form=auto",
         'generator.fallback=""', "generator.model=Salesforce/codegen-350M-mono",
         "generator.request=informed", "generator.resample=2",
     ),
