@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmatic_hpc import store
+from llmatic_hpc import config, store
 from llmatic_hpc.coordinator.study import results
 from llmatic_hpc.coordinator.study.plan import plan, read
 from llmatic_hpc.coordinator.study.serving import served, uses
@@ -97,6 +97,15 @@ def test_models_become_clients(tmp_path: Path, table: Path) -> None:
     assert (server.generator.kind, server.generator.adapter) == ("huggingface", "folder")
     assert server.generator.batch == runs[-1].config.generator.batch
     assert [uses(by_variant[name], paths) for name in ("control", "adapted")] == [False, True]
+
+
+def test_a_server_needs_no_rule_of_a_search(tmp_path: Path, table: Path) -> None:
+    """Its settings are valid where only a run of several writers, shared by a rule, has a model."""
+    file = write(tmp_path, table, Path("m"), more='[variants.writers.search]\nwriters = "ucb"\n')
+    runs = [run for run in plan(read(file), file) if run.variant != "model"]
+    _, server = served(runs, StudyPaths(tmp_path / "out"))
+    config.override(server, [])  # checks all of it
+    assert runs[-1].config.search.writers == "ucb"
 
 
 def test_it_is_loaded_once_and_ends_with_the_study(

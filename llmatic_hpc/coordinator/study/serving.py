@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...config import Config, GeneratorSettings
+from ...config import Config, GeneratorSettings, SearchSettings
 from ...errors import ConfigError, GeneratorError, LLMaticError
 from ...generation.serving import address
 from ...rundir.paths import StudyPaths
@@ -45,7 +45,9 @@ def served(runs: Sequence[Planned], paths: StudyPaths) -> tuple[list[Planned], C
         )
     ((run, model),) = models.values()
     clients = [replace(run, config=_client(run.config, paths.server)) for run in runs]
-    return clients, replace(run.config, generator=replace(model, writers=()))
+    # The rules of a search are its runs': some want several writers, and here is one model.
+    alone = replace(run.config, search=SearchSettings(), generator=replace(model, writers=()))
+    return clients, alone
 
 
 def _models(config: Config) -> list[GeneratorSettings]:
