@@ -239,7 +239,8 @@ MEANT = {
         *NO_FALLBACK, "generator.request=informed", "generator.resample=2", "search.targets=true",
     ),
     "writers": (
-        "search.writers=thompson", "search.writers_prior=16", "search.place_cost=1", WRITERS, "generator.form=auto",
+        "search.writers=thompson", "search.writers_prior=16", "search.place_cost=1", WRITERS,
+        "generator.form=auto",
         'generator.fallback=""', "generator.model=Salesforce/codegen-350M-mono",
         "generator.request=informed", "generator.resample=2",
     ),
