@@ -1,6 +1,7 @@
 """Several writers against each of them alone, on NAS-Bench-201 at equal queries.
 
     python -m tests.benchmarks.writers search TABLE.h5 --results FILE.jsonl [--seconds 240]
+    python -m tests.benchmarks.writers real STUDY --results FILE.jsonl
     python -m tests.benchmarks.writers show FILE.jsonl
 
 The control is the real one. Ten seeds of a hundred queries are more than a language model on a
@@ -17,7 +18,8 @@ file:
 Each method searches by mutation until its queries are spent, or 300 generations of ten candidates.
 ``search`` appends a line for each run and makes none again that is there. ``show`` prints the test
 accuracy of the fittest cell so far, mean and standard deviation over seeds, the share of candidates
-that the control wrote, and in how many seeds a rule is behind the best single writer.
+that the control wrote, and in how many seeds a rule is behind the best single writer. ``real``
+gathers the runs of ``llmatic study configs/studies/writers_nasbench201.toml`` with a real model.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from llmatic_hpc import config as configuration
+from llmatic_hpc import store
 from llmatic_hpc.config import GENERATORS, GeneratorSettings
 from llmatic_hpc.coordinator.loop import Silent, run
 from llmatic_hpc.problems.nasbench201 import write
@@ -152,6 +155,18 @@ def search(options: argparse.Namespace) -> None:
                     known.add((dataset, of, method, seed))
 
 
+def real(options: argparse.Namespace) -> None:
+    """Gather the runs of a study of real models, also of one that is under way."""
+    known = {tuple(one["key"]) for one in read(options.results)}
+    for path in sorted(options.study.glob("*/seed*/run.h5")):
+        record = store.load(path)
+        method = path.parts[-3].replace("writers", "thompson")
+        key = (record.config["problem"]["dataset"], "real", method, record.config["run"]["seed"])
+        if key not in known:
+            with options.results.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"key": key, **facts(record)}) + "\n")
+
+
 def facts(record: Record) -> dict[str, Any]:
     """Sum up a run: the fittest's test accuracy after so many queries, who wrote, what it took."""
     table = record.candidates
@@ -236,10 +251,13 @@ def main() -> None:
     searching.add_argument("--seconds", type=float, default=240.0)
     searching.add_argument("--seeds", type=int, default=10)
     searching.add_argument("--datasets", nargs="+", default=["cifar100"])
+    gathering = steps.add_parser("real")
+    gathering.add_argument("study", type=Path)
+    gathering.add_argument("--results", type=Path, required=True)
     showing = steps.add_parser("show")
     showing.add_argument("results", type=Path)
     options = parser.parse_args()
-    {"search": search, "show": show}[options.step](options)
+    {"search": search, "real": real, "show": show}[options.step](options)
 
 
 if __name__ == "__main__":
