@@ -156,15 +156,15 @@ def search(options: argparse.Namespace) -> None:
 
 
 def real(options: argparse.Namespace) -> None:
-    """Gather the runs of a study of real models, also of one that is under way."""
-    known = {tuple(one["key"]) for one in read(options.results)}
+    """Sum up the runs of a study of real models anew, as far as each of them is."""
+    lines = []
     for path in sorted(options.study.glob("*/seed*/run.h5")):
         record = store.load(path)
         method = path.parts[-3].replace("writers", "thompson")
         key = (record.config["problem"]["dataset"], "real", method, record.config["run"]["seed"])
-        if key not in known:
-            with options.results.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"key": key, **facts(record)}) + "\n")
+        if (found := facts(record))["best"]:
+            lines.append(json.dumps({"key": key, **found}) + "\n")
+    options.results.write_text("".join(lines), encoding="utf-8")
 
 
 def facts(record: Record) -> dict[str, Any]:
