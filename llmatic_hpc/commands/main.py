@@ -7,6 +7,7 @@ standard error.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -114,6 +115,8 @@ def run(
     ):
         if paths.record.exists():
             watch.knows(store.load(paths.record))
+        gc.freeze()  # what is imported stays, and need not be looked through
+        gc.set_threshold(10_000, 50, 50)  # records are arrays: few objects, and no cycles
         record = Coordinator(settings, paths, watch, stop).run()
         said = summary(record, paths)
         for line in said.splitlines():

@@ -18,11 +18,11 @@ PROPOSED = "proposed"
 EVALUATED = "evaluated"
 """Every generation so far has its results."""
 
+_LONG = (str, tuple)
+"""Values that a column may be too narrow for, or too wide."""
+
 Known = Mapping[str, NDArray[Any]]
 """Columns by name that a record begins with."""
-
-
-_NUMBERS = (int, float)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ class Columns(MutableMapping[str, NDArray[Any]]):
 
     def update_row(self, position: int, values: Mapping[str, Any]) -> None:
         """Change columns of one row."""
+        arrays = self._arrays
         for name, value in values.items():
-            column = self._arrays[name]
-            column[position] = value if type(value) in _NUMBERS else _fit(value, column)
+            column = arrays[name]
+            column[position] = _fit(value, column) if isinstance(value, _LONG) else value
 
     def _enlarged(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Fill values up to the length of all columns."""
@@ -249,16 +250,16 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _fit(value: Any, column: NDArray[Any]) -> Any:
-    """A value as the column holds it; short rows of a wide column keep its fill value."""
+def _fit(value: str | tuple[Any, ...], column: NDArray[Any]) -> Any:
+    """A text or a tuple as the column holds it; short rows of a wide column keep its fill value."""
     if isinstance(value, str):
-        text = clean(value)
-        if column.dtype.kind != "S":
+        text, kind = clean(value), column.dtype
+        if kind.kind != "S":
             return text
         data = text.encode("ascii", "replace")
-        if len(data) > column.dtype.itemsize:  # numpy would cut it without a word
-            data = data[: column.dtype.itemsize - 3] + b"..."
+        if len(data) > kind.itemsize:  # numpy would cut it without a word
+            data = data[: kind.itemsize - 3] + b"..."
         return data
-    if isinstance(value, tuple) and column.ndim == 2:
+    if column.ndim == 2:
         return value + (-1,) * (column.shape[1] - len(value))
     return value

@@ -64,6 +64,24 @@ def test_seeds_fit_a_signed_64_bit_column(seed: int, generation: int, candidate:
     assert drawn != draw_seed(seed, generation, Purpose.SAMPLING, candidate)
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    generation=st.integers(0, 10**6),
+    candidate=st.integers(0, 10**10),
+    attempt=st.integers(0, 3),
+    again=st.integers(0, 2),
+)
+def test_invariant_4_seeds_are_the_sequence_s_first_state(
+    seed: int, generation: int, candidate: int, attempt: int, again: int
+) -> None:
+    """A seed given out is the first word of numpy's own state of the named sequence."""
+    key = (generation, int(Purpose.SAMPLING), candidate)
+    key += (attempt, again) if again else (attempt,) if attempt else ()
+    expected = np.random.SeedSequence(entropy=seed, spawn_key=key).generate_state(1, np.uint64)
+    drawn = draw_seed(seed, generation, Purpose.SAMPLING, candidate, attempt, again)
+    assert drawn == int(expected[0]) >> 1
+
+
 def test_purposes_keep_their_numbers() -> None:
     """Renumbering would change every run that is continued after it."""
     assert [(p.name, p.value) for p in Purpose] == [
