@@ -60,7 +60,7 @@ def answered(
     A round asks at once for all that are due in it, so that a run that was killed asks for the
     same ones again, in the same order.
     """
-    number = tries.samples(record)
+    number = record.completions
     asked = [replace(request, number=number + n) for n, request in enumerate(requests)]
     found = dict(zip((p.candidate for p in proposals), ask(asked, 0), strict=True))
     number += len(requests)

@@ -139,6 +139,8 @@ class Record:
     rewritings: Columns = field(init=False)
 
     _indexed: int = field(default=0, repr=False)
+    _counted: tuple[int, int] = field(default=(0, 0), repr=False)
+    """So many candidates from the first on have so many completions."""
     _settled: int = field(default=0, repr=False)
     """Candidates from the first on that are known to have results."""
     _by_digest: dict[bytes, list[int]] = field(default_factory=dict, repr=False)
@@ -179,6 +181,16 @@ class Record:
     def are_repeats(self) -> NDArray[np.bool_]:
         """Candidates (N,) that are further trainings of an earlier one's network."""
         return np.asarray(self.candidates["operator"] == REPEAT.encode())
+
+    @property
+    def completions(self) -> int:
+        """Completions so far, those that were not kept included."""
+        table, (first, known) = self.candidates, self._counted
+        if first < self.rows:  # rows say at once how often they were sampled
+            known += int((table["operator"][first:] != REPEAT.encode()).sum())
+            known += int(table["resampled"][first:].sum() + table["retries"][first:].sum())
+            self._counted = self.rows, known
+        return known
 
     @property
     def rows(self) -> int:

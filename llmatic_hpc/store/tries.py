@@ -128,13 +128,6 @@ def seed_and_temperature(
     return {"seed": seed, "temperature": proposal.temperature + warmer}
 
 
-def samples(record: Record) -> int:
-    """Count the completions that a record holds, those that were not kept included."""
-    table = record.candidates
-    sampled = record.rows - int(record.are_repeats.sum())
-    return sampled + int(table["resampled"].sum()) + int(table["retries"].sum())
-
-
 def columns(earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the columns of a candidate that was sampled again."""
     if not earlier:
