@@ -5,8 +5,8 @@
     python -m tests.benchmarks.writers show FILE.jsonl
 
 The control is the real one. Ten seeds of a hundred queries of every method are more than a language
-model on a CPU can write, so two writers stand in for models, with shares of answers that are settings
-of this file:
+model on a CPU can write, so two writers stand in for models, with shares of answers that are
+settings of this file:
 
 ``measured`` the shares that 260 answers of Qwen2.5-Coder-0.5B-Instruct came to, see
              configs/nasbench201/README.md: 35 of 100 repeat their parent, 3 are no cell, the others
