@@ -68,8 +68,8 @@ def draw_seed(
     the second on; ``again``: how often that attempt was sampled before, likewise.
     """
     further = (attempt, again) if again else (attempt,) if attempt else ()
-    low, high = _sequence(seed, generation, purpose, candidate, *further).pool[:2].tolist()
-    return (_word(low, 0) | _word(high, 1) << 32) >> 1
+    state = _sequence(seed, generation, purpose, candidate, *further).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
 
 
 def again(seed: int, number: int) -> int:
@@ -89,18 +89,6 @@ def _sequence(
     if max(generation, *numbers) >> 32:  # numbers that are two words each
         return np.random.SeedSequence(entropy=seed, spawn_key=(generation, purpose, *numbers))
     return np.random.SeedSequence(np.array((*words, generation, purpose, *numbers), np.uint32))
-
-
-def _word(pooled: int, number: int) -> int:
-    """Return a word of ``SeedSequence.generate_state``, made here: numpy takes thrice the time.
-
-    NumPy promises that it stays as it is (NEP 19).
-    """
-    word: int = (pooled ^ _HASHES[number]) * _HASHES[number + 1] & 0xFFFFFFFF
-    return word ^ word >> 16
-
-
-_HASHES: list[int] = [0x8B51F9DD * 0x58F38DED**n & 0xFFFFFFFF for n in range(3)]
 
 
 @cache

@@ -157,25 +157,13 @@ def _crossed(first: Cell, second: Cell, rng: random.Random, seen: Seen) -> Cell 
     return None
 
 
-def _sampled(rng: random.Random, count: int) -> list[int]:
-    """Draw ``count`` edges as ``rng.sample`` does, to the bit, at a third of the time."""
-    pool, found = list(range(len(EDGES))), []
-    for left in range(len(EDGES), len(EDGES) - count, -1):
-        bits = left.bit_length()
-        while (at := rng.getrandbits(bits)) >= left:
-            pass
-        found.append(pool[at])
-        pool[at] = pool[left - 1]
-    return found
-
-
 def _farther(cell: Cell, rng: random.Random, seen: Seen, distance: int) -> Cell:
     """A cell at ``distance`` edges or more that is new; at the largest distance, any cell."""
-    others = [_OTHERS[operation] for operation in cell]
+    others, places = [_OTHERS[operation] for operation in cell], range(len(EDGES))
     for far in range(distance, len(EDGES)):
         for _ in range(ATTEMPTS):
             edges = list(cell)
-            for edge in sorted(_sampled(rng, far)):
+            for edge in sorted(rng.sample(places, far)):
                 edges[edge] = rng.choice(others[edge])
             child: Cell = tuple(edges)  # type: ignore[assignment]
             if _is_new(child, seen):

@@ -18,12 +18,7 @@ from llmatic_hpc.problems.nasbench201.cells import (
     neighbours,
 )
 from llmatic_hpc.problems.nasbench201.kind import PROMPTS
-from llmatic_hpc.problems.nasbench201.procedural import (
-    PROMPTED,
-    REPLACING,
-    ProceduralCells,
-    _sampled,
-)
+from llmatic_hpc.problems.nasbench201.procedural import PROMPTED, REPLACING, ProceduralCells
 from llmatic_hpc.problems.nasbench201.write import cell_written, source
 from llmatic_hpc.types import Request
 
@@ -47,15 +42,6 @@ def request(number: int = 0, **changes: object) -> Request:
 def written(requests: list[Request], settings: GeneratorSettings = SETTINGS) -> list[Cell]:
     found = ProceduralCells(settings).generate(requests)
     return [cell for completion in found if (cell := cell_written(completion.text))]
-
-
-@pytest.mark.parametrize("count", range(1, len(EDGES) + 1))
-def test_edges_are_drawn_as_the_library_does(count: int) -> None:
-    """The same edges, and as much of the stream, as ``random.sample``."""
-    one, other = random.Random(count), random.Random(count)
-    for _ in range(200):
-        assert _sampled(one, count) == other.sample(range(len(EDGES)), count)
-    assert one.random() == other.random()
 
 
 def changed(parent: Cell, child: Cell) -> list[int]:
