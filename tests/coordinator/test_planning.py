@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from llmatic_hpc.coordinator import planning, rehearsal, stand_in, writing
 from llmatic_hpc.coordinator.loop import run
 from llmatic_hpc.evaluation.timing import Bench, Timed
 from llmatic_hpc.generation import create
+from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.report import plan
 from llmatic_hpc.report.methods import look
 from llmatic_hpc.report.page import page
 from llmatic_hpc.report.status import status
 from llmatic_hpc.rundir.paths import RunPaths
-from llmatic_hpc.types import Request
+from llmatic_hpc.types import Completion, Request
 
 from ..report.test_page import data_of
 from ..store.conftest import made_up
@@ -137,6 +139,39 @@ def test_hours_add_up() -> None:
     ):  # fmt: skip
         config = small("search.generations=9", f"search.{name}={most}")
         assert planning.estimate(config).generations == generations
+
+
+@pytest.mark.usefixtures("steady")
+def test_hours_are_those_of_the_model_s_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of every training is scaled by what the tried completions were like."""
+    config = small("generator.kind=huggingface", "generator.model=m", "search.generations=4")
+    monkeypatch.setattr(writing, "paces", lambda *_: {"": writing.Pace((9,), 0.0)})
+    found = []
+    for scale in (stand_in.AS_THE_CONTROL, stand_in.Cost(0.5, 1.0, 2.0)):
+        monkeypatch.setattr(planning, "scale_of", lambda *_, scale=scale: scale)
+        found.append(planning.estimate(config))
+    before, after = (np.array([*one.device_hours.values()]) for one in found)
+    assert after == pytest.approx(before * [0.5, 1.0, 2.0])
+    assert [any("0.50 times" in note for note in one.notes) for one in found] == [False, True]
+
+
+def test_what_a_model_wrote_is_kept_with_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks stand beside their requests, whatever order a server answers in."""
+    problem = image_classification(input_shape=(1, 8, 8), classes=10)
+
+    class Backwards:
+        def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+            for one in reversed(requests):
+                text = f"class Net(nn.Module):\n    number = {one.candidate}\n"
+                yield Completion(one.candidate, text, "source", tokens=10 + one.candidate)
+
+    monkeypatch.setattr(writing, "_made", lambda *_: nullcontext(Backwards()))
+    config = small("generator.kind=endpoint", "generator.url=http://x/v1", "generator.model=m")
+    pace = writing.paces(config, problem, [], 3, print)[""]
+    assert pace is not None
+    assert [one.candidate for one in pace.asked] == [0, 1, 2]
+    assert [f"number = {n}" in text for n, text in enumerate(pace.networks)] == [True] * 3
+    assert list(pace.lengths) == [10, 11, 12]
 
 
 def test_scores_of_a_table_cost_no_hours(tmp_path: Path) -> None:
