@@ -74,7 +74,7 @@ def export(
     """
     from .. import store
     from ..coordinator import exporting
-    from ..report.status import best_candidate
+    from ..report.lines import best_candidate
 
     alone = {"--training-data": training_data, "--pareto": pareto}
     named = [name for name, value in alone.items() if value is not None]

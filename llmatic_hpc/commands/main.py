@@ -138,7 +138,7 @@ def default_directory(config: Path, settings: Config) -> Path:
 
 def summary(record: Record, paths: RunPaths) -> str:
     """Say in words how a finished run ended and what to do next."""
-    from ..report.status import best_candidate
+    from ..report.lines import best_candidate
     from ..store import repeats
     from ..store.rows import queries
 

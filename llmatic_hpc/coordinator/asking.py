@@ -60,10 +60,8 @@ def answered(
     A round asks at once for all that are due in it, so that a run that was killed asks for the
     same ones again, in the same order.
     """
-    number = record.completions
-    asked = [replace(request, number=number + n) for n, request in enumerate(requests)]
-    found = dict(zip((p.candidate for p in proposals), ask(asked, 0), strict=True))
-    number += len(requests)
+    found = dict(zip((p.candidate for p in proposals), ask(requests, 0), strict=True))
+    number = record.completions + len(requests)
     earlier: dict[int, list[dict[str, Any]]] = {candidate: [] for candidate in found}
     if not (config.generator.resample or config.generator.retry):
         return [Answered(a, request=r.text) for a, r in zip(found.values(), requests, strict=True)]

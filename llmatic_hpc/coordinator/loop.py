@@ -47,11 +47,11 @@ from .trainings import Trainings
 if TYPE_CHECKING:
     from ..cluster import Backend
 
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 5.0
 """Least time between commits where all can be had again at no cost."""
 MOST_COMMIT_SECONDS = 30.0
 """Longest time between them, on however slow a disk."""
-COMMIT_SHARE = 0.05
+COMMIT_SHARE = 0.02
 """Most of the time that such commits may take."""
 
 
@@ -257,7 +257,8 @@ class Coordinator:
         new = [proposal for proposal in proposals if proposal.operator != REPEAT]
         texts = requests.texts(record, self.config, search, new)
         asked = [
-            requests.request_of(p, record, self._problem, texts.get(p.candidate, "")) for p in new
+            requests.request_of(p, record, self._problem, texts.get(p.candidate, ""), number)
+            for number, p in enumerate(new, record.completions)
         ]
         spent = {"generate_seconds": 0.0, "screen_seconds": 0.0}
 

@@ -19,8 +19,9 @@ from ..errors import RecordError
 from ..rundir import lock
 from ..rundir.paths import RunPaths
 from ..store import Record, load
+from .lines import limit_line
 from .map import AROUND, fitting_map
-from .status import NOT_ASKED, limit_line, scheduled
+from .status import NOT_ASKED, scheduled
 from .status import status as status_of
 
 LEAST_PAUSE = 2.0

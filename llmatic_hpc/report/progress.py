@@ -1,7 +1,7 @@
 """Progress of a run: bars on a terminal, plain lines everywhere else.
 
-:class:`Lines` and :class:`Bars` are observers of the coordinator, which says what each of their
-methods is told.
+:class:`Lines` and :class:`~.bars.Bars` are observers of the coordinator, which says what each of
+their methods is told.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich import progress
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ..store import Record, repeats
 from ..store.rows import queries
-from .status import best_candidate, generation_line
+from .lines import best_candidate, generation_line
+
+if TYPE_CHECKING:
+    from .bars import Bars
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,14 @@ def observer(generations: int, queries: int = 0) -> Iterator[Lines | Bars]:
     if not sys.stderr.isatty():
         yield Lines(generations, queries)
         return
+    from .bars import Bars  # loads rich, which a log does without
+
     bars = Bars(generations, queries)
     with bars.progress:
         yield bars
 
 
-class _Standing:
+class Standing:
     """State that lines and bars share: the best fitness so far, the pace of a stage, its wait."""
 
     def __init__(self, generations: int, queries: int = 0) -> None:
@@ -115,7 +118,7 @@ class _Standing:
         self.notice(generation_line(record))
 
 
-class Lines(_Standing):
+class Lines(Standing):
     """A line for every event that matters; a stage speaks every twenty seconds and at its end.
 
     While nothing changes it speaks every five minutes.
@@ -148,68 +151,3 @@ class Lines(_Standing):
             where = f" ({self._where})" if self._where else ""
             text = f"waiting for {self._total - self._done} of {self._total} results{where}"
         self.notice(f"{self.title}: {text}, {self.pace}{self.best}")
-
-
-class Bars(_Standing):
-    """A bar for each stage of the generation in flight, and one for the queries if they count.
-
-    The best so far, and what is waited for, stand beside.
-    """
-
-    def __init__(self, generations: int, queries: int = 0) -> None:
-        super().__init__(generations, queries)
-        self._tasks: dict[str, progress.TaskID] = {}
-        self.progress = progress.Progress(
-            progress.TextColumn("{task.description:>12}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        if queries:
-            self._tasks["queries"] = self.progress.add_task("queries", total=queries, note="")
-
-    def show(self, text: str) -> None:
-        self.progress.console.print(text, highlight=False, markup=False)
-
-    def stage(self, generation: int, name: str, total: int) -> None:
-        super().stage(generation, name, total)
-        for old in STAGES if name == STAGES[0] else [name]:
-            if old in self._tasks:
-                self.progress.remove_task(self._tasks.pop(old))
-        self._tasks[name] = self.progress.add_task(name, total=total, note="")
-        self._update()
-
-    def advance(self, name: str, count: int = 1, *, tokens: int = 0) -> None:
-        self._done += count
-        self._tokens += tokens
-        self.progress.advance(self._tasks[name], count)
-        self._update()
-
-    def waits(self, what: str) -> None:
-        super().waits(what)
-        self._update()
-
-    def scored(self, candidate: int, fitness: float) -> None:
-        super().scored(candidate, fitness)
-        self._update()
-
-    def generation_done(self, record: Record) -> None:
-        super().generation_done(record)
-        self._update()
-
-    def knows(self, record: Record) -> None:
-        super().knows(record)
-        self._update()
-
-    def _update(self) -> None:
-        """Say the best and the wait beside the bar of the stage, and how many queries are spent."""
-        if self._stage:
-            where = f"{self._where}, " if self.is_waiting and self._where else ""
-            note = f"{self.title}, {self.pace}{where}{self.best}"
-            self.progress.update(self._tasks[self._stage], note=note)
-        if self._queries:
-            note = "" if self._stage else self.best
-            self.progress.update(self._tasks["queries"], completed=self._spent, note=note)

@@ -16,11 +16,12 @@ from ..rundir.paths import RunPaths
 from ..search import AddStatus
 from ..store import Record, promotion, repeats
 from ..store import hours as hours_of
-from ..store.hours import Limit, devices_of_task, part
+from ..store.hours import devices_of_task, part
 from ..store.record import PROPOSED
 from ..store.rows import queries
 from ..types import STATUSES
 from . import axes, plan, rates
+from .lines import best_candidate, limit_line
 from .recipe import trained_by
 
 if TYPE_CHECKING:
@@ -218,12 +219,6 @@ def _cost_line(values: dict[str, Any]) -> str:
     return f"{values['cost']:.2f}{of} full trainings{at}{yet}"
 
 
-def limit_line(values: dict[str, Any]) -> str:
-    """Describe hours that a setting bounds, and what is left of them."""
-    limit = Limit(**values)
-    return f"{limit}, {limit.left:.2f} left" if limit.left else f"{limit}: spent"
-
-
 def counted(number: int, thing: str) -> str:
     """Return ``1 elite``, ``2 elites``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
@@ -245,48 +240,6 @@ def _lost(hours: dict[str, float]) -> str:
     """Describe the hours lost, by each cause that cost any."""
     parts = [f"{hours[key]:.2f} by {why}" for key, why in _LOSSES.items() if hours[key]]
     return f"lost {', '.join(parts)}" if parts else "none lost"
-
-
-def generation_line(record: Record) -> str:
-    """Describe the last generation in a line."""
-    last = {name: values[-1] for name, values in record.history.items()}
-    operator, drawn = last["operator"].decode(), last["operator_drawn"].decode()
-    instead = f" instead of {drawn}" if drawn != operator else ""
-    best = best_candidate(record)
-    text = "no candidate has a score yet"
-    if best is not None:
-        text = f"best {repeats.scored(record).mean[best]:.4f} (candidate {best})"
-    budget = int(record.config["search"].get("queries", 0))
-    done = f"generation {record.committed_generations}"
-    if budget:
-        done = f"queries {queries(record)}/{budget}, {done}"
-    else:
-        done += f"/{record.config['search']['generations']}"
-    return (
-        f"{done} done: {operator}{instead}, {last['trainable']} trainable, {last['added']} added, "
-        f"{last['network_elites']} network elites, {last['prompt_elites']} prompt elites; {text}"
-        f"{_left(record)}"
-    )
-
-
-def _left(record: Record) -> str:
-    """Say what is left of the hours that settings bound; empty where none do."""
-    limits = hours_of.limits(record, record.archives["network"].elite)
-    return "".join(f"; {one.setting}: {limit_line(one._asdict())}" for one in limits)
-
-
-def best_candidate(record: Record, *, max_flops: float = math.inf) -> int | None:
-    """Find the fittest scored network within a bound on FLOPs, the first of equals.
-
-    It is known by the candidate that it was first trained as; its fitness is the mean over its
-    trainings. Where a problem measures no FLOPs there is no bound either.
-    """
-    mean = repeats.scored(record).mean
-    admitted = np.isfinite(mean) & ~(record.candidates["flops"] > max_flops)
-    fitness = np.where(admitted, mean, -np.inf)
-    if not len(fitness) or not np.isfinite(fitness.max()):
-        return None
-    return int(np.argmax(fitness))
 
 
 def _candidate(record: Record, row: int) -> dict[str, Any]:

@@ -36,6 +36,9 @@ MOST_KNOWN = 4096
 BRUTE_FORCE_CELLS = 256
 """Up to here ``vq`` assigns points faster than a k-d tree."""
 
+FEW_DISTANCES = 256
+"""Up to so many distances all of them are calculated faster than a k-d tree is asked."""
+
 
 class Location(NamedTuple):
     """Place of a network's descriptors in a tessellation."""
@@ -120,6 +123,9 @@ class Tessellation:
     def cell_of(self, unit: ArrayLike) -> NDArray[np.intp]:
         """Find the cells (N,) of points (N, D) of the unit cube: the nearest centroids."""
         points = np.asarray(unit, dtype=np.float64)
+        if len(points) * self.cells <= FEW_DISTANCES:
+            apart = points[:, None, :] - self.centroids
+            return np.asarray(np.einsum("nkd,nkd->nk", apart, apart).argmin(axis=1))
         return np.asarray(self._tree.query(points)[1], dtype=np.intp)
 
     def locate(self, descriptors: ArrayLike) -> list[Location]:
@@ -134,9 +140,10 @@ class Tessellation:
     def _located(self, points: Sequence[tuple[float, ...]]) -> list[Location]:
         raw = np.array(points, dtype=np.float64)
         unit, clipped = self.scale(raw)
-        finite = np.asarray(np.isfinite(raw).all(axis=1))
-        # The tree takes no NaN; a point without a cell goes along as the origin.
-        cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
+        if (finite := np.asarray(np.isfinite(raw).all(axis=1))).all():
+            cells = self.cell_of(unit)
+        else:  # the tree takes no NaN: a point without a cell goes along as the origin
+            cells = np.where(finite, self.cell_of(np.where(finite[:, None], unit, 0.0)), -1)
         units = map(tuple, unit.tolist())
         return list(map(Location, points, units, cells.tolist(), clipped.tolist()))
 

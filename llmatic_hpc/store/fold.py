@@ -172,8 +172,9 @@ def advance(
         elif row in results:
             record.update(row, rows.with_late(record, row, results[row]))
     first = int(np.searchsorted(table["generation"], generation))
-    for row in {*out, *range(first, record.rows)} - set(record.out()):
-        record.update(row, {"told": generation})
+    for row in {*out, *range(first, record.rows)}:
+        if record.status(row) != PENDING:
+            record.update(row, {"told": generation})
     told = search.tell(evaluations(record, generation))
     for update in told.updates:
         values = dict(vars(update))

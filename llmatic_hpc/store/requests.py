@@ -189,8 +189,13 @@ class Requests:
         return {"ratio": float(table["ratio"][row]), **values, **dict(axes)}
 
 
-def request_of(proposal: Proposal, record: Record, problem: Problem, text: str = "") -> Request:
-    """Put texts in place of a proposal's numbers; ``text`` is that of an informed request."""
+def request_of(
+    proposal: Proposal, record: Record, problem: Problem, text: str = "", number: int = -1
+) -> Request:
+    """Put texts in place of a proposal's numbers.
+
+    ``text`` is that of an informed request, ``number`` counts the completions before this one.
+    """
     instruction = problem.random_prompt  # also where there is no model to read it
     if proposal.operator == "mutation":
         instruction = record.prompts[proposal.prompt]  # the problem's, and new ones
@@ -209,6 +214,7 @@ def request_of(proposal: Proposal, record: Record, problem: Problem, text: str =
         seen=record.architectures,
         text=text,
         writer=proposal.writer,
+        number=number,
     )
 
 

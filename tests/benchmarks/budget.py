@@ -48,7 +48,7 @@ from llmatic_hpc.coordinator.loop import Silent, run
 from llmatic_hpc.errors import Interrupted
 from llmatic_hpc.problems.nasbench201.cells import DATASETS, architecture, cells, describe
 from llmatic_hpc.problems.nasbench201.table import BenchmarkTable, read
-from llmatic_hpc.report.status import best_candidate
+from llmatic_hpc.report.lines import best_candidate
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, load, promotion
 

@@ -32,7 +32,7 @@ import numpy as np
 from llmatic_hpc import config as configuration
 from llmatic_hpc import store
 from llmatic_hpc.problems import kind_of
-from llmatic_hpc.report.status import best_candidate
+from llmatic_hpc.report.lines import best_candidate
 from llmatic_hpc.report.targets import targets
 from llmatic_hpc.source.canonical import canonical_sha256
 from llmatic_hpc.store import Record

@@ -10,8 +10,9 @@ import pytest
 
 from llmatic_hpc import store
 from llmatic_hpc.coordinator.loop import run
+from llmatic_hpc.report.lines import generation_line
 from llmatic_hpc.report.live import Look, line
-from llmatic_hpc.report.status import generation_line, status
+from llmatic_hpc.report.status import status
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, hours, schema
 

@@ -21,8 +21,9 @@ from llmatic_hpc.problems.nasbench201.table import Accuracies, BenchmarkTable
 from llmatic_hpc.report import listing, methods, rates, signals
 from llmatic_hpc.report.compare import column, fittest
 from llmatic_hpc.report.export import exported_source
+from llmatic_hpc.report.lines import best_candidate
 from llmatic_hpc.report.page import anytime, maps, paid
-from llmatic_hpc.report.status import best_candidate, render, status
+from llmatic_hpc.report.status import render, status
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, promotion, schema, verify
 

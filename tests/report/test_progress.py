@@ -6,8 +6,10 @@ import logging
 
 import pytest
 
-from llmatic_hpc.report import progress, status
-from llmatic_hpc.report.progress import Bars, Lines
+from llmatic_hpc.report import lines as lines_of
+from llmatic_hpc.report import progress
+from llmatic_hpc.report.bars import Bars
+from llmatic_hpc.report.progress import Lines
 
 from ..store.conftest import made_up
 
@@ -20,7 +22,7 @@ def test_what_it_says_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
         lines.stage(0, "trained", 1)
         lines.advance("trained")
         lines.generation_done(record)
-    best = status.best_candidate(record)
+    best = lines_of.best_candidate(record)
     said = [one.getMessage() for one in caplog.records]
     assert said[0].startswith("generation 1/3: trained 1/1, best ")
     assert said[0].endswith(f"(candidate {best})")
@@ -38,10 +40,10 @@ def test_of_equals_the_first_candidate_is_the_best(capsys: pytest.CaptureFixture
 def test_queries_are_counted_where_they_are_the_budget() -> None:
     """The line of a generation says how many are spent."""
     record = made_up()
-    assert "queries" not in status.generation_line(record)
+    assert "queries" not in lines_of.generation_line(record)
     record.config["search"]["queries"] = 500
     spent = int((record.candidates["status"] == b"scored").sum())
-    assert status.generation_line(record).startswith(f"queries {spent}/500, generation 3 done: ")
+    assert lines_of.generation_line(record).startswith(f"queries {spent}/500, generation 3 done: ")
     lines = Lines(3, 500)
     lines.knows(record)
     assert lines.title == f"queries {spent}/500"
@@ -109,6 +111,6 @@ def test_bars_say_the_same() -> None:
     spent = int((record.candidates["status"] == b"scored").sum())
     queries, trained = bars.progress.tasks
     assert (queries.completed, queries.total, trained.completed) == (spent, 500, 1)
-    best = status.best_candidate(record)
+    best = lines_of.best_candidate(record)
     assert trained.fields["note"].startswith(f"queries {spent}/500, 3 running, best 0.")
     assert trained.fields["note"].endswith(f"(candidate {best})")

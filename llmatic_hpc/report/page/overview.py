@@ -17,9 +17,9 @@ from ...store.record import PROPOSED
 from ...store.rows import queries
 from ...types import STATUSES
 from .. import plan
+from ..lines import best_candidate
 from ..rates import line, rates
 from ..recipe import trained_by
-from ..status import best_candidate
 
 
 def overview(record: Record) -> dict[str, Any]:
