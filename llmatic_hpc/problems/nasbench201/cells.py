@@ -22,7 +22,7 @@ NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """From node to node, in the order in which an architecture string names them."""
 
-_NAMES = [[f"{operation}~{origin}" for operation in OPERATIONS] for origin, _ in EDGES]
+_NAMES = [[f"{operation}~{origin}" for operation in OPERATIONS] for origin in range(3)]
 """Names of the operations on each edge, as an architecture string has them."""
 
 Cell = tuple[int, int, int, int, int, int]
@@ -72,8 +72,9 @@ def cells() -> Iterator[Cell]:
 @cache
 def architecture(cell: Cell) -> str:
     """The official string of a cell: ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
-    a, b, c, d, e, f = (names[operation] for names, operation in zip(_NAMES, cell, strict=True))
-    return f"|{a}|+|{b}|{c}|+|{d}|{e}|{f}|"
+    a, b, c, d, e, f = cell
+    first, second, third = _NAMES  # of operations on edges from each node
+    return f"|{first[a]}|+|{first[b]}|{second[c]}|+|{first[d]}|{second[e]}|{third[f]}|"
 
 
 def cell_of(text: str) -> Cell:
