@@ -22,7 +22,7 @@ from .. import config as configuration
 from .. import problems, store
 from ..config import Config
 from ..errors import ConfigError, ContainmentError, Interrupted, LLMaticError, RecordError
-from ..generation.base import Generator
+from ..generation.base import Generator, stopped_by
 from ..generation.extract import extracted_from
 from ..generation.several import repeatable
 from ..problems.evaluator import Evaluator
@@ -317,12 +317,13 @@ class Coordinator:
     def _open_generator(self, record: Record) -> Generator:
         """Open the generator, the same one for all of a run: its record says who wrote it."""
         if self._generator is None:
-            self._generator = open_generator(
-                self.config.generator,
-                self._problem,
-                record.environment,
-                notify=self.observer.notice,
-            )
+            with stopped_by(self.stop):
+                self._generator = open_generator(
+                    self.config.generator,
+                    self._problem,
+                    record.environment,
+                    notify=self.observer.notice,
+                )
         return self._generator
 
     def _read(

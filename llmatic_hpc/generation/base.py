@@ -1,12 +1,28 @@
-"""Protocol of a generator, and the error of a model that cannot be had."""
+"""Protocol of a generator, the error of a model that cannot be had, and how a wait is ended."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from ..errors import GeneratorError
 from ..types import Completion, Request
+
+STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+"""Event at which generators that are made now leave a wait for a server; None: they wait on."""
+
+
+@contextmanager
+def stopped_by(stop: threading.Event) -> Iterator[None]:
+    """Have generators made inside raise ``Interrupted`` while they wait, once it is set."""
+    token = STOP.set(stop)
+    try:
+        yield
+    finally:
+        STOP.reset(token)
 
 
 class ModelUnavailable(GeneratorError):  # noqa: N818 (a fact, not a fault)
@@ -53,6 +69,7 @@ class Generator(Protocol):
         Raises:
             GeneratorError: nothing more can be written. What one request makes impossible is
                 no error but that completion's ``failure``.
+            Interrupted: it was made inside :func:`stopped_by`, and was to stop while it waited.
         """
         ...
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config import GeneratorSettings
-from ..errors import GeneratorError
+from ..errors import GeneratorError, Interrupted
 from ..types import Completion, Problem, Request
 from . import prompts, servers
-from .base import ModelUnavailable
+from .base import STOP, ModelUnavailable
 from .language_model.stopping import end_of_class
 from .serving import address
 from .serving.protocol import OWNER
@@ -47,6 +47,9 @@ STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
 
 PAUSE_SECONDS = 1.0
 """Time between two looks for a server that is away."""
+
+STOP_SECONDS = 0.5
+"""Time between two looks whether the run is to stop, while no answer comes."""
 
 _REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)
 _log = logging.getLogger(__name__)
@@ -103,13 +106,15 @@ class Endpoint:
         )
         self._address: address.Address | None = None
         self._is_waiting = False
+        self._stop = STOP.get()
         self._finding = asyncio.Lock()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="endpoint")
         self._thread.start()
         try:
-            self._submit(self._check()).result()
+            for _ in self._awaited([self._submit(self._check())]):
+                pass
         except BaseException:
             self.close()
             raise
@@ -119,8 +124,7 @@ class Endpoint:
         before = self.prompt_tokens, self.completion_tokens
         asked = [self._submit(self._complete(request)) for request in requests]
         try:
-            for answer in concurrent.futures.as_completed(asked):
-                yield answer.result()
+            yield from self._awaited(asked)
         finally:
             for answer in asked:
                 answer.cancel()
@@ -129,6 +133,18 @@ class Endpoint:
                 self.name, sum(a.done() and not a.cancelled() for a in asked), len(asked),
                 self.prompt_tokens - before[0], self.completion_tokens - before[1],
             )  # fmt: skip
+
+    def _awaited(self, asked: Sequence[concurrent.futures.Future[T]]) -> Iterator[T]:
+        """Yield results as they come; leave where the run is to stop and none does."""
+        waiting = set(asked)
+        while waiting:
+            done, waiting = concurrent.futures.wait(
+                waiting, STOP_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for answer in done:
+                yield answer.result()
+            if not done and self._stop is not None and self._stop.is_set():
+                raise Interrupted(f"{self.url}: the run was asked to stop; nothing is lost")
 
     def close(self) -> None:
         """Cancel whatever is under way and close the connections."""

@@ -100,6 +100,24 @@ def test_ctrl_c_ends_with_one_message(tmp_path: Path) -> None:
     assert "1/1 done" in log
 
 
+def test_a_signal_ends_the_wait_for_a_server(tmp_path: Path) -> None:
+    """A run that waits for a server, for half an hour if need be, leaves with 75 at once."""
+    words = (*SMALL, "generator.kind=endpoint", "generator.model=some", "generator.url=serve.json")
+    command = [
+        sys.executable, "-m", "llmatic_hpc", "run", "configs/smoke.toml", "--run-dir",
+        str(tmp_path / "run"), *[word for setting in words for word in ("--set", setting)],
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "looking for the server" not in (said := process.stderr.readline()):
+            assert said
+        process.terminate()
+        said = process.stderr.read()
+        assert process.wait(30) == 75
+    assert "Traceback" not in said
+    assert "asked to stop; nothing is lost" in said
+
+
 def stopped_by(number: int, folder: Path, until: str = "") -> str:
     """Send a signal to a run's process group once it says ``until``; then let it end.
 

@@ -19,8 +19,9 @@ import pytest
 
 from llmatic_hpc import config as configuration
 from llmatic_hpc.config import GeneratorSettings
-from llmatic_hpc.errors import ConfigError, GeneratorError
+from llmatic_hpc.errors import ConfigError, GeneratorError, Interrupted
 from llmatic_hpc.generation import ModelUnavailable, create
+from llmatic_hpc.generation.base import stopped_by
 from llmatic_hpc.generation.endpoint import Endpoint
 from llmatic_hpc.generation.servers import base
 from llmatic_hpc.sandbox import confine
@@ -394,6 +395,24 @@ def test_closing_ends_what_is_under_way(server: Server, make: Make, ask: Ask) ->
         generator.close()
         waiting.join(5)
     assert not waiting.is_alive()
+    assert server.gone.wait(5)
+
+
+def test_a_run_that_is_to_stop_does_not_wait(server: Server, make: Make, ask: Ask) -> None:
+    """A signal ends the wait for an answer; the request is taken back."""
+    stop = threading.Event()
+    with stopped_by(stop):
+        generator = make()
+    server.script = [30.0]
+
+    def once_asked() -> None:
+        while not server.asked:
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=once_asked).start()
+    with pytest.raises(Interrupted, match="nothing is lost"):
+        list(generator.generate([ask()]))
     assert server.gone.wait(5)
 
 
