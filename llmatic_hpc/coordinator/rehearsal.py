@@ -88,7 +88,7 @@ def rehearse(config: Config, number: int, real: Evaluator) -> Rehearsal:
     stop = threading.Event()
     config = _without_a_model(config)
     began = time.monotonic()
-    evaluator = _Untrained(real, config, number, stop)
+    evaluator = Untrained(real, config, number, stop)
     with tempfile.TemporaryDirectory(prefix="llmatic-", ignore_cleanup_errors=True) as folder:
         paths = RunPaths(Path(folder))
         is_whole = True
@@ -123,14 +123,17 @@ class _Quiet(Silent):
         """See the class."""
 
 
-class _Untrained(Evaluator):
+class Untrained(Evaluator):
     """Evaluator that examines as the ``real`` one does, and scores by chance at no cost."""
 
-    def __init__(self, real: Evaluator, config: Config, number: int, stop: threading.Event) -> None:
+    def __init__(
+        self, real: Evaluator, config: Config, number: int, stop: threading.Event, *,
+        seconds: float = SECONDS,
+    ) -> None:  # fmt: skip
         self._real, self._config, self._number, self._stop = real, config, number, stop
         self.problem, self.trains_anew = real.problem, real.trains_anew
         self.repeatable = real.repeatable
-        self._until = time.monotonic() + SECONDS
+        self._until = time.monotonic() + seconds
 
     def facts(self) -> dict[str, Any]:
         """See :meth:`.Evaluator.facts`."""
@@ -162,8 +165,12 @@ class _Untrained(Evaluator):
         """See :meth:`.Evaluator.judge`; nobody asks."""
         return self._real.judge(source, seed=seed)
 
+    def score(self, record: Record, row: int) -> float:
+        """Return the number, 0 to 1, that stands in for a candidate's fitness."""
+        return float(np.random.default_rng((self._number, row)).uniform())
+
     def _result(self, record: Record, row: int, rung: int | None) -> dict[str, Any]:
-        score = float(np.random.default_rng((self._number, row)).uniform())
+        score = self.score(record, row)
         epochs = self._config.training.in_full if rung is None else record.rungs[rung]
         if not self._config.search.train_start and rows.is_of_start(record, row):
             epochs = 0
