@@ -63,6 +63,7 @@ RULES: dict[str, dict[str, Any]] = {
     "thompson, prior 16": {"writers_prior": 16.0},
     "thompson, prior 16, place 1": {"writers_prior": 16.0, "place_cost": 1.0},
 }
+FACTS = ("qd", "elites", "trainings", "candidates", "control")
 METHODS = ("control", "chat", "text", *RULES)
 
 
@@ -199,8 +200,7 @@ def show(options: argparse.Namespace) -> None:
         for method in METHODS:
             if not (runs := found[method, budget]):
                 continue
-            means = {k: statistics.fmean(r[k] for r in runs.values()) for k in [*runs.values()][0]
-                     if k != "key"}  # fmt: skip
+            means = {name: statistics.fmean(run[name] for run in runs.values()) for name in FACTS}
             scores = [run["qd"] for run in runs.values()]
             apart = [run["qd"] - control[seed]["qd"] for seed, run in runs.items()]
             error = statistics.stdev(apart) / math.sqrt(len(apart))
