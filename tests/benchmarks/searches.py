@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.searches FOLDER          # FOLDER/<variant>/seed<N>, as of a study
     python -m tests.benchmarks.searches FOLDER --seeds  # a row for every seed
+    python -m tests.benchmarks.searches FOLDER --after 112   # also elites and QD after 112 trainings
 
-Runs are made by ``llmatic study configs/studies/quick_cifar10.toml`` or by hand; each of them
-needs the same number of generations and candidates, and those that are not finished are named and
-left out. Columns, all of the record, mean and (least to most) over the seeds:
+Runs are made by ``llmatic study configs/studies/quick_cifar10.toml`` or by hand; those that are not
+finished are named and left out. Columns, all of the record, mean and (least to most) over the seeds:
 
 answers      completions that were sampled, those that were not kept included
 tokens       and seconds of the sampling
@@ -16,6 +16,7 @@ new          of the candidates, those that are trained for the first time
 niches       different cells of the first 32 candidates of each generation (rarefied to 32)
 hits         of answers with a target; in brackets by chance
 elites       filled cells of the map; QD: the sum of their fitness; best: the fittest network's
+after N      elites and QD score when so many networks had a score of their own
 trainings    and the seconds that they took
 """
 
@@ -36,12 +37,24 @@ from llmatic_hpc.report.lines import best_candidate
 from llmatic_hpc.report.targets import targets
 from llmatic_hpc.source.canonical import canonical_sha256
 from llmatic_hpc.store import Record
+from llmatic_hpc.store.rows import queries
 
 from .operators import DRAWN, rarefied
 
 COLUMNS = ("answers", "tokens", "seconds", "written", "fit", "= parent", "known", "new", "niches",
            "hits", "elites", "QD", "best", "its test", "trainings", "training s")  # fmt: skip
 SHARES = {"written", "fit", "= parent", "known", "new"}
+
+
+def after(record: Record, count: int) -> str:
+    """Return elites and QD score after the first ``count`` networks with a score of their own."""
+    table = record.candidates
+    rows = np.flatnonzero(table["status"] == b"scored")[:count]
+    if len(rows) < count:
+        return f"only {len(rows)}"
+    entered = [row for row in rows.tolist() if table["network_added"][row] in (1, 2)]
+    elites = {int(table["network_cell"][row]): float(table["fitness"][row]) for row in entered}
+    return f"{len(elites)}, {sum(elites.values()):.2f}"
 
 
 def facts(record: Record) -> dict[str, Any]:
@@ -109,22 +122,32 @@ def row(name: str, found: list[dict[str, Any]]) -> str:
     return f"| {name} | {len(found)} | {' | '.join(map(one, COLUMNS))} |"
 
 
+def is_finished(record: Record) -> bool:
+    """Return whether a run came to its last generation, or spent its queries."""
+    search = record.config["search"]
+    spent = 0 < search.get("queries", 0) <= queries(record)
+    return bool(spent or record.committed_generations >= search["generations"])
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", action="store_true")
+    parser.add_argument("--after", type=int, default=0)
     options = parser.parse_args()
     print(f"| variant | n | {' | '.join(COLUMNS)} |\n| --- |" + " ---: |" * (len(COLUMNS) + 1))
     for variant in sorted(path for path in options.folder.iterdir() if path.is_dir()):
         found, unfinished = {}, []
         for folder in sorted(path for path in variant.glob("seed*") if path.is_dir()):
             record = store.load(folder / "run.h5") if (folder / "run.h5").exists() else None
-            wanted = record and record.config["search"]["generations"]
-            if record is None or record.committed_generations < wanted:
+            if record is None or not is_finished(record):
                 unfinished.append(folder.name)
                 continue
             found[folder.name] = facts(record)
+            if options.after:
+                said = after(record, options.after)
+                print(f"{variant.name}, {folder.name}, after {options.after}: {said}")
         if unfinished:
             print(f"{variant.name}: {', '.join(unfinished)} not finished")
         if found:
