@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.searches FOLDER          # FOLDER/<variant>/seed<N>, as of a study
     python -m tests.benchmarks.searches FOLDER --seeds  # a row for every seed
-    python -m tests.benchmarks.searches FOLDER --after 112   # also elites and QD after 112 trainings
+    python -m tests.benchmarks.searches FOLDER --after 112  # elites and QD after so many trainings
 
-Runs are made by ``llmatic study configs/studies/quick_cifar10.toml`` or by hand; those that are not
-finished are named and left out. Columns, all of the record, mean and (least to most) over the seeds:
+Runs are made by ``llmatic study configs/studies/quick_cifar10.toml`` or by hand; those that are
+not finished are named and left out. Columns, all of the record, mean and (least to most) over the
+seeds:
 
 answers      completions that were sampled, those that were not kept included
 tokens       and seconds of the sampling
@@ -94,7 +95,7 @@ def facts(record: Record) -> dict[str, Any]:
         "QD": float(record.history["network_qd_score"][last]),
         "best": float(table["fitness"][best]) if best is not None else math.nan,
         "its test": float(table["test_accuracy"][best]) if best is not None else math.nan,
-        "trainings": int((table["epochs"] > 0).sum()),
+        "trainings": int(((table["epochs"] > 0) & (status != b"duplicate")).sum()),
         "training s": float(np.nansum(table["train_seconds"])),
     }  # fmt: skip
 
