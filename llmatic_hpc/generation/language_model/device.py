@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,20 +65,6 @@ def give_back() -> None:
     if torch.accelerator.is_available():
         gc.collect()
         torch.get_device_module(torch.accelerator.current_accelerator()).empty_cache()
-
-
-def share_arena() -> None:
-    """Have all threads take memory from one place, where the C library lets one say so.
-
-    glibc gives each thread one of its own, 64 MB at a time, and keeps there what was freed. A
-    server that has read long prompts for some minutes held fifteen of them.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
-
-_M_ARENA_MAX = -8
-"""As malloc.h has it."""
 
 
 def check_memory(needed: int, dtype: torch.dtype, device: str, shown_as: str) -> None:

@@ -34,8 +34,6 @@ class LocalModel:
         self.settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
         self.device = device.choose(settings.device)
-        if self.device == "cpu":
-            device.share_arena()
         self._loaded: model_loading.LanguageModel | None = _loaded(settings, self.device)
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         self.form = self._form(settings.form)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -95,31 +92,3 @@ def test_memory_of_an_accelerator(
     """The device is asked; one that cannot say has no bound."""
     monkeypatch.setattr(torch, "get_device_module", lambda device: module)
     assert device.memory_left("cuda:0") == left
-
-
-THREADS = """
-import ctypes, sys, threading
-from llmatic_hpc.generation.language_model import device
-if sys.argv[1] == "shared":
-    device.share_arena()
-held, both = [], threading.Barrier(4)
-def take():
-    both.wait()
-    held.append([bytes(1000) for _ in range(5000)])
-threads = [threading.Thread(target=take) for _ in range(4)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-ctypes.CDLL(None).malloc_stats()
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_threads_share_an_arena() -> None:
-    """The C library is asked how many places it takes memory from."""
-    told = {
-        how: subprocess.run(
-            [sys.executable, "-c", THREADS, how], capture_output=True, text=True, check=True
-        ).stderr.count("Arena ")
-        for how in ("shared", "apart")
-    }
-    assert told["shared"] == 1 < told["apart"]
