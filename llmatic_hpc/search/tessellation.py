@@ -36,9 +36,6 @@ MOST_KNOWN = 4096
 BRUTE_FORCE_CELLS = 256
 """Up to here ``vq`` assigns points faster than a k-d tree."""
 
-FEW_DISTANCES = 256
-"""Up to so many distances all of them are calculated faster than a k-d tree is asked."""
-
 
 class Location(NamedTuple):
     """Place of a network's descriptors in a tessellation."""
@@ -123,9 +120,6 @@ class Tessellation:
     def cell_of(self, unit: ArrayLike) -> NDArray[np.intp]:
         """Find the cells (N,) of points (N, D) of the unit cube: the nearest centroids."""
         points = np.asarray(unit, dtype=np.float64)
-        if len(points) * self.cells <= FEW_DISTANCES:
-            apart = points[:, None, :] - self.centroids
-            return np.asarray(np.einsum("nkd,nkd->nk", apart, apart).argmin(axis=1))
         return np.asarray(self._tree.query(points)[1], dtype=np.intp)
 
     def locate(self, descriptors: ArrayLike) -> list[Location]:

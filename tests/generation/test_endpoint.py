@@ -148,6 +148,8 @@ class Server(ThreadingHTTPServer):
         self.times: list[float] = []
         self.at_once = self.most_at_once = 0
         self.seconds = 0.0
+        self.came = threading.Event()
+        """Set when a request came that is no trial."""
         self.gone = threading.Event()
         """Set when a client hung up before its answer was ready."""
         self.guard = threading.Lock()
@@ -180,6 +182,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.asked.append(body | {"path": self.path, "headers": headers})
                 self.server.times.append(time.monotonic())
                 answer = self.server.script.pop(0) if self.server.script else answer
+                self.server.came.set()
             self.server.at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
         wait = answer if isinstance(answer, float) else self.server.seconds
@@ -406,8 +409,7 @@ def test_a_run_that_is_to_stop_does_not_wait(server: Server, make: Make, ask: As
     server.script = [30.0]
 
     def once_asked() -> None:
-        while not server.asked:
-            time.sleep(0.01)
+        server.came.wait(20)
         stop.set()
 
     threading.Thread(target=once_asked).start()
