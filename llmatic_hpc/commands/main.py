@@ -61,7 +61,7 @@ for command in (
 
 def main() -> None:
     """Run ``llmatic``, also as ``python -m llmatic_hpc``; exit with its code."""
-    environment.keep_threads_quiet()
+    environment.spare_machine()
     try:
         cli.main(prog_name="llmatic", standalone_mode=False)
     except click.ClickException as error:

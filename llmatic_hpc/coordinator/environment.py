@@ -24,14 +24,17 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def keep_threads_quiet() -> None:
-    """Idle threads sleep instead of spinning. Call it before torch is imported.
+def spare_machine() -> None:
+    """Let libraries take no more of the machine than they need. Call it before torch is imported.
 
-    Spinning threads make a model slower, not faster, as soon as anything else wants a core,
-    and here the workers do. What the user has set stays.
+    Idle threads sleep instead of spinning: those make a model slower, not faster, as soon as
+    anything else wants a core, and here the workers do. oneDNN keeps the 64 products that it
+    compiled last, not 1,024: a batch has other shapes with every text that comes or goes. What
+    the user has set stays.
     """
     for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"),
-                        ("TOKENIZERS_PARALLELISM", "false")):  # fmt: skip
+                        ("TOKENIZERS_PARALLELISM", "false"),
+                        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")):  # fmt: skip
         os.environ.setdefault(name, value)
 
 

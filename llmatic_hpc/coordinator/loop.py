@@ -426,7 +426,7 @@ def run(
         LLMaticError: something that a user can mend; the message says what, where, what next.
         Interrupted: ``stop`` was set; calling again continues.
     """
-    environment.keep_threads_quiet()
+    environment.spare_machine()
     if generations is not None:
         config = replace(config, search=replace(config.search, generations=generations))
     paths = RunPaths(Path(directory))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from llmatic_hpc.config import accelerators
 from llmatic_hpc.config.accelerators import expected, fault, hidden, only, visible
+from llmatic_hpc.coordinator.environment import spare_machine
 from llmatic_hpc.evaluation import faults
 from llmatic_hpc.evaluation.faults import candidate_error
 from llmatic_hpc.sandbox import confine
@@ -189,3 +191,12 @@ def test_how_memory_is_kept_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
     kept = confine.environment(threads=1, gpu=False)["GLIBC_TUNABLES"]
     assert kept == "glibc.malloc.check=0"
+
+
+def test_how_a_model_spares_memory_is_not_for_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deep network has more products than are kept for a model, and needs them at each step."""
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    spare_machine()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
+    assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in confine.environment(threads=1, gpu=False)

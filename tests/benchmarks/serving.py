@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from llmatic_hpc.config import GeneratorSettings
-from llmatic_hpc.coordinator.environment import keep_threads_quiet
+from llmatic_hpc.coordinator.environment import spare_machine
 from llmatic_hpc.generation import create
 from llmatic_hpc.problems.images.kind import image_classification
 from llmatic_hpc.types import Problem, Request
@@ -240,7 +240,7 @@ def main() -> int:
     parser.add_argument("--coordinator", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    keep_threads_quiet()  # as a coordinator does; the processes inherit it
+    spare_machine()  # as a coordinator does; the processes inherit it
     if options.coordinator >= 0:
         coordinate(options)
         return 0

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from .device import trim
 from .kv_cache import SHARING, KeyValueCache, Pair
 from .prefill import LEAST, Pack, common, helpful, packs
 from .sampling import Row, Writer, draw, sent, uniforms
@@ -63,6 +64,7 @@ class Batch:
                 if head in pack.columns
             }
             self._kept.put(self._read(pack, read), found)
+        trim()  # reading takes most
         self.rows += rows
         charge(rows, began)
 

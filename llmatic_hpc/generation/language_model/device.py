@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from ...errors import GeneratorError
 
 USABLE = 0.95
 """Part of the free memory that keys and values may take; the rest is for what a step computes."""
+
+_MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""A function of the GNU C library; None with another."""
 
 
 def choose(wanted: str) -> str:
@@ -65,6 +69,16 @@ def give_back() -> None:
     if torch.accelerator.is_available():
         gc.collect()
         torch.get_device_module(torch.accelerator.current_accelerator()).empty_cache()
+
+
+def trim() -> None:
+    """Give main memory that nothing uses any more back to the machine.
+
+    The C library keeps it for what comes next; but what a batch needs has another size each time,
+    fits in no gap, and the process grows.
+    """
+    if _MALLOC_TRIM is not None:
+        _MALLOC_TRIM(0)
 
 
 def check_memory(needed: int, dtype: torch.dtype, device: str, shown_as: str) -> None:

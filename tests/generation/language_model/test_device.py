@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +42,23 @@ def test_rows_that_fit(free: float, columns: int, shared: int, rows: int) -> Non
     """CodeGen-6B on cards of 80 and 40 GB: about 1,150 columns for 100 rows on the larger."""
     found = device.rows_that_fit(int(free), 540_672, columns, shared)
     assert rows <= found <= rows * 1.01
+
+
+def test_freed_memory_goes_back_to_the_machine() -> None:
+    """The C library alone would keep all below the last block that is in use."""
+    if device._MALLOC_TRIM is None:
+        pytest.skip("not the GNU C library")
+    blocks = [
+        b"x" * (100_000 + n % 7) for n in range(2_000)
+    ]  # no mapping of their own, as larger ones have
+    del blocks[:-1]
+    before = _resident()
+    device.trim()
+    assert before - _resident() > 150_000_000
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize(
