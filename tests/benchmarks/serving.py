@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.serving --model FILE.gguf           # 2 cores; minutes
     python -m tests.benchmarks.serving --model FILE.gguf --quick   # a small check of the script
+    python -m tests.benchmarks.serving --model FILE.gguf --random  # a larger model; 20 GB of memory
 
 A coordinator is a process that makes the generator of a configuration and has it write
 ``--requests`` candidates: chats about the initial network under the thirteen prompts, at
@@ -18,6 +19,9 @@ once while the clock ran, looked at twice a second: proportional (PSS: what seve
 once) and resident (RSS). Printed are completions per second, tokens per second, both memories and
 the ratios of medians. Exit code 1 where a text differs between the sides, or a bar is missed:
 ``--over`` times the completions per second, ``--memory`` of the proportional memory.
+
+``--random`` takes the tokenizer of ``--model`` and a billion weights at random, of which no end of
+a text is to be expected: time and memory hang on sizes, not on what is written.
 """
 
 from __future__ import annotations
@@ -224,6 +228,23 @@ def serving(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, in
             server.wait(60)
 
 
+def random_model(tokenizer: Path, folder: Path) -> Path:
+    """Save a Qwen2 with a billion random weights beside the tokenizer of a ``.gguf`` file."""
+    import torch
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    words = AutoTokenizer.from_pretrained(tokenizer.parent, gguf_file=tokenizer.name)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(words), hidden_size=1536, intermediate_size=8960, num_hidden_layers=16,
+        num_attention_heads=12, num_key_value_heads=2, tie_word_embeddings=True,
+        eos_token_id=words.eos_token_id,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -237,6 +258,7 @@ def main() -> int:
     parser.add_argument("--over", type=float, default=1.5)
     parser.add_argument("--memory", type=float, default=0.4)
     parser.add_argument("--quick", action="store_true", help="a few, short")
+    parser.add_argument("--random", action="store_true", help="a billion weights at random")
     parser.add_argument("--coordinator", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -246,6 +268,15 @@ def main() -> int:
         return 0
     if options.quick:
         options.coordinators, options.requests, options.max_new_tokens = 2, 2, 8
+    if options.random:
+        with tempfile.TemporaryDirectory() as folder:
+            options.model = str(random_model(Path(options.model), Path(folder)))
+            return compare(options)
+    return compare(options)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Measure both sides in turn and print what came of it; 1 where a bar is missed."""
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)  # the processes inherit it
     print(
