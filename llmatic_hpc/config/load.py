@@ -332,7 +332,14 @@ def _faults(config: Config, problem: Any) -> Iterator[str]:
             f"search.writers = {search.writers!r} shares candidates among generator.writers, and "
             "there are none: name several, [[generator.writers]]"
         )
-    if is_bandit and (search.writers == "uniform" or search.variant not in WITH_PROMPTS):
+    if search.writers == "each" and search.oversample % max(1, len(generator.writers)):
+        yield (
+            "search.writers = 'each' asks every writer as often as any other for each place: "
+            f"search.oversample must be a multiple of the {len(generator.writers)} "
+            f"generator.writers, not {search.oversample}"
+        )
+    learns = search.writers in ("ucb", "thompson")
+    if is_bandit and not (learns and search.variant in WITH_PROMPTS):
         yield (
             "search.prompts = 'bandit' goes by search.writers = 'ucb' or 'thompson' and by a "
             f"search.variant with a prompt archive ({', '.join(WITH_PROMPTS)}); they are "

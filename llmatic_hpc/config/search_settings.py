@@ -119,8 +119,9 @@ class SearchSettings:
     )
     writers: str = setting(
         "uniform", "how candidates are shared among generator.writers, for each prompt: uniform; "
-        "ucb, thompson: by what entered the map for its counted cost",
-        choices=("uniform", "ucb", "thompson"),
+        "ucb, thompson: by what entered the map for its counted cost; each: all writers answer "
+        "every place, search.oversample times together",
+        choices=("uniform", "ucb", "thompson", "each"),
     )  # fmt: skip
     prompts: str = setting(
         "archive", "how mutation comes to its prompt: archive: as in the paper; bandit: by "

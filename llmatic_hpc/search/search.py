@@ -251,7 +251,7 @@ class Search:
                 sampling_seed=self._draw_seed(Purpose.SAMPLING, first + index, attempt),
                 training_seed=self._draw_seed(Purpose.TRAINING, first + index, attempt),
                 attempt=attempt,
-                writer=made.writer,
+                writer=self.writers.of_attempt(made.writer, attempt),
                 target=targets[index],
             )
             for index, made in drafts

@@ -14,6 +14,9 @@ been tried what is known of its writer is believed, as if of ``search.writers_pr
     adds ``EXPLORATION`` * sqrt(log(candidates of all arms) / candidates of the arm) to the mean
     chance and divides it by the mean cost. The candidates of a generation that were given out
     already count as if they had done as expected.
+``each``
+    has every writer answer every place, ``search.oversample`` times in all, and learns nothing:
+    which answer is trained is up to what the map lacks (:mod:`.oversampling`).
 
 The map fills, and what was easy becomes hard, so that old facts mislead: a candidate that lies
 ``search.writers_memory`` candidates back counts by a third. All of it is a fold over what the
@@ -62,6 +65,12 @@ class Writers:
         """Begin to share the candidates of a generation."""
         return Turn(self, generation)
 
+    def of_attempt(self, writer: str, attempt: int) -> str:
+        """Return who writes an attempt for a place that ``writer`` was chosen for."""
+        if self.settings.writers == "each" and writer in self.names:
+            return self.names[attempt % len(self.names)]
+        return writer
+
     def forget(self, prompt: int) -> None:
         """Forget what each writer has brought with one prompt."""
         for facts in (self.told, self.entered, self.cost):
@@ -69,8 +78,8 @@ class Writers:
 
     def tell(self, proposal: Proposal, evaluation: Evaluation, *, entered: bool) -> None:
         """Learn what became of a candidate. One that was passed over is a cost of its place's."""
-        is_uniform = self.settings.writers == "uniform"
-        if is_uniform or proposal.writer not in self.names or proposal.operator == "seed":
+        learns = self.settings.writers in ("ucb", "thompson")
+        if not learns or proposal.writer not in self.names or proposal.operator == "seed":
             return
         if evaluation.status == "infrastructure":
             return
@@ -91,7 +100,8 @@ class Turn:
 
     def __init__(self, writers: Writers, generation: int) -> None:
         self._writers, self._generation = writers, generation
-        self._is_alone = len(writers.names) == 1 and writers.settings.prompts != "bandit"
+        one = len(writers.names) == 1 or writers.settings.writers == "each"
+        self._is_alone = one and writers.settings.prompts != "bandit"
         if self._is_alone:
             return
         self._told = writers.told.copy()

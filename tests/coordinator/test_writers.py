@@ -100,6 +100,20 @@ def test_two_writers_share_a_run(tmp_path: Path, settings: tuple[str, ...]) -> N
     assert str(first) == f"candidate {row}: writer is control, a replay gives file"
 
 
+def test_all_writers_answer_a_place(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """One of their answers is kept; a replay tells who wrote it."""
+    answers(tmp_path, 24)
+    config = config_of(tmp_path, 'name = "file"', 'kind = "replay"', 'replay = "answers.jsonl"')
+    run(config, tmp_path / "run", (*settings, "search.writers=each", "search.oversample=2"))
+    record = load(tmp_path / "run")
+    assert list(store.verify(record)) == []
+    names = record.candidates["writer"].reshape(-1, 2)
+    assert (names == [b"control", b"file"]).all()
+    passed = (record.candidates["status"] == b"passed_over").reshape(-1, 2)
+    assert (passed.sum(axis=1) == 1).all()
+    assert passed.any(axis=0).all()
+
+
 class Scripted:
     """A writer whose server is down while ``up`` is False, after its first answer."""
 
@@ -185,6 +199,7 @@ def test_each_writer_may_fall_back(tmp_path: Path, settings: tuple[str, ...]) ->
         ('name = "x"\nbacth = 3', "unknown setting bacth; did you mean batch?"),
         ('name = "x"\nbatch = 0', "generator.batch must be at least 1"),
         ('name = "x"\nkind = "endpoint"', "writer x: generator.kind = 'endpoint' needs"),
+        ('name = "x"\nkind = "procedural"\n[search]\nwriters = "each"', "a multiple of the 2"),
         ('name = "x"\n[generator]\nkind = "replay"', "say the kind of each of them"),
     ],
 )

@@ -177,6 +177,20 @@ def test_old_facts_count_less(make_search: Callable[..., Search]) -> None:
         assert search.writers.told.sum() > 0.8 * most
 
 
+def test_each_writer_answers_every_place(make_search: Callable[..., Search]) -> None:
+    """As often as any other, in the order of attempts, from the start on; nothing is learned."""
+    search = make_search(names=NAMES, writers="each", batch=4, oversample=6, start_elites=2)
+    for _ in range(4):
+        proposals = search.ask()
+        assert [one.writer for one in proposals] == [*NAMES, *NAMES] * 4
+        for place in range(4):
+            same = proposals[6 * place : 6 * place + 6]
+            assert len({(one.prompt, one.temperature, one.parents) for one in same}) == 1
+            assert len({one.sampling_seed for one in same}) == 6
+        search.tell(world(proposals))
+    assert search.writers.told.sum() == 0
+
+
 def test_one_writer_is_asked_as_before(make_search: Callable[..., Search]) -> None:
     """The names of writers change neither parents, prompts nor seeds; one writer has no name."""
     alone, several = make_search(), make_search(names=NAMES)
