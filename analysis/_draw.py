@@ -12,7 +12,7 @@ import numpy as np
 try:
     import matplotlib as mpl
 except ImportError:
-    sys.exit("matplotlib is missing: pip install '.[analysis]'")
+    sys.exit("matplotlib is missing: pip install -e '.[analysis]'")
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # the back end is chosen before
 from matplotlib.axes import Axes

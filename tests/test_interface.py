@@ -69,3 +69,5 @@ def test_the_documentation_runs(number: int, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    assert "None" not in done.stdout
+    assert "nan" not in done.stdout

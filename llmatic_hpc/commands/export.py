@@ -117,7 +117,7 @@ def export(
     if lacking:
         raise LLMaticError(
             f"--onnx needs {' and '.join(lacking)}: pip install 'llmatic-hpc[onnx]', or in a "
-            "checkout pip install '.[onnx]'"
+            "checkout pip install -e '.[onnx]'"
         )
     wanted = [files.source, files.weights, files.card, *([files.onnx] if onnx else [])]
     if not output.parent.is_dir():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import LLMaticError
 from ..rundir.files import write_atomically
 from ..rundir.paths import RunPaths, StudyPaths
 from .options import PATH, json_option, load_config, print_json, set_option, show, usage_of_set
@@ -52,9 +53,9 @@ def plan(
         _plan_study(config, run_dir, overrides, estimate, as_json=as_json)
         return
     found = estimate(load_config(config, overrides))
+    _print({}, found, as_json=as_json)
     if run_dir is not None:
         _keep(RunPaths(run_dir), found)
-    _print({}, found, as_json=as_json)
 
 
 def _plan_study(
@@ -76,16 +77,21 @@ def _plan_study(
     for number, (own, one) in enumerate(cost.estimates(runs, study.at_once, estimate), 1):
         click.echo(f"{own[0].name} is planned, number {number}", err=True)
         found.append((own, one))
-        for run in own if output is not None else ():
-            assert output is not None
-            _keep(StudyPaths(output).run(run.name, run.seed), one)
     parts = {own[0].name: one for own, one in found}
     _print(parts, cost.total(found, study.at_once), as_json=as_json)
+    if output is not None:
+        for own, one in found:
+            for run in own:
+                _keep(StudyPaths(output).run(run.name, run.seed), one)
 
 
 def _keep(paths: RunPaths, found: Estimate) -> None:
-    paths.root.mkdir(parents=True, exist_ok=True)
-    write_atomically(paths.estimate, found.to_json())
+    """Put a plan beside its run, which has been printed before: that may fail."""
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(paths.estimate, found.to_json())
+    except OSError as error:
+        raise LLMaticError(f"{paths.estimate}: cannot be written: {error.strerror}") from None
 
 
 def _print(parts: dict[str, Estimate], found: Estimate, *, as_json: bool) -> None:

@@ -66,7 +66,9 @@ def serve(
         here = address.Address(
             server.url, server.token, os.getpid(), socket.gethostname(), settings.model
         )
+        address.refuse_second(file)  # one may have come while this one's model was loaded
         here.write(file)
+        server.answer()
         facts = model.facts
         log.info("%s, %s on %s", facts["digest"][:19], facts["precision"], facts["device"])
         log.info("serving at %s; address and token are in %s", server.url, file)

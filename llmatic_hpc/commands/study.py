@@ -53,14 +53,14 @@ def study(
         runs = plan.plan(wanted, file, overrides, plan.model_of(wanted, os.environ))
     paths = StudyPaths(output or Path("studies") / file.stem)
     server = None
+    number = at_once or wanted.at_once
     if with_server:
-        runs, server = serving.served(runs, paths)
+        runs, server = serving.served(runs, paths, at_once=number)
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
         with lock.hold(paths.lock):
             found = standing.standings(runs, paths)
             standing.refuse_others(found)
-            number = at_once or wanted.at_once
             if server:
                 running.write_config(paths.server_config, server)
             if as_jobs and _submitted(found, paths, number, site):
@@ -77,7 +77,11 @@ def study(
             f"'llmatic runs {paths.root}', or choose another --output"
         ) from None
     except OSError as error:
-        raise LLMaticError(f"{paths.root}: {error.strerror}: {error.filename}") from error
+        where = error.filename or paths.root
+        raise LLMaticError(
+            f"{where}: {error.strerror}. Every run is saved; when that is mended, the same command "
+            "continues them"
+        ) from error
     if as_json:
         for one in found:
             print_json(one.row)
@@ -121,7 +125,7 @@ def _run(
         stop = stack.enter_context(stop_on_signals())
         ticks = []
         if any(serving.uses(one.run.config, paths) for one in due):
-            server = serving.Server(paths, _tell)
+            server = serving.Server(paths, stop, _tell)
             stack.enter_context(server.running())
             ticks.append(server.look)
         board = stack.enter_context(progress.board(found))

@@ -341,8 +341,8 @@ def _advice(
 ) -> list[str]:
     """Say what most of the hours go into, and what would halve that."""
     found = []
-    if fit is not None and (costs := [(t, c) for w in works for t, c in _pairs(w)]):
-        total = sum(cost.seconds for _, cost in costs)
+    costs = [pair for work in works for pair in _pairs(work)]
+    if fit is not None and (total := sum(cost.seconds for _, cost in costs)):
         sizes = np.array([cost for _, cost in costs]).sum(axis=0)
         name, share = PARTS[int(sizes.argmax())], float(sizes.max()) / total
         said = f"{name} takes {share:.0%} of the hours of devices"

@@ -48,6 +48,9 @@ STOPS = ("\nclass ", "\ndef ", '\n"""', "\nif __name__")
 PAUSE_SECONDS = 1.0
 """Time between two looks for a server that is away."""
 
+TOKEN_SECONDS = 60.0
+"""Longest wait for another file where a server refuses the token in it."""
+
 STOP_SECONDS = 0.5
 """Time between two looks whether the run is to stop, while no answer comes."""
 
@@ -57,7 +60,7 @@ T = TypeVar("T")
 
 
 class _Away(ModelUnavailable):
-    """There is no file with an address: no server runs, or none does yet."""
+    """No server runs where the file says, or none does yet."""
 
 
 class Endpoint:
@@ -263,10 +266,13 @@ class Endpoint:
                     raise
                 self._say_waiting(error)
                 pause = PAUSE_SECONDS
-            except openai.AuthenticationError:  # of the one before, or after, at the same place
-                if address.read(self._file) == self._address:
+            except openai.AuthenticationError as error:
+                # Another server is at the old one's place, or the new one's file is not yet there.
+                until = min(until, time.monotonic() + min(self._patience, TOKEN_SECONDS))
+                if time.monotonic() >= until:
                     raise
-                pause = 0.0
+                self._say_waiting(error)
+                pause = PAUSE_SECONDS
             await asyncio.sleep(pause)
 
     async def _find(self, file: Path) -> None:
@@ -277,7 +283,7 @@ class Endpoint:
         async with self._finding:
             if found == self._address:
                 return
-            self._key = found.token
+            self._address, self._key = None, found.token  # until it is met
             self._client = self._client.with_options(base_url=found.url, api_key=found.token)
             await self._meet()
             self._address = found
@@ -310,6 +316,13 @@ class Endpoint:
         )
         try:
             offered = {str(model.id): dict(model) async for model in client.models.list()}
+        except openai.APITimeoutError as error:
+            if self._file is None:
+                raise
+            # Its node may be off: another one is waited for as if there were no file.
+            where = address.read(self._file) or "its server"
+            said = f"{self.url}: {where} does not answer ({self._words(error)})"
+            raise _Away(said, _START) from None
         except openai.NotFoundError as error:
             raise GeneratorError(
                 f"{self.url}/models: there is no such page ({self._words(error)}); set "

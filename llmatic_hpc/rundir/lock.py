@@ -18,21 +18,21 @@ from typing import Any
 
 from ..errors import RunLockedError
 
+ASKED_SECONDS = 2.0
+"""Longest wait for others that only ask who holds a lock."""
+
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Hold the lock file ``path``; raises :class:`RunLockedError` when another process does."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = describe(holder(path))
+        if (other := _take(descriptor, path)) is not None:
             raise RunLockedError(
-                f"{path.parent}: another coordinator holds this run: {who}. Follow it with "
-                f"'llmatic status {path.parent}', end it with 'llmatic cancel {path.parent}', "
+                f"{path.parent}: another coordinator holds this run: {describe(other)}. Follow it "
+                f"with 'llmatic status {path.parent}', end it with 'llmatic cancel {path.parent}', "
                 "or choose another --run-dir"
-            ) from None
+            )
         text = json.dumps(
             {
                 "host": socket.gethostname(),
@@ -47,6 +47,23 @@ def hold(path: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> dict[str, Any] | None:
+    """Lock an open file; returns who else holds it where that is not to be.
+
+    Who asks for the holder locks it, too, for an instant: that is waited out.
+    """
+    until = time.monotonic() + ASKED_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            other = holder(path)
+            if other is not None or time.monotonic() >= until:
+                return other or {}
+        time.sleep(0.01)
 
 
 def holder(path: Path) -> dict[str, Any] | None:

@@ -63,9 +63,17 @@ RULES: dict[str, dict[str, Any]] = {
     "thompson": {},
     "thompson, prior 16": {"writers_prior": 16.0},
     "thompson, prior 16, place 1": {"writers_prior": 16.0, "place_cost": 1.0},
+    "each": {"writers": "each", "oversample": 3},
 }
+ALONE: dict[str, dict[str, Any]] = {
+    "control": {},
+    "chat": {},
+    "text": {},
+    "control, three answers": {"oversample": 3},
+}
+"""One writer; with three answers it is asked as often for a place as all three under ``each``."""
 FACTS = ("qd", "elites", "trainings", "candidates", "control")
-METHODS = ("control", "chat", "text", *RULES)
+METHODS = (*ALONE, *RULES)
 
 
 class StandIn:
@@ -125,7 +133,7 @@ def settings_of(images: Path, method: str, budget: str, seed: int) -> Config:
     known = configuration.to_tables(common)
     for table, values in study["settings"].items():
         known[table] |= values
-    names = ("chat", "text", "control") if method in RULES else (method,)
+    names = ("chat", "text", "control") if method in RULES else (method.partition(",")[0],)
     writers = [
         {"name": name, "kind": "procedural"}
         if name == "control"
@@ -136,7 +144,7 @@ def settings_of(images: Path, method: str, budget: str, seed: int) -> Config:
     known["problem"]["data"] = str(images.resolve())
     known["run"]["seed"] = seed
     rule = {"writers": "thompson"} if len(names) > 1 else {}
-    known["search"] |= rule | RULES.get(method, {}) | BUDGETS[budget]
+    known["search"] |= rule | RULES.get(method, {}) | ALONE.get(method, {}) | BUDGETS[budget]
     return configuration.from_tables(known, str(STUDY))
 
 

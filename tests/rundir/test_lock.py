@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,17 @@ def test_invariant_7_one_coordinator_per_run_directory(tmp_path: Path) -> None:
         process.kill()
     with lock.hold(path):  # a killed holder leaves nothing to remove
         pass
+
+
+def test_who_only_asks_keeps_nobody_out(tmp_path: Path) -> None:
+    """Asking for the holder locks the file for an instant, which is waited out."""
+    path = tmp_path / "coordinator.lock"
+    path.touch()
+    with path.open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(asking, fcntl.LOCK_UN)).start()
+        with lock.hold(path):
+            pass
 
 
 def test_holder(tmp_path: Path) -> None:

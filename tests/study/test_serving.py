@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import pytest
 from llmatic_hpc import config, store
 from llmatic_hpc.coordinator.study import results
 from llmatic_hpc.coordinator.study.plan import plan, read
-from llmatic_hpc.coordinator.study.serving import served, uses
-from llmatic_hpc.errors import ConfigError
+from llmatic_hpc.coordinator.study.serving import Server, served, uses
+from llmatic_hpc.errors import ConfigError, LLMaticError
 from llmatic_hpc.rundir.paths import StudyPaths
 
 from ..cluster.commands import Commands
@@ -84,11 +85,11 @@ def test_models_become_clients(tmp_path: Path, table: Path) -> None:
     paths = StudyPaths(tmp_path / "out")
     runs = plan(read(file), file)
     with pytest.raises(ConfigError, match=r"has 2 models.*: model/seed0: m; adapted/seed0: m$"):
-        served(runs, paths)
+        served(runs, paths, at_once=2)
     with pytest.raises(ConfigError, match="no run has a model"):
-        served([run for run in runs if run.variant == "control"], paths)
+        served([run for run in runs if run.variant == "control"], paths, at_once=2)
     runs = [run for run in runs if run.variant != "model" and run.variant != "writers"]
-    clients, server = served(runs, paths)
+    clients, server = served(runs, paths, at_once=2)
     by_variant = {run.variant: run.config for run in clients}
     assert by_variant["control"] == runs[1].config
     adapted = by_variant["adapted"].generator
@@ -99,11 +100,37 @@ def test_models_become_clients(tmp_path: Path, table: Path) -> None:
     assert [uses(by_variant[name], paths) for name in ("control", "adapted")] == [False, True]
 
 
+def test_clients_ask_for_no_more_than_a_server_lets_wait(tmp_path: Path, table: Path) -> None:
+    """A batch of each run at once, or their part where many runs ask."""
+    file = write(tmp_path, table, Path("m"))
+    file.write_text(file.read_text().replace("batch = 3,", "batch = 300,"))
+    runs = plan(read(file), file)
+    for at_once, most in ((1, 300), (2, 300), (4, 200), (1000, 1)):
+        clients, _ = served(runs, StudyPaths(tmp_path / "out"), at_once=at_once)
+        asked = {run.config.generator.concurrency for run in clients if run.variant == "model"}
+        assert asked == {most}
+
+
+def test_a_server_that_ends_with_the_study_is_not_started_again(tmp_path: Path) -> None:
+    """Slurm tells all processes of a job to stop at once."""
+    stop, said = threading.Event(), list[str]()
+    server = Server(StudyPaths(tmp_path), stop, said.append)
+    with server.running():
+        server._process.kill()
+        server._process.wait()
+        stop.set()
+        server.look()
+        assert not said
+        stop.clear()
+        with pytest.raises(LLMaticError, match="the model's server ended"):
+            server.look()
+
+
 def test_a_server_needs_no_rule_of_a_search(tmp_path: Path, table: Path) -> None:
     """Its settings are valid where only a run of several writers, shared by a rule, has a model."""
     file = write(tmp_path, table, Path("m"), more='[variants.writers.search]\nwriters = "ucb"\n')
     runs = [run for run in plan(read(file), file) if run.variant != "model"]
-    _, server = served(runs, StudyPaths(tmp_path / "out"))
+    _, server = served(runs, StudyPaths(tmp_path / "out"), at_once=2)
     config.override(server, [])  # checks all of it
     assert runs[-1].config.search.writers == "ucb"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import signal
@@ -11,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,12 @@ from llmatic_hpc import config, store
 from llmatic_hpc.commands import study as study_command
 from llmatic_hpc.coordinator.study import results, running
 from llmatic_hpc.coordinator.study.plan import plan, read
+from llmatic_hpc.coordinator.study.progress import Board
 from llmatic_hpc.coordinator.study.progress import table as laid_out
 from llmatic_hpc.coordinator.study.running import Job, Runner, devices_of, reason, shared
 from llmatic_hpc.coordinator.study.standing import FINISHED, STOPPED, WAITING, standings
 from llmatic_hpc.errors import Interrupted
+from llmatic_hpc.report.live import Look
 from llmatic_hpc.rundir import lock
 from llmatic_hpc.rundir.paths import StudyPaths
 
@@ -292,6 +296,46 @@ def test_nothing_starts_once_it_is_asked_to_stop(tmp_path: Path) -> None:
     runner = Runner(1, Set(), started=never, ended=never)
     with pytest.raises(Interrupted):
         runner.run([Job(StudyPaths(tmp_path).run("v", 0), tmp_path / "none.toml")])
+
+
+def test_a_run_that_cannot_be_started_stops_no_other(tmp_path: Path) -> None:
+    """It is named with what the system said."""
+    paths = StudyPaths(tmp_path)
+    broken, other = Job(paths.run("a", 0), tmp_path / "a"), Job(paths.run("b", 0), tmp_path / "b")
+    broken.paths.logs.mkdir(parents=True)
+    broken.paths.console.mkdir()
+    ended = dict[Path, str]()
+    runner = Runner(
+        1, SetNever(), started=lambda job: None,
+        ended=lambda job, code, why: ended.update({job.config: why}),
+    )  # fmt: skip
+    runner.run([broken, other])
+    assert "cannot be started: [Errno 21] Is a directory" in ended[broken.config]
+    assert "cannot be read" in ended[other.config]
+
+
+def test_nobody_to_tell_ends_no_run(study: Callable[..., Path]) -> None:
+    """A full disk below standard error, or a run that moves on while it is looked at."""
+    file = study()
+    found = standings(plan(read(file), file), StudyPaths(file.parent / "out"))
+    shown = Board(found)
+    with redirect_stderr(Full()):
+        shown.started(found[0].paths)
+        watch = shown._watches[found[0].paths]
+        watch.look = never_found  # type: ignore[method-assign]
+        shown.tick()
+        shown.ended(found[0].paths, 1, "why")
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def never_found() -> Look:
+    raise FileNotFoundError
 
 
 def test_runs_share_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from rich.console import Console, RenderableType
@@ -58,7 +58,7 @@ class Board:
         for paths, watch in self._watches.items():
             try:
                 look = watch.look()
-            except RecordError:  # the run itself will say so
+            except (RecordError, OSError):  # the run itself will say so, or has just moved on
                 continue
             if not look.values:
                 continue
@@ -76,8 +76,9 @@ class Board:
         return f"[{counts[FINISHED]}/{len(self.found)} finished] {self.found[paths].run.title}"
 
     def show(self, text: str) -> None:
-        """Print a line."""
-        print(text, file=sys.stderr, flush=True)
+        """Print a line, where anybody can be told: no run ends for that."""
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
     def draw(self) -> None:
         """Draw the table, where there is one."""
@@ -94,12 +95,14 @@ class LiveBoard(Board):
     def show(self, text: str) -> None:
         # Lines about single runs are in the table; what is wrong is worth a line, too.
         if ": failed" in text:
-            self._view.console.print(Text(text))
+            with suppress(OSError):
+                self._view.console.print(Text(text))
         self.draw()
 
     def draw(self) -> None:
         rows = self._view.console.height - AROUND
-        self._view.update(table(list(self.found.values()), most=rows), refresh=True)
+        with suppress(OSError):
+            self._view.update(table(list(self.found.values()), most=rows), refresh=True)
 
 
 @contextmanager

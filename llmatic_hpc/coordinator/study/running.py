@@ -133,8 +133,12 @@ class Runner:
         for slot in range(self.at_once):
             if waiting and slot not in self._alive and not self.stop.is_set():
                 job = waiting.pop(0)
-                self._alive[slot] = (job, self._start(job, slot))
-                self.started(job)
+                try:
+                    self._alive[slot] = (job, self._start(job, slot))
+                except OSError as error:  # it is named, and the others go on
+                    self.ended(job, 1, f"{job.paths.root}: cannot be started: {error}")
+                else:
+                    self.started(job)
 
     def _start(self, job: Job, slot: int) -> subprocess.Popen[bytes]:
         line = [
@@ -145,18 +149,12 @@ class Runner:
         if self.at_once > 1 and accelerators.expected():
             own = devices_of(slot, self.at_once, accelerators.visible())
             environment |= accelerators.only(",".join(own)) if own else {}
-        try:
-            job.paths.logs.mkdir(parents=True, exist_ok=True)
-            with open(job.paths.console, "wb") as console:
-                return subprocess.Popen(
-                    bound(line), stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-                    env=environment,
-                )  # fmt: skip
-        except OSError as error:
-            raise LLMaticError(
-                f"{job.paths.root}: the run cannot be started: {error}. Free some memory, "
-                "processes or disk space, then give the same command again"
-            ) from error
+        job.paths.logs.mkdir(parents=True, exist_ok=True)
+        with open(job.paths.console, "wb") as console:
+            return subprocess.Popen(
+                bound(line), stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                env=environment,
+            )  # fmt: skip
 
     def _pause(self) -> None:
         if not self.stop.wait(PAUSE_SECONDS):

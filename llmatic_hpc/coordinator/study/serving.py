@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,12 +23,16 @@ RESTARTS = 3
 """Times that a server which has ended is started again; runs wait for it meanwhile."""
 END_SECONDS = 30.0
 """Longest wait for the server's own end."""
-MOST_CONCURRENT = 1000
+MOST_ASKED = 800
+"""Requests of all runs that are under way at once: fewer than a server lets wait, or has files."""
 
 
-def served(runs: Sequence[Planned], paths: StudyPaths) -> tuple[list[Planned], Config]:
+def served(
+    runs: Sequence[Planned], paths: StudyPaths, *, at_once: int
+) -> tuple[list[Planned], Config]:
     """Return the runs with the study's server in place of their models, and its own settings.
 
+    ``at_once`` runs ask it side by side, and together for no more than it lets wait.
     Raises :class:`ConfigError` where no run has a model of ``generator.kind = "huggingface"``, or
     where they have several.
     """
@@ -44,7 +49,8 @@ def served(runs: Sequence[Planned], paths: StudyPaths) -> tuple[list[Planned], C
             f"adapter, and a server has one: {named}"
         )
     ((run, model),) = models.values()
-    clients = [replace(run, config=_client(run.config, paths.server)) for run in runs]
+    most = max(1, MOST_ASKED // at_once)
+    clients = [replace(run, config=_client(run.config, paths.server, most)) for run in runs]
     # The rules of a search are its runs': some want several writers, and here is one model.
     alone = replace(run.config, search=SearchSettings(), generator=replace(model, writers=()))
     return clients, alone
@@ -58,16 +64,14 @@ def _identity(model: GeneratorSettings) -> tuple[str, ...]:
     return model.model, model.dtype, model.device, model.quantization, model.adapter
 
 
-def _client(config: Config, file: Path) -> Config:
+def _client(config: Config, file: Path, most: int) -> Config:
     """Return the settings of a run with the server's ``file`` in place of its models."""
     generator, search = config.generator, config.search
     # Adapter and quantization are the server's.
     client: dict[str, Any] = {
         "kind": "endpoint", "url": str(file.absolute()), "key_variable": "", "adapter": "",
         "quantization": "",
-        "concurrency": min(
-            MOST_CONCURRENT, max(generator.concurrency, search.batch * search.oversample)
-        ),
+        "concurrency": min(most, max(generator.concurrency, search.batch * search.oversample)),
     }  # fmt: skip
 
     def is_here(table: Mapping[str, Any]) -> bool:
@@ -92,6 +96,8 @@ class Server:
     """A server that is started again when it ends, so often, and that ends with the study."""
 
     paths: StudyPaths
+    stop: threading.Event
+    """Set: the study is about to end, and whatever ends its server is no failure."""
     tell: Callable[[str], None]
     _restarts: int = 0
     _has_answered: bool = False
@@ -113,10 +119,12 @@ class Server:
                 self._process.wait()
 
     def look(self) -> None:
-        """Start it again where it has ended.
+        """Start it again where it has ended, unless the study is about to end, too.
 
         Raises :class:`LLMaticError` where it never answered, or has ended too often.
         """
+        if self.stop.is_set():  # Slurm tells all processes of a job at once
+            return
         if (code := self._process.poll()) is None:
             with suppress(GeneratorError):
                 found = address.read(self.paths.server)

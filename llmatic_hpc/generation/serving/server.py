@@ -72,6 +72,8 @@ class Writer(Protocol):
 class Server(ThreadingHTTPServer):
     """A server that listens on ``host`` and ``port`` (0: any that is free) and wants ``token``.
 
+    Clients wait until it is told to :meth:`answer`, which it is once they can know the token.
+
     Raises :class:`~llmatic_hpc.errors.GeneratorError` where it cannot listen there.
     """
 
@@ -94,6 +96,9 @@ class Server(ThreadingHTTPServer):
                 "machine by --host (0.0.0.0: all), and by --port one that is free (0: any)"
             ) from None
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
+
+    def answer(self) -> None:
+        """Begin to answer."""
         self._thread.start()
 
     @property

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Servers:
         server = Mortal("127.0.0.1", 0, stub, f"{TOKEN}-{time.monotonic_ns()}")
         self.running.append(server)
         Address(server.url, server.token, 1, "here", MODEL).write(self.file)
+        server.answer()
         return server
 
     def stop(self) -> None:
@@ -207,6 +209,50 @@ def test_no_server_at_all(servers: Servers, problem: Problem) -> None:
     )  # fmt: skip
     assert create(other, problem, notify=said.append).name.startswith("procedural")
     assert said[0].startswith("looking for the server of ")
+
+
+def test_a_token_that_is_refused(
+    servers: Servers, make: Callable[..., Endpoint], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server is at the place of the one that the file is of: its own file is waited for,
+    for a while, at the start and later."""
+    servers.start(Stub())
+    right = address.read(servers.file)
+    assert right is not None
+    wrong = replace(right, token="of another")
+    wrong.write(servers.file)
+    monkeypatch.setattr(endpoint, "TOKEN_SECONDS", 0.4)
+    with pytest.raises(GeneratorError, match=r"its server refuses the token in it"):
+        make()
+    monkeypatch.setattr(endpoint, "TOKEN_SECONDS", 60.0)
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(make)
+        threading.Event().wait(0.2)
+        right.write(servers.file)
+        generator = made.result(timeout=20)
+        wrong.write(servers.file)
+        answers = pool.submit(lambda: list(generator.generate([ask(0)])))
+        threading.Event().wait(0.2)
+        right.write(servers.file)
+        assert len(answers.result(timeout=20)) == 1
+
+
+def test_a_server_that_is_silent(
+    servers: Servers, make: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A node that is off takes no part in how long the next server is waited for."""
+    monkeypatch.setattr(endpoint, "PROBE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes connections
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        Address(url, TOKEN, 1, "gone", MODEL).write(servers.file)
+        with ThreadPoolExecutor() as pool, caplog.at_level("WARNING"):
+            made = pool.submit(lambda: make(retries=0))
+            while "process 1 on gone) does not answer" not in caplog.text:
+                assert not made.done()
+                threading.Event().wait(0.01)
+            servers.start(Stub())
+            assert made.result(timeout=20).served["digest"] == "sha256:1"
 
 
 def test_a_full_queue_is_asked_again(

@@ -272,6 +272,7 @@ def same_texts(
     server = Server("127.0.0.1", 0, engine, TOKEN)
     file = folder / "serve.json"
     Address(server.url, TOKEN, 1, "here", wish.model).write(file)
+    server.answer()
     client = replace(wish, kind="endpoint", url=str(file), concurrency=4)
 
     def coordinator(part: int) -> list[Completion]:

@@ -24,6 +24,7 @@ from .stub import MODEL, TOKEN, Client, Stub
 @contextlib.contextmanager
 def served(stub: Stub) -> Iterator[Server]:
     server = Server("127.0.0.1", 0, stub, TOKEN)
+    server.answer()
     try:
         yield server
     finally:
@@ -168,6 +169,7 @@ def test_the_end_waits_for_answers() -> None:
     stub = Stub(answers=False)
     with ThreadPoolExecutor() as pool:
         server = Server("127.0.0.1", 0, stub, TOKEN)
+        server.answer()
         asked = pool.submit(Client(server).complete)
         assert stub.arrived.acquire(timeout=5)
         server.refuse_connections()
@@ -181,7 +183,7 @@ def test_the_end_waits_for_answers() -> None:
 def test_the_address_for_other_machines() -> None:
     """All addresses of a machine are known by its name, any other as it was given."""
     server = Server("0.0.0.0", 0, Stub(), TOKEN)
-    server.refuse_connections()
+    server.server_close()
     assert server.url == f"http://{socket.gethostname()}:{server.server_address[1]}/v1"
     with served(Stub()) as other:
         assert other.url == f"http://127.0.0.1:{other.server_address[1]}/v1"
