@@ -45,9 +45,15 @@ def plan(
     from ..coordinator.study import plan as studies
 
     def estimate(settings: Config) -> Estimate:
-        return planning.estimate(
-            settings, completions=completions, notify=lambda text: click.echo(text, err=True)
-        )
+        try:
+            return planning.estimate(
+                settings, completions=completions, notify=lambda text: click.echo(text, err=True)
+            )
+        except OSError as error:
+            raise LLMaticError(
+                f"the plan cannot be tried out: {error}; it needs a temporary folder with some room "
+                "(TMPDIR)"
+            ) from error
 
     if studies.is_study(config):
         _plan_study(config, run_dir, overrides, estimate, as_json=as_json)

@@ -280,6 +280,33 @@ def test_the_command_keeps_the_plan(tmp_path: Path) -> None:
     assert llmatic(*line, "--set", "search.generation=1", check=False).returncode == 2
 
 
+@pytest.mark.usefixtures("steady")
+def test_a_plan_that_cannot_be_kept_is_shown(tmp_path: Path) -> None:
+    """And what is wrong is one line."""
+    (tmp_path / "file").touch()
+    words = [word for setting in (*SMALL, *FEW_CELLS) for word in ("--set", setting)]
+    done = llmatic(
+        "plan", "configs/smoke.toml", "--run-dir", tmp_path / "file" / "run", *words, check=False
+    )
+    assert done.returncode == 1
+    assert "wall time" in done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith("plan.json: cannot be written: Not a directory")
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_device_on_which_nothing_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hours are known, and the plan says why."""
+    nothing = replace(
+        fixed(), bench=Bench((), 2.0, 180, 120, ""), step=np.zeros(5), start=np.zeros(2),
+        predict=np.zeros(5),
+    )  # fmt: skip
+    monkeypatch.setattr(planning, "_fitted", lambda config, chosen: nothing)
+    found = planning.estimate(small())
+    assert found.hours == 0
+    assert "trainings were timed on no device: none succeeded" in found.notes
+
+
 @pytest.mark.slow
 def test_a_model_that_is_here_is_timed(test_model: Path) -> None:
     """Tokens and their seconds follow from a few completions; without one it says so."""
