@@ -51,7 +51,7 @@ def plan(
             )
         except OSError as error:
             raise LLMaticError(
-                f"the plan cannot be tried out: {error}; it needs a temporary folder with some room "
+                f"the plan cannot be tried out: {error}; it needs a temporary folder with room "
                 "(TMPDIR)"
             ) from error
 
