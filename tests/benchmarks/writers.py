@@ -69,6 +69,13 @@ RULES = {
 }
 RULES |= {f"{name}, prior 8": (*settings, "search.writers_prior=8")
           for name, settings in RULES.items() if name != "uniform"}  # fmt: skip
+RULES["each"] = ("search.writers=each", "search.oversample=3")
+"""Each place is answered by all three, and a query is what the map lacks most."""
+RULES["control, three answers"] = ("search.oversample=3",)
+"""The control alone, asked as often: what several answers bring by themselves."""
+
+SAME = ("control", "text", "control, three answers")
+"""Methods that know no difference between the worlds."""
 
 
 class StandIn:
@@ -121,7 +128,7 @@ def writer(name: str, world: str) -> dict[str, Any]:
 
 def searched(table: Path, dataset: str, world: str, method: str, seed: int) -> Record:
     """Run one search."""
-    names = ALONE if method in RULES else (method,)
+    names = (method.partition(",")[0],) if method.startswith(ALONE) else ALONE
     writers = json.dumps([writer(name, world) for name in names]).replace(": ", " = ")
     config = configuration.load(CONFIG, [
         f"problem.table={table}", f"problem.dataset={dataset}", f"run.seed={seed}",
@@ -142,8 +149,8 @@ def search(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         for dataset in options.datasets:
             for world in WORLDS:
-                for method in (*ALONE, *RULES):
-                    of = "both" if method in ("control", "text") else world
+                for method in options.methods:
+                    of = "both" if method in SAME else world
                     if (dataset, of, method, seed) in known:
                         continue
                     if time.monotonic() > ends:
@@ -251,6 +258,8 @@ def main() -> None:
     searching.add_argument("--seconds", type=float, default=240.0)
     searching.add_argument("--seeds", type=int, default=10)
     searching.add_argument("--datasets", nargs="+", default=["cifar100"])
+    methods = (*ALONE, *RULES)
+    searching.add_argument("--methods", nargs="+", choices=methods, default=methods)
     gathering = steps.add_parser("real")
     gathering.add_argument("study", type=Path)
     gathering.add_argument("--results", type=Path, required=True)
