@@ -248,7 +248,7 @@ class Endpoint:
         """
         if self._file is None:
             return await ask()
-        failed, until = 0, math.inf
+        failed, until, refused_until = 0, math.inf, math.inf
         while True:
             try:
                 await self._find(self._file)
@@ -264,14 +264,15 @@ class Endpoint:
                 until = min(until, time.monotonic() + self._patience)
                 if time.monotonic() >= until:
                     raise
-                self._say_waiting(error)
+                self._say_waiting(error, self._patience)
                 pause = PAUSE_SECONDS
             except openai.AuthenticationError as error:
                 # Another server is at the old one's place, or the new one's file is not yet there.
-                until = min(until, time.monotonic() + min(self._patience, TOKEN_SECONDS))
-                if time.monotonic() >= until:
+                patience = min(self._patience, TOKEN_SECONDS)
+                refused_until = min(refused_until, time.monotonic() + patience)
+                if time.monotonic() >= refused_until:
                     raise
-                self._say_waiting(error)
+                self._say_waiting(error, patience)
                 pause = PAUSE_SECONDS
             await asyncio.sleep(pause)
 
@@ -289,13 +290,14 @@ class Endpoint:
             self._address = found
             _log.info("%s: %s is served at %s", file, self.settings.model, found)
 
-    def _say_waiting(self, error: Exception) -> None:
+    def _say_waiting(self, error: Exception, seconds: float) -> None:
         if not self._is_waiting:
             self._is_waiting = True
             said = self._words(error) if isinstance(error, openai.OpenAIError) else str(error)
             _log.warning(
-                "%s: waiting for its server, %g seconds at most (generator.request_seconds for "
-                "each of generator.retries): %s", self.url, self._patience, said,
+                "%s: waiting for its server, %g seconds at most%s: %s", self.url, seconds,
+                " (generator.request_seconds for each of generator.retries)"
+                if seconds == self._patience else "", said,
             )  # fmt: skip
 
     async def _check(self) -> None:
