@@ -200,7 +200,7 @@ def test_no_file_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(("name", "variants", "runs"), [
     ("smoke", 6, 18), ("paper_cifar10", 6, 60), ("paper_nasbench201", 5, 150),
-    ("quick_cifar10", 8, 24), ("writers_nasbench201", 4, 40),
+    ("quick_cifar10", 10, 30), ("writers_nasbench201", 4, 40),
 ])  # fmt: skip
 def test_shipped_studies(name: str, variants: int, runs: int) -> None:
     """Each is planned, with as many runs as it says."""
@@ -217,6 +217,7 @@ QUICK = (
     "containment.wall_seconds=300.0", "containment.max_flops=1e7", "cluster.kind=inline",
 )  # fmt: skip
 FILE = "/models/small.gguf"
+SMALL = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 NO_FALLBACK = (f"generator.model={FILE}", 'generator.fallback=""')
 WRITERS = (
     f"generator.writers=[{{name = 'chat', kind = 'huggingface', model = '{FILE}', form = 'chat'}},"
@@ -225,6 +226,7 @@ WRITERS = (
 )
 MEANT = {
     "control": ("generator.kind=procedural",),
+    "control-three": ("generator.kind=procedural", "search.oversample=3"),
     "random": ("generator.kind=procedural", "search.variant=random"),
     "evolution": (
         "generator.kind=procedural", "search.variant=regularized-evolution",
@@ -240,9 +242,12 @@ MEANT = {
     ),
     "writers": (
         "search.writers=thompson", "search.writers_prior=16", "search.place_cost=1", WRITERS,
-        "generator.form=auto",
-        'generator.fallback=""', "generator.model=Salesforce/codegen-350M-mono",
-        "generator.request=informed", "generator.resample=2",
+        'generator.fallback=""', f"generator.model={SMALL}", "generator.request=informed",
+        "generator.resample=2",
+    ),
+    "each": (
+        "search.writers=each", "search.oversample=3", WRITERS, 'generator.fallback=""',
+        f"generator.model={SMALL}", "generator.request=informed",
     ),
 }  # fmt: skip
 
