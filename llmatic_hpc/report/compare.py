@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import PROBLEMS
-from ..store import repeats
+from ..store import Record, promotion, repeats
 from ..store.hours import device_unit, part
 from .difference import difference, holm
 from .methods import Method, Run, methods
@@ -258,13 +258,29 @@ def fittest(run: Run, name: str = "fitness") -> int | None:
 
 
 def _archive(run: Run, name: str) -> float:
-    """Return a number of the last generation whose evaluations lie within the budget, or NaN."""
+    """Return a number of the last generation whose evaluations lie within the budget, or NaN.
+
+    Where elites alone were trained in full, at the end, it is that of the archive as it is then.
+    """
     history, told = run.record.history[name], run.record.candidates["told"]
     own = (run.record.candidates["status"] == b"scored") & ~run.record.are_repeats
+    if promotion.is_deferred(run.record):
+        return _of_archive(run.record, name) if own.sum() <= len(run.queries) else math.nan
     scored = told[own]
     known = np.cumsum(np.bincount(scored[scored >= 0], minlength=len(history)))
     within = np.flatnonzero(known[: len(history)] <= len(run.queries))
     return float(history[within[-1]]) if len(within) else math.nan
+
+
+def _of_archive(record: Record, name: str) -> float:
+    """Return a number of the network archive as it stands."""
+    state = record.archives["network"]
+    filled = float((state.elite >= 0).sum())
+    return {
+        "network_elites": filled,
+        "network_coverage": filled / len(state.elite),
+        "network_qd_score": float(np.nansum(state.fitness)),
+    }[name]
 
 
 def _so_far(run: Run) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -77,13 +78,10 @@ def runs(folder: Path) -> Iterator[dict[str, Any]]:
     A record that cannot be read has the reason in its row, and a folder whose coordinator has
     written none yet the state ``starting``, or ``empty`` once that is gone.
     """
-    names = RunPaths(Path())
-    found = {
-        file.parent
-        for name in (names.record.name, names.lock.name)
-        for file in folder.rglob(name)
-        if file.is_file()
-    }
+    here = RunPaths(Path())
+    names = {here.record.name, here.lock.name}
+    # What runs remove meanwhile is passed over, as Path.rglob would not.
+    found = {Path(root) for root, _, files in os.walk(folder) if not names.isdisjoint(files)}
     for root in sorted(found):
         paths = RunPaths(root)
         row: dict[str, Any] = {"run": str(root)}

@@ -55,10 +55,12 @@ def status(record: Record, paths: RunPaths, *, asks: bool = True) -> dict[str, A
     parts = [history[f"{name}_seconds"] for name in ("generate", "screen", "evaluate")]
     how = trained_by(record)
     pace = float(np.median(np.nansum(parts, axis=0))) if done else None
-    # A run ends with its generations or earlier, with its queries.
+    # A run ends with its generations or earlier, with its queries or full trainings.
     left: float = total - done
     if budget and spent and done:
         left = min(left, (budget - spent) * done / spent)
+    if full_trainings and cost and done:
+        left = min(left, (full_trainings - cost) * done / cost)
     # Hours end it after a generation, which is begun while any are left.
     left = min([left, *(math.ceil(one.left * done / one.spent) for one in limits if one.spent)])
     return {
@@ -174,11 +176,12 @@ def render(values: dict[str, Any]) -> RenderableType:
     if best := values["best"]:
         accuracy = best["test_accuracy"]
         tested = "unknown" if accuracy is None else f"{accuracy:.4f}"
-        row(
-            "best",
-            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}{of_several(best)}, test "
-            f"accuracy {tested}, {best['flops']:.3g} FLOPs, {best['params']} parameters",
-        )
+        sizes = [f"{best['flops']:.3g} FLOPs"] if best["flops"] is not None else []
+        sizes += [f"{best['params']} parameters"] if best["params"] >= 0 else []
+        row("best", ", ".join([
+            f"candidate {best['candidate']}: fitness {best['fitness']:.4f}{of_several(best)}",
+            f"test accuracy {tested}", *sizes,
+        ]))  # fmt: skip
     elites = counted(values["network_elites"], "elite")
     row("networks", f"{elites} in {values['network_cells']} cells{_reached(values)}, "
                     f"QD score {values['qd_score']:.3f}")  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,10 @@ class RunPaths:
 
     def at_rungs(self) -> list[RunPaths]:
         """Return the paths at the first rung and at each that the generation has come to since."""
-        numbers = sorted(int(p.name.removeprefix("rung-")) for p in self.generation.glob("rung-*"))
+        names = list[str]()
+        with suppress(FileNotFoundError):  # the generation may end at any moment
+            names = os.listdir(self.generation)
+        numbers = sorted(int(n.removeprefix("rung-")) for n in names if n.startswith("rung-"))
         return [replace(self, rung=rung) for rung in (0, *numbers)]
 
     @staticmethod

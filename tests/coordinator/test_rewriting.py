@@ -18,6 +18,7 @@ from llmatic_hpc.coordinator.loop import run
 from llmatic_hpc.errors import ConfigError, GeneratorError
 from llmatic_hpc.problems.nasbench201 import write
 from llmatic_hpc.problems.nasbench201.cells import cells
+from llmatic_hpc.report.page.anytime import progress
 from llmatic_hpc.report.page.changes import changes
 from llmatic_hpc.report.rates import rates
 from llmatic_hpc.rundir.paths import RunPaths
@@ -148,6 +149,17 @@ def test_new_prompts_live_and_are_on_the_record(finished: tuple[Path, list[Reque
     living = {prompt: rows.collective[row] for row, prompt in enumerate(rows.prompts)}
     assert len(record.prompt_fitness) == len(record.prompts) == rows.known
     assert all(record.prompt_fitness[p] == count for p, count in living.items() if p >= 0)
+
+
+def test_curves_of_a_run_whose_prompts_change(finished: tuple[Path, list[Request]]) -> None:
+    """At the end of each generation they are where its history is."""
+    record = load(finished[0])
+    reached, told_in = progress(record), np.sort(record.candidates["told"])
+    for generation in range(record.committed_generations):
+        last = int(np.searchsorted(told_in, generation, side="right")) - 1
+        for name in ("qd_score", "coverage"):
+            expected = record.history[f"network_{name}"][generation]
+            assert reached[name][last] == pytest.approx(expected)
 
 
 def test_after_a_kill_the_same_prompts(runs: Run, finished: tuple[Path, list[Request]]) -> None:

@@ -13,6 +13,8 @@ import pytest
 from llmatic_hpc import config as configuration
 from llmatic_hpc import problems, store
 from llmatic_hpc.evaluation.worker import TASK_FILE, TaskSpec
+from llmatic_hpc.report.page.paid import paid
+from llmatic_hpc.report.rates import rates
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import schema
 
@@ -397,6 +399,9 @@ class Net(nn.Module):
     assert [one["signal"] for one in said["signals"]] == ["params", "flops", "naswot", "synflow"]
     assert said["status"]["passed_over"] == said["rates"]["passed_over"] == 8
     assert said["queries"] == (table["status"] == b"scored").sum() <= 4
+    assert paid(record)["total"]["valid"] == 5, "also what fits and was passed over"
+    record.candidates["earlier"][0] = '[{"tokens": 7}]'
+    assert paid(record)["total"]["tokens"] == rates(record)["tokens"] == 7
     assert json.loads(llmatic("verify", tmp_path / "run", "--json").stdout)["ok"]
     other, first = (int(np.flatnonzero(rows[:3])[0]) for rows in (over, ~over))
     table["status"][[other, first]] = b"scored", b"passed_over"

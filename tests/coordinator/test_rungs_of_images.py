@@ -18,6 +18,8 @@ from llmatic_hpc.config import Config
 from llmatic_hpc.coordinator.loop import Coordinator, Silent
 from llmatic_hpc.evaluation.tasks import TaskSpec, write_result
 from llmatic_hpc.problems.images.evaluator import Trained
+from llmatic_hpc.report.compare import compare
+from llmatic_hpc.report.methods import look
 from llmatic_hpc.report.status import render, status
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.store import Record, schema, verify
@@ -154,6 +156,12 @@ def test_invariant_1_killed_at_every_rung(
     assert 0 < epochs[9] < epochs[3]
     assert epochs[9] >= (table["status"] == b"scored").sum()
     assert set(table["status"].tolist()) >= {b"scored", b"stopped"}
+    (row,) = compare([look(tmp_path / "undisturbed", record, 0)])
+    of_archive = np.nansum(record.archives["network"].fitness)
+    assert row["qd_score"]["values"] == pytest.approx([of_archive])
+    assert (of_archive == pytest.approx(record.history["network_qd_score"][-1])) == (
+        mode != "elites"
+    )
     for dies_at in range(4, len(worker.seen), 23 if changes else 7):
         folder, after = tmp_path / f"{dies_at}", dies_at % 2 == 0
         killed, second = Made(dies_at, after=after), Made()

@@ -65,6 +65,7 @@ def test_a_search_with_an_installed_problem(installed: dict[str, str], tmp_path:
     status = json.loads(llmatic(installed, "status", run, "--json").stdout)
     assert status["generation"] == 6
     assert status["network_elites"] > 10
+    assert "test accuracy" in llmatic(installed, "status", run).stdout
     done = llmatic(installed, "export", run, "--best", "--output", tmp_path / "best.py")
     assert done.returncode == 0, done.stderr
     code = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from llmatic_hpc.commands import doctor
 from llmatic_hpc.coordinator.in_flight import InFlight
 from llmatic_hpc.report.status import render, status
 from llmatic_hpc.rundir.paths import RunPaths
+from llmatic_hpc.store import promotion
 from llmatic_hpc.types import Completion
 
 from ..cluster.commands import Commands
@@ -122,6 +124,28 @@ def test_what_is_being_written(tmp_path: Path) -> None:
     in_flight.keep_completion(Completion(36, "", "chat"))
     assert status(record, paths)["writing"] == {"completions": 1, "candidates": 12}
     assert status(made_up(in_flight=True), paths)["writing"] is None
+
+
+def test_a_best_network_without_sizes(tmp_path: Path) -> None:
+    """A problem may measure neither FLOPs nor parameters."""
+    record = made_up()
+    record.candidates["flops"][:], record.candidates["params"][:] = np.nan, -1
+    said = text(status(record, RunPaths(tmp_path)))
+    assert "test accuracy" in said
+    assert "FLOPs" not in said
+    assert " parameters" not in said
+
+
+def test_time_left_of_full_trainings(tmp_path: Path) -> None:
+    """With half of them spent as long as it took."""
+    record = made_up()
+    record.candidates["attempts"][:] = 1
+    record.history["evaluate_seconds"][:] = 60.0
+    budget = 2 * promotion.cost(record)
+    assert budget > 0
+    record.config["search"] |= {"generations": 1000, "budget": budget}
+    took = 60.0 * record.committed_generations
+    assert status(record, RunPaths(tmp_path))["seconds_left"] == pytest.approx(took, rel=0.1)
 
 
 def test_one_is_not_plural(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def _archive(record: Record, rows: NDArray[np.int64]) -> tuple[Floats, Floats, F
 
     What is known by generation only counts from the last candidate of it on.
     """
-    told, is_exact = record.candidates["told"][rows], not record.are_repeats.any()
+    told = record.candidates["told"][rows]
+    is_exact = not (record.are_repeats.any() or record.evolves)  # as in changes()
     place = {row: at for at, row in enumerate(rows.tolist())}
     living, total, best = dict[int, float](), 0.0, -np.inf
     marks: list[tuple[int, float, float, int]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,8 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
     hours_of = float(np.nansum(table["train_seconds"][rows])) / 3600 * part(record)
     rows = rows & ~record.are_repeats  # nothing is written for one, but it takes its hours
     valid = rows & ~np.isin(table["status"], REFUSED) & (table["canonical_sha256"] != b"")
+    # Of what was passed over the verdict is gone; what fits was measured.
+    valid &= (table["status"] != b"passed_over") | np.isfinite(table["descriptors"]).any(axis=1)
     new = valid & (table["duplicate_of"] < 0) & (table["status"] != b"passed_over")
     trained = new & (table["attempts"] > 0)
     return {
@@ -56,7 +59,8 @@ def _counts(record: Record, rows: NDArray[np.bool_]) -> dict[str, Any]:
         "new": int(new.sum()),
         "trained": int(trained.sum()),
         "accepted": int((rows & (table["network_added"] >= 1)).sum()),
-        "tokens": int(table["tokens"][rows].sum()),
+        "tokens": int(table["tokens"][rows].sum())
+        + sum(one["tokens"] for told in table["earlier"][rows] if told for one in json.loads(told)),
         "hours": number(hours_of),
     }
 
