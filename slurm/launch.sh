@@ -141,9 +141,11 @@ if (( code == 75 )) && [[ -s $LLMATIC_HANDOVER/successor ]]; then
     say "job $(<"$LLMATIC_HANDOVER/successor") continues the run when the array has ended"
     exit 0
 fi
-if (( code != 75 )) && [[ -n ${LLMATIC_SERVER_JOB:-} ]]; then
-    scancel "$LLMATIC_SERVER_JOB" && say "its server, job $LLMATIC_SERVER_JOB, ends, too"
-fi
+end_server() { # where nothing will ask it before somebody submits the run again
+    [[ -z ${LLMATIC_SERVER_JOB:-} ]] ||
+        { scancel "$LLMATIC_SERVER_JOB" && say "its server, job $LLMATIC_SERVER_JOB, ends, too"; }
+}
+(( code == 75 )) || end_server
 (( code == 75 )) && [[ -n $job ]] || exit "$code"
 
 # --- again? ----------------------------------------------------------------------------------
@@ -165,6 +167,7 @@ if [[ $received == TERM ]]; then
     case $state in
         TIMEOUT | PREEMPTED) ;;
         *)
+            [[ $state != CANCELLED* ]] || end_server
             say "stopped by TERM (${state:-no state known}): not requeued from here; $again"
             exit 75
             ;;
@@ -176,13 +179,17 @@ fi
 # own signal, or a preemption's.
 if [[ -n $warned_after ]] && (( warned_after < 60 )); then
     limit=$(squeue --noheader --jobs="$job" --format=%l 2>/dev/null)
-    [[ ! $limit =~ ^1?[0-9]:[0-9][0-9]$ ]] || # below 20 minutes; longer ones are H:MM:SS, D-H..., 20:00
+    if [[ $limit =~ ^1?[0-9]:[0-9][0-9]$ ]]; then # below 20 minutes; longer: H:MM:SS, D-H..., 20:00
+        end_server
         die 75 "warned right after the start, for a time limit of $limit: not requeued. Give the job \
 far more than ten minutes (sbatch --time=4:00:00), or a later warning (--signal=B:USR1@60); $again"
+    fi
 fi
 
-(( restarts < max_restarts )) ||
+if (( restarts >= max_restarts )); then
+    end_server
     die 75 "requeued $restarts times already, LLMATIC_MAX_RESTARTS=$max_restarts: not again; $again"
+fi
 
 for pause in 2 10 30 60 60 0; do # a controller that restarts is back in a minute or two
     if refusal=$(scontrol requeue "$job" 2>&1) || [[ $refusal == *"pending execution"* ]]; then
@@ -192,4 +199,5 @@ for pause in 2 10 30 60 60 0; do # a controller that restarts is back in a minut
     say "scontrol requeue: $refusal"
     sleep $pause
 done
+end_server
 die 75 "could not be requeued; $again"

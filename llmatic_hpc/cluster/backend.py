@@ -121,7 +121,8 @@ class Backend(Protocol):
         return f"tasks running: {len(folders)}" if folders else ""
 
     def job(self, folder: Path) -> str:
-        """Return the id of a task that was submitted or adopted; empty where it has none."""
+        """Return the id of a task that was submitted or adopted; empty where it has none, or where
+        it is in no queue any more."""
         return ""
 
     def ending(self, folder: Path) -> Ending:

@@ -34,6 +34,7 @@ from pathlib import Path
 
 from ..config import ClusterSettings, accelerators
 from ..errors import Interrupted
+from ..rundir import files
 from ..rundir.paths import RunPaths
 from ..types import Attempt, Outcome, Result
 from .backend import (
@@ -148,9 +149,12 @@ class Dispatcher:
                 return done
             started = self._submit(queue, len(followed))
             followed |= started
-            if self.leave is not None and followed and not queue and (started or is_first):
-                self.leave([self.backend.job(folder) for folder in followed])
-            is_first = False
+            jobs = [self.backend.job(folder) for folder in followed]
+            # One that is missing from the queue is settled first: no later job could wait for it.
+            if not any(jobs) or all(jobs):
+                if self.leave is not None and jobs and not queue and (started or is_first):
+                    self.leave(jobs)
+                is_first = False
             self.waits(self._standing(followed, queue))
             if self.wait(self.backend.pause_seconds):
                 if not self.backend.outlives:
@@ -203,7 +207,9 @@ class Dispatcher:
             if candidate in due and candidate not in found:
                 path = self.paths.result(candidate, attempt)
                 result = self.read_result(path, self._wanted[candidate])
-                if result is None:
+                if result is None and not files.can_be_read(path):
+                    log.warning("%s cannot be read: the next look tries again", path.name)
+                elif result is None:
                     log.warning("%s is no valid result of this candidate: ignored", path.name)
                     path.replace(path.with_suffix(".ignored"))
                 elif result.outcome.status != "infrastructure":

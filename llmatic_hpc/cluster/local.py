@@ -93,17 +93,17 @@ class LocalBackend(Backend):
         return min(accelerators.visible(), key=busy.count, default=None)
 
     def alive(self, folders: Iterable[Path]) -> set[Path]:
-        wanted = set(folders)
         # Our own are asked, too: a process that is about to end has no command line any more
         # while its exit status cannot be collected yet.
         own = {folder for folder, job in self._jobs.items() if not job.done()}
-        return wanted & (own | {folder for folder, _ in _task_processes()})
+        running = {folder for folder, _ in _task_processes()}
+        return {folder for folder in folders if folder in own or folder.resolve() in running}
 
     def ending(self, folder: Path) -> Ending:
         return Ending(output=next(folder.glob("*_log.out"), None))
 
     def stop(self, folders: Iterable[Path]) -> None:
-        _stop(set(folders).__contains__)
+        _stop({folder.resolve() for folder in folders}.__contains__)
 
 
 @dataclass(eq=False)
@@ -134,11 +134,15 @@ class InlineBackend(Backend):
 
 def stop_orphans(tasks: Path) -> int:
     """Ask every task below the folder ``tasks`` to save and leave; returns how many there are."""
-    return len(_stop(lambda folder: tasks in folder.parents))
+    above = tasks.resolve()
+    return len(_stop(lambda folder: above in folder.parents))
 
 
 def _task_processes() -> Iterator[tuple[Path, int]]:
-    """Yield (folder, process id) of submitit's controllers and tasks on this machine."""
+    """Yield (resolved folder, process id) of submitit's controllers and tasks on this machine.
+
+    Their folders are absolute however a run's own was given.
+    """
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
@@ -149,7 +153,7 @@ def _task_processes() -> Iterator[tuple[Path, int]]:
             continue
         if "submitit.core._submit" in words or "submitit.local._local" in words:
             folder = next((w for w in reversed(words) if w), "")
-            yield Path(folder), int(entry.name)
+            yield Path(folder).resolve(), int(entry.name)
 
 
 def _stop(is_meant: Callable[[Path], bool]) -> set[Path]:

@@ -341,7 +341,7 @@ class SlurmBackend(Backend):
 
     def job(self, folder: Path) -> str:
         element = self._elements.get(folder)
-        return element.job if element else ""
+        return element.job if element and element.missing_since is None else ""
 
     def ending(self, folder: Path) -> Ending:
         element = self._elements.get(folder)

@@ -80,6 +80,14 @@ def main() -> None:
     except BrokenPipeError:  # `llmatic status RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a folder that may not be entered, a name too long, a file system's
+        where = error.filename or "a file"
+        click.echo(
+            f"llmatic: {where}: {error.strerror or error}. Nothing that was saved is lost: mend "
+            "that, or name another path, and give the same command again",
+            err=True,
+        )
+        sys.exit(1)
 
 
 @cli.command()

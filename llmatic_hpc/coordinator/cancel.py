@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -77,7 +78,10 @@ def uses_slurm(paths: RunPaths, who: Mapping[str, Any] | None) -> bool:
     if (who and who.get("slurm_job")) or arrays or paths.successor.exists():
         return True
     names = (job_name(paths.root.resolve()), server_name(paths.root.resolve()))
-    return any(queued.name in names for queued in (scheduler.queue() or {}).values())
+    queue = scheduler.queue()
+    if queue is None:  # one that waits for its start might be there; a process needs no queue
+        return who is None and shutil.which("squeue") is not None
+    return any(queued.name in names for queued in queue.values())
 
 
 def _cancel_jobs(paths: RunPaths, who: Mapping[str, Any] | None, wait_seconds: float) -> list[str]:

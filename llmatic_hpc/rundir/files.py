@@ -96,3 +96,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def can_be_read(path: Path) -> bool:
+    """Return whether a file system gives a file, which it may not for a moment."""
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True

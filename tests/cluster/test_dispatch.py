@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from llmatic_hpc.cluster.dispatch import is_patience_over
 from llmatic_hpc.cluster.journal import read_state
 from llmatic_hpc.config import ClusterSettings
 from llmatic_hpc.errors import Interrupted
+from llmatic_hpc.rundir import files
 from llmatic_hpc.rundir.paths import RunPaths
 from llmatic_hpc.types import Outcome, Result
 
@@ -150,6 +151,36 @@ class OnOneNode(InlineBackend):
         self.blamed.append((node, when))
 
 
+class Queued(InlineBackend):
+    """Holds all tasks; one is in no queue any more, until it is looked for the third time."""
+
+    outlives = True
+
+    def __init__(self) -> None:
+        super().__init__(run_task)
+        self.looks = 0
+
+    def room(self, alive: int) -> int:
+        return 4
+
+    def submit(
+        self,
+        folders: Sequence[Path],
+        token: str,
+        *,
+        time_factor: int = 1,
+        avoid: Sequence[str] = (),
+    ) -> list[str]:
+        return [f"7_{n}" for n in range(len(folders))]
+
+    def alive(self, folders: Iterable[Path]) -> set[Path]:
+        self.looks += 1
+        return set(folders)
+
+    def job(self, folder: Path) -> str:
+        return "" if self.looks < 3 and folder.name.endswith("1") else "7_0"
+
+
 class Elsewhere(InlineBackend):
     """Notes which tasks are to keep off which nodes."""
 
@@ -242,9 +273,11 @@ def killed_coordinator(paths: RunPaths, how: dict[int, str], count: int, *, late
     process.join()
 
 
-def test_invariant_1_running_tasks_are_adopted(tmp_path: Path) -> None:
-    """Workers that outlive a killed coordinator are followed, not started a second time."""
-    paths = RunPaths(tmp_path)
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_invariant_1_running_tasks_are_adopted(is_relative: bool, tmp_path: Path) -> None:
+    """Workers that outlive a killed coordinator are followed, not started a second time, however
+    the run's directory is given."""
+    paths = RunPaths(Path(os.path.relpath(tmp_path)) if is_relative else tmp_path)
     killed_coordinator(paths, {0: "wait", 1: "wait"}, 4)
     (paths.generation / "go").touch()
     done = dispatcher(paths, {0: "wait", 1: "wait"}).run(work(4))
@@ -318,12 +351,45 @@ def test_two_results_of_one_candidate(tmp_path: Path) -> None:
     assert evaluated(paths) == []
 
 
-def test_a_request_to_stop(tmp_path: Path) -> None:
+def test_no_coordinator_hands_over_a_task_that_is_missing(tmp_path: Path) -> None:
+    """The next one could wait for it as little, and so for ever."""
+    dispatched = dispatcher(RunPaths(tmp_path), {}, backend=(backend := Queued()))
+    asked: list[Sequence[str]] = []
+
+    def leave(jobs: Sequence[str]) -> None:
+        asked.append(jobs)
+        raise Interrupted("another one goes on")
+
+    dispatched.leave = leave
+    with pytest.raises(Interrupted):
+        dispatched.run(work(2))
+    assert asked == [["7_0", "7_0"]]
+    assert backend.looks == 3
+
+
+def test_a_result_that_cannot_be_read_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays, and counts at the next look."""
+    paths, is_away = RunPaths(tmp_path), iter([True])
+    paths.results.mkdir(parents=True)
+    paths.result(0, 1).write_text('{"status": "scored", "attempt": 1}')
+    dispatched = dispatcher(paths, {})
+    read = dispatched.read_result
+    dispatched.read_result = lambda path, one: None if next(is_away, False) else read(path, one)
+    monkeypatch.setattr(files, "can_be_read", lambda path: False)
+    assert dispatched.run(work(1))[0].result.outcome.status == "scored"
+    assert [path.name for path in paths.results.iterdir()] == ["00000.1.json"]
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_a_request_to_stop(is_relative: bool, tmp_path: Path) -> None:
     """Stopping raises Interrupted and leaves no worker behind; going on loses nothing."""
-    paths, stop = RunPaths(tmp_path), threading.Event()
+    paths = RunPaths(Path(os.path.relpath(tmp_path)) if is_relative else tmp_path)
+    stop = threading.Event()
     with pytest.raises(Interrupted):
         dispatcher(paths, {1: "die"}, stop=stop).run(work(6), on_result=lambda result: stop.set())
-    assert stop_orphans(paths.tasks) == 0
+    assert stop_orphans(tmp_path) == 0
     before = evaluated(paths)
     done = dispatcher(paths, {}).run(work(6))
     assert len(done) == 6

@@ -17,9 +17,18 @@ from llmatic_hpc.report.listing import age
 from llmatic_hpc.rundir import lock
 from llmatic_hpc.rundir.paths import RunPaths
 
+from ..coordinator import command
 from ..store.conftest import made_up
 
 RECORDS = Path(__file__).parents[1] / "golden" / "records"
+
+
+@pytest.mark.parametrize("words", [("status",), ("run", "configs/smoke.toml", "--run-dir")])
+def test_a_path_that_no_file_system_takes(words: tuple[str, ...]) -> None:
+    """One line; as for a folder that may not be entered."""
+    done = command.llmatic(*words, "x" * 300, check=False)
+    assert done.returncode == 1
+    assert "File name too long" in done.stderr
 
 
 @pytest.fixture

@@ -151,3 +151,20 @@ def test_a_server_ends_with_its_run(
     )  # fmt: skip
     assert done.returncode == int(code)
     assert ("scancel 77" in done.stdout) is ends
+
+
+def test_a_server_ends_with_a_job_that_does_not_come_back(
+    tmp_path: Path, stand_in: dict[str, str]
+) -> None:
+    """After its last restart nothing asks it any more."""
+    done = subprocess.run(
+        ["bash", SLURM / "launch.sh", "c", "r"], capture_output=True, text=True, check=False,
+        env={
+            **stand_in, "LLMATIC_SERVER_JOB": "77", "CODE": "75", "SLURM_JOB_ID": "5",
+            "SLURM_RESTART_COUNT": "50",
+        },
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 75
+    assert "not again" in done.stdout + done.stderr
+    assert "scancel 77" in done.stdout
