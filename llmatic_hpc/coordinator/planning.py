@@ -341,7 +341,7 @@ def _advice(
 ) -> list[str]:
     """Say what most of the hours go into, and what would halve that."""
     found = []
-    costs = [pair for work in works for pair in _pairs(work)]
+    costs = [pair for work in works for pair in _pairs(work)] if fit is not None else []
     if fit is not None and (total := sum(cost.seconds for _, cost in costs)):
         sizes = np.array([cost for _, cost in costs]).sum(axis=0)
         name, share = PARTS[int(sizes.argmax())], float(sizes.max()) / total
